@@ -1,0 +1,58 @@
+# make reproduce   every table and figure of the embedded study, from a clean clone
+# make test        the fast tests           make test-slow   the others
+# make lint        formatters and types     make clean       remove what the workflow built
+# make mini        copy a finished `snakemake --cores 2 train_mini` into data/mini
+# make lock        resolve requirements.lock anew in a clean environment
+# pip reads the user's own settings (proxy, index, find-links); nothing here overrides them.
+
+VENV := .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+CORES ?= 8
+READY := $(VENV)/.ready
+# The lock's own resolution happens apart from the environment in use.
+LOCK_VENV := .lock-venv
+
+.PHONY: reproduce test test-slow lint clean mini lock
+
+reproduce: $(READY)
+	$(VENV)/bin/snakemake --cores $(CORES)
+
+test: $(READY)
+	$(VENV)/bin/pytest -m "not slow"
+
+test-slow: $(READY)
+	$(VENV)/bin/pytest -m slow
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/snakefmt --check Snakefile workflow
+	$(VENV)/bin/mypy
+
+# A stamp: with the packages in, neither pip nor a network is asked again until the lock changes.
+$(READY): requirements.lock pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -r requirements.lock
+	$(VENV)/bin/python -m pip install --no-deps --no-build-isolation --editable .
+	touch $@
+
+# results/train_mini (hours of training) stays; so does .snakemake, which remembers what made it.
+clean:
+	if [ -d results ]; then find results -mindepth 1 -maxdepth 1 ! -name train_mini -exec rm -rf {} +; fi
+	rm -rf figures logs
+
+mini:
+	test -f results/train_mini/mini/record.json
+	rm -rf data/mini/model data/mini/saes
+	cp -R results/train_mini/mini/. data/mini/
+	chmod -R u=rwX,go=rX data/mini
+
+lock:
+	rm -rf $(LOCK_VENV)
+	$(PYTHON) -m venv $(LOCK_VENV)
+	$(LOCK_VENV)/bin/python -m pip install ".[workflow,dev]"
+	sed -n '/^#/p' requirements.lock > $(LOCK_VENV)/lock
+	$(LOCK_VENV)/bin/python -m pip freeze --all --exclude pip --exclude fsrl \
+	  | sed 's/+[a-z0-9.]*$$//' >> $(LOCK_VENV)/lock
+	mv $(LOCK_VENV)/lock requirements.lock
+	rm -rf $(LOCK_VENV)

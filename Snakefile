@@ -1,0 +1,30 @@
+# From language models and their sparse autoencoders to tables and figures:
+#   snakemake --cores 8                        every table and figure of the studies in config/config.yaml
+#   snakemake --cores 8 --config study=NAME    those of one study
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/weights.smk"
+include: "workflow/rules/nulls.smk"
+include: "workflow/rules/moments.smk"
+include: "workflow/rules/types.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/train_mini.smk"
+
+
+# A missing table is rebuilt only where somebody asks for it, so every table is asked for.
+rule all:
+    default_target: True
+    input:
+        WEIGHTS,
+        NULLS,
+        MOMENTS,
+        TYPES,
+        SUMMARIES,
+        FIGURES,

@@ -1,0 +1,83 @@
+"""Tokens of a byte-level vocabulary (GPT-2's Ġ convention) as text that a reader can tell apart.
+
+A byte-level tokenizer stores each of the 256 bytes as one printable character: printable bytes of Latin-1 as
+themselves, the others as U+0100 and up (so a space is stored as Ġ, a newline as Ċ). A stored token is turned
+back into its bytes, and these are shown so that nothing is invisible in print:
+
+    " the"             ␣the      (stored as Ġthe)
+    newline, tab       ⏎  ⇥
+    half a character   <C3>      (bytes that are no whole UTF-8 character; control characters likewise)
+    no glyph           <U+4E2D>  (also combining marks, zero-width and other blank characters)
+
+Source of the alphabet: `bytes_to_unicode` in https://github.com/openai/gpt-2/blob/master/src/encoder.py
+"""
+
+import unicodedata
+from collections.abc import Callable, Container
+
+MARKS = {" ": "\u2423", "\n": "\u23ce", "\t": "\u21e5"}
+ELLIPSIS = "\u2026"
+
+
+def _alphabet() -> dict[str, int]:
+    """The byte that each character of the byte-level alphabet stands for."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    moved = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(moved)}
+
+
+ALPHABET = _alphabet()
+
+
+def decode(token: str) -> str:
+    """The text of a stored token; a byte of no whole character becomes U+DC00 + byte (surrogateescape).
+
+    A token with a character from outside the alphabet is no byte-level token: it is returned as it is.
+    """
+    if any(char not in ALPHABET for char in token):
+        return token
+    return bytes(ALPHABET[char] for char in token).decode("utf-8", errors="surrogateescape")
+
+
+def _show(char: str, glyphs: Container[int] | None) -> str:
+    code = ord(char)
+    if char in MARKS:
+        return MARKS[char]
+    if code < 0x20 or code == 0x7F:
+        return f"<{code:02X}>"
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"<{code - 0xDC00:02X}>"
+    combining = unicodedata.category(char).startswith("M")
+    if combining or not char.isprintable() or (glyphs is not None and code not in glyphs):
+        return f"<U+{code:04X}>"
+    return char
+
+
+def legible(
+    token: str,
+    *,
+    limit: float | None = None,
+    measure: Callable[[str], float] = len,
+    glyphs: Container[int] | None = None,
+) -> str:
+    """The token as printable text, at most `limit` long, with an ellipsis in the middle where it is cut.
+
+    Args:
+        token: as stored in the vocabulary, e.g. "Ġthe".
+        limit: greatest length in the unit of `measure`; None for the whole token.
+        measure: length of a text: `len` counts characters, a font's measure gives points.
+        glyphs: code points that the font can draw, others are shown as <U+XXXX>; None for all.
+    """
+    pieces = [_show(char, glyphs) for char in decode(token)] or ["<empty>"]
+    whole = "".join(pieces)
+    if limit is None or measure(whole) <= limit:
+        return whole
+    shown = ELLIPSIS
+    # An escape is one piece, so that a cut never leaves half of it.
+    for kept in range(1, len(pieces)):
+        head, tail = pieces[: (kept + 1) // 2], pieces[len(pieces) - kept // 2 :]
+        longer = "".join([*head, ELLIPSIS, *tail])
+        if measure(longer) > limit:
+            break
+        shown = longer
+    return shown

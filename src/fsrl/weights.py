@@ -1,0 +1,260 @@
+"""The two matrices that everything rests on, checked, and the views of them that the statistics read.
+
+The logit weights of feature i are W_dec[i] @ W_U: logit per unit of feature activation on the direct path,
+before the final LayerNorm's scale. `Unembedding` holds W_U as stored and folded: the final LayerNorm's weight
+multiplied in and the result centred over d_model, as TransformerLens' `HookedTransformer.from_pretrained`
+does. `Decoder` holds directions in the residual stream. Both live in safetensors files.
+
+A `View` is one way to look at them: folded or raw W_U; all tokens, or only those that the training text
+holds often enough (a few hundred undertrained tokens dominate the kurtosis of every direction); logits or
+cosines.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fsrl import files
+from fsrl.errors import FsrlError
+
+
+@dataclass(frozen=True, eq=False)
+class Unembedding:
+    """W_U of one model, with its vocabulary. Refuses wrong shapes, dtypes, NaN and infinities.
+
+    folded, raw: float32 [d_model, d_vocab]; tokens: d_vocab strings as stored ("Ġthe");
+    counts: int64 [d_vocab] occurrences in the training text, or None where unknown; metadata: provenance.
+    """
+
+    folded: Tensor
+    raw: Tensor
+    tokens: tuple[str, ...]
+    counts: Tensor | None
+    metadata: dict[str, str]
+
+    def __post_init__(self) -> None:
+        d_vocab = len(self.tokens)
+        for name, matrix in (("folded W_U", self.folded), ("raw W_U", self.raw)):
+            _check(name, matrix, torch.float32, (None, d_vocab))
+        if self.folded.shape != self.raw.shape:
+            raise FsrlError(f"folded W_U is {_shape(self.folded)} but raw W_U is {_shape(self.raw)}")
+        if self.counts is not None:
+            _check("token counts", self.counts, torch.int64, (d_vocab,))
+            if (self.counts < 0).any():
+                raise FsrlError(f"token counts: negative at [{int((self.counts < 0).int().argmax())}]")
+        _check_metadata("unembedding", self.metadata)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoder:
+    """Feature directions of one SAE. Refuses wrong shapes, dtypes, NaN and infinities.
+
+    W_dec: float32 [d_sae, d_model] in the residual stream; log10_density: float32 [d_sae], log10 of the share
+    of tokens on which each feature fires, or None where unknown; sae: its id in the release.
+    """
+
+    W_dec: Tensor
+    log10_density: Tensor | None
+    hook: str
+    layer: int
+    sae: str
+    metadata: dict[str, str]
+
+    def __post_init__(self) -> None:
+        _check("W_dec", self.W_dec, torch.float32, (None, None))
+        if self.log10_density is not None:
+            _check("log10_density", self.log10_density, torch.float32, (self.W_dec.shape[0],))
+        _check_metadata("decoder", self.metadata)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What the statistics read: W_dec [d_sae, d_model], W_U [d_model, n_tokens], token_ids [n_tokens]."""
+
+    W_dec: Tensor
+    W_U: Tensor
+    token_ids: Tensor
+
+
+def check_finite(name: str, tensor: Tensor) -> None:
+    """Raise FsrlError naming the first position (in storage order of the indices) that is NaN or infinite."""
+    finite = torch.isfinite(tensor)
+    if not finite.all():
+        position = (~finite).nonzero()[0].tolist()
+        value = tensor[tuple(position)].item()
+        raise FsrlError(
+            f"{name}: {value} at {position}; every value must be finite, check where it came from"
+        )
+
+
+def trained_tokens(unembedding: Unembedding, min_count: int) -> Tensor:
+    """bool [d_vocab]: tokens that occur at least `min_count` times in the training text.
+
+    Raises FsrlError where the unembedding has no counts.
+    """
+    if unembedding.counts is None:
+        raise FsrlError("trained tokens: this model has no token counts; use a view with tokens: all")
+    return unembedding.counts >= min_count
+
+
+def view_unembedding(
+    unembedding: Unembedding,
+    *,
+    w_u: str = "folded",
+    tokens: str = "all",
+    cosine: bool = False,
+    min_count: int = 100,
+) -> tuple[Tensor, Tensor]:
+    """W_U [d_model, n_tokens] as one view sees it, and the token_ids (int64 [n_tokens]) of its columns.
+
+    w_u: "folded" or "raw"; tokens: "all", or "trained" for those seen at least `min_count` times;
+    cosine: centre over the kept tokens, then scale each column to length 1. Raises FsrlError for another
+    setting, for no token left, and for a column without direction.
+    """
+    choices = {"folded": unembedding.folded, "raw": unembedding.raw}
+    if w_u not in choices:
+        raise FsrlError(f"view: w_u is {w_u!r}; choose folded or raw")
+    if tokens not in ("all", "trained"):
+        raise FsrlError(f"view: tokens is {tokens!r}; choose all or trained")
+    matrix, token_ids = choices[w_u], torch.arange(len(unembedding.tokens))
+    if tokens == "trained":
+        token_ids = trained_tokens(unembedding, min_count).nonzero().squeeze(1)
+        if not len(token_ids):
+            raise FsrlError(f"view: no token occurs {min_count} times; lower tokens.min_count")
+        matrix = matrix[:, token_ids]
+    if cosine:
+        matrix = _unit_columns(matrix, token_ids)
+    return matrix, token_ids
+
+
+def view(
+    decoder: Decoder,
+    unembedding: Unembedding,
+    *,
+    w_u: str = "folded",
+    tokens: str = "all",
+    cosine: bool = False,
+    min_count: int = 100,
+) -> View:
+    """Both matrices as one view sees them; the settings are those of `view_unembedding`.
+
+    cosine also scales the decoder's rows to length 1; a zero row stays zero (it has no shape in any view).
+    Raises FsrlError where the decoder does not fit the model.
+    """
+    d_model = unembedding.folded.shape[0]
+    if decoder.W_dec.shape[1] != d_model:
+        raise FsrlError(
+            f"decoder {decoder.sae}: d_model is {decoder.W_dec.shape[1]} but the model's is {d_model}; "
+            "this SAE was trained on another model"
+        )
+    matrix, token_ids = view_unembedding(
+        unembedding, w_u=w_u, tokens=tokens, cosine=cosine, min_count=min_count
+    )
+    rows = decoder.W_dec
+    if cosine:
+        norms = rows.double().norm(dim=1, keepdim=True)
+        rows = (rows / norms.masked_fill(norms == 0, 1.0)).float()
+    return View(rows, matrix, token_ids)
+
+
+def write_unembedding(unembedding: Unembedding, path: str | Path) -> None:
+    """Write a safetensors file, whole or not at all; the same content gives the same bytes."""
+    # safetensors refuses tensors that share memory, as they do where nothing was folded.
+    tensors = {"folded": unembedding.folded, "raw": unembedding.raw.clone()}
+    if unembedding.counts is not None:
+        tensors["counts"] = unembedding.counts
+    _save(path, "unembedding", tensors, {"tokens": unembedding.tokens, "metadata": unembedding.metadata})
+
+
+def read_unembedding(path: str | Path) -> Unembedding:
+    """Read what `write_unembedding` wrote; FsrlError where the file is missing, broken or something else."""
+    tensors, header = _load(path, "unembedding")
+    return Unembedding(
+        tensors["folded"],
+        tensors["raw"],
+        tuple(header["tokens"]),
+        tensors.get("counts"),
+        header["metadata"],
+    )
+
+
+def write_decoder(decoder: Decoder, path: str | Path) -> None:
+    """Write a safetensors file, whole or not at all; the same content gives the same bytes."""
+    tensors = {"W_dec": decoder.W_dec}
+    if decoder.log10_density is not None:
+        tensors["log10_density"] = decoder.log10_density
+    header = {"hook": decoder.hook, "layer": decoder.layer, "sae": decoder.sae, "metadata": decoder.metadata}
+    _save(path, "decoder", tensors, header)
+
+
+def read_decoder(path: str | Path) -> Decoder:
+    """Read what `write_decoder` wrote; FsrlError where the file is missing, broken or something else."""
+    tensors, header = _load(path, "decoder")
+    return Decoder(
+        tensors["W_dec"],
+        tensors.get("log10_density"),
+        header["hook"],
+        header["layer"],
+        header["sae"],
+        header["metadata"],
+    )
+
+
+def _unit_columns(matrix: Tensor, token_ids: Tensor) -> Tensor:
+    wide = matrix.double()
+    wide = wide - wide.mean(dim=1, keepdim=True)
+    norms = wide.norm(dim=0)
+    if (norms == 0).any():
+        token = int(token_ids[(norms == 0).int().argmax()])
+        raise FsrlError(f"view: token {token} lies at the vocabulary's mean, its cosine is undefined")
+    return (wide / norms).float()
+
+
+def _save(path: str | Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    # One metadata key only: safetensors writes several in an order that changes from run to run.
+    payload = json.dumps({"kind": kind, **header}, sort_keys=True)
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with files.whole(path) as temporary:
+        save_file(stored, temporary, metadata={"fsrl": payload})
+
+
+def _load(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not Path(path).is_file():
+        raise FsrlError(f"{path}: no such {kind}; build it first")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            header = json.loads((stored.metadata() or {}).get("fsrl", "{}"))
+            if header.pop("kind", None) != kind:
+                raise FsrlError(f"{path}: not an fsrl {kind}; build it again")
+            names = stored.keys()
+            return {name: stored.get_tensor(name) for name in names}, header
+    except SafetensorError as error:
+        raise FsrlError(f"{path}: broken file ({error}); delete it and build it again") from error
+
+
+def _check(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int | None, ...]) -> None:
+    expected = "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
+    fits = tensor.dim() == len(shape)
+    fits = fits and all(size in (None, found) for found, size in zip(tensor.shape, shape, strict=True))
+    if not fits or tensor.numel() == 0:
+        raise FsrlError(f"{name}: shape is {_shape(tensor)}, expected {expected} and not empty")
+    if tensor.dtype != dtype:
+        raise FsrlError(f"{name}: dtype is {tensor.dtype}, expected {dtype}")
+    check_finite(name, tensor)
+
+
+def _check_metadata(name: str, metadata: Mapping[str, str]) -> None:
+    for key, value in metadata.items():
+        if not (isinstance(key, str) and isinstance(value, str)):
+            raise FsrlError(f"{name}: metadata {key!r} is {value!r}; keys and values must be text")
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(list(tensor.shape))

@@ -1,0 +1,72 @@
+"""What may load what: heavy imports cost seconds in every job, and imports decide what is rerun."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+ANALYSIS = (
+    "errors",
+    "feature_types",
+    "files",
+    "joblog",
+    "moment_tables",
+    "moments",
+    "nulls",
+    "quantiles",
+    "tables",
+    "type_rules",
+    "weights",
+)
+
+
+def loaded_by(statement):
+    """The modules that a fresh process holds after `statement`."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{statement}\nimport sys\nprint('\\n'.join(sys.modules))"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_importing_fsrl_loads_nothing_heavy():
+    assert not loaded_by("import fsrl") & {"torch", "pandas", "numpy", "pyarrow", "logging"}
+
+
+def test_the_version_is_that_of_the_package():
+    import fsrl
+
+    assert fsrl.__version__.count(".") == 2
+
+
+def test_analysis_loads_neither_models_nor_figures():
+    modules = loaded_by("\n".join(f"import fsrl.{name}" for name in ANALYSIS))
+    assert {f"fsrl.{name}" for name in ANALYSIS} <= modules
+    assert not modules & {
+        "transformer_lens",
+        "sae_lens",
+        "transformers",
+        "matplotlib",
+        "seaborn",
+        "snakemake",
+    }
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("joblog", {"torch", "pandas", "numpy", "pyarrow"}),
+        ("type_rules", {"torch", "pandas", "numpy", "pyarrow"}),
+        ("feature_types", {"torch"}),
+        ("tables", {"torch"}),
+        ("moments", {"pandas", "pyarrow"}),
+        ("weights", {"pandas", "pyarrow"}),
+    ],
+)
+def test_each_room_loads_only_what_it_needs(module, absent):
+    assert not loaded_by(f"import fsrl.{module}") & absent

@@ -1,0 +1,83 @@
+"""From tensors to tables: every column where it belongs, and a round trip through the files."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fsrl import moment_tables, moments, tables
+from fsrl.errors import FsrlError
+from fsrl.weights import Decoder
+
+TOKENS = ("a", "b", "c", "d", "e", "f")
+KEPT = torch.tensor([0, 2, 3, 5])  # the view leaves tokens 1 and 4 out
+
+
+def decoder(density):
+    W_dec = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
+    return Decoder(W_dec, density, "hook", 0, "sae", {})
+
+
+def result(**settings):
+    W_U = torch.tensor([[0.0, 0.0, 0.0, 4.0], [1.0, -1.0, 3.0, -3.0]])
+    return moments.logit_moments(decoder(None).W_dec, W_U, precision="fp64", **settings)
+
+
+def test_moments_frame_worked_example():
+    density = torch.tensor([-2.0, -9.0, -9.5])
+    frame = moment_tables.moments_frame(result(), decoder(density), kappa0=2.0)
+    assert frame["feature"].tolist() == [0, 1, 2]
+    assert frame["mean"].tolist() == [1.0, 0.0, 0.0]
+    assert frame["std"].tolist() == pytest.approx([3**0.5, 20**0.5, 0.0])
+    assert frame["norm"].tolist() == [1.0, 2.0, 0.0]
+    # Feature 0: skewness 6 / 3^1.5 and kurtosis 7 / 3, so 4 * (16 / 9) / (1 / 3)^3 = 192 tokens.
+    assert frame["implied_tokens"].tolist() == pytest.approx([192.0, np.nan, np.nan], nan_ok=True)
+    assert frame["kurtosis"].isna().tolist() == [False, False, True]
+    assert frame["log10_density"].tolist() == [-2.0, -9.0, -9.5]
+    assert frame["alive"].tolist() == [True, True, False]
+
+
+def test_unknown_density_stays_unknown():
+    frame = moment_tables.moments_frame(result(), decoder(None), kappa0=2.0)
+    assert frame["log10_density"].isna().all()
+    assert frame["alive"].isna().all()
+
+
+def test_extremes_frame_names_tokens_of_the_whole_vocabulary():
+    frame = moment_tables.extremes_frame(result(n_extremes=2), TOKENS, KEPT)
+    first = frame[frame["feature"] == 0]
+    assert first["side"].tolist() == ["top", "top", "bottom", "bottom"]
+    assert first["rank"].tolist() == [0, 1, 0, 1]
+    assert first["token_id"].tolist() == [5, 0, 0, 2]
+    assert first["token"].tolist() == ["f", "a", "a", "c"]
+    assert first["weight"].tolist() == pytest.approx([4.0, 0.0, 0.0, 0.0], abs=1e-12)
+    second = frame[frame["feature"] == 1]
+    assert second["token"].tolist() == ["d", "a", "f", "c"]
+    assert second["weight"].tolist() == pytest.approx([6.0, 2.0, -6.0, -2.0])
+
+
+def test_histogram_frame():
+    frame = moment_tables.histogram_frame(result(n_bins=16))
+    # Feature 1: (2, -2, 6, -6) / sqrt(20) = (0.4, -0.4, 1.3, -1.3) std.
+    assert frame["counts"][1].tolist() == [0] * 6 + [1, 1, 1, 1] + [0] * 6
+    assert frame["counts"].map(sum).tolist() == [4, 4, 4]
+
+
+def test_every_frame_fits_its_table(tmp_path):
+    found = result()
+    frames = {
+        tables.MOMENTS.name: moment_tables.moments_frame(found, decoder(None), kappa0=2.0),
+        tables.EXTREMES.name: moment_tables.extremes_frame(found, TOKENS, KEPT),
+        tables.HISTOGRAMS.name: moment_tables.histogram_frame(found),
+    }
+    for table in (tables.MOMENTS, tables.EXTREMES, tables.HISTOGRAMS):
+        tables.write(frames[table.name], tmp_path / table.name, table, {})
+        pd.testing.assert_frame_equal(tables.read(tmp_path / table.name, table), frames[table.name])
+
+
+def test_what_does_not_belong_together_is_refused():
+    other = Decoder(torch.ones(2, 2), None, "hook", 0, "sae", {})
+    with pytest.raises(FsrlError, match="3 rows of moments but the decoder has 2"):
+        moment_tables.moments_frame(result(), other, kappa0=3.0)
+    with pytest.raises(FsrlError, match="6 token ids for moments over 4 tokens"):
+        moment_tables.extremes_frame(result(), TOKENS, torch.arange(6))

@@ -1,0 +1,115 @@
+"""Random directions: seeded, independent of the blocking, and their quantiles with an honest error."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+import torch
+
+from fsrl import moments, nulls, tables
+from fsrl.errors import FsrlError
+
+
+def unembedding(d_model=8, d_vocab=300):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(d_model, d_vocab, generator=generator) + 0.5
+
+
+def test_directions_have_length_one_and_no_preferred_axis():
+    directions = nulls.isotropic_directions(6, draws=20000, seed=1)
+    assert directions.dtype == torch.float32
+    torch.testing.assert_close(directions.norm(dim=1), torch.ones(20000))
+    covariance = (directions.T @ directions / 20000).numpy()
+    assert covariance == pytest.approx(np.eye(6) / 6, abs=0.006)  # sd of an entry is about .0015
+    # One coordinate of a uniform direction: (x + 1) / 2 ~ Beta((d - 1) / 2, (d - 1) / 2).
+    uniform = scipy.stats.beta(2.5, 2.5, loc=-1, scale=2)
+    assert scipy.stats.kstest(directions[:, 2].numpy(), uniform.cdf).pvalue > 0.01
+
+
+def test_the_seed_decides_and_the_blocking_does_not(monkeypatch):
+    size = nulls.DRAWS_PER_BLOCK
+    many = nulls.isotropic_directions(3, draws=2 * size + 5, seed=7)
+    for draws in (1, size, size + 1):
+        assert torch.equal(nulls.isotropic_directions(3, draws=draws, seed=7), many[:draws])
+    assert not torch.equal(many[:size], many[size : 2 * size])
+    assert not torch.equal(nulls.isotropic_directions(3, draws=1, seed=8), many[:1])
+
+
+def test_table_does_not_depend_on_the_tiling(monkeypatch):
+    expected = nulls.isotropic(unembedding(), draws=300, seed=0)
+    monkeypatch.setattr(moments, "FEATURES_PER_TILE", 17)
+    monkeypatch.setattr(moments, "TOKENS_PER_TILE", 41)
+    tiled = nulls.isotropic(unembedding(), draws=300, seed=0)
+    columns = ["mean", "std", "skewness", "kurtosis", "bimodality", "norm"]
+    np.testing.assert_allclose(tiled[columns], expected[columns], rtol=1e-5, atol=1e-6)
+
+
+def test_table_holds_the_moments_of_the_directions(tmp_path):
+    W_U = unembedding()
+    frame = nulls.isotropic(W_U, draws=50, seed=3)
+    logits = nulls.isotropic_directions(8, draws=50, seed=3).double() @ W_U.double()
+    oracle = moments.row_moments(logits).numpy()
+    assert frame[["mean", "std", "skewness", "kurtosis"]].to_numpy() == pytest.approx(
+        oracle, rel=1e-4, abs=1e-5
+    )
+    assert set(frame["kind"]) == {"isotropic"}
+    assert frame["draw"].tolist() == list(range(50))
+    # Half of the draws have a kurtosis above their median, and of those the right-skewed imply a number.
+    known = (frame["kurtosis"] > frame["kurtosis"].median()) & (frame["skewness"] > 0)
+    assert frame["implied_tokens"].notna().tolist() == known.tolist()
+    tables.write(frame, tmp_path / "null", tables.NULL, {})
+    pd.testing.assert_frame_equal(tables.read(tmp_path / "null", tables.NULL), frame)
+
+
+def test_variance_of_random_directions_is_that_of_the_columns_shared_out():
+    W_U = unembedding(d_model=16)
+    frame = nulls.isotropic(W_U, draws=20000, seed=0)
+    centred = W_U - W_U.mean(1, keepdim=True)
+    expected = centred.pow(2).sum(0).mean().item() / 16
+    assert (frame["std"] ** 2).mean() == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("settings", [{"draws": 0, "seed": 0}, {"draws": 5, "seed": -1}])
+def test_bad_settings_are_refused(settings):
+    with pytest.raises(FsrlError, match="draws must be 1 or more, seed 0 or more"):
+        nulls.isotropic(unembedding(), **settings)
+
+
+def test_quantile_interpolates_and_leaves_nulls_out():
+    frame = pd.DataFrame({"kurtosis": [3.0, 1.0, np.nan, 2.0]})
+    assert nulls.quantile(frame, "kurtosis", 0.5) == 2.0
+    assert nulls.quantile(frame, "kurtosis", 0.75) == 2.5
+    assert nulls.quantile(frame, "kurtosis", 1) == 3.0
+
+
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.99])
+def test_quantile_error_against_a_simulation(q):
+    generator = np.random.default_rng(0)
+    samples = [pd.DataFrame({"x": generator.exponential(size=2000)}) for _ in range(400)]
+    spread = np.std([nulls.quantile(sample, "x", q) for sample in samples])
+    errors = [nulls.quantile_error(sample, "x", q) for sample in samples]
+    # The simulation's own sd has an error of 1 / sqrt(800) = 3.5 %.
+    assert np.mean(errors) == pytest.approx(spread, rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("column", "q", "message"),
+    [
+        ("skew", 0.5, "no such column"),
+        ("kurtosis", 1.5, "must lie between 0 and 1"),
+        ("skewness", 0.5, "holds no value"),
+    ],
+)
+def test_bad_quantiles_are_refused(column, q, message):
+    frame = pd.DataFrame({"kurtosis": [1.0, 2.0], "skewness": [np.nan, np.nan]})
+    for function in (nulls.quantile, nulls.quantile_error):
+        with pytest.raises(FsrlError, match=message):
+            function(frame, column, q)
+
+
+def test_too_few_draws_for_an_error_are_refused_with_how_many_it_takes():
+    frame = pd.DataFrame({"kurtosis": np.arange(1000.0)})
+    assert nulls.quantile_error(frame, "kurtosis", 0.99) > 0
+    with pytest.raises(FsrlError, match="500 draws are too few for its error; it takes 999"):
+        nulls.quantile_error(frame[:500], "kurtosis", 0.999)
+    assert nulls.quantile_error(frame[:999], "kurtosis", 0.999) > 0

@@ -1,0 +1,146 @@
+"""Parquet tables: what goes in comes out, in the same bytes each time; a wrong frame is never written."""
+
+import os
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from fsrl import tables
+from fsrl.errors import FsrlError
+
+
+def moments_frame():
+    floats = {name: [0.5, 1.5, 2.5] for name in ("mean", "std")}
+    shapes = {name: [1.0, np.nan, 3.0] for name in ("skewness", "kurtosis", "bimodality", "implied_tokens")}
+    return pd.DataFrame(
+        {
+            "feature": np.arange(3, dtype=np.int32),
+            **floats,
+            **shapes,
+            "norm": [1.0, 1.0, 1.0],
+            "log10_density": np.array([-1, np.nan, -10], dtype=np.float32),
+            "alive": pd.array([True, None, False], dtype="boolean"),
+        }
+    )
+
+
+def histograms_frame():
+    return pd.DataFrame(
+        {
+            "feature": np.arange(2, dtype=np.int32),
+            "underflow": [0, 1],
+            "counts": pd.Series([np.array([1, 2]), np.array([3, 4])], dtype="object"),
+            "overflow": [2, 0],
+        }
+    )
+
+
+def tokens_frame():
+    return pd.DataFrame(
+        {
+            "token_id": np.arange(3, dtype=np.int32),
+            "token": ["Ġthe", '"', "\n"],
+            "text": [" the", '"', "\n"],
+            "count": pd.array([10, None, 3], dtype="Int64"),
+            "trained": [True, False, False],
+        }
+    )
+
+
+FRAMES = [
+    (tables.MOMENTS, moments_frame()),
+    (tables.HISTOGRAMS, histograms_frame()),
+    (tables.TOKENS, tokens_frame()),
+]
+
+
+@pytest.mark.parametrize(("table", "frame"), FRAMES, ids=lambda value: getattr(value, "name", ""))
+def test_what_is_written_is_read(tmp_path, table, frame):
+    path = tmp_path / "new folder" / "table.parquet"
+    tables.write(frame.set_index(frame.columns[0], drop=False), path, table, {"study": "mini"})
+    pd.testing.assert_frame_equal(tables.read(path, table), frame)
+    assert tables.read_metadata(path) == {"study": "mini"}
+
+
+def test_missing_values_become_nulls_in_the_file(tmp_path):
+    tables.write(moments_frame(), tmp_path / "t", tables.MOMENTS, {})
+    stored = pq.read_table(tmp_path / "t")
+    assert stored.column("kurtosis").to_pylist() == [1.0, None, 3.0]
+    assert stored.column("alive").to_pylist() == [True, None, False]
+    assert stored.column("log10_density").null_count == 1
+
+
+def test_units_and_descriptions_travel_with_the_file(tmp_path):
+    tables.write(moments_frame(), tmp_path / "t", tables.MOMENTS, {})
+    metadata = pq.read_schema(tmp_path / "t").field("std").metadata
+    assert metadata[b"unit"] == b"logit per activation"
+    assert b"standard deviation" in metadata[b"description"]
+
+
+def test_same_content_gives_same_bytes(tmp_path):
+    for number, metadata in enumerate(({"a": "1", "b": "2"}, {"b": "2", "a": "1"})):
+        tables.write(moments_frame(), tmp_path / str(number), tables.MOMENTS, metadata)
+    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns=["std", "norm"]), r"column\(s\) std, norm missing"),
+        (lambda f: f.assign(entropy=1.0), r"unknown column\(s\) entropy"),
+        (lambda f: f[f.columns[::-1]], "columns in another order"),
+        (lambda f: f.astype({"std": "float32"}), "column std has dtype float32, expected float64"),
+        (lambda f: f.astype({"feature": "int64"}), "column feature has dtype int64, expected int32"),
+        (lambda f: f.astype({"feature": "Int32"}), "column feature has dtype Int32"),
+        (lambda f: f.assign(std=[1.0, np.nan, 1.0]), "column std has no value at row 1"),
+        (lambda f: f.assign(kurtosis=[1.0, 2.0, np.inf]), "column kurtosis is inf at row 2"),
+    ],
+)
+def test_a_frame_that_does_not_fit_is_refused_and_nothing_written(tmp_path, change, message):
+    with pytest.raises(FsrlError, match=f"table moments: {message}"):
+        tables.write(change(moments_frame()), tmp_path / "t", tables.MOMENTS, {})
+    assert os.listdir(tmp_path) == []
+
+
+def test_metadata_must_be_text(tmp_path):
+    with pytest.raises(FsrlError, match="metadata 'layer' is 3"):
+        tables.write(moments_frame(), tmp_path / "t", tables.MOMENTS, {"layer": 3})
+
+
+def test_a_write_that_fails_leaves_the_old_table_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "moments.parquet"
+    tables.write(moments_frame(), path, tables.MOMENTS, {})
+    before = path.read_bytes()
+
+    def broken(table, where, **settings):
+        where.write_bytes(b"half of it")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pq, "write_table", broken)
+    with pytest.raises(OSError, match="disk full"):
+        tables.write(moments_frame(), path, tables.MOMENTS, {"new": "one"})
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_missing_broken_and_foreign_files_are_refused(tmp_path):
+    with pytest.raises(FsrlError, match="absent: no such table"):
+        tables.read(tmp_path / "absent", tables.MOMENTS)
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"PAR1 and no more")
+    with pytest.raises(FsrlError, match="broken: not a readable parquet file"):
+        tables.read_metadata(broken)
+    foreign = tmp_path / "foreign"
+    pd.DataFrame({"feature": [1.5]}).to_parquet(foreign)
+    with pytest.raises(FsrlError, match="no fsrl metadata"):
+        tables.read_metadata(foreign)
+    with pytest.raises(FsrlError, match=r"foreign \(table types\): column\(s\) scheme"):
+        tables.read(foreign, tables.TYPES)
+
+
+def test_a_column_of_another_type_is_refused_on_reading(tmp_path):
+    moments_frame().astype({"std": "float32"}).to_parquet(tmp_path / "t")
+    with pytest.raises(FsrlError, match="column std is float, expected float64"):
+        tables.read(tmp_path / "t", tables.MOMENTS)

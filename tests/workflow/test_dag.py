@@ -1,0 +1,165 @@
+"""The workflow end to end on the tiny study: what it builds, builds again, and what a crash leaves."""
+
+import os
+import resource
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.tiny_study import SAE_IDS
+from tests.workflow.conftest import Project, environment
+
+VIEWS = ("main", "trained", "cosine")
+LAYER_TABLES = ("moments", "extremes", "histograms", "types", "type_counts")
+LAYER_FIGURES = ("skewness", "kurtosis", "skewness_vs_kurtosis", "types", "exemplars")
+STUDY_FIGURES = ("layers_grid", "moments_by_layer", "type_shares")
+
+
+def expected_outputs() -> set[str]:
+    layers = {
+        f"results/tiny/{sae}/{view}/{table}.parquet"
+        for sae in SAE_IDS
+        for view in VIEWS
+        for table in LAYER_TABLES
+    }
+    weights = {"results/tiny/unembedding.safetensors", "results/tiny/tokens.parquet"}
+    decoders = {f"results/tiny/{sae}/decoder.safetensors" for sae in SAE_IDS}
+    nulls = {f"results/tiny/nulls/{view}.parquet" for view in VIEWS}
+    stems = {f"{sae}/{figure}" for sae in SAE_IDS for figure in LAYER_FIGURES} | set(STUDY_FIGURES)
+    figures = {f"figures/tiny/trained/{stem}.{format}" for stem in stems for format in ("pdf", "png")}
+    return layers | weights | decoders | nulls | figures
+
+
+def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> None:
+    assert set(built.outputs()) == expected_outputs()
+
+
+def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
+    jobs = 1 + len(VIEWS) + 2 * len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 1
+    assert len(list((built.folder / "logs").rglob("*.log"))) == jobs
+    assert len(list((built.folder / "results/benchmarks").rglob("*.tsv"))) == jobs
+
+
+def test_no_job_uses_more_threads_than_there_are_cores(built: Project) -> None:
+    cores = len(os.sched_getaffinity(0))
+    caps = [
+        int(line.split()[-2])
+        for log in (built.folder / "logs").rglob("*.log")
+        for line in log.read_text().splitlines()
+        if "joblog: at most" in line
+    ]
+    assert len(caps) == len(list((built.folder / "logs").rglob("*.log")))
+    assert max(caps) <= cores
+
+
+def test_a_second_run_does_nothing(built: Project) -> None:
+    before = {
+        path: path.stat().st_mtime_ns for path in built.folder.rglob("*") if ".snakemake" not in path.parts
+    }
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = built.snakemake()
+    assert "Nothing to be done" in done.stderr
+    # Seconds of CPU, since other work on the machine stretches the clock.
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime < 5
+    after = {
+        path: path.stat().st_mtime_ns for path in built.folder.rglob("*") if ".snakemake" not in path.parts
+    }
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("module", "jobs"),
+    [
+        ("plots.py", {"layer_figures": 2}),
+        ("plot_layers.py", {"study_figures": 1}),
+        ("paper.mplstyle", {"layer_figures": 2, "study_figures": 1}),
+        ("feature_types.py", {"types": 6, "layer_figures": 2, "study_figures": 1}),
+        ("moment_tables.py", {"moments": 6, "types": 6, "layer_figures": 2, "study_figures": 1}),
+    ],
+)
+def test_editing_a_library_module_reruns_what_depends_on_it(
+    built: Project, tmp_path: Path, module: str, jobs: dict[str, int]
+) -> None:
+    project = built.copy(tmp_path / "project")
+    with (project.folder / "src/fsrl" / module).open("a") as file:
+        file.write("\n# edited\n")
+    assert project.plan() == jobs
+
+
+def test_a_bare_touch_reruns_nothing(built: Project, tmp_path: Path) -> None:
+    project = built.copy(tmp_path / "project")
+    for folder in ("src", "workflow", "config", "tiny", "results"):
+        for path in (project.folder / folder).rglob("*"):
+            path.touch()
+    assert project.plan() == {}
+
+
+def test_editing_a_script_or_a_setting_reruns_its_jobs(built: Project, tmp_path: Path) -> None:
+    project = built.copy(tmp_path / "project")
+    with (project.folder / "workflow/scripts/study_figures.py").open("a") as file:
+        file.write("\n# edited\n")
+    assert project.plan() == {"study_figures": 1}
+    config = project.folder / "config/config.yaml"
+    config.write_text(config.read_text().replace("default_scheme: calibrated", "default_scheme: post"))
+    assert project.plan() == {"layer_figures": 2, "study_figures": 1}
+
+
+def test_a_deleted_table_is_rebuilt_and_nothing_else(built: Project, tmp_path: Path) -> None:
+    project = built.copy(tmp_path / "project")
+    before = project.outputs()
+    times = {name: (project.folder / name).stat().st_mtime_ns for name in before}
+    # The view `main` of the tiny study is not drawn, so no figure depends on this table.
+    folder = f"results/tiny/{SAE_IDS[0]}/main"
+    (project.folder / folder / "types.parquet").unlink()
+    done = project.snakemake()
+    assert done.returncode == 0, done.stderr
+    assert project.outputs() == before
+    changed = {name for name in before if (project.folder / name).stat().st_mtime_ns != times[name]}
+    assert changed == {f"{folder}/types.parquet", f"{folder}/type_counts.parquet"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole_group", [True, False], ids=["all processes", "only snakemake"])
+def test_after_kill_9_the_same_command_gives_the_same_bytes(
+    built: Project, tmp_path: Path, whole_group: bool
+) -> None:
+    project = built.copy(tmp_path / "project")
+    before = project.outputs()
+    (project.folder / "results/tiny/nulls/main.parquet").unlink()
+    for table in (project.folder / "results/tiny").glob("*/main/*.parquet"):
+        table.unlink()
+    logs = [project.folder / f"logs/tiny/{sae}/main/moments.log" for sae in SAE_IDS]
+    for log in logs:
+        log.unlink()
+    with subprocess.Popen(
+        project.command(),
+        cwd=project.folder,
+        env=environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        while not any(log.exists() for log in logs):
+            assert process.poll() is None
+            time.sleep(0.01)
+        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGKILL)
+    assert project.outputs() != before
+    done = project.snakemake()
+    assert done.returncode == 0, done.stderr
+    after = project.outputs()
+    assert {name: after[name] for name in before} == before
+    assert project.plan() == {}
+
+
+@pytest.mark.slow
+def test_another_build_gives_the_same_bytes(built: Project, fresh: Project, tmp_path: Path) -> None:
+    project = fresh.copy(tmp_path / "elsewhere")
+    done = project.snakemake()
+    assert done.returncode == 0, done.stderr
+    before, after = built.outputs(), project.outputs()
+    assert after.keys() == before.keys()
+    assert [name for name in before if before[name] != after[name]] == []

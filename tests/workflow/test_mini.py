@@ -1,0 +1,121 @@
+"""The embedded study itself: what ships, what is claimed of it, and the whole build from a clean copy."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+ROOT = Path(__file__).parents[2]
+MINI = ROOT / "data/mini"
+HOOKS = [f"blocks.{n}.hook_resid_pre" for n in range(6)] + ["blocks.5.hook_resid_post"]
+
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads((MINI / "record.json").read_text())
+
+
+def test_the_study_fits_its_budget():
+    sizes = {path: path.stat().st_size for path in MINI.rglob("*") if path.is_file()}
+    assert sum(sizes.values()) <= 32 * 2**20
+    assert sizes[MINI / "evaluation_text.txt"] <= 500_000
+
+
+def test_what_the_issue_of_the_model_asked_for_is_reached(record):
+    assert record["model"]["below_trigram"] >= 0.45
+    for hook in HOOKS:
+        sae = record["saes"][hook]
+        assert sae["explained_variance"] >= 0.80, hook
+        assert 25 <= sae["l0"] <= 45, hook
+        assert sae["ce_recovered"] >= 0.90, hook
+        assert sae["dead_share"] <= 0.05, hook
+        assert sae["d_sae"] >= 8 * 160
+
+
+def test_the_shipped_weights_reach_what_the_record_says_on_the_shipped_text(record):
+    from fsrl import mini_evaluation, mini_export, mini_tokens
+    from fsrl.mini_model import N_CTX, evaluate
+    from fsrl.mini_saes import residuals
+
+    model = mini_export.read_model(MINI / "model")
+    stream = mini_tokens.encode_text((MINI / "evaluation_text.txt").read_text(), MINI / "model")
+    claimed = record["evaluation_text"]
+    assert len(stream) == claimed["tokens"]
+    assert evaluate(model, stream) == pytest.approx(claimed["nats_per_token"], abs=1e-3)
+    caught = residuals(model, stream, np.arange(len(stream) // N_CTX))
+    for hook in (HOOKS[0], HOOKS[-1]):
+        found = mini_evaluation.reconstruction(mini_export.read_sae(MINI / "saes" / hook), caught[hook])
+        for figure in ("explained_variance", "l0"):
+            assert found[figure] == pytest.approx(claimed["saes"][hook][figure], rel=1e-3)
+
+
+def test_its_readme_quotes_the_record(record):
+    text = (MINI / "README.md").read_text()
+    model = record["model"]
+    for number in ("nats_per_token", "trigram_nats_per_token", "below_trigram"):
+        assert f"{model[number]:.3f}" in text
+    for hook in HOOKS:
+        sae = record["saes"][hook]
+        row = (
+            f"| {hook} | {sae['explained_variance']:.3f} | {sae['l0']:.1f} | {sae['ce_recovered']:.3f} "
+            f"| {100 * sae['dead_share']:.1f} % |"
+        )
+        assert row in text
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The default studies, built by the command of the README in a copy of what git holds."""
+    project = tmp_path_factory.mktemp("mini") / "project"
+    project.mkdir()
+    for path in subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines():
+        if (ROOT / path).is_file():
+            target = project / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / path, target)
+    subprocess.run([sys.executable, "-m", "snakemake", "--cores", "8"], cwd=project, check=True)
+    return project
+
+
+@pytest.mark.slow
+def test_the_readme_shows_the_table_that_the_workflow_writes(built):
+    with (built / "results/mini/summary/trained.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["sae"] for row in rows] == HOOKS
+    readme = (ROOT / "README.md").read_text()
+    for row in rows:
+        shares = [f"{100 * float(row[f'{column}_above']):.1f} %" for column in ("kurtosis", "skewness")]
+        kinds = ("local_context", "prediction", "suppression", "partition")
+        counts = [f"{row[kind]} ({float(row[f'{kind}_expected']):.1f})" for kind in kinds]
+        assert " | ".join([f"| {row['sae']}", *shares, *counts]) + " |" in readme
+
+
+@pytest.mark.slow
+def test_the_figures_of_the_readme_are_those_that_the_workflow_builds(built):
+    shown = re.findall(r"\]\((figures/[^)]+\.png)\)", (ROOT / "README.md").read_text())
+    assert len(shown) == 2
+    for figure in shown:
+        # Pixels, not bytes: another processor rounds the last bit of a moment differently.
+        fresh, kept = (image.imread(folder / figure) for folder in (built, ROOT))
+        assert fresh.shape == kept.shape, figure
+        assert np.abs(fresh - kept).mean() < 1e-3, figure
+
+
+@pytest.mark.slow
+def test_training_is_in_nobody_s_plan(built):
+    """An edit to the training code leaves the built study up to date."""
+    with (built / "src/fsrl/mini_training.py").open("a") as file:
+        file.write("\n# edited\n")
+    command = [sys.executable, "-m", "snakemake", "--cores", "8", "--dry-run"]
+    plan = subprocess.run(command, cwd=built, check=True, capture_output=True, text=True)
+    assert "Nothing to be done" in plan.stdout + plan.stderr
+    assert "train_mini" not in plan.stdout
+    train = subprocess.run([*command, "train_mini"], cwd=built, check=True, capture_output=True, text=True)
+    assert "train_mini_model" in train.stdout

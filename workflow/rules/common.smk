@@ -1,0 +1,74 @@
+# What the rules share: the checked config, the library as an input, shares of the machine.
+import os
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "workflow")]
+# Scripts run the library that the rules watch, whatever else is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+
+import imports
+import settings
+from fsrl.errors import FsrlError
+
+
+def stop(error):
+    """End with one line on stderr: before the first job nobody needs a traceback or a rule's name."""
+    sys.exit(f"error: {error}")
+
+
+try:
+    settings.check(config, ROOT / "workflow/schemas/config.schema.yaml")
+except FsrlError as error:
+    stop(error)
+
+STUDIES = {name: config["studies"][name] for name in settings.studies(config)}
+STAGES = "results/{study}/{sae}/{view}"
+
+
+def any_of(names):
+    """A wildcard's pattern: one of these names."""
+    return "|".join(map(re.escape, sorted(set(names))))
+
+
+wildcard_constraints:
+    study=any_of(STUDIES),
+    sae=any_of(sae for study in STUDIES.values() for sae in study["sae_ids"]),
+    view=any_of(config["views"]),
+
+
+def library(script):
+    """A script of workflow/scripts and the files of the library that it imports: the inputs that are code."""
+    path = ROOT / "workflow/scripts" / script
+    files = [path, *imports.closure(path, ROOT / "src/fsrl")]
+    return [str(file.relative_to(ROOT)) for file in files]
+
+
+def targets(*patterns, views="views"):
+    """The patterns for every SAE and view of the studies that are built."""
+    return [
+        pattern.format(study=name, sae=sae, view=view)
+        for name, study in STUDIES.items()
+        for view in study[views]
+        for sae in study["sae_ids"]
+        for pattern in patterns
+    ]
+
+
+def every_layer(pattern):
+    """An input function: the pattern for each of the study's SAEs, in the config's order."""
+    return lambda wildcards: expand(pattern, sae=STUDIES[wildcards.study]["sae_ids"], allow_missing=True)
+
+
+def view_options(wildcards):
+    """The keyword arguments of weights.view for this view."""
+    return config["views"][wildcards.view] | config["tokens"]
+
+
+# --cores 8 on a machine of two cores must not start eight busy jobs. A rule that uses several threads claims ALL;
+# one that uses a single thread claims as many as its share of the cores that exist. Jobs cap their own threads at
+# those cores as well (fsrl.joblog).
+ALL = workflow.cores or len(os.sched_getaffinity(0))
+ONE = -(-ALL // len(os.sched_getaffinity(0)))

@@ -1,0 +1,144 @@
+# Trains the embedded study from Debian packages: `snakemake --cores 2 train_mini`, about two hours on two cores or
+# minutes on a GPU; `make mini` copies the result into data/mini. No rule has data/mini as an output, and nothing that
+# `all` asks for depends on a file made here, so an edit to this code never puts training into anybody's plan.
+TRAIN = config["train_mini"]
+TRAINED = "results/train_mini"
+N_LAYERS = 6
+HOOKS = [f"blocks.{n}.hook_resid_pre" for n in range(N_LAYERS)] + [f"blocks.{N_LAYERS - 1}.hook_resid_post"]
+
+
+rule train_mini:
+    input:
+        f"{TRAINED}/mini/record.json",
+        expand(f"{TRAINED}/mini/saes/{{hook}}/cfg.json", hook=HOOKS),
+
+
+rule train_mini_corpus:
+    input:
+        sources="config/mini_sources.tsv",
+        code=library("train_mini_corpus.py"),
+    output:
+        corpus=f"{TRAINED}/corpus.parquet",
+        provenance=f"{TRAINED}/mini/provenance.tsv",
+    log:
+        "logs/train_mini/corpus.log",
+    threads: ALL
+    params:
+        # Kept between runs: packages that were fetched are not fetched again.
+        packages=f"{TRAINED}/packages",
+    script:
+        "../scripts/train_mini_corpus.py"
+
+
+rule train_mini_tokens:
+    input:
+        corpus=f"{TRAINED}/corpus.parquet",
+        provenance=f"{TRAINED}/mini/provenance.tsv",
+        code=library("train_mini_tokens.py"),
+    output:
+        tokenizer=multiext(
+            f"{TRAINED}/mini/model/", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"
+        ),
+        train=f"{TRAINED}/train.bin",
+        held_out=f"{TRAINED}/held_out.bin",
+        counts=f"{TRAINED}/mini/token_counts.safetensors",
+        odd=f"{TRAINED}/mini/odd_tokens.tsv",
+        evaluation_text=f"{TRAINED}/mini/evaluation_text.txt",
+    log:
+        "logs/train_mini/tokens.log",
+    threads: ALL
+    params:
+        settings=TRAIN["tokens"],
+    script:
+        "../scripts/train_mini_tokens.py"
+
+
+rule train_mini_trigram:
+    input:
+        train=f"{TRAINED}/train.bin",
+        held_out=f"{TRAINED}/held_out.bin",
+        code=library("train_mini_trigram.py"),
+    output:
+        f"{TRAINED}/trigram.json",
+    log:
+        "logs/train_mini/trigram.log",
+    params:
+        d_vocab=TRAIN["tokens"]["d_vocab"],
+    script:
+        "../scripts/train_mini_trigram.py"
+
+
+# Resumable: the checkpoint is not an output, so Snakemake leaves it where it is when the job is stopped.
+rule train_mini_model:
+    input:
+        train=f"{TRAINED}/train.bin",
+        code=library("train_mini_model.py"),
+    output:
+        config=f"{TRAINED}/mini/model/config.json",
+        weights=f"{TRAINED}/mini/model/model.safetensors",
+        curve=f"{TRAINED}/mini/model_curve.tsv",
+    log:
+        "logs/train_mini/model.log",
+    threads: ALL
+    params:
+        d_vocab=TRAIN["tokens"]["d_vocab"],
+        settings=TRAIN["model"],
+        checkpoints=f"{TRAINED}/checkpoints",
+    script:
+        "../scripts/train_mini_model.py"
+
+
+rule train_mini_residuals:
+    input:
+        train=f"{TRAINED}/train.bin",
+        weights=f"{TRAINED}/mini/model/model.safetensors",
+        code=library("train_mini_residuals.py"),
+    output:
+        temp(expand(f"{TRAINED}/residuals/{{hook}}.safetensors", hook=HOOKS)),
+    log:
+        "logs/train_mini/residuals.log",
+    threads: ALL
+    params:
+        windows=TRAIN["saes"]["windows"],
+        hooks=HOOKS,
+    script:
+        "../scripts/train_mini_residuals.py"
+
+
+rule train_mini_sae:
+    input:
+        residuals=f"{TRAINED}/residuals/{{hook}}.safetensors",
+        code=library("train_mini_sae.py"),
+    output:
+        multiext(
+            f"{TRAINED}/mini/saes/{{hook}}/", "cfg.json", "sae_weights.safetensors", "sparsity.safetensors"
+        ),
+        curve=f"{TRAINED}/mini/saes/{{hook}}/curve.tsv",
+    log:
+        "logs/train_mini/{hook}.log",
+    wildcard_constraints:
+        hook=any_of(HOOKS),
+    params:
+        settings=TRAIN["saes"]["training"],
+    script:
+        "../scripts/train_mini_sae.py"
+
+
+rule train_mini_record:
+    input:
+        held_out=f"{TRAINED}/held_out.bin",
+        trigram=f"{TRAINED}/trigram.json",
+        weights=f"{TRAINED}/mini/model/model.safetensors",
+        saes=expand(f"{TRAINED}/mini/saes/{{hook}}/sae_weights.safetensors", hook=HOOKS),
+        evaluation_text=f"{TRAINED}/mini/evaluation_text.txt",
+        code=library("train_mini_record.py"),
+    output:
+        record=f"{TRAINED}/mini/record.json",
+    log:
+        "logs/train_mini/record.log",
+    threads: ALL
+    params:
+        hooks=HOOKS,
+        windows=TRAIN["evaluation_windows"],
+    script:
+        "../scripts/train_mini_record.py"

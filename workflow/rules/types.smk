@@ -1,0 +1,58 @@
+# Moments -> type labels under every scheme, and how many of each chance gives.
+TYPES = targets(f"{STAGES}/types.parquet", f"{STAGES}/type_counts.parquet")
+
+SUMMARIES = sorted(
+    {f"results/{name}/summary/{view}.tsv" for name, study in STUDIES.items() for view in study["views"]}
+)
+
+
+def read_by_schemes(pattern):
+    """An input function: the pattern for the view being typed, then for the views that schemes name."""
+
+    def files(wildcards):
+        views = settings.views_read(config, wildcards.view)
+        return expand(pattern, view=views, allow_missing=True)
+
+    return files
+
+
+rule types:
+    input:
+        moments=read_by_schemes(f"{STAGES}/moments.parquet"),
+        nulls=read_by_schemes(NULL),
+        code=library("types.py"),
+    output:
+        types=f"{STAGES}/types.parquet",
+        type_counts=f"{STAGES}/type_counts.parquet",
+    log:
+        "logs/{study}/{sae}/{view}/types.log",
+    benchmark:
+        "results/benchmarks/{study}/{sae}/{view}/types.tsv"
+    threads: ONE
+    resources:
+        mem_mb=1000,
+    params:
+        views=lambda wildcards: settings.views_read(config, wildcards.view),
+        schemes=config["types"]["schemes"],
+    script:
+        "../scripts/types.py"
+
+
+rule summary:
+    input:
+        moments=every_layer(f"{STAGES}/moments.parquet"),
+        type_counts=every_layer(f"{STAGES}/type_counts.parquet"),
+        null=NULL,
+        code=library("summary.py"),
+    output:
+        "results/{study}/summary/{view}.tsv",
+    log:
+        "logs/{study}/summary/{view}.log",
+    benchmark:
+        "results/benchmarks/{study}/summary/{view}.tsv"
+    threads: ONE
+    params:
+        sae_ids=lambda wildcards: STUDIES[wildcards.study]["sae_ids"],
+        scheme=config["types"]["default_scheme"],
+    script:
+        "../scripts/summary.py"

@@ -1,0 +1,28 @@
+"""All figures of one layer in one view."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+from pathlib import Path
+
+from fsrl import figure_files, plot_exemplars, plots, tables
+
+given, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
+title = f"{params.title} · {wildcards.sae} · view {wildcards.view}"
+moments = tables.read(given.moments, tables.MOMENTS)
+null = tables.read(given.null, tables.NULL)
+types = tables.read(given.types, tables.TYPES)
+counts = tables.read(given.type_counts, tables.TYPE_COUNTS)
+extremes = tables.read(given.extremes, tables.EXTREMES)
+histograms = tables.read(given.histograms, tables.HISTOGRAMS)
+shown = {"scheme": params.scheme, "title": title}
+figures = {
+    "skewness": plots.skewness(moments, null, title=title),
+    "kurtosis": plots.kurtosis(moments, null, title=title),
+    "skewness_vs_kurtosis": plots.skewness_vs_kurtosis(moments, null, title=title),
+    "types": plots.types(moments, null, types, counts, **shown),
+    "exemplars": plot_exemplars.exemplars(moments, types, counts, extremes, histograms, **shown),
+}
+for path in snakemake.output:
+    figure_files.save(figures[Path(path).stem], path)

@@ -1,0 +1,32 @@
+"""The figures that show all layers of a study in one view side by side."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+from pathlib import Path
+
+from fsrl import figure_files, plot_layers, tables
+
+given, params = snakemake.input, snakemake.params
+title = f"{params.title} · view {snakemake.wildcards.view}"
+null = tables.read(given.null, tables.NULL)
+layers = [
+    plot_layers.Layer(
+        sae,
+        tables.read(moments, tables.MOMENTS),
+        null,
+        tables.read(types, tables.TYPES),
+        tables.read(counts, tables.TYPE_COUNTS),
+    )
+    for sae, moments, types, counts in zip(
+        params.sae_ids, given.moments, given.types, given.type_counts, strict=True
+    )
+]
+figures = {
+    "layers_grid": plot_layers.layers_grid(layers, scheme=params.scheme, title=title),
+    "moments_by_layer": plot_layers.moments_by_layer(layers, title=title),
+    "type_shares": plot_layers.type_shares(layers, title=title),
+}
+for path in snakemake.output:
+    figure_files.save(figures[Path(path).stem], path)

@@ -1,0 +1,21 @@
+"""Trains the SAE of one hook and writes it as float16, with its densities."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=snakemake.threads)
+
+from pathlib import Path
+
+import pandas as pd
+from safetensors.torch import load_file
+
+from fsrl import mini_evaluation, mini_export, mini_saes
+
+x = load_file(snakemake.input.residuals)["residuals"]
+settings = mini_saes.SAETraining(**snakemake.params.settings)
+weights, curve = mini_saes.train_sae(x, settings, progress=True)
+folder = Path(snakemake.output.curve).parent
+mini_export.write_sae(
+    weights, mini_evaluation.firing_counts(weights, x), len(x), snakemake.wildcards.hook, folder
+)
+pd.DataFrame(curve).to_csv(snakemake.output.curve, sep="\t", index=False, float_format="%.6g")
