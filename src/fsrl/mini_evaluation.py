@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from fsrl import mini_tokens
 from fsrl.mini_export import read_densities, read_model, read_sae
@@ -62,21 +63,19 @@ def replaced(model: Any, hook: str, function: Callable[[Tensor], Tensor]) -> Ite
         handle.remove()
 
 
-def cross_entropies(model: Any, weights: Weights, hook: str, stream: np.ndarray) -> dict[str, float]:
-    """Nats per token of the model as it is, with the SAE in place, and with the residual zeroed; and the
-    share recovered.
+def cross_entropies(
+    model: Any, weights: Weights, hook: str, stream: np.ndarray, clean: float
+) -> dict[str, float]:
+    """Nats per token with the SAE in place and with the residual zeroed, and the share recovered.
+
+    clean: nats per token of the model as it is, on the same stream.
     """
-    clean = evaluate(model, stream)
     with replaced(model, hook, lambda x: weights.decode(weights.encode(x.flatten(0, 1))).view_as(x)):
         through = evaluate(model, stream)
     with replaced(model, hook, torch.zeros_like):
         zeroed = evaluate(model, stream)
-    return {
-        "ce_model": clean,
-        "ce_sae": through,
-        "ce_zero": zeroed,
-        "ce_recovered": (zeroed - through) / (zeroed - clean),
-    }
+    recovered = (zeroed - through) / (zeroed - clean)
+    return {"ce_model": clean, "ce_sae": through, "ce_zero": zeroed, "ce_recovered": recovered}
 
 
 def record(
@@ -84,13 +83,21 @@ def record(
 ) -> dict[str, Any]:
     """All figures of a trained study in `folder` (model/, saes/, evaluation_text.txt).
 
-    The model is judged on every held-out window, the SAEs on `windows` of them, spread over all sources; both
-    again on the text that ships, so that anyone can measure those figures anew.
+    The model is judged on every held-out window, the SAEs on `windows` of them, spread over all sources; the
+    model and the SAEs' reconstruction again on the text that ships, so that anyone can measure them anew.
     """
     model = read_model(folder / "model")
+    saes = {hook: read_sae(folder / "saes" / hook) for hook in sae_hooks}
     nats = evaluate(model, held_out)
     rows = np.linspace(0, len(held_out) // N_CTX - 1, windows).astype(int)
     part = np.concatenate([held_out[r * N_CTX : (r + 1) * N_CTX] for r in rows])
+    clean = evaluate(model, part)
+    found = reconstructions(model, saes, part)
+    for hook, weights in tqdm(saes.items(), mininterval=10, unit="SAE"):
+        densities = read_densities(folder / "saes" / hook)
+        dead = (densities < DEAD).float().mean().item()
+        found[hook] |= cross_entropies(model, weights, hook, part, clean)
+        found[hook] |= {"d_sae": len(densities), "dead_share": dead}
     shipped = mini_tokens.encode_text((folder / "evaluation_text.txt").read_text(), folder / "model")
     return {
         "model": {
@@ -98,31 +105,16 @@ def record(
             "nats_per_token": nats,
             "below_trigram": trigram["trigram_nats_per_token"] - nats,
         },
-        "saes": judge_saes(folder, model, sae_hooks, part),
+        "saes": found,
         "evaluation_text": {
             "tokens": len(shipped),
             "nats_per_token": evaluate(model, shipped),
-            "saes": judge_saes(folder, model, sae_hooks, shipped),
+            "saes": reconstructions(model, saes, shipped),
         },
     }
 
 
-def judge_saes(
-    folder: Path, model: Any, sae_hooks: Sequence[str], stream: np.ndarray
-) -> dict[str, dict[str, float]]:
-    """Each SAE of folder/saes on the windows of a stream: explained variance, L0, CE recovered, dead share.
-
-    Dead: log10 density (on the training residuals) below DEAD.
-    """
+def reconstructions(model: Any, saes: dict[str, Weights], stream: np.ndarray) -> dict[str, dict[str, float]]:
+    """Explained variance and L0 of each SAE on all whole windows of a stream."""
     caught = residuals(model, stream, np.arange(len(stream) // N_CTX))
-    found = {}
-    for hook in sae_hooks:
-        weights = read_sae(folder / "saes" / hook)
-        densities = read_densities(folder / "saes" / hook)
-        found[hook] = {
-            "d_sae": len(densities),
-            **reconstruction(weights, caught[hook]),
-            **cross_entropies(model, weights, hook, stream),
-            "dead_share": (densities < DEAD).float().mean().item(),
-        }
-    return found
+    return {hook: reconstruction(weights, caught[hook]) for hook, weights in saes.items()}

@@ -135,11 +135,12 @@ def identity_sae(d_in):
 
 def test_a_perfect_sae_recovers_everything_and_zeros_nothing(model, stream):
     hook = "blocks.1.hook_resid_pre"
-    perfect = mini_evaluation.cross_entropies(model, identity_sae(24), hook, stream)
-    assert perfect["ce_sae"] == pytest.approx(perfect["ce_model"], abs=1e-5)
+    clean = evaluate(model, stream)
+    perfect = mini_evaluation.cross_entropies(model, identity_sae(24), hook, stream, clean)
+    assert perfect["ce_sae"] == pytest.approx(clean, abs=1e-5)
     assert perfect["ce_recovered"] == pytest.approx(1, abs=1e-2)
     nothing = mini_saes.Weights(torch.zeros(24, 4), torch.zeros(4), torch.zeros(4, 24), torch.zeros(24))
-    zeroed = mini_evaluation.cross_entropies(model, nothing, hook, stream)
+    zeroed = mini_evaluation.cross_entropies(model, nothing, hook, stream, clean)
     assert zeroed["ce_sae"] == pytest.approx(zeroed["ce_zero"])
     assert zeroed["ce_recovered"] == pytest.approx(0, abs=1e-6)
 

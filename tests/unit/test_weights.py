@@ -67,8 +67,8 @@ def test_same_content_gives_same_bytes(tmp_path):
     assert len({path.read_bytes() for path in paths}) == 1
 
 
-def test_folded_and_raw_may_share_memory_and_layout(tmp_path):
-    matrix = torch.arange(8.0).view(4, 2).T
+@pytest.mark.parametrize("matrix", [torch.arange(8.0).view(2, 4), torch.arange(8.0).view(4, 2).T])
+def test_folded_and_raw_may_share_memory_in_any_layout(tmp_path, matrix):
     weights.write_unembedding(unembedding(folded=matrix, raw=matrix), tmp_path / "u")
     assert torch.equal(weights.read_unembedding(tmp_path / "u").raw, matrix)
 

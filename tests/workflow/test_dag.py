@@ -30,7 +30,8 @@ def expected_outputs() -> set[str]:
     nulls = {f"results/tiny/nulls/{view}.parquet" for view in VIEWS}
     stems = {f"{sae}/{figure}" for sae in SAE_IDS for figure in LAYER_FIGURES} | set(STUDY_FIGURES)
     figures = {f"figures/tiny/trained/{stem}.{format}" for stem in stems for format in ("pdf", "png")}
-    return layers | weights | decoders | nulls | figures
+    summaries = {"results/tiny/summary/trained.tsv"}
+    return layers | weights | decoders | nulls | summaries | figures
 
 
 def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> None:
@@ -38,7 +39,7 @@ def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> Non
 
 
 def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
-    jobs = 1 + len(VIEWS) + 2 * len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 1
+    jobs = 1 + len(VIEWS) + 2 * len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
     assert len(list((built.folder / "logs").rglob("*.log"))) == jobs
     assert len(list((built.folder / "results/benchmarks").rglob("*.tsv"))) == jobs
 
@@ -77,8 +78,11 @@ def test_a_second_run_does_nothing(built: Project) -> None:
         ("plots.py", {"layer_figures": 2}),
         ("plot_layers.py", {"study_figures": 1}),
         ("paper.mplstyle", {"layer_figures": 2, "study_figures": 1}),
-        ("feature_types.py", {"types": 6, "layer_figures": 2, "study_figures": 1}),
-        ("moment_tables.py", {"moments": 6, "types": 6, "layer_figures": 2, "study_figures": 1}),
+        ("feature_types.py", {"types": 6, "summary": 1, "layer_figures": 2, "study_figures": 1}),
+        (
+            "moment_tables.py",
+            {"moments": 6, "types": 6, "summary": 1, "layer_figures": 2, "study_figures": 1},
+        ),
     ],
 )
 def test_editing_a_library_module_reruns_what_depends_on_it(
@@ -105,7 +109,7 @@ def test_editing_a_script_or_a_setting_reruns_its_jobs(built: Project, tmp_path:
     assert project.plan() == {"study_figures": 1}
     config = project.folder / "config/config.yaml"
     config.write_text(config.read_text().replace("default_scheme: calibrated", "default_scheme: post"))
-    assert project.plan() == {"layer_figures": 2, "study_figures": 1}
+    assert project.plan() == {"summary": 1, "layer_figures": 2, "study_figures": 1}
 
 
 def test_a_deleted_table_is_rebuilt_and_nothing_else(built: Project, tmp_path: Path) -> None:

@@ -41,19 +41,16 @@ def test_what_the_issue_of_the_model_asked_for_is_reached(record):
 
 def test_the_shipped_weights_reach_what_the_record_says_on_the_shipped_text(record):
     from fsrl import mini_evaluation, mini_export, mini_tokens
-    from fsrl.mini_model import N_CTX, evaluate
-    from fsrl.mini_saes import residuals
+    from fsrl.mini_model import evaluate
 
     model = mini_export.read_model(MINI / "model")
     stream = mini_tokens.encode_text((MINI / "evaluation_text.txt").read_text(), MINI / "model")
     claimed = record["evaluation_text"]
     assert len(stream) == claimed["tokens"]
     assert evaluate(model, stream) == pytest.approx(claimed["nats_per_token"], abs=1e-3)
-    caught = residuals(model, stream, np.arange(len(stream) // N_CTX))
-    for hook in (HOOKS[0], HOOKS[-1]):
-        found = mini_evaluation.reconstruction(mini_export.read_sae(MINI / "saes" / hook), caught[hook])
-        for figure in ("explained_variance", "l0"):
-            assert found[figure] == pytest.approx(claimed["saes"][hook][figure], rel=1e-3)
+    saes = {hook: mini_export.read_sae(MINI / "saes" / hook) for hook in HOOKS}
+    for hook, found in mini_evaluation.reconstructions(model, saes, stream).items():
+        assert found == pytest.approx(claimed["saes"][hook], rel=1e-3), hook
 
 
 def test_its_readme_quotes_the_record(record):

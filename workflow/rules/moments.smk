@@ -1,4 +1,5 @@
-# Moments, extreme tokens and histogram of every feature's logit weights, a job a layer and view.
+# Moments, extreme tokens and histogram of every feature's logit weights, a job a layer and view: single threads side
+# by side use the cores better than one job after the other.
 MOMENTS = targets(f"{STAGES}/moments.parquet", f"{STAGES}/extremes.parquet", f"{STAGES}/histograms.parquet")
 
 
@@ -16,7 +17,7 @@ rule moments:
         "logs/{study}/{sae}/{view}/moments.log",
     benchmark:
         "results/benchmarks/{study}/{sae}/{view}/moments.tsv"
-    threads: ALL
+    threads: ONE
     resources:
         mem_mb=2000,
     params:

@@ -2,7 +2,11 @@
 TYPES = targets(f"{STAGES}/types.parquet", f"{STAGES}/type_counts.parquet")
 
 SUMMARIES = sorted(
-    {f"results/{name}/summary/{view}.tsv" for name, study in STUDIES.items() for view in study["views"]}
+    {
+        f"results/{name}/summary/{view}.tsv"
+        for name, study in STUDIES.items()
+        for view in study["figure_views"]
+    }
 )
 
 

@@ -1,4 +1,4 @@
-"""One row a layer: shares beyond the null, and type counts beside those that chance gives."""
+"""One row a layer: shares of features beyond the null, and type counts beside those that chance gives."""
 
 from fsrl import joblog
 
