@@ -34,11 +34,13 @@ def to(path: str | Path, *, threads: int | None = None) -> None:
     logging.basicConfig(
         filename=path,
         filemode="w",
-        level=logging.INFO,
+        level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         encoding="utf-8",
         force=True,
     )
+    # Our own records in full, of other libraries what matters: fontTools logs every table of a font.
+    logging.getLogger("fsrl").setLevel(logging.INFO)
     logging.captureWarnings(True)
 
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -102,7 +102,7 @@ def train_sae(
     sample = x[torch.randint(n, (20_000,), generator=generator)].float()
     centre = sample.mean(0)
     scale = math.sqrt(d_in) / (sample - centre).norm(dim=1).mean().item()
-    run = _Run(d_in, settings, generator)
+    run = _Run((sample - centre) * scale, settings, generator)
     steps = settings.tokens // settings.batch
     curve = []
     for step in tqdm(range(steps), disable=not progress, mininterval=10, unit="step"):
@@ -116,11 +116,11 @@ def train_sae(
 class _Run:
     """The weights in training, their optimizer, and the state of penalty and resampling."""
 
-    def __init__(self, d_in: int, settings: SAETraining, generator: torch.Generator) -> None:
-        W_dec = nn.functional.normalize(torch.randn(settings.d_sae, d_in, generator=generator), dim=1)
-        # Half of the features fire on random input: scaled so that they do not overshoot it together.
-        W_enc = W_dec.T * (2 * d_in / settings.d_sae)
-        self.weights = w = Weights(W_enc, torch.zeros(settings.d_sae), W_dec, torch.zeros(d_in))
+    def __init__(self, sample: Tensor, settings: SAETraining, generator: torch.Generator) -> None:
+        picks = torch.randint(len(sample), (settings.d_sae,), generator=generator)
+        W_dec = nn.functional.normalize(sample[picks], dim=1)
+        b_enc = rare_bias(sample @ W_dec.T, settings.target_l0 / settings.d_sae)
+        self.weights = w = Weights(W_dec.T.clone(), b_enc, W_dec, torch.zeros(sample.shape[1]))
         parameters = [w.W_enc, w.b_enc, w.W_dec, w.b_dec]
         for p in parameters:
             p.requires_grad_()
@@ -151,7 +151,7 @@ class _Run:
             self.log_weight += 0.02 * max(-1.0, min(1.0, l0 / s.target_l0 - 1))
             if step and step % s.resample_every == 0 and done < 0.7:
                 dead = self.fired_at <= step - s.resample_every
-                _resample(w, self.adam, error.detach(), dead, self.generator)
+                _resample(w, self.adam, batch, error.detach(), dead, s.target_l0 / s.d_sae, self.generator)
             unexplained = (error.pow(2).sum() / (batch - batch.mean(0)).pow(2).sum()).item()
         return {"explained_variance": 1 - unexplained, "l0": l0, "penalty_weight": math.exp(self.log_weight)}
 
@@ -163,19 +163,35 @@ def _remove_parallel_gradient(W_dec: Tensor) -> None:
         W_dec.grad -= (W_dec.grad * W_dec).sum(1, keepdim=True) * W_dec
 
 
+def rare_bias(projections: Tensor, share: float) -> Tensor:
+    """Bias [d_sae] with which each feature fires on `share` of the rows of projections [n, d_sae].
+
+    A feature that starts with bias 0 fires on half of everything; the penalty then drives it down so fast
+    that it never fires again.
+    """
+    k = max(1, round(share * len(projections)))
+    return -projections.topk(k, dim=0).values[-1]
+
+
 def _resample(
-    w: Weights, adam: torch.optim.Adam, error: Tensor, dead: Tensor, generator: torch.Generator
+    w: Weights,
+    adam: torch.optim.Adam,
+    batch: Tensor,
+    error: Tensor,
+    dead: Tensor,
+    share: float,
+    generator: torch.Generator,
 ) -> None:
+    """Point dead features at inputs chosen by their squared error, to fire on `share` of the batch."""
     index = dead.nonzero().flatten()
     if len(index) == 0:
         return
     chances = error.pow(2).sum(1)
     picks = torch.multinomial(chances, len(index), replacement=len(index) > len(error), generator=generator)
     directions = nn.functional.normalize(error[picks], dim=1)
-    alive_norm = w.W_enc[:, ~dead].norm(dim=0).mean() if (~dead).any() else torch.tensor(1.0)
     w.W_dec[index] = directions
-    w.W_enc[:, index] = directions.T * alive_norm * 0.5
-    w.b_enc[index] = 0.0
+    w.W_enc[:, index] = directions.T
+    w.b_enc[index] = rare_bias(batch @ directions.T, share)
     for p, where in ((w.W_dec, (index,)), (w.W_enc, (slice(None), index)), (w.b_enc, (index,))):
         for key in ("exp_avg", "exp_avg_sq"):
             adam.state[p][key][where] = 0.0

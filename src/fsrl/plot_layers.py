@@ -58,7 +58,10 @@ def layers_grid(layers: Sequence[Layer], *, scheme: str, title: str) -> Figure:
     """
     columns = min(4, len(layers) + 1)
     rows = -(-len(layers) // columns)
-    figure = new_figure(DOUBLE, 0.5 + 1.75 * rows, f"{title} · scheme {scheme}\ndead features included")
+    legend = 0.0 if rows * columns > len(layers) else 0.6  # inches below the panels
+    figure = new_figure(
+        DOUBLE, 0.5 + 1.75 * rows + legend, f"{title} · scheme {scheme}\ndead features included"
+    )
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     extent = [frame for layer in layers for frame in (layer.moments, plot_plane.central(layer.null))]
     for i, (ax, layer) in enumerate(zip(grid.flat, layers, strict=False)):

@@ -27,6 +27,7 @@ from fsrl.plot_style import (
 )
 
 CONTOURS = (0.999, 0.5)  # shares of the null's draws inside
+CENTRAL = (2e-4, 1 - 2e-4)  # quantiles between which the null is drawn
 CELLS = 120  # of the grid on which the null's density is estimated, each way
 _DECADES = (10, 100, 1_000, 10_000, 100_000)
 # From dense to sparse; `pick_ticks` takes the first whose labels do not touch.
@@ -79,15 +80,15 @@ def pick_ticks(
 
 
 def central(null: pd.DataFrame) -> pd.DataFrame:
-    """A null's central 99.8 % in each moment, as two rows: single far draws must not stretch a panel."""
+    """A null's central 99.96 % in each moment, as two rows: single far draws must not stretch a panel."""
     columns = ["skewness", "kurtosis"]
-    return pd.DataFrame({column: null_quantiles(null, column, NULL_BOUNDS) for column in columns})
+    return pd.DataFrame({column: null_quantiles(null, column, CENTRAL) for column in columns})
 
 
 def set_scales(
     ax: Axes, frames: Sequence[pd.DataFrame], gaps: tuple[float, float] = (0.1, 0.06), headroom: float = 0.0
 ) -> None:
-    """Scales, ticks and limits of the plane, with every row of the frames inside and 4 % to spare.
+    """Scales, ticks and limits of the plane, with every row of the frames inside and 6 % to spare.
 
     Args:
         ax: the panel.
@@ -103,7 +104,7 @@ def set_scales(
         (ax.yaxis, "kurtosis", np.log, np.exp, KURTOSIS_TICKS, gaps[1], headroom),
     ):
         low, high = scale(points[column].min()), scale(points[column].max())
-        margin = 0.04 * (high - low) + 0.01
+        margin = 0.06 * (high - low) + 0.01
         limits = float(inverse(low - margin)), float(inverse(high + margin + extra * (high - low)))
         axis.axes.set(**{f"{axis.axis_name}lim": limits})
         axis.set_major_locator(FixedLocator(pick_ticks(limits, candidates, scale, gap)))
@@ -145,7 +146,7 @@ def density_levels(x: pd.Series, y: pd.Series) -> tuple[np.ndarray, np.ndarray, 
     """
     grids = []
     for coordinate in (x, y):
-        low, high = np.quantile(coordinate, [2e-4, 1 - 2e-4])
+        low, high = np.quantile(coordinate, CENTRAL)
         margin = 0.25 * (high - low) + 1e-6
         grids.append(np.linspace(low - margin, high + margin, CELLS + 1))
     counts, _, _ = np.histogram2d(x, y, bins=grids)

@@ -80,8 +80,8 @@ def test_an_interrupt_keeps_its_exit_status(tmp_path):
 
 
 def test_a_new_run_begins_a_new_log(tmp_path):
-    run(tmp_path, "import logging; logging.info('first')")
-    _, _, log, _ = run(tmp_path, "import logging; logging.info('second')")
+    run(tmp_path, "import logging; logging.getLogger('fsrl.a').info('first')")
+    _, _, log, _ = run(tmp_path, "import logging; logging.getLogger('fsrl.a').info('second')")
     assert "second" in log
     assert "first" not in log
 

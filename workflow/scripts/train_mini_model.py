@@ -1,19 +1,18 @@
 """Trains the model (or goes on from the last checkpoint) and writes it as float16."""
 
-from fsrl import joblog
-
-joblog.to(snakemake.log[0], threads=snakemake.threads)
-
-from pathlib import Path
-
-from fsrl import mini_export, mini_training
-
-params, output = snakemake.params, snakemake.output
-settings = mini_training.Training(**params.settings)
-folder = Path(params.checkpoints)
-
-# Worker processes start by importing this script again: only the first one trains.
+# Worker processes import this script again, without the object `snakemake`: only the first one trains.
 if __name__ == "__main__":
+    from fsrl import joblog
+
+    joblog.to(snakemake.log[0], threads=snakemake.threads)
+
+    from pathlib import Path
+
+    from fsrl import mini_export, mini_training
+
+    params, output = snakemake.params, snakemake.output
+    folder = Path(params.checkpoints)
+    settings = mini_training.Training(**params.settings)
     mini_training.train(Path(snakemake.input.train), folder, settings, params.d_vocab)
     mini_export.write_curve(folder / "checkpoint.pt", Path(output.curve))
     mini_export.write_model(folder / "checkpoint.pt", Path(output.weights).parent, d_vocab=params.d_vocab)

@@ -1,0 +1,70 @@
+"""Figures of a study: their numbers, their colours, and that nothing is clipped for 1 to 13 layers."""
+
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+
+from fsrl import plot_layers, plot_style
+from fsrl.plot_style import TYPE_COLORS
+from tests.fixtures.plot_figures import (
+    TITLE,
+    assert_legible,
+    draw_study,
+    expected_points,
+    points_by_color,
+    words,
+)
+from tests.fixtures.plot_tables import Study
+
+HOOKS = [f"blocks.{i}.hook_resid_pre" for i in range(12)] + ["blocks.11.hook_resid_post"]
+PER_STUDY = ("layers_grid", "moments_by_layer", "type_shares")
+
+
+@pytest.fixture(scope="module")
+def layers() -> list[plot_layers.Layer]:
+    study = Study()
+    return [study.study_layer(hook, empty=("suppression",)) for hook in HOOKS]
+
+
+@pytest.mark.parametrize("n_layers", [1, 4, 13])
+@pytest.mark.parametrize("name", PER_STUDY)
+def test_study_figure_is_legible(
+    name: str, n_layers: int, layers: list[plot_layers.Layer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = draw_study(name, layers[-n_layers:])
+    assert_legible(figure, monkeypatch)
+    assert figure.get_figwidth() == 7.0
+    assert "11 post" in words(figure) and TITLE in words(figure) and "dead features included" in words(figure)
+
+
+def test_points_of_a_type_have_its_colour(layers: list[plot_layers.Layer]) -> None:
+    panels = draw_study("layers_grid", layers).axes
+    for ax, layer in zip(panels, layers, strict=False):
+        assert points_by_color(ax) == expected_points(layer.type_counts)
+
+
+def test_quantile_bars_are_the_quantiles(layers: list[plot_layers.Layer]) -> None:
+    ax = draw_study("moments_by_layer", layers[:1]).axes[1]
+    ratio = (layers[0].moments["std"] / layers[0].moments["norm"]).dropna()
+    bars = [bar for bar in ax.patches if isinstance(bar, Rectangle)]
+    ends = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in bars[:3]]
+    pairs = ((0.001, 0.999), (0.05, 0.95), (0.25, 0.75))
+    assert ends == [pytest.approx(tuple(ratio.quantile(list(pair)))) for pair in pairs]
+    null = layers[0].null["std"].quantile([0.25, 0.75])
+    assert (bars[5].get_y(), bars[5].get_y() + bars[5].get_height()) == pytest.approx(tuple(null))
+
+
+def test_share_bars_have_the_shares_and_the_nulls_dashes(layers: list[plot_layers.Layer]) -> None:
+    figure = draw_study("type_shares", layers[:2])
+    assert [ax.get_title() for ax in figure.axes] == [
+        "scheme post", "scheme calibrated", "scheme universal_neurons",
+    ]  # fmt: skip
+    counts = plot_style.scheme_counts(layers[0].type_counts, "calibrated")
+    bars = [bar for bar in figure.axes[1].patches if isinstance(bar, Rectangle)][:4]
+    assert [bar.get_height() for bar in bars] == [counts.loc[name, "share"] for name in plot_style.TYPES]
+    assert [to_hex(bar.get_facecolor()).upper() for bar in bars] == list(TYPE_COLORS.values())[:4]
+    dashes = [line for line in figure.axes[1].collections if isinstance(line, LineCollection)]
+    assert {line.get_segments()[0][0][1] for line in dashes} == {0.001}
+    hollow = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
+    assert len(hollow) == 2  # suppression in both layers

@@ -1,0 +1,85 @@
+"""What the figures share: palette, wording, ticks, measures of text, the null's quantiles and contours."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+
+from fsrl import feature_types, plot_plane, plot_style, plots
+from fsrl.plot_style import TYPE_COLORS
+from tests.fixtures.plot_tables import Study
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return Study()
+
+
+def test_the_palette_has_the_types_of_the_schemes_in_their_order() -> None:
+    assert plot_style.TYPES == feature_types.TYPES
+    assert tuple(TYPE_COLORS) == feature_types.LABELS
+    assert len(set(TYPE_COLORS.values()) | {plots.FEATURES}) == len(TYPE_COLORS) + 1
+
+
+def test_contours_hold_their_shares_of_the_draws(study: Study) -> None:
+    x, y = np.arcsinh(study.null["skewness"]), np.log(study.null["kurtosis"])
+    grid_x, grid_y, density, levels = plot_plane.density_levels(x, y)
+    cell = np.abs(grid_x[:, None] - x.to_numpy()).argmin(0), np.abs(grid_y[:, None] - y.to_numpy()).argmin(0)
+    assert (density[cell] >= levels[0]).mean() == pytest.approx(0.999, abs=0.002)
+    assert (density[cell] >= levels[1]).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_large_scatters_are_drawn_as_pixels() -> None:
+    assert plot_plane.dots(5001)["rasterized"] and not plot_plane.dots(5000)["rasterized"]
+
+
+def test_the_most_extreme_kind_of_null_counts(study: Study) -> None:
+    wider = study.null.assign(kind="gaussian", skewness=2 * study.null["skewness"])
+    both = pd.concat([study.null, wider])
+    levels = (0.001, 0.999)
+    widest = 2 * plot_style.null_quantiles(study.null, "skewness", levels)
+    assert plot_style.null_quantiles(both, "skewness", levels) == pytest.approx(widest)
+
+
+def test_ticks_keep_their_distance() -> None:
+    dense, sparse = (0.0, 1.0, 2.0, 3.0, 4.0), (0.0, 2.0, 4.0)
+    assert plot_plane.pick_ticks((0, 4), [dense, sparse], float, 0.25) == list(dense)
+    assert plot_plane.pick_ticks((0, 4), [dense, sparse], float, 0.26) == list(sparse)
+    assert plot_plane.pick_ticks((1, 3), [dense, sparse], float, 0.26) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("hook", "label"),
+    [
+        ("blocks.0.hook_resid_pre", "0 pre"),
+        ("blocks.11.hook_resid_post", "11 post"),
+        ("blocks.8.hook_resid_pre_24576", "8 pre 24576"),
+        ("blocks.2.attn.hook_z", "2 z"),
+        ("blocks.2.hook_mlp_out", "2 mlp out"),
+        ("transformer.h.3", "transformer.h.3"),
+    ],
+)
+def test_hook_labels(hook: str, label: str) -> None:
+    assert plot_style.hook_label(hook) == label
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.0781, "7.8 %"),
+        (0.001, "0.1 %"),
+        (0.00065, "0.065 %"),
+        (0.0, "0 %"),
+        (1.0, "100.0 %"),
+        (0.123, "12.3 %"),
+    ],
+)
+def test_percent(share: float, text: str) -> None:
+    assert plot_style.percent(share) == text
+
+
+def test_text_width_is_that_of_the_outlines() -> None:
+    for text in ("WWW", "blocks.8.hook_resid_pre", "illi" * 9):
+        outline = TextPath((0, 0), text, size=6.5, prop=FontProperties(family="DejaVu Sans"))
+        assert plot_style.text_width(text, 6.5) == pytest.approx(outline.get_extents().width, rel=0.05)
