@@ -1,4 +1,4 @@
-# The moments of random directions, one table a view, shared by the study's layers.
+# The moments of random directions, one table a view, shared by the study's layers; single threads side by side.
 NULL = "results/{study}/nulls/{view}.parquet"
 NULLS = sorted(set(targets(NULL)))
 
@@ -13,7 +13,7 @@ rule null_moments:
         "logs/{study}/nulls/{view}.log",
     benchmark:
         "results/benchmarks/{study}/nulls/{view}.tsv"
-    threads: ALL
+    threads: ONE
     resources:
         mem_mb=2000,
     params:
