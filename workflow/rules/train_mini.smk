@@ -119,7 +119,7 @@ rule train_mini_sae:
     wildcard_constraints:
         hook=any_of(HOOKS),
     params:
-        settings=TRAIN["saes"]["training"],
+        settings=lambda wildcards: TRAIN["saes"]["training"] | TRAIN["saes"]["hooks"].get(wildcards.hook, {}),
     script:
         "../scripts/train_mini_sae.py"
 
