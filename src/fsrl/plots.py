@@ -71,6 +71,9 @@ def _histogram(moments: pd.DataFrame, null: pd.DataFrame, column: str, label: st
     ax.set(yscale="log", xlim=(edges[0], edges[-1]), xlabel=label, ylabel="density (log scale)")
     # One feature alone in its bin is the least that the features can show; null bins below that are cut.
     ax.set_ylim(bottom=0.5 / (len(shown) or len(null)) / np.diff(edges)[0])
+    # Room above the bars for the counts of what lies outside the panel.
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(top=top * (top / bottom) ** 0.2)
     ax.yaxis.set_major_formatter(FuncFormatter(plot_plane.number))
     ax.yaxis.set_minor_formatter(NullFormatter())  # else short axes get formulas as labels
     figure.legend(loc="outside lower center")
