@@ -19,8 +19,7 @@ from fsrl import mini_tokens
 from fsrl.mini_export import read_densities, read_model, read_sae
 from fsrl.mini_model import N_CTX, evaluate
 from fsrl.mini_saes import Weights, hooks, residuals
-
-DEAD = -9.0  # log10 density below which a feature counts as dead (design: the post's cut)
+from fsrl.moment_tables import ALIVE_LOG10_DENSITY
 
 
 @torch.no_grad()
@@ -95,7 +94,7 @@ def record(
     found = reconstructions(model, saes, part)
     for hook, weights in tqdm(saes.items(), mininterval=10, unit="SAE"):
         densities = read_densities(folder / "saes" / hook)
-        dead = (densities < DEAD).float().mean().item()
+        dead = (densities < ALIVE_LOG10_DENSITY).float().mean().item()
         found[hook] |= cross_entropies(model, weights, hook, part, clean)
         found[hook] |= {"d_sae": len(densities), "dead_share": dead}
     shipped = mini_tokens.encode_text((folder / "evaluation_text.txt").read_text(), folder / "model")

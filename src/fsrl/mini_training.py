@@ -8,6 +8,7 @@ OpenMP threads in one process are slower); on a GPU one does all.
 import json
 import os
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,14 @@ def window_order(n_tokens: int, step: int, windows_per_step: int, seed: int) -> 
     """The windows of one step: a seeded permutation per epoch, so that a resumed run reads what it would
     have.
     """
-    per_epoch = n_tokens // N_CTX // windows_per_step
-    epoch, within = divmod(step, per_epoch)
-    order = np.random.default_rng([seed, epoch]).permutation(n_tokens // N_CTX)
-    return order[within * windows_per_step : (within + 1) * windows_per_step]
+    n_windows = n_tokens // N_CTX
+    epoch, within = divmod(step, n_windows // windows_per_step)
+    return _epoch_order(n_windows, seed, epoch)[within * windows_per_step : (within + 1) * windows_per_step]
+
+
+@lru_cache(maxsize=1)
+def _epoch_order(n_windows: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(n_windows)
 
 
 def learning_rate(step: int, settings: Training) -> float:
@@ -173,16 +178,18 @@ class _Run:
 
     def train(self, stream: np.ndarray) -> None:
         """Steps from the checkpoint's to the last, saving on the way (worker 0 alone writes and reports)."""
-        settings, running = self.settings, 0.0
+        settings = self.settings
+        recent: list[float] = []  # since the last report, or since the run was taken up again
         steps = range(self.first, settings.steps)
         bar = tqdm(steps, initial=self.first, total=settings.steps, disable=self.rank > 0, mininterval=10)
         for step in bar:
-            running += self.step(stream, step)
+            recent.append(self.step(stream, step))
             done = step + 1
             if done % REPORT_EVERY == 0:
-                self.curve.append({"step": done, "train_nats": running / REPORT_EVERY})
-                bar.set_postfix(nats=f"{running / REPORT_EVERY:.3f}")
-                running = 0.0
+                nats = sum(recent) / len(recent)
+                self.curve.append({"step": done, "train_nats": nats})
+                bar.set_postfix(nats=f"{nats:.3f}")
+                recent.clear()
             if self.rank == 0 and (done % settings.checkpoint_every == 0 or done == settings.steps):
                 self.save(done)
 

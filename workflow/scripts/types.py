@@ -2,7 +2,7 @@
 
 from fsrl import joblog
 
-joblog.to(snakemake.log[0], threads=snakemake.threads)
+joblog.to(snakemake.log[0], threads=1)
 
 import json
 
