@@ -1,4 +1,4 @@
-"""What the Snakefile must know of the config: is it sound, which studies to build, are their files there.
+"""What the Snakefile must know of the config: is it sound, and which studies to build.
 
 Every fault becomes one FsrlError that names its place in the config and the valid choices. The whole config
 is checked before a job is planned, and nothing heavy is imported for it.
@@ -14,11 +14,6 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from fsrl import type_rules
 from fsrl.errors import FsrlError
-
-MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
-SAE_FILES = ("cfg.json", "sae_weights.safetensors")
-# A model folder's other files that shape what is read (tokenizer, generation settings) end in one of these.
-MODEL_SUFFIXES = (".json", ".txt", ".safetensors")
 
 
 def check(config: dict[str, Any], schema: Path) -> None:
@@ -38,7 +33,7 @@ def check(config: dict[str, Any], schema: Path) -> None:
 
 
 def studies(config: dict[str, Any]) -> list[str]:
-    """The studies to build: `study` where it is given, else all of `run`."""
+    """The studies asked for: `study` where it is given, else all of `run`."""
     return [config["study"]] if "study" in config else config["run"]
 
 
@@ -46,25 +41,6 @@ def views_read(config: dict[str, Any], view: str) -> list[str]:
     """The views whose moments the schemes read when `view` is typed: itself first, then those they name."""
     named = [scheme["view"] for scheme in config["types"]["schemes"].values() if scheme["view"]]
     return list(dict.fromkeys([view, *named]))
-
-
-def weight_files(name: str, study: dict[str, Any]) -> list[str]:
-    """Every file that the study's weights are read from; FsrlError naming the first that is missing."""
-    place = f"studies.{name}"
-    model, saes = Path(study["model"]), Path(study["saes"])
-    required = [(f"{place}.model", model / file) for file in MODEL_FILES]
-    for sae in study["sae_ids"]:
-        if saes.is_dir() and not (saes / sae).is_dir():
-            raise _unknown(f"{place}.sae_ids", "SAE", sae, sorted(path.name for path in saes.iterdir()))
-        required += [(f"{place}.saes", saes / sae / file) for file in SAE_FILES]
-    if study["token_counts"]:
-        required.append((f"{place}.token_counts", Path(study["token_counts"])))
-    for setting, path in required:
-        if not path.is_file():
-            raise _fault(setting, f"{path} is missing; put the file there or correct the setting")
-    optional = [path for path in model.iterdir() if path.suffix in MODEL_SUFFIXES]
-    optional += [saes / sae / "sparsity.safetensors" for sae in study["sae_ids"]]
-    return sorted({str(path) for path in [path for _, path in required] + optional if path.is_file()})
 
 
 def _fault(place: str, text: str) -> FsrlError:
@@ -107,14 +83,11 @@ def _check_names(config: dict[str, Any]) -> None:
     _check_known("study" if "study" in config else "run", "study", studies(config), config["studies"])
     types = config["types"]
     _check_known("types.default_scheme", "scheme", [types["default_scheme"]], types["schemes"])
-    for name, study in config["studies"].items():
+    for name, entry in config["studies"].items():
+        study = config["study_defaults"] | entry
         place = f"studies.{name}"
         _check_known(f"{place}.views", "view", study["views"], config["views"])
         _check_known(f"{place}.figure_views", "view", study["figure_views"], study["views"])
-        for view in study["views"]:
-            if config["views"][view]["tokens"] == "trained" and study["token_counts"] is None:
-                text = f"view {view!r} leaves undertrained tokens out, so token_counts must not be null"
-                raise _fault(f"{place}.views", text)
         for scheme, rules in types["schemes"].items():
             read = [rules["view"]] if rules["view"] else []
             _check_known(f"types.schemes.{scheme}.view (study {name})", "view", read, study["views"])

@@ -1,62 +1,103 @@
 """Models and SAEs, through TransformerLens and SAELens, as `Unembedding` and `Decoder`.
 
 This is the only module of the analysis path that imports transformer_lens and sae_lens (five to six seconds
-each); everything after it reads the safetensors files that `weights` writes. Local folders only for now: a
-model in Hugging Face layout, SAEs in SAELens layout (cfg.json, sae_weights.safetensors and, where known,
-sparsity.safetensors with the log10 densities).
+each); everything after it reads the safetensors files that `weights` writes. Whatever the source (hub cache
+or folder, see `fsrl.sources`), only local files are read here, and of an SAE only its decoder; fetching is
+`fsrl.hub_files.fetch`.
 """
 
-import hashlib
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from fsrl import hub_files, undertrained
 from fsrl.errors import FsrlError
+from fsrl.hub_files import shown
+from fsrl.sae_files import SAEFiles, read_sae
+from fsrl.sources import ModelSource, SAESource
 from fsrl.weights import Decoder, Unembedding
 
-MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
-SAE_FILES = ("cfg.json", "sae_weights.safetensors")
+logger = logging.getLogger(__name__)
 
 
-def load_unembedding(model_folder: str | Path, *, counts_path: str | Path | None, study: str) -> Unembedding:
-    """W_U of a model in a local folder, raw and folded, with its tokens and (where counts_path is given)
-    counts.
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A language model as TransformerLens reads it, unprocessed: raw weights in float32.
 
-    folded = diag(ln_f.weight) @ W_U, centred over d_model: what TransformerLens' compatibility mode computes,
-    less its centring over the vocabulary, so that a feature's mean logit weight is kept. Raises FsrlError for
-    a missing or broken file.
+    bridge: the TransformerBridge; W_U [d_model, n_tokens] without padding columns; metadata: provenance.
     """
-    folder = Path(model_folder)
-    _require(folder, MODEL_FILES, "model")
+
+    source: ModelSource
+    bridge: Any
+    W_U: Tensor
+    tokens: tuple[str, ...]
+    metadata: dict[str, str]
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.W_U.shape[0]
+
+
+def read_model(source: ModelSource) -> Model:
+    """The model, from its folder or the hub's cache. Raises FsrlError for a missing or broken file."""
+    source.local_files()
+    hub_files.require(source.hub_files(), "fetch it first (fsrl.hub_files.fetch, or the target download)")
+    folder = source.directory()
+    stored = folder / "model.safetensors"
+    found = hub_files.checked_sha256(stored)
     from transformer_lens.model_bridge import TransformerBridge
 
-    with _clear_errors(folder / "model.safetensors"):
+    with clear_errors(stored):
         bridge = TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32)
-    raw = bridge.W_U.detach().clone()
-    gain = bridge.ln_final.weight.detach()
     tokenizer = bridge.tokenizer
     # GPT-2's vocabulary may be padded to a round size: columns that no token owns are left out.
-    raw = raw[:, : len(tokenizer)].contiguous()
+    W_U = bridge.W_U.detach()[:, : len(tokenizer)].contiguous()
     metadata = {
-        "study": study,
-        "model": folder.as_posix(),
-        "model_sha256": _sha256(folder / "model.safetensors"),
-        "W_U_processing": "folded: ln_f.weight folded in, centred over d_model; raw: as stored",
+        "model": source.name,
+        "model_revision": "local folder" if source.hub is None else hub_files.commit(folder / "config.json"),
+        "model_sha256": found,
         **_versions(),
     }
-    return Unembedding(
-        folded=fold(raw, gain),
-        raw=raw,
-        tokens=tuple(tokenizer.convert_ids_to_tokens(list(range(raw.shape[1])))),
-        counts=None if counts_path is None else _counts(Path(counts_path), raw.shape[1]),
-        metadata=metadata,
+    return Model(
+        source, bridge, W_U, tuple(tokenizer.convert_ids_to_tokens(list(range(W_U.shape[1])))), metadata
     )
+
+
+def unembedding(
+    model: Model, *, study: str, counts_path: str | Path | None, min_count: int, draws: int, seed: int
+) -> Unembedding:
+    """W_U of a model, raw and folded, with its tokens and which of them are trained.
+
+    folded = diag(ln_f.weight) @ W_U, centred over d_model: what TransformerLens' compatibility mode computes,
+    less its centring over the vocabulary, so that a feature's mean logit weight is kept. A token is trained
+    if it occurs at least min_count times where counts are known, else by its distance in W_U
+    (`fsrl.undertrained`, with `draws` random directions). Raises FsrlError for counts that do not fit.
+    """
+    folded = fold(model.W_U, model.bridge.ln_final.weight.detach())
+    counts = None if counts_path is None else _counts(Path(counts_path), model.W_U.shape[1])
+    if counts is not None:
+        trained = counts >= min_count
+        criterion = f"at least {min_count} occurrences in the training text: {int((~trained).sum())} left out"
+    else:
+        found = undertrained.by_distance(model.W_U, folded, model.tokens, draws=draws, seed=seed)
+        trained, criterion = found.trained, found.description
+    metadata = {
+        "study": study,
+        "W_U_processing": "folded: ln_f.weight folded in, centred over d_model; raw: as stored",
+        "trained_tokens": criterion,
+        **model.metadata,
+    }
+    return Unembedding(folded, model.W_U, model.tokens, counts, trained, metadata)
 
 
 def fold(W_U: Tensor, gain: Tensor) -> Tensor:
@@ -67,35 +108,73 @@ def fold(W_U: Tensor, gain: Tensor) -> Tensor:
     return folded - folded.mean(0, keepdim=True)
 
 
-def load_decoders(
-    sae_folder: str | Path, sae_ids: Sequence[str], *, d_model: int, model_name: str, study: str
-) -> list[Decoder]:
-    """W_dec [d_sae, d_model] of each SAE in sae_folder/{sae_id}, densities where the release ships them.
+def decoders(source: SAESource, model: Model, *, study: str) -> Iterator[Decoder]:
+    """Directions of each SAE (or layer of neurons) in the residual stream, one after the other.
 
-    Raises FsrlError for a missing or broken file and for an SAE whose d_model is not the model's.
+    W_dec as SAELens loads it; a hook_z decoder is mapped through its layer's W_O, neurons are the rows of
+    W_out. Raises FsrlError for a missing or broken file, a weight that is not finite, and an SAE of another
+    model: by name where the release says it, by d_model in any case.
     """
-    for sae_id in sae_ids:
-        _require(Path(sae_folder) / sae_id, SAE_FILES, f"SAE {sae_id}")
-    from sae_lens import SAE
+    source.local_files()
+    hub_files.require(source.hub_files(), "fetch it first (fsrl.hub_files.fetch, or the target download)")
+    for sae_id in source.sae_ids:
+        if source.neurons is not None:
+            yield _neurons(sae_id, model, study)
+        else:
+            yield _sae(SAEFiles.of(source, sae_id), model, study)
 
-    decoders = []
-    for sae_id in sae_ids:
-        folder = Path(sae_folder) / sae_id
-        weights_path = folder / "sae_weights.safetensors"
-        with _clear_errors(weights_path):
-            sae = SAE.load_from_disk(str(folder), device="cpu", dtype="float32")
-        W_dec = sae.W_dec.detach().float().contiguous()
-        if W_dec.shape[1] != d_model:
-            raise FsrlError(
-                f"{weights_path}: W_dec has d_model {W_dec.shape[1]}, but {model_name} has {d_model}; "
-                "this SAE was trained on another model"
-            )
-        hook = sae.cfg.metadata.hook_name or sae_id
-        metadata = {"study": study, "model": model_name, "sae_sha256": _sha256(weights_path), **_versions()}
-        decoders.append(
-            Decoder(W_dec, _densities(folder, len(W_dec)), hook, layer_of(hook), sae_id, metadata)
+
+def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
+    with clear_errors(files.weights):
+        sae = read_sae(files)
+    _check_model(sae.model_name, model, files.weights)
+    W_dec, mapping = sae.W_dec, "none"
+    layer = layer_of(sae.hook)
+    if sae.hook.endswith("hook_z"):
+        W_dec, mapping = through_W_O(W_dec, model, layer), "through W_O into the residual stream"
+    if W_dec.shape[1] != model.d_model:
+        raise FsrlError(
+            f"{shown(files.weights)}: W_dec has d_model {W_dec.shape[1]}, but {model.source.name} has "
+            f"{model.d_model}; this SAE was trained on another model"
         )
-    return decoders
+    metadata = {
+        **_provenance(model, study),
+        "release": files.release,
+        "sae_revision": files.revision,
+        "sae_sha256": hub_files.checked_sha256(files.weights),
+        "decoder_mapping": mapping,
+        "decoder_scaling": f"divided by {sae.scaling}" if sae.scaling != 1 else "none",
+    }
+    try:
+        return Decoder(W_dec, sae.log10_density, sae.hook, layer, files.sae_id, metadata)
+    except FsrlError as error:
+        raise FsrlError(f"{shown(files.weights)}: {error}; fetch this file again") from None
+
+
+def through_W_O(W_dec: Tensor, model: Model, layer: int) -> Tensor:
+    """Decoder rows over hook_z [n, n_heads * d_head] as what they add to attn_out [n, d_model]."""
+    W_O = model.bridge.W_O[layer].detach().reshape(-1, model.d_model)
+    if W_dec.shape[1] != len(W_O):
+        raise FsrlError(
+            f"hook_z decoder: W_dec has width {W_dec.shape[1]}, but the heads of {model.source.name} have "
+            f"{len(W_O)} together; this SAE was trained on another model"
+        )
+    return W_dec @ W_O
+
+
+def _neurons(sae_id: str, model: Model, study: str) -> Decoder:
+    layer = layer_of(sae_id)
+    if layer >= len(model.bridge.W_out):
+        raise FsrlError(
+            f"{model.source.name} has {len(model.bridge.W_out)} layers; saes.neurons asks for more"
+        )
+    rows = model.bridge.W_out[layer].detach().float().contiguous()
+    metadata = {
+        **_provenance(model, study),
+        "release": "none: MLP neurons",
+        "decoder_mapping": "rows of W_out",
+    }
+    return Decoder(rows, None, sae_id, layer, sae_id, metadata)
 
 
 def layer_of(hook: str) -> int:
@@ -106,7 +185,7 @@ def layer_of(hook: str) -> int:
     return int(parts[1])
 
 
-class _clear_errors:
+class clear_errors:
     """Turns what the libraries raise on a broken weights file into one line that names it."""
 
     def __init__(self, path: Path) -> None:
@@ -116,42 +195,45 @@ class _clear_errors:
         return None
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        broken = (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError, OSError)
+        broken = (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError, OSError, EOFError)
         if isinstance(error, broken) and not isinstance(error, FsrlError):
             reason = str(error).strip().split("\n")[0][:200]
-            raise FsrlError(f"{self.path}: cannot be read ({reason}); fetch this file again") from error
+            raise FsrlError(
+                f"{shown(self.path)}: cannot be read ({reason}); fetch this file again"
+            ) from error
 
 
-def _require(folder: Path, names: Sequence[str], what: str) -> None:
-    for name in names:
-        if not (folder / name).is_file():
-            raise FsrlError(f"{what}: {folder / name} is missing; check the folder in config/config.yaml")
+def _check_model(name: str | None, model: Model, path: Path) -> None:
+    """A folder's model has no official name to compare, so d_model must do there."""
+    if name and model.source.hub and _official(name) != _official(model.source.hub):
+        raise FsrlError(
+            f"{shown(path)}: this SAE was trained on {name}, but the study's model is {model.source.hub}"
+        )
+
+
+def _official(name: str) -> str:
+    """TransformerLens' name of a model: gpt2 for gpt2-small; the name itself where it knows none."""
+    from transformer_lens.loading_from_pretrained import get_official_model_name
+
+    name = name.removeprefix("openai-community/")
+    try:
+        return get_official_model_name(name)
+    except ValueError:
+        return name
 
 
 def _counts(path: Path, d_vocab: int) -> Tensor:
     if not path.is_file():
         raise FsrlError(f"token counts: {path} is missing; check token_counts in config/config.yaml")
-    with _clear_errors(path):
+    with clear_errors(path):
         counts = load_file(path)["count"]
     if counts.shape != (d_vocab,):
         raise FsrlError(f"{path}: count has shape {list(counts.shape)}, the vocabulary has {d_vocab} tokens")
     return counts
 
 
-def _densities(folder: Path, d_sae: int) -> Tensor | None:
-    path = folder / "sparsity.safetensors"
-    if not path.is_file():
-        return None
-    with _clear_errors(path):
-        densities = load_file(path)["sparsity"].float()
-    if densities.shape != (d_sae,):
-        raise FsrlError(f"{path}: sparsity has shape {list(densities.shape)}, the SAE has {d_sae} features")
-    return densities
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _provenance(model: Model, study: str) -> dict[str, str]:
+    return {"study": study, **model.metadata}
 
 
 def _versions() -> dict[str, str]:

@@ -87,6 +87,7 @@ def new_figure(width: float, height: float, title: str) -> Figure:
 
 def hook_label(hook: str) -> str:
     """A short name of a hook or SAE id: "blocks.3.hook_resid_pre" is "3 pre"; other forms are kept."""
+    hook = hook.replace("mlp.hook_post", "hook_mlp_neurons")  # or else it would read like hook_resid_post
     match = re.fullmatch(r"blocks\.(\d+)\.(?:\w+\.)?hook_(?:resid_)?(\w+)", hook)
     return f"{match[1]} {match[2].replace('_', ' ')}" if match else hook
 

@@ -186,7 +186,7 @@ TOKENS = Table(
         "token": TOKEN,
         "text": Column("string", "1", "token as decoded text"),
         "count": Column("int64", "tokens", "occurrences in the training text", nullable=True),
-        "trained": Column("bool", "1", "kept when a view leaves undertrained tokens out"),
+        "trained": Column("bool", "1", "kept when a view leaves undertrained tokens out", nullable=True),
     },
 )
 

@@ -4,21 +4,22 @@ import numpy as np
 import pandas as pd
 
 from fsrl import token_text
-from fsrl.weights import Unembedding, trained_tokens
+from fsrl.weights import Unembedding
 
 
-def tokens_frame(unembedding: Unembedding, *, min_count: int) -> pd.DataFrame:
+def tokens_frame(unembedding: Unembedding) -> pd.DataFrame:
     """The table `tokens`, one row per row of the vocabulary.
 
-    text: the decoded token, with U+FFFD for bytes that are no whole character; count: null, and trained true
-    throughout, where the training counts are unknown (no view can then leave a token out).
+    text: the decoded token, with U+FFFD for bytes that are no whole character; count and trained
+    are null where they are unknown.
     """
     d_vocab = len(unembedding.tokens)
     counts = pd.Series([pd.NA] * d_vocab, dtype="Int64")
-    trained = np.ones(d_vocab, dtype=bool)
+    trained = pd.Series([pd.NA] * d_vocab, dtype="boolean")
+    if unembedding.trained is not None:
+        trained = pd.Series(unembedding.trained.numpy(), dtype="boolean")
     if unembedding.counts is not None:
         counts = pd.Series(unembedding.counts.numpy(), dtype="Int64")
-        trained = trained_tokens(unembedding, min_count).numpy()
     return pd.DataFrame(
         {
             "token_id": np.arange(d_vocab, dtype=np.int32),

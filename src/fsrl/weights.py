@@ -30,13 +30,16 @@ class Unembedding:
     """W_U of one model, with its vocabulary. Refuses wrong shapes, dtypes, NaN and infinities.
 
     folded, raw: float32 [d_model, d_vocab]; tokens: d_vocab strings as stored ("Ġthe");
-    counts: int64 [d_vocab] occurrences in the training text, or None where unknown; metadata: provenance.
+    counts: int64 [d_vocab] occurrences in the training text, or None where unknown; trained: bool [d_vocab],
+    tokens that training saw often enough (metadata says how that was decided), or None where unknown;
+    metadata: provenance.
     """
 
     folded: Tensor
     raw: Tensor
     tokens: tuple[str, ...]
     counts: Tensor | None
+    trained: Tensor | None
     metadata: dict[str, str]
 
     def __post_init__(self) -> None:
@@ -49,6 +52,8 @@ class Unembedding:
             _check("token counts", self.counts, torch.int64, (d_vocab,))
             if (self.counts < 0).any():
                 raise FsrlError(f"token counts: negative at [{int((self.counts < 0).int().argmax())}]")
+        if self.trained is not None:
+            _check("trained tokens", self.trained, torch.bool, (d_vocab,))
         _check_metadata("unembedding", self.metadata)
 
 
@@ -94,29 +99,18 @@ def check_finite(name: str, tensor: Tensor) -> None:
         )
 
 
-def trained_tokens(unembedding: Unembedding, min_count: int) -> Tensor:
-    """bool [d_vocab]: tokens that occur at least `min_count` times in the training text.
-
-    Raises FsrlError where the unembedding has no counts.
-    """
-    if unembedding.counts is None:
-        raise FsrlError("trained tokens: this model has no token counts; use a view with tokens: all")
-    return unembedding.counts >= min_count
-
-
 def view_unembedding(
     unembedding: Unembedding,
     *,
     w_u: str = "folded",
     tokens: str = "all",
     cosine: bool = False,
-    min_count: int = 100,
 ) -> tuple[Tensor, Tensor]:
     """W_U [d_model, n_tokens] as one view sees it, and the token_ids (int64 [n_tokens]) of its columns.
 
-    w_u: "folded" or "raw"; tokens: "all", or "trained" for those seen at least `min_count` times;
-    cosine: centre over the kept tokens, then scale each column to length 1. Raises FsrlError for another
-    setting, for no token left, and for a column without direction.
+    w_u: "folded" or "raw"; tokens: "all", or "trained" for those that training saw often enough; cosine:
+    centre over the kept tokens, then scale each column to length 1. Raises FsrlError for another setting, for
+    trained tokens that are unknown, for no token left, and for a column without direction.
     """
     choices = {"folded": unembedding.folded, "raw": unembedding.raw}
     if w_u not in choices:
@@ -125,9 +119,11 @@ def view_unembedding(
         raise FsrlError(f"view: tokens is {tokens!r}; choose all or trained")
     matrix, token_ids = choices[w_u], torch.arange(len(unembedding.tokens))
     if tokens == "trained":
-        token_ids = trained_tokens(unembedding, min_count).nonzero().squeeze(1)
+        if unembedding.trained is None:
+            raise FsrlError("view: this model's undertrained tokens are unknown; use a view with tokens: all")
+        token_ids = unembedding.trained.nonzero().squeeze(1)
         if not len(token_ids):
-            raise FsrlError(f"view: no token occurs {min_count} times; lower tokens.min_count")
+            raise FsrlError("view: no token counts as trained; lower tokens.min_count")
         matrix = matrix[:, token_ids]
     if cosine:
         matrix = _unit_columns(matrix, token_ids)
@@ -141,7 +137,6 @@ def view(
     w_u: str = "folded",
     tokens: str = "all",
     cosine: bool = False,
-    min_count: int = 100,
 ) -> View:
     """Both matrices as one view sees them; the settings are those of `view_unembedding`.
 
@@ -154,9 +149,7 @@ def view(
             f"decoder {decoder.sae}: d_model is {decoder.W_dec.shape[1]} but the model's is {d_model}; "
             "this SAE was trained on another model"
         )
-    matrix, token_ids = view_unembedding(
-        unembedding, w_u=w_u, tokens=tokens, cosine=cosine, min_count=min_count
-    )
+    matrix, token_ids = view_unembedding(unembedding, w_u=w_u, tokens=tokens, cosine=cosine)
     rows = decoder.W_dec
     if cosine:
         norms = rows.double().norm(dim=1, keepdim=True)
@@ -167,9 +160,9 @@ def view(
 def write_unembedding(unembedding: Unembedding, path: str | Path) -> None:
     """Write a safetensors file, whole or not at all; the same content gives the same bytes."""
     # safetensors refuses tensors that share memory, as they do where nothing was folded.
+    known = {"counts": unembedding.counts, "trained": unembedding.trained}
     tensors = {"folded": unembedding.folded, "raw": unembedding.raw.clone()}
-    if unembedding.counts is not None:
-        tensors["counts"] = unembedding.counts
+    tensors |= {name: tensor for name, tensor in known.items() if tensor is not None}
     _save(path, "unembedding", tensors, {"tokens": unembedding.tokens, "metadata": unembedding.metadata})
 
 
@@ -181,6 +174,7 @@ def read_unembedding(path: str | Path) -> Unembedding:
         tensors["raw"],
         tuple(header["tokens"]),
         tensors.get("counts"),
+        tensors.get("trained"),
         header["metadata"],
     )
 
@@ -221,8 +215,11 @@ def _save(path: str | Path, kind: str, tensors: dict[str, Tensor], header: dict[
     # One metadata key only: safetensors writes several in an order that changes from run to run.
     payload = json.dumps({"kind": kind, **header}, sort_keys=True)
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with files.whole(path) as temporary:
-        save_file(stored, temporary, metadata={"fsrl": payload})
+    try:
+        with files.whole(path) as temporary:
+            save_file(stored, temporary, metadata={"fsrl": payload})
+    except SafetensorError as error:  # its writer's own name for what the disk refuses
+        raise FsrlError(f"{path}: cannot be written ({error}); make room and run again") from error
 
 
 def _load(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

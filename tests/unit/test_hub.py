@@ -9,14 +9,29 @@ from safetensors.torch import load_file, save_file
 
 from fsrl import hub
 from fsrl.errors import FsrlError
+from fsrl.sources import ModelSource, SAESource
 from tests.fixtures import tiny_study as tiny
+
+TRAINED = {"min_count": tiny.MIN_COUNT, "draws": 1000, "seed": 0}
+
+
+def model_of(study):
+    return hub.read_model(ModelSource(folder=str(study / "model")))
+
+
+def unembedding_of(study, counts="token_counts.safetensors"):
+    path = None if counts is None else study / counts
+    return hub.unembedding(model_of(study), study="tiny", counts_path=path, **TRAINED)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_study):
+    return model_of(tiny_study)
 
 
 @pytest.fixture(scope="module")
 def unembedding(tiny_study):
-    return hub.load_unembedding(
-        tiny_study / "model", counts_path=tiny_study / "token_counts.safetensors", study="tiny"
-    )
+    return unembedding_of(tiny_study)
 
 
 @pytest.fixture
@@ -25,8 +40,8 @@ def study(tiny_study, tmp_path):
     return shutil.copytree(tiny_study, tmp_path / "tiny")
 
 
-def decoders_of(study, ids=tiny.SAE_IDS, d_model=tiny.D_MODEL):
-    return hub.load_decoders(study / "saes", ids, d_model=d_model, model_name="tiny", study="tiny")
+def decoders_of(study, model, ids=None):
+    return list(hub.decoders(SAESource(folder=str(study / "saes"), ids=ids), model, study="tiny"))
 
 
 def test_raw_is_the_tied_embedding_and_folded_what_transformer_lens_folds(unembedding, tiny_study):
@@ -56,71 +71,141 @@ def test_tokens_are_as_stored_and_counts_belong_to_them(unembedding, tiny_study)
     assert torch.equal(unembedding.counts, load_file(tiny_study / "token_counts.safetensors")["count"])
 
 
-def test_decoders_are_the_stored_rows_with_their_densities(tiny_study):
-    for decoder, sae in zip(decoders_of(tiny_study), tiny.SAE_IDS, strict=True):
+def test_decoders_are_the_stored_rows_with_their_densities(tiny_study, model):
+    for decoder, sae in zip(decoders_of(tiny_study, model), tiny.SAE_IDS, strict=True):
         stored = load_file(tiny_study / "saes" / sae / "sae_weights.safetensors")["W_dec"]
         assert torch.equal(decoder.W_dec, stored.float())
         assert (decoder.sae, decoder.hook) == (sae, sae)
-    first, second = decoders_of(tiny_study)
+    first, second = decoders_of(tiny_study, model)
     assert first.log10_density is not None
     assert second.log10_density is None
 
 
-def test_provenance_names_the_files_by_their_hashes(unembedding, tiny_study):
+def test_an_sae_without_densities_is_warned_of_once(tiny_study, model, caplog):
+    decoders_of(tiny_study, model)
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        f"SAE {tiny.SAE_IDS[1]} of {tiny_study / 'saes'} ships no densities: log10_density is null"
+    ]
+
+
+def test_provenance_names_the_files_by_their_hashes(unembedding, model, tiny_study):
     import hashlib
 
     expected = hashlib.sha256((tiny_study / "model/model.safetensors").read_bytes()).hexdigest()
     assert unembedding.metadata["model_sha256"] == expected
     assert unembedding.metadata["sae-lens"] == "6.54.12"
-    assert decoders_of(tiny_study)[0].metadata["study"] == "tiny"
+    metadata = decoders_of(tiny_study, model)[0].metadata
+    stored = tiny_study / "saes" / tiny.SAE_IDS[0] / "sae_weights.safetensors"
+    assert metadata["sae_sha256"] == hashlib.sha256(stored.read_bytes()).hexdigest()
+    assert (metadata["study"], metadata["sae_revision"]) == ("tiny", "local folder")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_missing_model_file_is_named(study, name):
     (study / "model" / name).unlink()
-    with pytest.raises(FsrlError, match=rf"model: .*{name} is missing"):
-        hub.load_unembedding(study / "model", counts_path=None, study="tiny")
+    with pytest.raises(FsrlError, match=rf"{name} is missing"):
+        model_of(study)
 
 
 def test_a_truncated_model_is_named(study):
     path = study / "model/model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(FsrlError, match=r"model.safetensors: cannot be read"):
-        hub.load_unembedding(study / "model", counts_path=None, study="tiny")
+        model_of(study)
 
 
-def test_a_nan_weight_is_named_with_its_place(study):
+def test_a_nan_weight_is_named_with_its_place(study, model):
     path = study / "saes" / tiny.SAE_IDS[0] / "sae_weights.safetensors"
     tensors = load_file(path)
     tensors["W_dec"][3, 5] = float("nan")
     save_file(tensors, path)
-    with pytest.raises(FsrlError, match=r"W_dec: nan at \[3, 5\]"):
-        decoders_of(study)
+    with pytest.raises(FsrlError, match=r"sae_weights.safetensors: W_dec: nan at \[3, 5\].*again"):
+        decoders_of(study, model)
 
 
-def test_an_sae_of_another_model_is_refused(study):
-    with pytest.raises(FsrlError, match="W_dec has d_model 16, but tiny has 24"):
-        decoders_of(study, d_model=24)
+def test_an_sae_of_another_width_is_refused(study, model):
+    path = study / "saes" / tiny.SAE_IDS[0] / "sae_weights.safetensors"
+    tensors = load_file(path)
+    save_file(tensors | {"W_dec": torch.zeros(tiny.D_SAE, 24)}, path)
+    with pytest.raises(FsrlError, match=r"sae_weights.safetensors: W_dec has d_model 24, but .* has 16"):
+        decoders_of(study, model)
 
 
-def test_a_missing_or_truncated_sae_is_named(study):
-    with pytest.raises(FsrlError, match=r"SAE blocks.9.hook_resid_pre: .*cfg.json is missing"):
-        decoders_of(study, ["blocks.9.hook_resid_pre"])
+def test_an_sae_without_a_decoder_is_named(study, model):
+    path = study / "saes" / tiny.SAE_IDS[0] / "sae_weights.safetensors"
+    save_file({"W_enc": torch.zeros(2, 2)}, path)
+    with pytest.raises(FsrlError, match=r"sae_weights.safetensors: cannot be read .*W_dec"):
+        decoders_of(study, model)
+
+
+def test_a_missing_or_truncated_sae_is_named(study, model):
+    with pytest.raises(FsrlError, match=r"unknown SAE 'blocks.9.hook_resid_pre' \(known: blocks.0"):
+        decoders_of(study, model, ("blocks.9.hook_resid_pre",))
     path = study / "saes" / tiny.SAE_IDS[0] / "sae_weights.safetensors"
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(FsrlError, match=r"sae_weights.safetensors: cannot be read"):
-        decoders_of(study)
+        decoders_of(study, model)
+    (path.parent / "cfg.json").unlink()
+    with pytest.raises(FsrlError, match=r"cfg.json is missing"):
+        decoders_of(study, model, tiny.SAE_IDS)
 
 
-def test_counts_and_densities_of_another_size_are_refused(study):
+def test_counts_and_densities_of_another_size_are_refused(study, model):
     save_file({"count": torch.zeros(7, dtype=torch.int64)}, study / "counts.safetensors")
     with pytest.raises(FsrlError, match=r"count has shape \[7\]"):
-        hub.load_unembedding(study / "model", counts_path=study / "counts.safetensors", study="tiny")
+        unembedding_of(study, "counts.safetensors")
     with pytest.raises(FsrlError, match=r"token counts: .*none.safetensors is missing"):
-        hub.load_unembedding(study / "model", counts_path=study / "none.safetensors", study="tiny")
+        unembedding_of(study, "none.safetensors")
     save_file({"sparsity": torch.zeros(3)}, study / "saes" / tiny.SAE_IDS[0] / "sparsity.safetensors")
     with pytest.raises(FsrlError, match=r"sparsity has shape \[3\], the SAE has 40 features"):
-        decoders_of(study)
+        decoders_of(study, model)
+
+
+def test_trained_tokens_are_those_seen_often_enough(unembedding):
+    assert torch.equal(unembedding.trained, unembedding.counts >= tiny.MIN_COUNT)
+    assert unembedding.metadata["trained_tokens"].startswith("at least 5 occurrences")
+    assert unembedding.metadata["trained_tokens"].endswith(" 30 left out")
+
+
+def test_neurons_are_the_rows_of_w_out(model, tiny_study):
+    found = list(hub.decoders(SAESource(neurons=tiny.N_LAYERS), model, study="tiny"))
+    state = load_file(tiny_study / "model/model.safetensors")
+    for layer, decoder in enumerate(found):
+        stored = next(t for name, t in state.items() if name.endswith(f"h.{layer}.mlp.c_proj.weight"))
+        assert torch.equal(decoder.W_dec, stored)
+        assert (decoder.hook, decoder.layer) == (f"blocks.{layer}.mlp.hook_post", layer)
+        assert decoder.log10_density is None
+    with pytest.raises(FsrlError, match="has 2 layers; saes.neurons asks for more"):
+        list(hub.decoders(SAESource(neurons=3), model, study="tiny"))
+
+
+def test_a_mapped_hook_z_row_is_what_the_model_adds_to_attn_out(model):
+    """The model's own forward pass is the oracle: add a hook_z direction, see attn_out change by the row."""
+    heads, d_head = model.bridge.cfg.n_heads, model.bridge.cfg.d_head
+    W_dec = torch.randn(3, heads * d_head, generator=torch.Generator().manual_seed(0))
+    tokens = torch.tensor([[0, 5, 9, 17]])
+    for layer in range(tiny.N_LAYERS):
+        mapped = hub.through_W_O(W_dec, model, layer)
+        plain = attn_out(model.bridge, tokens, layer)
+        for row, expected in zip(W_dec, mapped, strict=True):
+            moved = attn_out(model.bridge, tokens, layer, add=row.reshape(heads, d_head))
+            assert torch.allclose(moved - plain, expected.expand_as(plain), atol=1e-5)
+
+
+def attn_out(bridge, tokens, layer, add=None):
+    """attn_out [1, position, d_model] at one layer, with `add` [n_heads, d_head] added to hook_z."""
+    seen = {}
+    hooks = [(f"blocks.{layer}.hook_attn_out", lambda value, hook: seen.update(out=value.detach()))]
+    if add is not None:
+        hooks.append((f"blocks.{layer}.attn.hook_z", lambda z, hook: z + add.reshape(z.shape[2:])))
+    with torch.no_grad():
+        bridge.run_with_hooks(tokens, fwd_hooks=hooks)
+    return seen["out"]
+
+
+def test_a_hook_z_decoder_of_another_width_is_refused(model):
+    with pytest.raises(FsrlError, match="W_dec has width 20, but the heads of .* have 16 together"):
+        hub.through_W_O(torch.zeros(2, 20), model, 0)
 
 
 @pytest.mark.parametrize(("hook", "layer"), [("blocks.8.hook_resid_pre", 8), ("blocks.11.attn.hook_z", 11)])

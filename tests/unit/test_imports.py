@@ -66,6 +66,8 @@ def test_analysis_loads_neither_models_nor_figures():
         ("tables", {"torch"}),
         ("moments", {"pandas", "pyarrow"}),
         ("weights", {"pandas", "pyarrow"}),
+        ("sources", {"torch", "pandas", "numpy", "huggingface_hub", "sae_lens"}),
+        ("hub_files", {"torch", "pandas", "numpy", "huggingface_hub"}),
     ],
 )
 def test_each_room_loads_only_what_it_needs(module, absent):

@@ -57,6 +57,7 @@ def test_ticks_keep_their_distance() -> None:
         ("blocks.8.hook_resid_pre_24576", "8 pre 24576"),
         ("blocks.2.attn.hook_z", "2 z"),
         ("blocks.2.hook_mlp_out", "2 mlp out"),
+        ("blocks.2.mlp.hook_post", "2 mlp neurons"),
         ("transformer.h.3", "transformer.h.3"),
     ],
 )

@@ -44,7 +44,7 @@ def tokens_frame():
             "token": ["Ġthe", '"', "\n"],
             "text": [" the", '"', "\n"],
             "count": pd.array([10, None, 3], dtype="Int64"),
-            "trained": [True, False, False],
+            "trained": pd.array([True, False, None], dtype="boolean"),
         }
     )
 

@@ -3,6 +3,9 @@
 import dataclasses
 import math
 import os
+import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -17,6 +20,7 @@ def unembedding(**changes):
         "raw": torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]),
         "tokens": ("a", "Ġthe", "Ã©", '"'),
         "counts": torch.tensor([100, 5000, 99, 0]),
+        "trained": torch.tensor([True, True, True, False]),
         "metadata": {"study": "test", "revision": "abc"},
     }
     return weights.Unembedding(**(fields | changes))
@@ -146,12 +150,6 @@ def test_bad_decoders_are_refused(changes, message):
         decoder(**changes)
 
 
-def test_trained_tokens_are_those_seen_often_enough():
-    assert weights.trained_tokens(unembedding(), 100).tolist() == [True, True, False, False]
-    with pytest.raises(FsrlError, match="no token counts"):
-        weights.trained_tokens(unembedding(counts=None), 100)
-
-
 def test_main_view_is_the_matrices_as_they_are():
     view = weights.view(decoder(), unembedding())
     assert torch.equal(view.W_dec, decoder().W_dec)
@@ -160,14 +158,14 @@ def test_main_view_is_the_matrices_as_they_are():
 
 
 def test_raw_and_trained_views():
-    view = weights.view(decoder(), unembedding(), w_u="raw", tokens="trained", min_count=99)
+    view = weights.view(decoder(), unembedding(), w_u="raw", tokens="trained")
     assert view.token_ids.tolist() == [0, 1, 2]
     assert torch.equal(view.W_U, unembedding().raw[:, :3])
 
 
 def test_cosine_view_worked_example():
     # Over the three kept tokens the mean is 0, so the columns (3, 0), (0, 4), (-3, -4) are only scaled.
-    view = weights.view(decoder(), unembedding(), tokens="trained", min_count=99, cosine=True)
+    view = weights.view(decoder(), unembedding(), tokens="trained", cosine=True)
     expected = torch.tensor([[1.0, 0.0, -0.6], [0.0, 1.0, -0.8]])
     torch.testing.assert_close(view.W_U, expected)
     torch.testing.assert_close(view.W_dec, torch.tensor([[0.6, 0.8], [0.0, 0.0], [0.0, -1.0]]))
@@ -183,7 +181,7 @@ def test_cosine_view_centres_before_it_normalises():
 
 
 def test_view_unembedding_agrees_with_view():
-    settings = {"w_u": "raw", "tokens": "trained", "cosine": True}
+    settings = {"w_u": "raw", "tokens": "all", "cosine": True}
     matrix, token_ids = weights.view_unembedding(unembedding(), **settings)
     view = weights.view(decoder(), unembedding(), **settings)
     assert torch.equal(view.W_U, matrix)
@@ -195,12 +193,41 @@ def test_view_unembedding_agrees_with_view():
     [
         ({"w_u": "fold"}, "w_u is 'fold'; choose folded or raw"),
         ({"tokens": "some"}, "tokens is 'some'; choose all or trained"),
-        ({"tokens": "trained", "min_count": 10**6}, "no token occurs 1000000 times"),
     ],
 )
 def test_bad_view_settings_are_refused(settings, message):
     with pytest.raises(FsrlError, match=message):
         weights.view(decoder(), unembedding(), **settings)
+
+
+@pytest.mark.parametrize(
+    ("trained", "message"),
+    [
+        (None, "undertrained tokens are unknown; use a view with tokens: all"),
+        (torch.zeros(4).bool(), "no token"),
+    ],
+)
+def test_a_trained_view_without_trained_tokens_is_refused(trained, message):
+    with pytest.raises(FsrlError, match=message):
+        weights.view(decoder(), unembedding(trained=trained), tokens="trained")
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_nothing(tmp_path):
+    """A full disk, as a limit on the size of files that the operating system enforces."""
+    script = (
+        "import resource, signal, sys, torch; from fsrl import weights\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "big = weights.Decoder(torch.ones(100, 100), None, 'blocks.0.hook_z', 0, 'big', {})\n"
+        "weights.write_decoder(big, sys.argv[1])\n"
+    )
+    path = tmp_path / "decoder.safetensors"
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert re.search(r"FsrlError: .*decoder.safetensors: cannot be written .*make room", done.stderr), (
+        done.stderr
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_token_without_direction_has_no_cosine():

@@ -11,7 +11,7 @@ import yaml
 from fsrl.errors import FsrlError
 from tests.fixtures import tiny_study as tiny
 from tests.workflow.conftest import ROOT, Project
-from workflow import settings
+from workflow import settings, studies
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())
@@ -51,6 +51,14 @@ FAULTS = {
     "key that YAML does not read as text": (set_at("views", True, value={}), ["views", "True"]),
     "wrong type": (set_at("nulls", "draws", value="many"), ["nulls.draws", "'many'", "integer"]),
     "out of range": (set_at("nulls", "draws", value=10), ["nulls.draws", "10", "1000"]),
+    "unknown key of a study": (
+        lambda config: config["studies"]["mini"].update(saess={}),
+        ["studies.mini", "unknown key 'saess'", "did you mean 'saes'?"],
+    ),
+    "unknown key of a source": (
+        set_at("studies", "mini", "model", value={"hup": "gpt2"}),
+        ["studies.mini.model", "unknown key 'hup'", "did you mean 'hub'?", "revision"],
+    ),
     "no such choice": (set_at("moments", "precision", value="fp8"), ["moments.precision", "fp32, fp64"]),
     "missing setting": (lambda config: config.pop("nulls"), ["top level", "'nulls'"]),
     "unknown study in run": (set_at("run", value=["mimi"]), ["run", "'mimi'", "did you mean 'mini'?"]),
@@ -62,10 +70,6 @@ FAULTS = {
     "figures of a view without tables": (
         set_at("studies", "mini", "figure_views", value=["raw"]),
         ["studies.mini.figure_views", "'raw'", "main, trained, cosine"],
-    ),
-    "trained tokens without counts": (
-        set_at("studies", "mini", "token_counts", value=None),
-        ["studies.mini.views", "'trained'", "token_counts"],
     ),
     "scheme reads a view that is not built": (
         set_at("studies", "mini", "views", value=["main", "trained"]),
@@ -103,44 +107,96 @@ def test_a_fault_is_one_line_with_its_place_and_the_choices(fault: str) -> None:
     assert [part for part in parts if part not in message] == [], message
 
 
-def study(folder: Path) -> dict[str, Any]:
-    entry = tiny.config("tiny")["studies"]["tiny"]
-    return entry | {key: str(folder / entry[key]) for key in ("model", "saes", "token_counts")}
+def study(folder: Path, **changes: Any) -> studies.Study:
+    entry = tiny.config("tiny")["studies"]["tiny"] | {
+        "token_counts": f"{folder}/tiny/token_counts.safetensors"
+    }
+    entry |= {"model": {"folder": f"{folder}/tiny/model"}, "saes": {"folder": f"{folder}/tiny/saes"}}
+    return studies.resolve("tiny", CONFIG | {"studies": {"tiny": entry | changes}})
 
 
-def test_weight_files_are_all_that_is_read(tmp_path: Path, tiny_study: Path) -> None:
-    found = settings.weight_files("tiny", study(tiny_study.parent))
+def test_weight_files_are_all_that_is_read(tiny_study: Path) -> None:
+    found = study(tiny_study.parent).local_files()
     made = [str(path) for path in tiny_study.rglob("*") if path.is_file() and path.name != "config.yaml"]
     assert found == sorted(made)
 
 
 @pytest.mark.parametrize(
-    "name", ["model/tokenizer.json", "saes/blocks.0.hook_resid_pre/cfg.json", "token_counts.safetensors"]
+    "name",
+    [
+        "model/tokenizer.json",
+        "saes/blocks.0.hook_resid_pre/sae_weights.safetensors",
+        "token_counts.safetensors",
+    ],
 )
 def test_a_missing_weight_file_is_named(fresh: Project, tmp_path: Path, name: str) -> None:
     project = fresh.copy(tmp_path / "project")
     (project.folder / "tiny" / name).unlink()
     with pytest.raises(FsrlError, match=f"config: studies.tiny.*{name} is missing"):
-        settings.weight_files("tiny", study(project.folder))
+        study(project.folder).local_files()
 
 
 def test_an_unknown_sae_is_named_with_those_that_are_there(tiny_study: Path) -> None:
-    entry = study(tiny_study.parent) | {"sae_ids": ["blocks.0.hook_resid_post"]}
-    with pytest.raises(FsrlError, match=r"studies.tiny.sae_ids: unknown SAE .*blocks.1.hook_resid_post"):
-        settings.weight_files("tiny", entry)
+    folder = tiny_study.parent
+    entry = study(folder, saes={"folder": f"{folder}/tiny/saes", "ids": ["blocks.0.hook_resid_post"]})
+    with pytest.raises(FsrlError, match=r"studies.tiny.saes: unknown SAE .*blocks.1.hook_resid_post"):
+        entry.local_files()
+
+
+NONSENSE = {
+    "no model": ({"model": {}}, r"studies.tiny.model: .*either hub .* or folder"),
+    "two models": (
+        {"model": {"hub": "gpt2", "folder": "x"}},
+        r"studies.tiny.model: .*either hub .* or folder",
+    ),
+    "revision of a folder": (
+        {"model": {"folder": "x", "revision": "main"}},
+        "studies.tiny.model: .*no revision",
+    ),
+    "no SAEs": ({"saes": {}}, "studies.tiny.saes: .*exactly one of release, folder and neurons"),
+    "two kinds of SAEs": ({"saes": {"folder": "x", "neurons": 2}}, "studies.tiny.saes: .*exactly one of"),
+    "revision of neurons": ({"saes": {"neurons": 2, "revision": "v1"}}, "only a release has a revision"),
+    "unknown release": (
+        {"saes": {"release": "gpt2-small-res-bj"}},
+        r"studies.tiny.saes: unknown release 'gpt2-small-res-bj'; did you mean 'gpt2-small-res-jb'\?",
+    ),
+    "unknown SAE of a release": (
+        {"saes": {"release": "gpt2-small-res-jb", "ids": ["blocks.12.hook_resid_pre"]}},
+        r"release gpt2-small-res-jb: unknown SAE 'blocks.12.*known: blocks.0.hook_resid_pre",
+    ),
+    "layout that is not read": ({"saes": {"release": "gemma-scope-2b-pt-res"}}, "has the layout gemma_2"),
+    "repository without ids": ({"saes": {"release": "me/my-saes"}}, "name its folders under ids"),
+    "empty folder": ({"saes": {"folder": "elsewhere"}}, "elsewhere holds no folder with cfg.json"),
+}
+
+
+@pytest.mark.parametrize("case", NONSENSE)
+def test_a_source_that_makes_no_sense_is_refused_with_its_place(tiny_study: Path, case: str) -> None:
+    changes, message = NONSENSE[case]
+    with pytest.raises(FsrlError, match=message):
+        study(tiny_study.parent, **changes)
+
+
+def test_a_study_that_says_nothing_gets_the_defaults() -> None:
+    entry = {"model": {"hub": "gpt2"}, "saes": {"release": "gpt2-small-res-jb"}}
+    resolved = studies.resolve("mine", CONFIG | {"studies": {"mine": entry}})
+    defaults = CONFIG["study_defaults"]
+    assert (resolved.title, resolved.token_counts) == ("mine", None)
+    assert (resolved.views, resolved.figure_views) == (defaults["views"], defaults["figure_views"])
+    assert len(resolved.sae_ids) == 13
 
 
 THRESHOLD = "types={schemes: {new: {view: main, types: {prediction: {skewness: {above: x}}}}}}"
-ELSEWHERE = "elsewhere/blocks.0.hook_resid_pre/cfg.json is missing"
+ELSEWHERE = "elsewhere holds no folder with cfg.json"
 
 
 @pytest.mark.parametrize(
     ("setting", "parts"),
     [
         ("stduy=tiny", ["'stduy'", "did you mean 'study'?"]),
-        ("study=tinny", ["study", "'tinny'", "did you mean 'tiny'?", "known: tiny, mini"]),
+        ("study=tinny", ["study", "'tinny'", "did you mean 'tiny'?", "known: tiny, mini, gpt2-small"]),
         (THRESHOLD, ["scheme new", "prediction", "skewness", "above", "'x'"]),
-        ("studies={tiny: {saes: elsewhere}}", ["studies.tiny.saes", ELSEWHERE]),
+        ("studies={tiny: {saes: {folder: elsewhere}}}", ["studies.tiny.saes", ELSEWHERE]),
     ],
     ids=["unknown key", "unknown study", "malformed threshold", "missing weights"],
 )

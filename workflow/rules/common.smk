@@ -11,6 +11,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), os.e
 
 import imports
 import settings
+import studies
 from fsrl.errors import FsrlError
 
 
@@ -19,12 +20,24 @@ def stop(error):
     sys.exit(f"error: {error}")
 
 
+def built(asked):
+    """The studies that can be built here: one that is asked for by name is fetched, others may be skipped."""
+    # The jobs that snakemake starts read this file again; what to build has been decided by then.
+    if "study" in config or not workflow.is_main_process:
+        return asked
+    skipped = [study for study in asked if study.lacks_weights()]
+    for study in skipped:
+        print(study.how_to_get(), file=sys.stderr)
+    return [study for study in asked if study not in skipped]
+
+
 try:
     settings.check(config, ROOT / "workflow/schemas/config.schema.yaml")
+    ASKED = [studies.resolve(name, config) for name in settings.studies(config)]
+    STUDIES = {study.name: study for study in built(ASKED)}
 except FsrlError as error:
     stop(error)
 
-STUDIES = {name: config["studies"][name] for name in settings.studies(config)}
 STAGES = "results/{study}/{sae}/{view}"
 
 
@@ -35,7 +48,7 @@ def any_of(names):
 
 wildcard_constraints:
     study=any_of(STUDIES),
-    sae=any_of(sae for study in STUDIES.values() for sae in study["sae_ids"]),
+    sae=any_of(sae for study in STUDIES.values() for sae in study.sae_ids),
     view=any_of(config["views"]),
 
 
@@ -51,20 +64,20 @@ def targets(*patterns, views="views"):
     return [
         pattern.format(study=name, sae=sae, view=view)
         for name, study in STUDIES.items()
-        for view in study[views]
-        for sae in study["sae_ids"]
+        for view in getattr(study, views)
+        for sae in study.sae_ids
         for pattern in patterns
     ]
 
 
 def every_layer(pattern):
     """An input function: the pattern for each of the study's SAEs, in the config's order."""
-    return lambda wildcards: expand(pattern, sae=STUDIES[wildcards.study]["sae_ids"], allow_missing=True)
+    return lambda wildcards: expand(pattern, sae=STUDIES[wildcards.study].sae_ids, allow_missing=True)
 
 
 def view_options(wildcards):
     """The keyword arguments of weights.view for this view."""
-    return config["views"][wildcards.view] | config["tokens"]
+    return config["views"][wildcards.view]
 
 
 # --cores 8 on a machine of two cores must not start eight busy jobs. A rule that uses several threads claims ALL;

@@ -31,7 +31,7 @@ rule layer_figures:
     resources:
         mem_mb=1000,
     params:
-        title=lambda wildcards: STUDIES[wildcards.study]["title"],
+        title=lambda wildcards: STUDIES[wildcards.study].title,
         scheme=config["types"]["default_scheme"],
     script:
         "../scripts/layer_figures.py"
@@ -54,8 +54,8 @@ rule study_figures:
     resources:
         mem_mb=1000,
     params:
-        title=lambda wildcards: STUDIES[wildcards.study]["title"],
-        sae_ids=lambda wildcards: STUDIES[wildcards.study]["sae_ids"],
+        title=lambda wildcards: STUDIES[wildcards.study].title,
+        sae_ids=lambda wildcards: STUDIES[wildcards.study].sae_ids,
         scheme=config["types"]["default_scheme"],
     script:
         "../scripts/study_figures.py"

@@ -2,11 +2,7 @@
 TYPES = targets(f"{STAGES}/types.parquet", f"{STAGES}/type_counts.parquet")
 
 SUMMARIES = sorted(
-    {
-        f"results/{name}/summary/{view}.tsv"
-        for name, study in STUDIES.items()
-        for view in study["figure_views"]
-    }
+    {f"results/{name}/summary/{view}.tsv" for name, study in STUDIES.items() for view in study.figure_views}
 )
 
 
@@ -56,7 +52,7 @@ rule summary:
         "results/benchmarks/{study}/summary/{view}.tsv"
     threads: ONE
     params:
-        sae_ids=lambda wildcards: STUDIES[wildcards.study]["sae_ids"],
+        sae_ids=lambda wildcards: STUDIES[wildcards.study].sae_ids,
         scheme=config["types"]["default_scheme"],
     script:
         "../scripts/summary.py"

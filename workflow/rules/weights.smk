@@ -3,48 +3,79 @@
 DECODER = "results/{study}/{sae}/decoder.safetensors"
 UNEMBEDDING = "results/{study}/unembedding.safetensors"
 TOKENS = "results/{study}/tokens.parquet"
+FETCHED = "results/{study}/hub_files.tsv"
 WEIGHTS = []
 
 
-def weight_files(study):
+def source_of(study):
+    """The settings that say where a study's weights come from, for params."""
+    entry = config["studies"][study.name]
+    return {"model": entry["model"], "saes": entry["saes"] | {"ids": study.sae_ids}}
+
+
+def local_files(study):
     """An input function, so that a missing file stops only those who ask for this study."""
 
     def files(wildcards):
         try:
-            return settings.weight_files(study, STUDIES[study])
+            return study.local_files()
         except FsrlError as error:
             stop(error)
 
     return files
 
 
-for study in STUDIES:
-    decoders = [DECODER.format(study=study, sae=sae) for sae in STUDIES[study]["sae_ids"]]
-    WEIGHTS += [UNEMBEDDING.format(study=study), TOKENS.format(study=study), *decoders]
+# Fetching imports neither torch nor the transformer libraries: without a network it ends in a second or two.
+for study in ASKED:
+    if study.hub_files():
+
+        rule:
+            name:
+                f"fetch_weights_{study.name}"
+            input:
+                code=library("fetch_weights.py"),
+            output:
+                FETCHED.format(study=study.name),
+            log:
+                f"logs/{study.name}/fetch_weights.log",
+            threads: 1
+            params:
+                source=source_of(study),
+            script:
+                "../scripts/fetch_weights.py"
+
+
+for study in STUDIES.values():
+    decoders = [DECODER.format(study=study.name, sae=sae) for sae in study.sae_ids]
+    WEIGHTS += [UNEMBEDDING.format(study=study.name), TOKENS.format(study=study.name), *decoders]
 
     rule:
         name:
-            f"export_weights_{study}"
+            f"export_weights_{study.name}"
         input:
-            weights=weight_files(study),
+            weights=local_files(study),
+            fetched=[FETCHED.format(study=study.name)] if study.hub_files() else [],
             code=library("export_weights.py"),
         output:
-            unembedding=UNEMBEDDING.format(study=study),
-            tokens=TOKENS.format(study=study),
+            unembedding=UNEMBEDDING.format(study=study.name),
+            tokens=TOKENS.format(study=study.name),
             decoders=decoders,
         log:
-            f"logs/{study}/export_weights.log",
+            f"logs/{study.name}/export_weights.log",
         benchmark:
-            f"results/benchmarks/{study}/export_weights.tsv"
+            f"results/benchmarks/{study.name}/export_weights.tsv"
         threads: ALL
         resources:
-            mem_mb=2000,
+            mem_mb=3000,
         params:
-            study=study,
-            model=STUDIES[study]["model"],
-            saes=STUDIES[study]["saes"],
-            sae_ids=STUDIES[study]["sae_ids"],
-            token_counts=STUDIES[study]["token_counts"],
-            min_count=config["tokens"]["min_count"],
+            study=study.name,
+            source=source_of(study),
+            token_counts=study.token_counts,
+            trained=config["tokens"],
         script:
             "../scripts/export_weights.py"
+
+
+rule download:
+    input:
+        [FETCHED.format(study=study.name) for study in ASKED if study.hub_files()],

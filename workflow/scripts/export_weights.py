@@ -4,19 +4,13 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=snakemake.threads)
 
-from fsrl import hub, tables, token_tables, weights
+from fsrl import hub, sources, tables, token_tables, weights
 
 params, output = snakemake.params, snakemake.output
-unembedding = hub.load_unembedding(params.model, counts_path=params.token_counts, study=params.study)
-decoders = hub.load_decoders(
-    params.saes,
-    params.sae_ids,
-    d_model=len(unembedding.folded),
-    model_name=unembedding.metadata["model"],
-    study=params.study,
-)
-frame = token_tables.tokens_frame(unembedding, min_count=params.min_count)
+saes = sources.SAESource.from_settings(params.source["saes"])
+model = hub.read_model(sources.ModelSource(**params.source["model"]))
+unembedding = hub.unembedding(model, study=params.study, counts_path=params.token_counts, **params.trained)
 weights.write_unembedding(unembedding, output.unembedding)
-for decoder, path in zip(decoders, output.decoders, strict=True):
+tables.write(token_tables.tokens_frame(unembedding), output.tokens, tables.TOKENS, unembedding.metadata)
+for decoder, path in zip(hub.decoders(saes, model, study=params.study), output.decoders, strict=True):
     weights.write_decoder(decoder, path)
-tables.write(frame, output.tokens, tables.TOKENS, unembedding.metadata)

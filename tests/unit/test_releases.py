@@ -1,0 +1,52 @@
+"""SAELens' directory read in part says what the whole of it says."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fsrl import releases
+from fsrl.errors import FsrlError
+
+WHOLE = yaml.load(
+    Path(find_spec("sae_lens").origin).with_name("pretrained_saes.yaml").read_text(),
+    Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),
+)
+GPT2 = [name for name in WHOLE if name.startswith("gpt2-small")]
+
+
+def test_there_are_gpt2_releases():
+    assert len(GPT2) == 18
+
+
+@pytest.mark.parametrize("name", GPT2)
+def test_each_release_is_what_the_whole_directory_says(name):
+    release, entry = releases.find(name), WHOLE[name]
+    assert (release.repo, release.model) == (entry["repo_id"], entry["model"])
+    assert release.layout == (entry["conversion_func"] or "sae_lens")
+    assert release.saes == {sae["id"]: sae["path"] for sae in entry["saes"]}
+
+
+def test_res_jb_has_13_saes_in_order():
+    saes = releases.find("gpt2-small-res-jb").saes
+    assert list(saes) == [f"blocks.{n}.hook_resid_pre" for n in range(12)] + ["blocks.11.hook_resid_post"]
+
+
+def test_only_mlp_tm_has_scaling_factors():
+    scaled = {name: len(releases.find(name).scaling) for name in GPT2 if releases.find(name).scaling}
+    assert scaled == {"gpt2-small-mlp-tm": 12}
+
+
+def test_a_repository_is_a_release_by_itself():
+    release = releases.find("someone/saes")
+    assert (release.repo, release.path("folder")) == ("someone/saes", "folder")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("gpt2-small-res-bj", "did you mean 'gpt2-small-res-jb'"), ("gemma-scope-2b-pt-res", "layout gemma_2")],
+)
+def test_what_cannot_be_read_is_refused(name, message):
+    with pytest.raises(FsrlError, match=message):
+        releases.find(name)

@@ -1,0 +1,85 @@
+"""The studies of the config, resolved: where their weights are, which can be built here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fsrl import hub_files
+from fsrl.errors import FsrlError
+from fsrl.hub_files import HubFile
+from fsrl.sources import ModelSource, SAESource
+
+
+@dataclass(frozen=True)
+class Study:
+    """One entry of the config's `studies`, with the defaults filled in."""
+
+    name: str
+    title: str
+    model: ModelSource
+    saes: SAESource
+    token_counts: str | None
+    views: list[str]
+    figure_views: list[str]
+    download_gb: float | None
+
+    @property
+    def sae_ids(self) -> list[str]:
+        """The SAEs in the order in which figures show them."""
+        return list(self.saes.sae_ids)
+
+    def hub_files(self) -> list[HubFile]:
+        """The files that come from the hub."""
+        return self.model.hub_files() + self.saes.hub_files()
+
+    def local_files(self) -> list[str]:
+        """The files that lie in folders of the user's; FsrlError naming the first that is missing."""
+        place = f"config: studies.{self.name}"
+        found = _located(f"{place}.model", self.model.local_files)
+        found += _located(f"{place}.saes", self.saes.local_files)
+        if self.token_counts is not None:
+            path = Path(self.token_counts)
+            if not path.is_file():
+                raise FsrlError(
+                    f"{place}.token_counts: {path} is missing; put the file there or correct the setting"
+                )
+            found.append(path)
+        return sorted(map(str, found))
+
+    def lacks_weights(self) -> bool:
+        """Whether files of the hub must be fetched first; asks the cache, never the network."""
+        return bool(hub_files.missing(self.hub_files()))
+
+    def how_to_get(self) -> str:
+        """One line for a study that is skipped because its weights are not here."""
+        size = "" if self.download_gb is None else f" (about {self.download_gb:g} GB)"
+        return (
+            f"study {self.name} is skipped: its weights are not on this machine; get them with "
+            f"`snakemake --cores 1 download --config study={self.name}`{size}"
+        )
+
+
+def resolve(name: str, config: dict[str, Any]) -> Study:
+    """The study `name` of a checked config. FsrlError with its place for a source that makes no sense."""
+    entry = config["study_defaults"] | config["studies"][name]
+    place = f"config: studies.{name}"
+    saes = _located(f"{place}.saes", lambda: SAESource.from_settings(entry["saes"]))
+    _located(f"{place}.saes", lambda: saes.sae_ids)
+    return Study(
+        name,
+        entry.get("title", name),
+        _located(f"{place}.model", lambda: ModelSource(**entry["model"])),
+        saes,
+        entry.get("token_counts"),
+        entry["views"],
+        entry["figure_views"],
+        entry.get("download_gb"),
+    )
+
+
+def _located(place: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except FsrlError as error:
+        raise FsrlError(f"{place}: {error}") from None
