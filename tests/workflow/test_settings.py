@@ -1,6 +1,7 @@
 """Every fault in the config stops the run with one line that says where it is and what would be right."""
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,14 @@ def test_a_source_that_makes_no_sense_is_refused_with_its_place(tiny_study: Path
     changes, message = NONSENSE[case]
     with pytest.raises(FsrlError, match=message):
         study(tiny_study.parent, **changes)
+
+
+def test_the_readmes_own_study_is_one() -> None:
+    [block] = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    entries = yaml.safe_load(block)
+    config = CONFIG | {"studies": entries, "run": ["my-study"]}
+    settings.check(config, SCHEMA)
+    assert len(studies.resolve("my-study", config).sae_ids) == 13
 
 
 def test_a_study_that_says_nothing_gets_the_defaults() -> None:
