@@ -27,7 +27,7 @@ def check(config: dict[str, Any], schema: Path) -> None:
         raise _schema_fault(errors[0])
     _check_names(config)
     try:
-        type_rules.parse_schemes(config["types"]["schemes"])
+        type_rules.parse_schemes(config["types"]["schemes"], config["nulls"]["kinds"])
     except FsrlError as error:
         raise _fault("types.schemes", str(error)) from None
 

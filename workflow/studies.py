@@ -20,6 +20,7 @@ class Study:
     model: ModelSource
     saes: SAESource
     token_counts: str | None
+    evaluation_text: str
     views: list[str]
     figure_views: list[str]
     download_gb: float | None
@@ -72,6 +73,7 @@ def resolve(name: str, config: dict[str, Any]) -> Study:
         _located(f"{place}.model", lambda: ModelSource(**entry["model"])),
         saes,
         entry.get("token_counts"),
+        entry["evaluation_text"],
         entry["views"],
         entry["figure_views"],
         entry.get("download_gb"),

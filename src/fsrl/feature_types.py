@@ -5,47 +5,48 @@ were; so several named schemes of rules are applied side by side (`fsrl.type_rul
 meet several rules of a scheme (booleans); its primary label is the first in the order local_context,
 prediction, suppression, partition, else `unclassified`. A constant row has no shape and is `degenerate`.
 
-Beside each count stands what chance gives: the same thresholds applied to the null's random directions. A
-type at its null rate is noise with a name.
+Beside each count stands what chance gives: the same thresholds applied to the nulls' directions. A type at
+its null rate is noise with a name. Of several kinds of null a bound such as null0.999 must be met against
+each, so the most extreme decides: the highest quantile for min and above, the lowest for max and below.
 
 std is read as std / norm, since decoder norms vary; `variance_x_d_model` is its square times d_model.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fsrl.errors import FsrlError
-from fsrl.quantiles import quantile
-from fsrl.type_rules import TYPES, WORDS, Bound, Condition, Scheme, parse_bound, parse_schemes
+from fsrl import type_cuts
+from fsrl.type_rules import (
+    TYPES,
+    WORDS,
+    Bound,
+    Condition,
+    Scheme,
+    parse_bound,
+    parse_schemes,
+)
 
-__all__ = ["LABELS", "TYPES", "WORDS", "Bound", "classify", "parse_bound", "parse_schemes", "type_counts"]
+__all__ = [
+    "LABELS",
+    "TYPES",
+    "WORDS",
+    "Bound",
+    "classify",
+    "null_counts",
+    "parse_bound",
+    "parse_schemes",
+    "thresholds",
+    "type_counts",
+]
 
 UNCLASSIFIED, DEGENERATE = "unclassified", "degenerate"
 LABELS = (*TYPES, UNCLASSIFIED, DEGENERATE)
 
-_MEETS = {"min": np.greater_equal, "above": np.greater, "max": np.less_equal, "below": np.less}
-
-# A scheme with numbers for its bounds: type -> (condition, threshold) pairs that must all hold.
-_Rules = dict[str, list[tuple[Condition, float]]]
-
-
-@dataclass(frozen=True)
-class _Readings:
-    """A moments or null table as the rules read it; only rows with a shape can meet a rule."""
-
-    frame: pd.DataFrame
-    degenerate: np.ndarray  # bool [rows]
-
-    def column(self, condition: Condition) -> np.ndarray:
-        return self.frame[condition.column].to_numpy(dtype=np.float64)
-
-    @property
-    def shaped(self) -> pd.DataFrame:
-        return self.frame[~self.degenerate]
+# Label -> (rows with it as primary label, rows that meet its rule).
+_Tally = dict[str, tuple[int, int]]
 
 
 def classify(
@@ -58,17 +59,17 @@ def classify(
     """The table `types`: one row per scheme and feature, schemes in the given order.
 
     moments: table `moments` of one layer in the view that the schemes read; schemes: name -> scheme as in the
-    config; null: table `null` of that view, for bounds such as null0.999 (of several kinds, the most extreme
-    counts); d_model: for rules on variance_x_d_model. margin is the distance to the nearest bound of the
-    primary type, as a share of the layer's features that lie between; for `unclassified` it is minus what the
-    nearest type lacks (the largest distance among its missed bounds); null for `degenerate`.
+    config; null: table `null` of that view, of one kind or several, for bounds such as null0.999; d_model:
+    for rules on variance_x_d_model. margin is the distance to the nearest bound of the primary type, as a
+    share of the layer's features that lie between; for `unclassified` it is minus what the nearest type lacks
+    (the largest distance among its missed bounds); null for `degenerate`.
     Raises FsrlError for a malformed scheme, and a bound that needs a null or d_model which is not given.
     """
-    features = _read(moments, d_model)
+    features = type_cuts.read(moments, d_model)
     frames = []
     for scheme in parse_schemes(schemes):
-        rules = _resolve(scheme, features, null, d_model)
-        members = _members(features, rules)
+        rules = type_cuts.resolve(scheme, features, null, d_model)
+        members = type_cuts.members(features, rules)
         labels = _primary(members, features.degenerate)
         columns = {"feature": moments["feature"].to_numpy(), "scheme": scheme.name}
         absent = np.zeros(len(moments), dtype=bool)
@@ -89,16 +90,15 @@ def type_counts(
 
     Arguments as for `classify`; within-layer quantiles are taken from the features and then applied to the
     null draws. A type that a scheme does not define has no row. members counts all features that meet a
-    type's rule, features only those with it as primary label.
+    type's rule, features only those with it as primary label. Of several kinds of null the largest share is
+    given, label by label; `null_counts` has them all.
     """
-    features = _read(moments, d_model)
-    draws = _read(null, d_model)
     rows = []
-    for scheme in parse_schemes(schemes):
-        rules = _resolve(scheme, features, null, d_model)
-        counted, by_chance = _tally(features, rules), _tally(draws, rules)
+    for scheme, counted, by_chance in _tallies(moments, schemes, null, d_model):
         for label, (primary, members) in counted.items():
-            null_primary, null_members = (count / len(null) for count in by_chance[label])
+            null_primary, null_members = (
+                max(tally[label][i] / draws for tally, draws in by_chance.values()) for i in (0, 1)
+            )
             rows.append(
                 {
                     "scheme": scheme.name,
@@ -114,52 +114,76 @@ def type_counts(
     return pd.DataFrame(rows).astype({"scheme": "str", "type": "str"})
 
 
-def _read(frame: pd.DataFrame, d_model: int | None) -> _Readings:
-    frame = frame.copy(deep=False)
-    # A zero direction has no norm to divide by; it is degenerate, so its std is never compared.
-    frame["std"] = frame["std"] / frame["norm"].replace(0.0, np.nan)
-    if d_model is not None:
-        frame["variance_x_d_model"] = frame["std"] ** 2 * d_model
-    return _Readings(frame, (frame["skewness"].isna() | frame["kurtosis"].isna()).to_numpy())
+def null_counts(
+    moments: pd.DataFrame,
+    schemes: Mapping[str, Any],
+    null: pd.DataFrame,
+    *,
+    d_model: int | None = None,
+) -> pd.DataFrame:
+    """The table `type_null_counts`: the count of each type and, for each kind of null, what it would give.
+
+    Arguments and columns as for `type_counts`, one row per scheme, type and kind in their order.
+    """
+    rows = []
+    for scheme, counted, by_chance in _tallies(moments, schemes, null, d_model):
+        for label, (primary, members) in counted.items():
+            for kind, (tally, draws) in by_chance.items():
+                share, member_share = (count / draws for count in tally[label])
+                rows.append(
+                    {
+                        "scheme": scheme.name,
+                        "type": label,
+                        "kind": kind,
+                        "draws": draws,
+                        "features": primary,
+                        "expected": share * len(moments),
+                        "null_share": share,
+                        "members": members,
+                        "member_expected": member_share * len(moments),
+                        "member_null_share": member_share,
+                    }
+                )
+    return pd.DataFrame(rows).astype({"scheme": "str", "type": "str", "kind": "str"})
 
 
-def _resolve(scheme: Scheme, features: _Readings, null: pd.DataFrame | None, d_model: int | None) -> _Rules:
-    rules = {}
-    for name in TYPES:
-        if name in scheme.rules:
-            rules[name] = [(c, _threshold(c, features, null, d_model)) for c in scheme.rules[name]]
-    return rules
+def thresholds(
+    moments: pd.DataFrame,
+    schemes: Mapping[str, Any],
+    null: pd.DataFrame | None = None,
+    *,
+    d_model: int | None = None,
+) -> pd.DataFrame:
+    """The table `thresholds`: what each bound of each scheme comes to in this layer and view.
+
+    Arguments as for `classify`; kind names the null that decided a null quantile.
+    """
+    features = type_cuts.read(moments, d_model)
+    rows = []
+    for scheme in parse_schemes(schemes):
+        for name, tests in type_cuts.resolve(scheme, features, null, d_model).items():
+            for condition, cut in tests:
+                kind = None
+                if condition.bound.kind == "null":
+                    cuts = type_cuts.null_cuts(condition, null, d_model)
+                    kind = next(kind for kind, value in cuts.items() if value == cut)
+                written = (condition.column, condition.word, str(condition.bound))
+                rows.append((scheme.name, name, *written, cut, kind))
+    columns = ["scheme", "type", "column", "word", "bound", "threshold", "kind"]
+    text = {name: "str" for name in columns if name != "threshold"}
+    return pd.DataFrame(rows, columns=columns).astype(text)
 
 
-def _threshold(
-    condition: Condition, features: _Readings, null: pd.DataFrame | None, d_model: int | None
-) -> float:
-    bound, column = condition.bound, condition.column
-    if column not in features.frame:
-        hint = "give d_model" if column == "variance_x_d_model" else "the moments table has no such column"
-        raise FsrlError(f"{condition.place}: {column} is unknown; {hint}")
-    if bound.kind == "absolute":
-        return bound.value
-    if bound.kind == "q":
-        # Where no row has a value, no row can meet the bound.
-        known = features.shaped[column].notna().any()
-        return quantile(features.shaped, column, bound.value) if known else np.nan
-    if null is None or null.empty:
-        raise FsrlError(f"{condition.place}: null{bound.value:g} needs null draws, and there are none")
-    try:
-        cuts = [quantile(_read(part, d_model).frame, column, bound.value) for _, part in null.groupby("kind")]
-    except FsrlError as error:
-        raise FsrlError(f"{condition.place}: {error}") from error
-    return max(cuts) if bound.value >= 0.5 else min(cuts)
-
-
-def _members(readings: _Readings, rules: _Rules) -> dict[str, np.ndarray]:
-    """Type -> bool [rows]: meets all bounds. A missing value (implied_tokens) meets none."""
-    members = {}
-    for name, tests in rules.items():
-        met = [_MEETS[condition.word](readings.column(condition), cut) for condition, cut in tests]
-        members[name] = np.logical_and.reduce(met) & ~readings.degenerate
-    return members
+def _tallies(
+    moments: pd.DataFrame, schemes: Mapping[str, Any], null: pd.DataFrame, d_model: int | None
+) -> Iterator[tuple[Scheme, _Tally, dict[str, tuple[_Tally, int]]]]:
+    """Each scheme with the features' tally and, by kind of null, that kind's tally and number of draws."""
+    features = type_cuts.read(moments, d_model)
+    draws = {str(kind): type_cuts.read(part, d_model) for kind, part in null.groupby("kind", sort=False)}
+    for scheme in parse_schemes(schemes):
+        rules = type_cuts.resolve(scheme, features, null, d_model)
+        by_chance = {kind: (_tally(part, rules), len(part.frame)) for kind, part in draws.items()}
+        yield scheme, _tally(features, rules), by_chance
 
 
 def _primary(members: dict[str, np.ndarray], degenerate: np.ndarray) -> np.ndarray:
@@ -171,9 +195,8 @@ def _primary(members: dict[str, np.ndarray], degenerate: np.ndarray) -> np.ndarr
     return labels
 
 
-def _tally(readings: _Readings, rules: _Rules) -> dict[str, tuple[int, int]]:
-    """Label -> (rows with it as primary label, rows that meet its rule)."""
-    members = _members(readings, rules)
+def _tally(readings: type_cuts.Readings, rules: type_cuts.Rules) -> _Tally:
+    members = type_cuts.members(readings, rules)
     labels = _primary(members, readings.degenerate)
     counts = {}
     for label in (*rules, UNCLASSIFIED, DEGENERATE):
@@ -182,19 +205,19 @@ def _tally(readings: _Readings, rules: _Rules) -> dict[str, tuple[int, int]]:
     return counts
 
 
-def _margin(features: _Readings, rules: _Rules, labels: np.ndarray) -> np.ndarray:
+def _margin(features: type_cuts.Readings, rules: type_cuts.Rules, labels: np.ndarray) -> np.ndarray:
     inside = np.full(len(labels), np.nan)
     lacking = np.full(len(labels), np.inf)
     for name, tests in rules.items():
         distances = [_distance(features, condition, cut) for condition, cut in tests]
-        met = [_MEETS[condition.word](features.column(condition), cut) for condition, cut in tests]
+        met = [type_cuts.MEETS[condition.word](features.column(condition), cut) for condition, cut in tests]
         mine = labels == name
         inside[mine] = np.min(distances, axis=0)[mine]
         lacking = np.minimum(lacking, np.max(np.where(met, 0.0, distances), axis=0))
     return np.where(labels == UNCLASSIFIED, 0.0 - lacking, inside)
 
 
-def _distance(features: _Readings, condition: Condition, cut: float) -> np.ndarray:
+def _distance(features: type_cuts.Readings, condition: Condition, cut: float) -> np.ndarray:
     """Share of the layer's features between each value and the cut; 1 where the value is missing."""
     known = np.sort(features.shaped[condition.column].dropna().to_numpy(dtype=np.float64))
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fsrl import files
+from fsrl import files, null_kinds
 from fsrl.errors import FsrlError
 
 METADATA_KEY = b"fsrl"
@@ -96,6 +96,9 @@ NORM = Column("float64", "residual per activation", "Euclidean norm of the direc
 TOKEN_ID = Column("int32", "1", "row of the vocabulary")
 TOKEN = Column("string", "1", "token as stored in the vocabulary (a space is Ġ)")
 SCHEME = Column("string", "1", "named set of type rules")
+NULL_KIND = Column(
+    "string", "1", "null model: " + "; ".join(f"{k}: {v}" for k, v in null_kinds.KINDS.items())
+)
 
 MOMENTS = Table(
     "moments",
@@ -137,8 +140,8 @@ HISTOGRAMS = Table(
 NULL = Table(
     "null",
     {
-        "kind": Column("string", "1", "null model: isotropic"),
-        "draw": Column("int32", "1", "number of the draw"),
+        "kind": NULL_KIND,
+        "draw": Column("int32", "1", "number of the draw, from 0 in each kind"),
         "mean": MEAN,
         "std": STD,
         "skewness": SKEWNESS,
@@ -173,10 +176,16 @@ TYPE_COUNTS = Table(
         "type": Column("string", "1", "a type of the scheme, unclassified or degenerate"),
         "features": Column("int64", "features", "features with this primary label"),
         "share": Column("float64", "1", "features / all features"),
-        "null_share": Column("float64", "1", "share of null draws with this primary label"),
+        "null_share": Column(
+            "float64",
+            "1",
+            "share of null draws with this primary label; of several kinds the largest",
+        ),
         "expected": Column("float64", "features", "null_share times the number of features"),
         "members": Column("int64", "features", "features that meet the rule, whatever their primary label"),
-        "member_null_share": Column("float64", "1", "share of null draws that meet the rule"),
+        "member_null_share": Column(
+            "float64", "1", "share of null draws that meet the rule; of several kinds the largest"
+        ),
     },
 )
 TOKENS = Table(

@@ -7,17 +7,20 @@ A scheme holds rules, one per type; a rule is a conjunction of bounds on columns
       types:
         prediction: {skewness: {above: null0.999}}
 
-Words: min (>=), above (>), max (<=), below (<). A bound is a number, a within-layer quantile ("q0.90"), or a
-quantile of the null draws ("null0.999"). Every mistake raises an FsrlError that says where it stands.
+Words: min (>=), above (>), max (<=), below (<). A bound is a number, a within-layer quantile ("q0.90"), a
+quantile of the nulls ("null0.999": to be met against every null that was run, so the most extreme decides),
+or a quantile of one null by name ("isotropic0.999"; names in `fsrl.null_kinds`). Every mistake raises an
+FsrlError that says where it stands.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fsrl.errors import FsrlError
+from fsrl.null_kinds import KINDS
 
 # In order of precedence: the primary label is the first type whose rule is met.
 TYPES = ("local_context", "prediction", "suppression", "partition")
@@ -35,15 +38,23 @@ COLUMNS = (
 LOWER, UPPER = ("min", "above"), ("max", "below")
 WORDS = LOWER + UPPER
 
-_QUANTILE = re.compile(r"(q|null)(\d+(?:\.\d*)?|\.\d+)")
+_QUANTILE = re.compile(rf"(q|null|{'|'.join(KINDS)})(\d+(?:\.\d*)?|\.\d+)")
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A threshold as written: kind "absolute", "q" (within-layer) or "null"; value, or quantile in 0..1."""
+    """A threshold as written: kind "absolute", "q" (within-layer) or "null"; value, or quantile in 0..1.
+
+    null: of which null kind the quantile is; None for the most extreme of all that were run.
+    """
 
     kind: str
     value: float
+    null: str | None = None
+
+    def __str__(self) -> str:
+        prefix = "" if self.kind == "absolute" else self.null or self.kind
+        return f"{prefix}{self.value:.12g}"
 
 
 @dataclass(frozen=True)
@@ -72,16 +83,39 @@ def parse_bound(value: Any, place: str = "bound") -> Bound:
     match = _QUANTILE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise FsrlError(f"{place}: {value!r} is no bound; write a number, a quantile q0.90 or null0.999")
-    kind, quantile = match[1], float(match[2])
+    source, quantile = match[1], float(match[2])
     if not 0 <= quantile <= 1:
         raise FsrlError(f"{place}: quantile {match[2]} in {value!r} must lie between 0 and 1")
-    return Bound(kind, quantile)
+    return Bound("null", quantile, source) if source in KINDS else Bound(source, quantile)
 
 
-def parse_schemes(schemes: Mapping[str, Any]) -> list[Scheme]:
-    """Read the config's `schemes` (name -> scheme); FsrlError at the first mistake, with its place."""
+def parse_schemes(schemes: Mapping[str, Any], nulls: Collection[str] | None = None) -> list[Scheme]:
+    """Read the config's `schemes` (name -> scheme); FsrlError at the first mistake, with its place.
+
+    nulls: the kinds of null that are run; a quantile of another one is a mistake. None: not known here.
+    """
     _require_mapping(schemes, "schemes")
-    return [_parse_scheme(str(name), scheme) for name, scheme in schemes.items()]
+    parsed = [_parse_scheme(str(name), scheme) for name, scheme in schemes.items()]
+    if nulls is not None:
+        for scheme in parsed:
+            for rule in scheme.rules.values():
+                for condition in rule:
+                    check_null(condition, nulls)
+    return parsed
+
+
+def check_null(condition: Condition, nulls: Collection[str]) -> None:
+    """Refuse a bound that is a quantile of a null which is not among `nulls`, those that are run."""
+    bound = condition.bound
+    if bound.kind != "null":
+        return
+    if not nulls:
+        raise FsrlError(f"{condition.place}: {bound} needs null draws, and there are none")
+    if bound.null is not None and bound.null not in nulls:
+        raise FsrlError(
+            f"{condition.place}: {bound} needs null {bound.null}, which was not run; "
+            f"there are {', '.join(nulls)}"
+        )
 
 
 def _parse_scheme(name: str, scheme: Any) -> Scheme:
@@ -125,8 +159,11 @@ def _check_order(conditions: list[Condition], place: str) -> None:
     for side in (lower, upper):
         if len(side) > 1:
             raise FsrlError(f"{place}: both {side[0].word} and {side[1].word}; give one of them")
-    if lower and upper and lower[0].bound.kind == upper[0].bound.kind:
-        low, high = lower[0], upper[0]
+    if not (lower and upper):
+        return
+    low, high = lower[0], upper[0]
+    # Bounds of two kinds can be compared only when the data are there.
+    if (low.bound.kind, low.bound.null) == (high.bound.kind, high.bound.null):
         strict = low.word == "above" or high.word == "below"
         if low.bound.value > high.bound.value or (strict and low.bound.value == high.bound.value):
             raise FsrlError(

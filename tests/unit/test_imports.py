@@ -7,15 +7,22 @@ import sys
 import pytest
 
 ANALYSIS = (
+    "activations",
     "errors",
+    "evidence_tables",
     "feature_types",
     "files",
     "joblog",
     "moment_tables",
     "moments",
+    "null_directions",
+    "null_kinds",
     "nulls",
+    "planted",
+    "recovery",
     "quantiles",
     "tables",
+    "type_cuts",
     "type_rules",
     "weights",
 )

@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import torch
 
-from fsrl import moments, nulls, tables
+from fsrl import moments, null_directions, nulls, tables
 from fsrl.errors import FsrlError
 
 
@@ -26,7 +26,7 @@ def test_directions_have_length_one_and_no_preferred_axis():
     assert scipy.stats.kstest(directions[:, 2].numpy(), uniform.cdf).pvalue > 0.01
 
 
-def test_the_seed_decides_and_the_blocking_does_not(monkeypatch):
+def test_the_seed_decides_and_the_blocking_does_not():
     size = nulls.DRAWS_PER_BLOCK
     many = nulls.isotropic_directions(3, draws=2 * size + 5, seed=7)
     for draws in (1, size, size + 1):
@@ -35,13 +35,12 @@ def test_the_seed_decides_and_the_blocking_does_not(monkeypatch):
     assert not torch.equal(nulls.isotropic_directions(3, draws=1, seed=8), many[:1])
 
 
-def test_table_does_not_depend_on_the_tiling(monkeypatch):
+def test_table_does_not_depend_on_the_passes(monkeypatch):
+    monkeypatch.setattr(null_directions, "DRAWS_PER_BLOCK", 64)
     expected = nulls.isotropic(unembedding(), draws=300, seed=0)
-    monkeypatch.setattr(moments, "FEATURES_PER_TILE", 17)
-    monkeypatch.setattr(moments, "TOKENS_PER_TILE", 41)
-    tiled = nulls.isotropic(unembedding(), draws=300, seed=0)
-    columns = ["mean", "std", "skewness", "kurtosis", "bimodality", "norm"]
-    np.testing.assert_allclose(tiled[columns], expected[columns], rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(nulls, "BLOCKS_PER_PASS", 2)
+    passed = nulls.isotropic(unembedding(), draws=300, seed=0)
+    pd.testing.assert_frame_equal(passed, expected, rtol=1e-6)
 
 
 def test_table_holds_the_moments_of_the_directions(tmp_path):

@@ -13,7 +13,16 @@ from tests.fixtures.tiny_study import SAE_IDS
 from tests.workflow.conftest import Project, environment
 
 VIEWS = ("main", "trained", "cosine")
-LAYER_TABLES = ("moments", "extremes", "histograms", "types", "type_counts")
+LAYER_TABLES = (
+    "moments",
+    "extremes",
+    "histograms",
+    "null",
+    "types",
+    "type_counts",
+    "type_null_counts",
+    "thresholds",
+)
 LAYER_FIGURES = ("skewness", "kurtosis", "skewness_vs_kurtosis", "types", "exemplars")
 STUDY_FIGURES = ("layers_grid", "moments_by_layer", "type_shares")
 
@@ -25,7 +34,11 @@ def expected_outputs() -> set[str]:
         for view in VIEWS
         for table in LAYER_TABLES
     }
-    weights = {"results/tiny/unembedding.safetensors", "results/tiny/tokens.parquet"}
+    weights = {
+        "results/tiny/unembedding.safetensors",
+        "results/tiny/tokens.parquet",
+        "results/tiny/activations.safetensors",
+    }
     decoders = {f"results/tiny/{sae}/decoder.safetensors" for sae in SAE_IDS}
     nulls = {f"results/tiny/nulls/{view}.parquet" for view in VIEWS}
     stems = {f"{sae}/{figure}" for sae in SAE_IDS for figure in LAYER_FIGURES} | set(STUDY_FIGURES)
@@ -39,7 +52,8 @@ def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> Non
 
 
 def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
-    jobs = 1 + len(VIEWS) + 2 * len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
+    # Weights, activations; nulls; layer nulls, moments, types; layer figures; summary, study figures.
+    jobs = 2 + len(VIEWS) + 3 * len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
     assert len(list((built.folder / "logs").rglob("*.log"))) == jobs
     assert len(list((built.folder / "results/benchmarks").rglob("*.tsv"))) == jobs
 
@@ -123,7 +137,8 @@ def test_a_deleted_table_is_rebuilt_and_nothing_else(built: Project, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert project.outputs() == before
     changed = {name for name in before if (project.folder / name).stat().st_mtime_ns != times[name]}
-    assert changed == {f"{folder}/types.parquet", f"{folder}/type_counts.parquet"}
+    tables = ("types", "type_counts", "type_null_counts", "thresholds")
+    assert changed == {f"{folder}/{table}.parquet" for table in tables}
 
 
 @pytest.mark.slow

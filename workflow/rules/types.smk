@@ -1,5 +1,6 @@
 # Moments -> type labels under every scheme, and how many of each chance gives.
-TYPES = targets(f"{STAGES}/types.parquet", f"{STAGES}/type_counts.parquet")
+TYPE_TABLES = ["types", "type_counts", "type_null_counts", "thresholds"]
+TYPES = targets(*(f"{STAGES}/{table}.parquet" for table in TYPE_TABLES))
 
 SUMMARIES = sorted(
     {f"results/{name}/summary/{view}.tsv" for name, study in STUDIES.items() for view in study.figure_views}
@@ -20,10 +21,10 @@ rule types:
     input:
         moments=read_by_schemes(f"{STAGES}/moments.parquet"),
         nulls=read_by_schemes(NULL),
+        layer_nulls=read_by_schemes(LAYER_NULL) if LAYER_KINDS else [],
         code=library("types.py"),
     output:
-        types=f"{STAGES}/types.parquet",
-        type_counts=f"{STAGES}/type_counts.parquet",
+        **{table: f"{STAGES}/{table}.parquet" for table in TYPE_TABLES},
     log:
         "logs/{study}/{sae}/{view}/types.log",
     benchmark:
@@ -43,6 +44,7 @@ rule summary:
         moments=every_layer(f"{STAGES}/moments.parquet"),
         type_counts=every_layer(f"{STAGES}/type_counts.parquet"),
         null=NULL,
+        layer_nulls=every_layer(LAYER_NULL) if LAYER_KINDS else [],
         code=library("summary.py"),
     output:
         "results/{study}/summary/{view}.tsv",

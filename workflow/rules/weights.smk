@@ -25,6 +25,11 @@ def local_files(study):
     return files
 
 
+def fetched(study):
+    """The record of what was fetched, for jobs that read a study's weights from the hub's cache."""
+    return [FETCHED.format(study=study.name)] if study.hub_files() else []
+
+
 # Fetching imports neither torch nor the transformer libraries: without a network it ends in a second or two.
 for study in ASKED:
     if study.hub_files():
@@ -54,7 +59,7 @@ for study in STUDIES.values():
             f"export_weights_{study.name}"
         input:
             weights=local_files(study),
-            fetched=[FETCHED.format(study=study.name)] if study.hub_files() else [],
+            fetched=fetched(study),
             code=library("export_weights.py"),
         output:
             unembedding=UNEMBEDDING.format(study=study.name),

@@ -1,20 +1,25 @@
-"""One row a layer: shares of features beyond the null, and type counts beside those that chance gives."""
+"""One row a layer: shares of features beyond the nulls, and type counts beside those that chance gives."""
 
 from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
+import pandas as pd
+
 from fsrl import files, summary, tables
 
 given, sae_ids = snakemake.input, snakemake.params.sae_ids
-frame = summary.layer_summary(
-    {sae: tables.read(path, tables.MOMENTS) for sae, path in zip(sae_ids, given.moments, strict=True)},
-    {
-        sae: tables.read(path, tables.TYPE_COUNTS)
-        for sae, path in zip(sae_ids, given.type_counts, strict=True)
-    },
-    tables.read(given.null, tables.NULL),
-    scheme=snakemake.params.scheme,
-)
+shared = tables.read(given.null, tables.NULL)
+own = [tables.read(path, tables.NULL) for path in given.layer_nulls] or [shared.iloc[:0]] * len(sae_ids)
+layers = [
+    summary.Layer(
+        sae,
+        tables.read(moments, tables.MOMENTS),
+        tables.read(counts, tables.TYPE_COUNTS),
+        pd.concat([shared, null], ignore_index=True),
+    )
+    for sae, moments, counts, null in zip(sae_ids, given.moments, given.type_counts, own, strict=True)
+]
+frame = summary.layer_summary(layers, scheme=snakemake.params.scheme)
 with files.whole(snakemake.output[0]) as path:
     frame.to_csv(path, sep="\t", index=False, float_format="%.6g")

@@ -8,19 +8,27 @@ import json
 
 import pandas as pd
 
-from fsrl import feature_types, tables
+from fsrl import evidence_tables, feature_types, tables
 
-views, schemes, output = snakemake.params.views, snakemake.params.schemes, snakemake.output
-metadata = tables.read_metadata(snakemake.input.moments[0])
-moments = [tables.read(path, tables.MOMENTS) for path in snakemake.input.moments]
-nulls = [tables.read(path, tables.NULL) for path in snakemake.input.nulls]
-labels, counts = [], []
-for name, scheme in schemes.items():
-    # The first view is the one being typed, which a scheme without a view of its own reads.
-    at = views.index(scheme["view"]) if scheme["view"] else 0
-    arguments = (moments[at], {name: scheme}, nulls[at])
-    labels.append(feature_types.classify(*arguments, d_model=int(metadata["d_model"])))
-    counts.append(feature_types.type_counts(*arguments, d_model=int(metadata["d_model"])))
+given, views, schemes = snakemake.input, snakemake.params.views, snakemake.params.schemes
+metadata = tables.read_metadata(given.moments[0])
 metadata["schemes"] = json.dumps(schemes, sort_keys=True)
-tables.write(pd.concat(labels, ignore_index=True), output.types, tables.TYPES, metadata)
-tables.write(pd.concat(counts, ignore_index=True), output.type_counts, tables.TYPE_COUNTS, metadata)
+made = {
+    "types": (feature_types.classify, tables.TYPES),
+    "type_counts": (feature_types.type_counts, tables.TYPE_COUNTS),
+    "type_null_counts": (feature_types.null_counts, evidence_tables.TYPE_NULL_COUNTS),
+    "thresholds": (feature_types.thresholds, evidence_tables.THRESHOLDS),
+}
+moments = [tables.read(path, tables.MOMENTS) for path in given.moments]
+nulls = [
+    pd.concat([tables.read(path, tables.NULL) for path in paths if path], ignore_index=True)
+    for paths in zip(given.nulls, given.layer_nulls or [None] * len(views), strict=True)
+]
+for name, (make, table) in made.items():
+    parts = []
+    for scheme in schemes:
+        # The first view is the one being typed, which a scheme without a view of its own reads.
+        at = views.index(schemes[scheme]["view"]) if schemes[scheme]["view"] else 0
+        arguments = (moments[at], {scheme: schemes[scheme]}, nulls[at])
+        parts.append(make(*arguments, d_model=int(metadata["d_model"])))
+    tables.write(pd.concat(parts, ignore_index=True), snakemake.output[name], table, metadata)

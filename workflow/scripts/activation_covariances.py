@@ -1,0 +1,20 @@
+"""How the residual stream varies on a text, at the hook of each of a study's SAEs."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=snakemake.threads)
+
+from pathlib import Path
+
+from fsrl import activations, sources, weights
+
+given, params = snakemake.input, snakemake.params
+hooks = dict.fromkeys(weights.read_decoder(path).hook for path in given.decoders)
+found = activations.second_moments(
+    sources.ModelSource(**params.model).directory(),
+    Path(given.text).read_text(encoding="utf-8"),
+    list(hooks),
+    context=params.context,
+    max_tokens=params.max_tokens,
+)
+activations.write(found, snakemake.output[0])

@@ -1,0 +1,28 @@
+"""Moments of one layer's own null directions in one view."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+from fsrl import activations, nulls, provenance, quantiles, tables, weights
+
+given, params = snakemake.input, snakemake.params
+unembedding = weights.read_unembedding(given.unembedding)
+decoder = weights.read_decoder(given.decoder)
+view = weights.view(decoder, unembedding, **params.view)
+settings = {"kinds": params.kinds, "draws": params.draws, "seed": params.seed}
+text = {}
+covariance = None
+if given.activations:
+    found = activations.read(given.activations[0])
+    covariance = found.covariance[decoder.hook]
+    text = {f"activations_{key}": found.metadata[key] for key in ("text_sha256", "context", "positions")}
+frame = nulls.of_layer(
+    view.W_dec,
+    view.W_U,
+    kappa0=quantiles.quantile(tables.read(given.null, tables.NULL), "kurtosis", 0.5),
+    covariance=covariance,
+    **settings,
+)
+metadata = provenance.of(unembedding, decoder, view=params.view, **settings, **text)
+tables.write(frame, snakemake.output.null, tables.NULL, metadata)
