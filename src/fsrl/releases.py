@@ -53,7 +53,7 @@ def find(name: str) -> Release:
         if "/" in name:
             return Release(name, name, "", SAE_LENS, {}, {}, {})
         raise FsrlError(f"unknown release {name!r}{_known(name, places)}")
-    entry = yaml.safe_load(text[places[name]])[name]
+    entry = _parse(text[places[name]])[name]
     layout = entry.get("conversion_func") or SAE_LENS
     if layout not in LAYOUTS:
         raise FsrlError(
@@ -83,6 +83,10 @@ def _directory() -> tuple[str, dict[str, slice]]:
     starts = list(re.finditer(r"^([^\s#:][^:\n]*):", text, re.MULTILINE))
     ends = [*(match.start() for match in starts[1:]), len(text)]
     return text, {match[1]: slice(match.start(), end) for match, end in zip(starts, ends, strict=True)}
+
+
+def _parse(text: str) -> Any:
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _known(name: str, names: Iterable[str]) -> str:

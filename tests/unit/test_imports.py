@@ -73,6 +73,7 @@ def test_analysis_loads_neither_models_nor_figures():
         ("tables", {"torch"}),
         ("moments", {"pandas", "pyarrow"}),
         ("weights", {"pandas", "pyarrow"}),
+        ("neuronpedia", {"torch", "pandas", "numpy", "pyarrow", "sae_lens", "huggingface_hub"}),
         ("sources", {"torch", "pandas", "numpy", "huggingface_hub", "sae_lens"}),
         ("hub_files", {"torch", "pandas", "numpy", "huggingface_hub"}),
     ],

@@ -1,0 +1,134 @@
+"""Names and addresses at Neuronpedia: which source an SAE is there, and links to its features.
+
+Neuronpedia names a feature by model, source and index: gpt2-small, 7-res-jb, 0. The source is no hook name
+and cannot be computed from one (the res-jb source of blocks.11.hook_resid_post is 12-res-jb): SAELens'
+directory tells it. Links are text; nothing here asks the network. Texts are percent-encoded, so that none of
+them can leave its place in the address.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterable
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from fsrl import releases
+from fsrl.errors import FsrlError
+from fsrl.neuronpedia_http import API_VARIABLE, base_url
+
+# Where people look; the API is asked at `neuronpedia_http.API_URL`.
+SITE_URL = "https://neuronpedia.org"
+# What an embedded dashboard shows unless it is told not to.
+EMBED_PARTS = ("explanation", "plots", "activations", "test", "testfield", "steer", "link")
+# Neuronpedia answers 404 to a longer quick list.
+LONGEST_QUICK_LIST = 150
+
+
+def source_id(sae: Any, release: str | None = None) -> tuple[str, str] | None:
+    """Model and source at Neuronpedia of an SAE, such as ("gpt2-small", "7-res-jb"); None if it is not there.
+
+    sae: an SAE's id in `release` (a name of SAELens' directory), which is the hook name in gpt2-small-res-jb;
+    or its SAELens metadata (`sae.cfg.metadata`, or a mapping), whose neuronpedia_id is taken. What lies in a
+    folder (no release) or in a hub repository is not there. Raises FsrlError for an unknown release, and for
+    an unknown SAE of a known one.
+    """
+    if isinstance(sae, str):
+        found = None if release is None else _listed(sae, release)
+    else:
+        found = sae.get("neuronpedia_id") if hasattr(sae, "get") else getattr(sae, "neuronpedia_id", None)
+    if found is None:
+        return None
+    model_id, _, source = str(found).partition("/")
+    return checked(model_id, source)
+
+
+def feature_url(model_id: str, source: str, index: int, *, site: str | None = None) -> str:
+    """Address of a feature's page. site: another Neuronpedia than the public one (or set NEURONPEDIA_URL)."""
+    return f"{_site(site)}/{'/'.join(checked(model_id, source))}/{checked_index(index)}"
+
+
+def embed_url(
+    model_id: str,
+    source: str,
+    index: int,
+    *,
+    hide: Collection[str] = (),
+    test_text: str | None = None,
+    site: str | None = None,
+) -> str:
+    """Address of a feature's dashboard for an inline frame (which sets the height: there is no parameter).
+
+    hide: which of EMBED_PARTS to leave out; test_text: what the field for a text to test holds at first.
+    """
+    unknown = [part for part in hide if part not in EMBED_PARTS]
+    if isinstance(hide, str) or unknown:
+        raise FsrlError(f"hide={hide!r}: give a list of some of {', '.join(EMBED_PARTS)}")
+    address = feature_url(model_id, source, index, site=site) + "?embed=true"
+    address += "".join(f"&embed{part}=false" for part in EMBED_PARTS if part in hide)
+    return address if test_text is None else f"{address}&defaulttesttext={quote(test_text, safe='')}"
+
+
+def quick_list_url(name: str, features: Iterable[tuple[str, str, int]], *, site: str | None = None) -> str:
+    """Address of a page with the dashboards of 1 to 150 features (model, source, index), in this order."""
+    listed = []
+    for model_id, source, index in features:
+        model_id, source = checked(model_id, source)
+        listed.append({"modelId": model_id, "layer": source, "index": str(checked_index(index))})
+    if not 0 < len(listed) <= LONGEST_QUICK_LIST:
+        raise FsrlError(
+            f"a quick list of {len(listed)} features: Neuronpedia shows 1 to {LONGEST_QUICK_LIST}"
+        )
+    content = quote(json.dumps(listed, separators=(",", ":")), safe="")
+    return f"{_site(site)}/quick-list/?name={quote(name, safe='')}&features={content}"
+
+
+def checked(model_id: str, source: str) -> tuple[str, str]:
+    """Both, if they can be names at Neuronpedia (and so parts of addresses and of paths); else FsrlError."""
+    if re.search(r"(^|\.)hook_|^blocks\.", source):
+        raise FsrlError(
+            f"{source!r} is a hook name and no source of Neuronpedia's; fsrl.neuronpedia.source_id tells it"
+        )
+    for kind, name in (("model", model_id), ("source", source)):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise FsrlError(
+                f"{name!r} cannot be a {kind} of Neuronpedia's; give names like gpt2-small, 7-res-jb"
+            )
+    return model_id, source
+
+
+def checked_index(index: int) -> int:
+    """The index of a feature; FsrlError for what is no whole number from 0 on. numpy's are welcome."""
+    if not hasattr(index, "__index__") or isinstance(index, bool) or index.__index__() < 0:
+        raise FsrlError(f"{index!r} is no index of a feature; give a whole number from 0 on")
+    return index.__index__()
+
+
+def _site(given: str | None) -> str:
+    return base_url(given, API_VARIABLE, SITE_URL)
+
+
+def _listed(sae_id: str, release: str) -> str | None:
+    """What SAELens' directory holds as this SAE's place at Neuronpedia."""
+    saes = _places(release)
+    if saes is None:
+        return None
+    if sae_id not in saes:
+        raise FsrlError(f"release {release}: unknown SAE {sae_id!r}{releases._known(sae_id, saes)}")
+    return saes[sae_id]
+
+
+@cache
+def _places(release: str) -> dict[str, str | None] | None:
+    """Of every SAE of a release, whether fsrl can read its weights or not; None for a repository."""
+    text, places = releases._directory()
+    if release in places:
+        # The pure Python loader takes seconds for the largest releases.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        entry = yaml.load(text[places[release]], Loader=loader)[release]
+        return {sae["id"]: sae.get("neuronpedia") for sae in entry["saes"]}
+    if "/" in release:
+        return None
+    raise FsrlError(f"unknown release {release!r}{releases._known(release, places)}")
