@@ -124,6 +124,16 @@ def decoders(source: SAESource, model: Model, *, study: str) -> Iterator[Decoder
             yield _sae(SAEFiles.of(source, sae_id), model, study)
 
 
+def load_model(place: str | Path, device: str | torch.device = "cpu") -> Any:
+    """A model to run and to wrap in `fsrl.HookedModel`: a TransformerBridge in compatibility mode.
+
+    place: a hub repository, a model's folder, or a study's folder with model/ in it ("data/mini").
+    """
+    from fsrl import hooked_model
+
+    return hooked_model.load_model(place, device)
+
+
 def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
     with clear_errors(files.weights):
         sae = read_sae(files)

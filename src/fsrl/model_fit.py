@@ -1,0 +1,90 @@
+"""Does an SAE belong to a model? Its model's name, its hook, the hook's width, the device, the centring.
+
+A transformer with LayerNorm never reads the mean of the residual stream over d_model, so TransformerLens
+takes it out of every weight that writes there (centred writing weights). An SAE trained on the one stream
+encodes the other one wrongly, and nothing else shows it.
+"""
+
+import warnings
+from typing import Any
+
+from fsrl.adapter_layers import did_you_mean
+from fsrl.errors import FsrlError
+
+# An embedding counts as centred where the means of its rows (root mean square) are this small beside its
+# spread. Rounding to bfloat16 leaves 2^-9 / sqrt(3 d_model), 3e-4 at a width of 16; numbers that nobody
+# centred have about 1 / sqrt(d_model), 0.04 in GPT-2 small.
+CENTRED = 1e-3
+
+
+def official_name(name: str) -> str | None:
+    """TransformerLens' name of a model ("gpt2" for "gpt2-small"); None where it knows none (a folder's)."""
+    from transformer_lens.loading_from_pretrained import get_official_model_name
+
+    try:
+        return get_official_model_name(name.removeprefix("openai-community/"))
+    except ValueError:
+        return None
+
+
+def is_bridge(model: Any) -> bool:
+    """Whether this is a TransformerBridge; else a HookedTransformer."""
+    return hasattr(model, "enable_compatibility_mode")
+
+
+def check(model: Any, sae: Any) -> None:
+    """Raise FsrlError unless the adapter `sae` belongs to `model`: name, width, hook and device.
+
+    Names are compared where TransformerLens knows the model's; for a folder's model d_model must do.
+    """
+    metadata, name = sae.cfg.metadata, model.cfg.model_name
+    official, trained_on = official_name(str(name)), metadata.model_name
+    if official and trained_on and (official_name(trained_on) or trained_on) != official:
+        raise FsrlError(f"HookedModel: the SAE was trained on {trained_on}, but the model is {name}")
+    hook = metadata.hook_name
+    if hook is None:
+        raise FsrlError("HookedModel: the SAE does not say its hook; set sae.cfg.metadata.hook_name")
+    width = _width(model, hook)
+    if width is not None and width != sae.cfg.d_in:
+        raise FsrlError(
+            f"HookedModel: the SAE has d_in {sae.cfg.d_in}, but {hook} of {name} is {width} wide; this SAE "
+            "was trained on another model"
+        )
+    known = model.hook_dict
+    if hook not in known:
+        raise FsrlError(f"HookedModel: {name} has no hook {hook}{did_you_mean(hook, known)}")
+    device = next(model.parameters()).device
+    if device != sae.W_dec.device:
+        raise FsrlError(
+            f"HookedModel: the SAE is on {sae.W_dec.device}, the model on {device}; move one of them with .to"
+        )
+
+
+def _width(model: Any, hook: str) -> int | None:
+    """Width of the activation at a hook, heads joined; None where it is not known beforehand."""
+    place = hook.rsplit(".", 1)[-1]
+    if place == "hook_z":
+        return int(model.cfg.n_heads * model.cfg.d_head)
+    if place in ("hook_pre", "hook_post"):
+        return int(model.cfg.d_mlp)
+    written = place.startswith("hook_resid") or place in ("hook_attn_out", "hook_mlp_out", "hook_embed")
+    return int(model.cfg.d_model) if written else None
+
+
+def warn_of_centring(model: Any, sae: Any) -> None:
+    """Warn, with the call to make, where the SAE wants centred writing weights and the model's are not."""
+    wanted = (sae.cfg.metadata.model_from_pretrained_kwargs or {}).get("center_writing_weights")
+    written = sae.cfg.metadata.hook_name.rsplit(".", 1)[-1] not in ("hook_z", "hook_pre", "hook_post")
+    if not (wanted and written) or model.cfg.normalization_type not in ("LN", "LNPre"):
+        return
+    embedding = model.W_E.detach().float()
+    if embedding.mean(-1).square().mean().sqrt() <= CENTRED * embedding.std():
+        return
+    call = f'HookedTransformer.from_pretrained("{model.cfg.model_name}", center_writing_weights=True)'
+    if is_bridge(model):
+        call = "model.enable_compatibility_mode()"
+    warnings.warn(
+        f"the SAE was trained on a model with centred writing weights, which this model does not have; "
+        f"call {call}",
+        stacklevel=3,
+    )
