@@ -1,0 +1,148 @@
+"""Odds ratios with cluster bootstrap, and clusters of decoder rows: by hand, by loops, by simulation."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fsrl import enrichment_odds
+from fsrl.errors import FsrlError
+
+
+def table(significant, types, clusters, draws=200, seed=0):
+    return enrichment_odds.odds_ratios(significant, types, clusters, draws=draws, seed=seed)
+
+
+def test_worked_example():
+    significant = np.array([[True]] * 9 + [[False]] + [[True]] + [[False]] * 9)
+    types = ["prediction"] * 10 + ["unclassified"] * 10
+    frame = table(significant, types, np.arange(20))
+    row = frame.iloc[0]
+    assert len(frame) == 1
+    assert (row["n_type"], row["n_unclassified"], row["k_type"], row["k_unclassified"]) == (10, 10, 9, 1)
+    assert row["odds_ratio"] == pytest.approx(9.5 * 9.5 / (1.5 * 1.5))
+    assert row["clusters"] == 10
+    assert 1 < row["low"] < row["odds_ratio"] < row["high"]
+
+
+def test_every_count_and_ratio_by_loops():
+    generator = np.random.default_rng(0)
+    significant = generator.random((300, 7)) < 0.2
+    types = generator.choice(["unclassified", "partition", "local_context", "degenerate"], 300)
+    clusters = generator.integers(50, 120, 300)
+    frame = table(torch.from_numpy(significant), types, clusters)
+    assert frame["type"].unique().tolist() == ["degenerate", "local_context", "partition"]
+    for _, row in frame.iterrows():
+        inside, rest = types == row["type"], types == "unclassified"
+        a, c = significant[inside, row["set"]].sum(), significant[rest, row["set"]].sum()
+        b, d = inside.sum() - a, rest.sum() - c
+        assert (row["k_type"], row["k_unclassified"]) == (a, c)
+        assert (row["n_type"], row["n_unclassified"]) == (a + b, c + d)
+        assert row["odds_ratio"] == pytest.approx((a + 0.5) * (d + 0.5) / ((b + 0.5) * (c + 0.5)))
+        assert row["clusters"] == len(set(clusters[inside]))
+
+
+def test_interval_is_that_of_a_bootstrap_by_loops():
+    generator = np.random.default_rng(1)
+    significant = generator.random((60, 2)) < 0.4
+    types = np.array(["partition", "unclassified"] * 30)
+    clusters = generator.integers(0, 25, 60)
+    frame = table(significant, types, clusters, draws=4000)
+    names, ratios = np.unique(clusters), []
+    for _ in range(4000):
+        rows = np.concatenate([np.flatnonzero(clusters == c) for c in generator.choice(names, len(names))])
+        inside, flags = types[rows] == "partition", significant[rows]
+        a, c = flags[inside].sum(0) + 0.5, flags[~inside].sum(0) + 0.5
+        ratios.append(a / (inside.sum() + 1 - a) / (c / ((~inside).sum() + 1 - c)))
+    low, high = np.quantile(ratios, [0.025, 0.975], axis=0)
+    np.testing.assert_allclose(frame["low"], low, rtol=0.1)
+    np.testing.assert_allclose(frame["high"], high, rtol=0.1)
+
+
+def test_copies_of_a_feature_narrow_nothing():
+    generator = np.random.default_rng(2)
+    significant = generator.random((80, 1)) < 0.3
+    types = np.array(["partition", "unclassified"] * 40)
+    once = table(significant, types, np.arange(80), draws=2000).iloc[0]
+    copies = {"significant": np.repeat(significant, 10, axis=0), "types": np.repeat(types, 10)}
+    honest = table(**copies, clusters=np.repeat(np.arange(80), 10), draws=2000).iloc[0]
+    naive = table(**copies, clusters=np.arange(800), draws=2000).iloc[0]
+
+    def width(row):
+        return np.log(row["high"] / row["low"])
+
+    assert width(honest) == pytest.approx(width(once), rel=0.2)
+    assert width(naive) < 0.5 * width(honest)
+
+
+def test_seed_decides_and_order_of_features_does_not():
+    generator = np.random.default_rng(3)
+    significant = generator.random((100, 3)) < 0.3
+    types = generator.choice(["partition", "unclassified"], 100)
+    clusters = generator.integers(0, 40, 100)
+    frame = table(significant, types, clusters)
+    assert frame.equals(table(significant, types, clusters))
+    assert not frame.equals(table(significant, types, clusters, seed=1))
+    order = generator.permutation(100)
+    assert frame.equals(table(significant[order], types[order], clusters[order]))
+
+
+def test_what_cannot_be_said_is_null():
+    significant = np.ones((6, 1), dtype=bool)
+    alone = table(significant, ["partition"] * 3 + ["unclassified"] * 3, np.array([0, 0, 0, 1, 2, 3])).iloc[0]
+    assert np.isfinite(alone["odds_ratio"])
+    assert np.isnan(alone["low"]) and np.isnan(alone["high"])
+    nothing = table(significant, ["partition"] * 6, np.arange(6)).iloc[0]
+    assert nothing["n_unclassified"] == 0
+    assert np.isnan(nothing[["odds_ratio", "low", "high"]].astype(float)).all()
+    assert len(table(significant, ["unclassified"] * 6, np.arange(6))) == 0
+
+
+def test_what_is_refused():
+    significant = np.ones((6, 1), dtype=bool)
+    with pytest.raises(FsrlError, match="for 5 types and 6 clusters"):
+        table(significant, ["partition"] * 5, np.arange(6))
+    with pytest.raises(FsrlError, match="significant is int64"):
+        table(significant.astype(np.int64), ["partition"] * 6, np.arange(6))
+    with pytest.raises(FsrlError, match="draws from 1, seed from 0"):
+        table(significant, ["partition"] * 6, np.arange(6), draws=0)
+
+
+@given(seed=st.integers(0, 10**6), threshold=st.floats(0.3, 0.95), block=st.sampled_from([1, 7, 1000]))
+@settings(max_examples=30, deadline=None)
+def test_clusters_by_loops(seed, threshold, block):
+    rows = torch.randn(40, 3, generator=torch.Generator().manual_seed(seed)) * 5
+    rows[3] = 0
+    unit = rows / rows.norm(dim=1, keepdim=True)
+    cosines = unit.double() @ unit.double().T
+    if (cosines - threshold).abs().min() < 1e-5:
+        return
+    expected = list(range(40))
+    for i in range(40):
+        for j in range(40):
+            if cosines[i, j] > threshold and expected[i] != expected[j]:
+                old = expected[j]
+                expected = [expected[i] if label == old else label for label in expected]
+    default, enrichment_odds.ROWS_PER_BLOCK = enrichment_odds.ROWS_PER_BLOCK, block
+    try:
+        found = enrichment_odds.decoder_clusters(rows, threshold=threshold)
+    finally:
+        enrichment_odds.ROWS_PER_BLOCK = default
+    same = found[:, None] == found[None]
+    assert (same == (np.array(expected)[:, None] == np.array(expected)[None])).all()
+    assert sorted(set(found)) == list(range(len(set(found))))
+    assert found.dtype == np.int64
+
+
+def test_a_chain_of_similar_rows_is_one_cluster():
+    angles = torch.arange(0, 180, 10) * torch.pi / 180
+    rows = torch.stack([angles.cos(), angles.sin()], dim=1)
+    assert set(enrichment_odds.decoder_clusters(rows, threshold=0.98)) == {0}  # cos 10 degrees is .985
+    assert len(set(enrichment_odds.decoder_clusters(rows, threshold=0.99))) == 18
+
+
+def test_bad_thresholds_are_refused():
+    for threshold in (0.0, 1.0, 1.5):
+        with pytest.raises(FsrlError, match="a cosine between 0 and 1"):
+            enrichment_odds.decoder_clusters(torch.eye(3), threshold=threshold)
