@@ -1,6 +1,8 @@
 """Moments against hand-worked examples and scipy in float64; the published errors are not ours."""
 
+import io
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ import torch
 
 from fsrl import moments
 from fsrl.errors import FsrlError
-from tests.unit.moment_examples import SHAPE, WORKED, random_matrices, worked_matrices
+from tests.unit.moment_examples import SHAPE, WORKED, random_matrices, tiles, varied_matrices, worked_matrices
+
+ALL_PRECISIONS = ["fp64", "fp32", "split", "bf16"]
 
 
 def assert_matches_scipy(result, logits, rtol):
@@ -25,7 +29,7 @@ def assert_matches_scipy(result, logits, rtol):
         assert error.max() < rtol * (1 if name == "std" else np.abs(values / scale).max()), name
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+@pytest.mark.parametrize("precision", ALL_PRECISIONS)
 def test_worked_four_token_example(precision):
     result = moments.logit_moments(*worked_matrices(), precision=precision, n_extremes=2, n_bins=16)
     for name, value in WORKED.items():
@@ -57,6 +61,18 @@ def test_against_scipy_in_float64(precision, rtol):
     assert result.norm.numpy() == pytest.approx(W_dec.double().norm(dim=1).numpy(), rel=1e-12)
     sarle = (scipy.stats.skew(logits, axis=1) ** 2 + 1) / scipy.stats.kurtosis(logits, axis=1, fisher=False)
     assert result.bimodality.numpy() == pytest.approx(sarle, rel=10 * rtol)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+def test_heavy_tailed_and_bimodal_rows_against_scipy(precision):
+    W_dec, W_U = varied_matrices()
+    result = moments.logit_moments(W_dec, W_U, precision=precision)
+    logits = (W_dec @ W_U).numpy()
+    assert_matches_scipy(result, logits, 1e-12 if precision == "fp64" else 2e-6)
+    # The examples are what they are called: heavy tails, two levels, and a skewed mixture.
+    assert result.kurtosis[0].item() > 50
+    assert result.kurtosis[1].item() < 1.3
+    assert result.skewness[2].item() > 1
 
 
 def test_row_moments_against_scipy():
@@ -105,9 +121,10 @@ def test_regression_1_partition_split_by_token_id_keeps_its_two_levels():
 
 
 def test_regression_1_the_last_tokens_count():
-    row = torch.zeros(moments.TOKENS_PER_TILE * 2 + 1, dtype=torch.float64)
+    row = torch.zeros(129, dtype=torch.float64)
     row[-1] = 1.0
-    result = moments_of_row(row)
+    with tiles(128, 64):
+        result = moments_of_row(row)
     # One raised token of n: skewness (n - 2) / sqrt(n - 1).
     assert result.skewness.item() == pytest.approx((len(row) - 2) / math.sqrt(len(row) - 1), rel=1e-10)
     assert result.top_ids[0, 0].item() == len(row) - 1
@@ -121,7 +138,7 @@ def test_regression_2_standardisation_subtracts_before_it_divides():
     assert wrong > 100 * WORKED["skewness"]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+@pytest.mark.parametrize("precision", ALL_PRECISIONS)
 @pytest.mark.parametrize("offset", [0.0, 0.1, 1e4])
 def test_constant_and_zero_rows_have_no_shape(precision, offset):
     generator = torch.Generator().manual_seed(0)
@@ -137,7 +154,7 @@ def test_constant_and_zero_rows_have_no_shape(precision, offset):
     assert result.counts[:2, 25].tolist() == [1500, 1500]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+@pytest.mark.parametrize("precision", ALL_PRECISIONS)
 def test_equal_columns_are_constant_for_every_direction(precision):
     # In float64 not even the mean of equal numbers is exact.
     column = torch.tensor([[0.1], [1000 / 7], [1 / 3]], dtype=torch.float64)
@@ -147,7 +164,7 @@ def test_equal_columns_are_constant_for_every_direction(precision):
     assert (result.std == 0).all()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+@pytest.mark.parametrize("precision", ALL_PRECISIONS)
 @pytest.mark.parametrize("size", [1.0, 1e4])
 def test_rows_that_cancel_to_rounding_have_no_shape(precision, size):
     """W_U's rows add up to 3 for every token, but only to rounding."""
@@ -224,17 +241,20 @@ def test_parts_left_out_are_empty_and_change_nothing_else():
         assert torch.equal(getattr(bare, name), getattr(full, name)), name
 
 
-def test_progress_is_shown_only_when_asked_for(capsys):
-    moments.logit_moments(*worked_matrices())
-    assert capsys.readouterr().err == ""
-    moments.logit_moments(*worked_matrices(), progress=True)
-    assert "moments" in capsys.readouterr().err
+@pytest.mark.parametrize(("asked", "terminal"), [(False, True), (True, False), (True, True)])
+def test_progress_is_shown_on_a_terminal_when_asked_for(asked, terminal, monkeypatch):
+    stderr = io.StringIO()
+    stderr.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", stderr)
+    moments.logit_moments(*worked_matrices(), progress=asked)
+    assert ("moments" in stderr.getvalue()) == (asked and terminal)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"precision": "fp8"}, "precision is 'fp8'; choose one of fp32, fp64"),
+        ({"precision": "fp8"}, "precision is 'fp8'; choose one of fp64, fp32, split, bf16, auto"),
+        ({"device": "meta"}, "device is meta.*use cpu or cuda"),
         ({"n_bins": -1}, "n_bins is -1"),
         ({"n_extremes": -3}, "n_extremes is -3"),
         ({"W_dec": torch.ones(2, 3)}, "W_dec has d_model 3 but W_U has 2"),

@@ -4,36 +4,41 @@ import numpy as np
 import pytest
 import torch
 
-from fsrl import moments
-from tests.unit.moment_examples import random_matrices, worked_matrices
+from fsrl import moments, moments_sweep
+from tests.unit.moment_examples import random_matrices, tiles, worked_matrices
 
 
-def test_extremes_against_brute_force_with_ties_by_token_id(monkeypatch):
-    monkeypatch.setattr(moments, "TOKENS_PER_TILE", 37)
+@pytest.mark.parametrize("sweep", [moments_sweep.torch_sweep, moments_sweep.sweep_for(torch.device("cpu"))])
+@pytest.mark.parametrize("precision", ["fp64", "fp32", "split", "bf16"])
+def test_extremes_against_brute_force_with_ties_by_token_id(precision, sweep, monkeypatch):
+    monkeypatch.setattr(moments_sweep, "sweep_for", lambda device: sweep)
     generator = torch.Generator().manual_seed(0)
-    # Small integers and 2^8 tokens: many equal logits, exact ones even after centring.
+    # Small integers with mean 0: many equal logits, exact ones in any precision.
     W_dec = torch.randint(-2, 3, (30, 3), generator=generator).double()
-    W_U = torch.randint(-2, 3, (3, 256), generator=generator).double()
-    result = moments.logit_moments(W_dec, W_U, precision="fp64", n_extremes=40)
+    W_U = torch.randint(-2, 3, (3, 128), generator=generator).double()
+    W_U = torch.cat([W_U, -W_U], dim=1)
+    with tiles(16, 37):
+        result = moments.logit_moments(W_dec, W_U, precision=precision, n_extremes=40)
     logits = W_dec @ W_U
     for row, weights in enumerate(logits.tolist()):
         top = sorted(range(256), key=lambda token, w=weights: (-w[token], token))[:40]
         bottom = sorted(range(256), key=lambda token, w=weights: (w[token], token))[:40]
         assert result.top_ids[row].tolist() == top
         assert result.bottom_ids[row].tolist() == bottom
-        assert result.top_weights[row].tolist() == pytest.approx([weights[t] for t in top], abs=1e-12)
-        assert result.bottom_weights[row].tolist() == pytest.approx([weights[t] for t in bottom], abs=1e-12)
+        assert result.top_weights[row].tolist() == [weights[token] for token in top]
+        assert result.bottom_weights[row].tolist() == [weights[token] for token in bottom]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp64"])
-def test_equal_columns_are_ranked_by_token_id_across_tiles(precision):
-    W_dec, W_U = random_matrices(n=8)
-    longest = W_U[:, 97:98] * 20
-    copies = [2400, 1023, 1024, 5]
-    W_U[:, copies] = longest
-    result = moments.logit_moments(W_dec, W_U, precision=precision, n_extremes=4)
-    for row in range(8):
-        assert sorted(copies) in (result.top_ids[row].tolist(), result.bottom_ids[row].tolist())
+@pytest.mark.parametrize("precision", ["fp64", "fp32", "split", "bf16"])
+@pytest.mark.parametrize("n", [1, 3, 40])
+def test_equal_columns_are_ranked_by_token_id_within_and_across_tiles(precision, n):
+    """A product may add up its last columns in another order than the rest."""
+    W_dec, W_U = random_matrices(n=n)
+    copies = [2499, *range(480, 530), 1023, 1024, 5, 255]
+    W_U[:, copies] = W_U[:, 97:98] * 20
+    result = moments.logit_moments(W_dec, W_U, precision=precision, n_extremes=2500)
+    for ranking in [*result.top_ids.tolist(), *result.bottom_ids.tolist()]:
+        assert [token for token in ranking if token in copies] == sorted(copies)
 
 
 def test_histogram_against_brute_force():

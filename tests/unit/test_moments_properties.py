@@ -1,12 +1,11 @@
 """What must hold for any weights: symmetries of the moments, and no trace of the tiling."""
 
-from unittest import mock
-
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsrl import moments
+from tests.unit.moment_examples import tiles
 
 NAMES = ("mean", "std", "skewness", "kurtosis", "bimodality", "norm")
 SHAPE = ("skewness", "kurtosis", "bimodality")
@@ -25,7 +24,7 @@ def matrices(draw):
 
 
 def run(W_dec, W_U, tile=(128, 1024), **settings):
-    with mock.patch.multiple(moments, FEATURES_PER_TILE=tile[0], TOKENS_PER_TILE=tile[1]):
+    with tiles(*tile):
         return moments.logit_moments(W_dec, W_U, precision="fp64", **settings)
 
 

@@ -1,0 +1,128 @@
+"""How the pass is cut up leaves no trace: threads, panels and tiles; the memory limit is kept."""
+
+import subprocess
+import sys
+import textwrap
+from dataclasses import fields
+
+import pytest
+import torch
+
+from fsrl import moments, moments_plan
+from fsrl.errors import FsrlError
+from tests.unit.moment_examples import random_matrices, tiles
+
+MIB = moments_plan.MIB
+
+
+def assert_same_bytes(result, expected):
+    for field in fields(moments.LogitMoments):
+        if field.name != "d_vocab":
+            ours, theirs = getattr(result, field.name), getattr(expected, field.name)
+            assert ours.numpy().tobytes() == theirs.numpy().tobytes(), field.name
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", ["fp64", "fp32", "split", "bf16"])
+def test_threads_and_panels_change_no_byte(precision, threads, monkeypatch):
+    weights = random_matrices(n=100, d_model=40, d_vocab=3001)
+    threads(1)
+    with tiles(16, 64):
+        expected = moments.logit_moments(*weights, precision=precision)
+        threads(3)
+        assert_same_bytes(moments.logit_moments(*weights, precision=precision), expected)
+        assert torch.get_num_threads() == 3
+        monkeypatch.setattr(moments_plan, "panel_tokens", lambda *_: 5 * 64)
+        assert_same_bytes(moments.logit_moments(*weights, precision=precision), expected)
+
+
+@pytest.mark.parametrize(
+    ("cache", "item_bytes", "expected"),
+    [
+        (MIB, 4, (256, 512)),
+        (2 * MIB, 4, (512, 512)),
+        (256 * 1024, 4, (128, 256)),
+        (MIB, 8, (256, 256)),
+        (1, 4, (8, 8)),
+    ],
+)
+def test_a_tile_fills_half_the_cache(cache, item_bytes, expected):
+    assert moments_plan.tile_shape(cache, item_bytes) == expected
+
+
+def test_a_machine_that_hides_its_cache_gets_the_default(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert moments_plan.cache_bytes(torch.device("cpu")) == moments_plan.DEFAULT_CACHE
+
+
+GPT2 = moments_plan.Shape(
+    n=24576, d_model=768, d_vocab=50257, n_extremes=10, n_bins=50, weight_bytes=4, item_bytes=4
+)
+
+
+def test_panels_shrink_with_the_limit_down_to_a_clear_error():
+    panels = [moments_plan.panel_tokens(GPT2, (256, 512), 2, limit * MIB) for limit in (4000, 350, 320)]
+    assert panels[0] >= GPT2.d_vocab > panels[1] > panels[2] >= 512
+    assert all(panel % 512 == 0 for panel in panels)
+    assert panels[1] < moments_plan.panel_tokens(GPT2, (256, 512), 2, None)
+    with pytest.raises(
+        FsrlError, match=r"memory_limit is 50 MiB; this shape on 2 threads needs at least \d+ MiB"
+    ):
+        moments_plan.panel_tokens(GPT2, (256, 512), 2, 50 * MIB)
+
+
+def test_the_least_limit_that_the_error_names_is_enough():
+    with pytest.raises(FsrlError) as refused:
+        moments_plan.panel_tokens(GPT2, (256, 512), 2, 0)
+    least = int(str(refused.value).split("at least ")[1].split(" MiB")[0])
+    assert moments_plan.panel_tokens(GPT2, (256, 512), 2, least * MIB) >= 512
+
+
+def test_logit_moments_refuses_a_limit_it_cannot_keep():
+    with pytest.raises(FsrlError, match="memory_limit is 0 MiB"):
+        moments.logit_moments(*random_matrices(n=3), memory_limit=0)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_workers_keep_the_order_pass_errors_on_and_restore_the_threads(count, threads):
+    threads(count)
+    with moments_plan.workers(count) as in_order:
+        assert list(in_order(lambda item: item**2, range(50))) == [item**2 for item in range(50)]
+        assert list(in_order(lambda _: torch.get_num_threads(), range(6))) == [1] * 6
+    assert torch.get_num_threads() == count
+    with pytest.raises(ZeroDivisionError), moments_plan.workers(count) as in_order:
+        list(in_order(lambda item: 1 / (item - 3), range(50)))
+    assert torch.get_num_threads() == count
+
+
+PEAK = """
+    import torch
+    from fsrl import moments
+    torch.set_num_threads({threads})
+    W_dec, W_U = torch.randn(2000, 256), torch.randn(256, 50257)
+    def peak():  # ru_maxrss would count what the parent held when it forked
+        line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    before = peak()
+    moments.logit_moments(W_dec, W_U, precision="{precision}", memory_limit={limit})
+    print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("precision", "limit"), [("fp32", 240), ("split", 240), ("fp64", 250), ("fp32", 280)]
+)
+def test_the_peak_of_a_process_stays_below_the_limit(precision, limit, threads):
+    """The product alone would take 400 MB in float32, the prepared W_U 50 to 100 MB."""
+    code = textwrap.dedent(PEAK.format(threads=threads, precision=precision, limit=limit * MIB))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < limit * MIB
