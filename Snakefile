@@ -14,6 +14,8 @@ include: "workflow/rules/weights.smk"
 include: "workflow/rules/nulls.smk"
 include: "workflow/rules/moments.smk"
 include: "workflow/rules/types.smk"
+include: "workflow/rules/effects.smk"
+include: "workflow/rules/evidence.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/train_mini.smk"
 
@@ -27,4 +29,6 @@ rule all:
         MOMENTS,
         TYPES,
         SUMMARIES,
+        EFFECTS,
+        EVIDENCE,
         FIGURES,

@@ -83,6 +83,10 @@ def _check_names(config: dict[str, Any]) -> None:
     _check_known("study" if "study" in config else "run", "study", studies(config), config["studies"])
     types = config["types"]
     _check_known("types.default_scheme", "scheme", [types["default_scheme"]], types["schemes"])
+    _check_known("effects.view", "view", [config["effects"]["view"]], config["views"])
+    view = config["views"][config["effects"]["view"]]
+    if view["w_u"] != "folded" or view["cosine"]:
+        raise _fault("effects.view", "choose a view with w_u: folded, cosine: false, which predicts logits")
     for name, entry in config["studies"].items():
         study = config["study_defaults"] | entry
         place = f"studies.{name}"

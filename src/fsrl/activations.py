@@ -18,31 +18,20 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from fsrl import files
+from fsrl.covariances import Covariances
 from fsrl.errors import FsrlError
 
 WINDOWS_PER_BATCH = 16
 _HOOK = re.compile(r"blocks\.(\d+)\.(.+)")
 _RESIDUAL = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post")
-
-
-@dataclass(frozen=True, eq=False)
-class Covariances:
-    """Hook (as asked for) -> covariance, float64 [d_model, d_model]; metadata: text, windows, places."""
-
-    covariance: dict[str, Tensor]
-    metadata: dict[str, str]
 
 
 def residual_hook(hook: str) -> str:
@@ -166,26 +155,3 @@ def _windows(bridge: Any, text: str, context: int, max_tokens: int) -> Tensor:
         )
     body = torch.tensor(stream[: rows * (context - 1)]).view(rows, context - 1)
     return torch.cat([torch.full((rows, 1), first), body], dim=1)
-
-
-def write(covariances: Covariances, path: str | Path) -> None:
-    """Write a safetensors file, whole or not at all; the same content gives the same bytes."""
-    payload = json.dumps({"kind": "covariances", "metadata": covariances.metadata}, sort_keys=True)
-    stored = {hook: matrix.contiguous().clone() for hook, matrix in covariances.covariance.items()}
-    with files.whole(path) as temporary:
-        save_file(stored, temporary, metadata={"fsrl": payload})
-
-
-def read(path: str | Path) -> Covariances:
-    """Read what `write` wrote; FsrlError where the file is missing, broken or something else."""
-    if not Path(path).is_file():
-        raise FsrlError(f"{path}: no such covariances; build them first")
-    try:
-        with safe_open(path, framework="pt") as stored:
-            header = json.loads((stored.metadata() or {}).get("fsrl", "{}"))
-            if header.get("kind") != "covariances":
-                raise FsrlError(f"{path}: not an fsrl covariances file; build it again")
-            hooks = stored.keys()
-            return Covariances({hook: stored.get_tensor(hook) for hook in hooks}, header["metadata"])
-    except SafetensorError as error:
-        raise FsrlError(f"{path}: broken file ({error}); delete it and build it again") from error

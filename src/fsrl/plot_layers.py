@@ -54,11 +54,12 @@ class Layer(NamedTuple):
 def layers_grid(layers: Sequence[Layer], *, scheme: str, title: str) -> Figure:
     """The plane of skewness and kurtosis of every layer, coloured by type, on shared axes.
 
-    Beside each type's colour a panel shows its count and, in brackets, the count expected by chance.
+    Beside each type's colour a panel shows its count and, in brackets, the largest count that a kind of null
+    gives.
     """
     columns = min(4, len(layers) + 1)
     rows = -(-len(layers) // columns)
-    legend = 0.0 if rows * columns > len(layers) else 0.6  # inches below the panels
+    legend = 0.35 if rows * columns > len(layers) else 0.6  # inches below the panels
     figure = new_figure(
         DOUBLE, 0.5 + 1.75 * rows + legend, f"{title} · scheme {scheme}\ndead features included"
     )
@@ -80,16 +81,15 @@ def layers_grid(layers: Sequence[Layer], *, scheme: str, title: str) -> Figure:
 
 
 def _explain(figure: Figure, spare: Sequence[Axes], references: list[Line2D]) -> None:
-    """The grid's legend, in its spare cells where there are some, else below it."""
+    """The grid's legend: the types in a spare cell where there is one, all else below the panels."""
     for ax in spare:
         ax.set_axis_off()
     handles = [plot_plane.type_handle(name, type_label(name)) for name in (*TYPES, "unclassified")]
-    heading = "in each panel:\ncount (expected by chance)"
+    heading = "in each panel:\ncount (by chance at most)"
     if spare:
-        for line in references:
-            line.set_label(str(line.get_label()).replace(" of ", "\nof ").replace(": kurt", ":\nkurt"))
-        legend = spare[0].legend(handles=[*handles, *references], loc="center left", title=heading)
+        legend = spare[0].legend(handles=handles, loc="center left", title=heading)
         legend.set_in_layout(False)
+        figure.legend(handles=references, loc="outside lower center", ncols=3)
     else:
         heading = heading.replace("\n", " ")
         figure.legend(handles=[*handles, *references], loc="outside lower center", ncols=3, title=heading)
@@ -112,7 +112,8 @@ def _list_counts(ax: Axes, counts: pd.DataFrame) -> None:
 def moments_by_layer(layers: Sequence[Layer], *, title: str) -> Figure:
     """Quantiles of the four moments in every layer, the features' in blue and the null's beside them in grey.
 
-    Mean and std are divided by the direction's norm, since null directions have norm 1.
+    Of several kinds of null the most extreme quantile is drawn (of medians the middle one); one by one they
+    are in `plot_nulls.nulls_by_layer`. Mean and std are divided by the direction's norm.
     """
     figure = new_figure(DOUBLE, 4.4, f"{title}\ndead features included")
     places = np.arange(len(layers))
@@ -120,13 +121,13 @@ def moments_by_layer(layers: Sequence[Layer], *, title: str) -> Figure:
         for place, layer in zip(places, layers, strict=True):
             features = values(layer.moments, column)
             if len(features):
-                _draw_quantiles(ax, place - 0.19, features.quantile(list(LEVELS)).to_numpy(), FEATURE_SHADES)
-            _draw_quantiles(ax, place + 0.19, null_quantiles(layer.null, column, LEVELS), NULL_SHADES)
-        _scale_moment(ax, column)
-        _label_layers(ax, layers, DOUBLE / 2 - 0.6)
+                draw_quantiles(ax, place - 0.19, features.quantile(list(LEVELS)).to_numpy(), FEATURE_SHADES)
+            draw_quantiles(ax, place + 0.19, null_quantiles(layer.null, column, LEVELS), NULL_SHADES)
+        scale_moment(ax, column)
+        label_layers(ax, layers, DOUBLE / 2 - 0.6)
     names = ("0.1 to 99.9 %", "5 to 95 %", "quartiles")
     handles: list[Artist] = []
-    for kind, shades in (("features", FEATURE_SHADES), ("null", NULL_SHADES)):
+    for kind, shades in (("features", FEATURE_SHADES), ("most extreme null", NULL_SHADES)):
         pairs = zip(shades, names, strict=True)
         handles += [Patch(color=color, label=f"{kind}: {name}") for color, name in pairs]
     handles.append(Line2D([], [], color="black", linewidth=1.0, label="median"))
@@ -134,14 +135,22 @@ def moments_by_layer(layers: Sequence[Layer], *, title: str) -> Figure:
     return figure
 
 
-def _draw_quantiles(ax: Axes, x: float, quantiles: np.ndarray, shades: Sequence[str]) -> None:
+def draw_quantiles(ax: Axes, x: float, quantiles: np.ndarray, shades: Sequence[str]) -> None:
+    """Bars from quantile to quantile in three shades and a line at the median.
+
+    Args:
+        ax: a panel with the layers along x.
+        x: the middle of the bars.
+        quantiles: at LEVELS, in their order.
+        shades: colours from the widest bar to the narrowest.
+    """
     for i, (color, width) in enumerate(zip(shades, BAR_WIDTHS, strict=True)):
         low, high = quantiles[i], quantiles[-1 - i]
         ax.bar(x, high - low, width, bottom=low, color=color)
     ax.hlines(quantiles[3], x - 0.16, x + 0.16, color="black", linewidth=1.0)
 
 
-def _scale_moment(ax: Axes, column: str) -> None:
+def scale_moment(ax: Axes, column: str) -> None:
     """Label the axis; skewness and kurtosis on the plane's scales, since single features lie far out."""
     ax.set_ylabel(column)
     if column not in ("skewness", "kurtosis"):
@@ -162,7 +171,7 @@ def _scale_moment(ax: Axes, column: str) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(plot_plane.number))
 
 
-def _label_layers(ax: Axes, layers: Sequence[Layer], inches: float) -> None:
+def label_layers(ax: Axes, layers: Sequence[Layer], inches: float) -> None:
     """Name the layers below an axis of this length; upright where they would touch."""
     labels = [hook_label(layer.hook) for layer in layers]
     size = rcParams["xtick.labelsize"]
@@ -174,7 +183,7 @@ def _label_layers(ax: Axes, layers: Sequence[Layer], inches: float) -> None:
 
 @styled()
 def type_shares(layers: Sequence[Layer], *, title: str) -> Figure:
-    """Share of each type by layer, one panel per scheme, with the null's share as a dash across each bar.
+    """Share of each type by layer, one panel per scheme, with the largest null's share as a dash across.
 
     The axis is linear up to 0.1 % and logarithmic above, so that rare types and the null's rate stay visible.
     """
@@ -193,11 +202,13 @@ def type_shares(layers: Sequence[Layer], *, title: str) -> Figure:
         ax.yaxis.set_minor_locator(NullLocator())
         ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
         ax.grid(axis="y", color="#E5E5E5", linewidth=0.5)
-        _label_layers(ax, layers, DOUBLE - 0.6)
+        label_layers(ax, layers, DOUBLE - 0.6)
     handles: list[Artist] = [Patch(color=TYPE_COLORS[name], label=type_label(name)) for name in TYPES]
-    handles.append(Line2D([], [], color="black", linewidth=1.2, label="share of null directions"))
+    handles.append(
+        Line2D([], [], color="black", linewidth=1.2, label="share of null directions (largest of the kinds)")
+    )
     handles.append(Line2D([], [], linestyle="", color="black", **NONE_MARK, label="none"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=6)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 

@@ -19,14 +19,18 @@ from scipy.ndimage import gaussian_filter
 from fsrl.plot_style import (
     NULL_BOUNDS,
     NULL_COLOR,
+    NULL_LINES,
     RASTER_FROM,
     TYPE_COLORS,
     TYPES,
+    by_kind,
     count_label,
     null_quantiles,
+    percent,
+    type_label,
 )
 
-CONTOURS = (0.999, 0.5)  # shares of the null's draws inside
+INSIDE = 0.999  # share of a kind's null draws inside its contour
 CENTRAL = (2e-4, 1 - 2e-4)  # quantiles between which the null is drawn
 CELLS = 120  # of the grid on which the null's density is estimated, each way
 _DECADES = (10, 100, 1_000, 10_000, 100_000)
@@ -49,7 +53,7 @@ _TAILS = (
 )
 SKEWNESS_TICKS = tuple((*(-x for x in reversed(tail)), 0, *tail) for tail in _TAILS)
 CONTOUR: dict[str, Any] = {"color": "#000000", "linewidth": 0.8}
-BOUND: dict[str, Any] = {"color": "#000000", "linewidth": 0.7, "linestyle": (0, (1, 1.5))}
+BOUND: dict[str, Any] = {"color": "#8C8C8C", "linewidth": 0.9}
 QUANTILE: dict[str, Any] = {"color": NULL_COLOR, "linewidth": 0.6, "linestyle": (0, (4, 2))}
 
 
@@ -113,23 +117,27 @@ def set_scales(
 
 
 def draw_null(ax: Axes, null: pd.DataFrame, quantiles: bool = True) -> list[Line2D]:
-    """Contours around the null's draws, its quantiles 0.001 and 0.999, and the bound 1 + skewness^2.
+    """A contour around each kind's null draws, the null's extreme quantiles, and the bound 1 + skewness^2.
 
+    The quantiles 0.001 and 0.999 are those of the most extreme kind: the cut-offs of the calibrated scheme.
     The panel's scales must be set. Returns the legend's entries of what is inside the panel.
     """
-    draws = null[["skewness", "kurtosis"]].dropna()
-    x, y, density, levels = density_levels(np.arcsinh(draws["skewness"]), np.log(draws["kurtosis"]))
     handles = []
-    if np.all(np.diff(levels) > 0):
-        style = {"colors": CONTOUR["color"], "linewidths": CONTOUR["linewidth"], "zorder": 4}
-        lines = ax.contour(np.sinh(x), np.exp(y), density.T, levels, **style)
+    for kind, rows in by_kind(null).items():
+        draws = rows[["skewness", "kurtosis"]].dropna()
+        x, y, density, level = density_level(np.arcsinh(draws["skewness"]), np.log(draws["kurtosis"]))
+        options = {"colors": CONTOUR["color"], "linewidths": CONTOUR["linewidth"], "zorder": 4}
+        lines = ax.contour(
+            np.sinh(x), np.exp(y), density.T, [level], linestyles=[NULL_LINES[kind]], **options
+        )
         lines.set_path_effects([withStroke(linewidth=1.8, foreground="white")])
-        handles.append(Line2D([], [], **CONTOUR, label=f"null: 50 % and 99.9 % of {len(draws):,} directions"))
+        label = f"null, {percent(INSIDE)} of {len(draws):,}: {type_label(kind)}"
+        handles.append(Line2D([], [], **CONTOUR, linestyle=NULL_LINES[kind], label=label))
     if quantiles:
         for column, line in (("skewness", ax.axvline), ("kurtosis", ax.axhline)):
             for bound in null_quantiles(null, column, NULL_BOUNDS):
                 line(bound, **QUANTILE, zorder=1.4)
-        handles.append(Line2D([], [], **QUANTILE, label="null: quantiles 0.001 and 0.999"))
+        handles.append(Line2D([], [], **QUANTILE, label="quantiles 0.001 and 0.999 of the most extreme null"))
     low, high = np.arcsinh(ax.get_xlim())
     skewness = np.sinh(np.linspace(low, high, 400))
     ax.plot(skewness, 1 + skewness**2, **BOUND, zorder=1.5)
@@ -138,11 +146,11 @@ def draw_null(ax: Axes, null: pd.DataFrame, quantiles: bool = True) -> list[Line
     return handles
 
 
-def density_levels(x: pd.Series, y: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A smoothed density of the draws on a grid, and the levels whose contours hold the shares CONTOURS.
+def density_level(x: pd.Series, y: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """A smoothed density of the draws on a grid, and the level whose contour holds the share INSIDE of them.
 
     Returns:
-        The grid's x [CELLS], its y [CELLS], the density [CELLS, CELLS] and the levels, ascending.
+        The grid's x [CELLS], its y [CELLS], the density [CELLS, CELLS] and the level.
     """
     grids = []
     for coordinate in (x, y):
@@ -154,9 +162,9 @@ def density_levels(x: pd.Series, y: pd.Series) -> tuple[np.ndarray, np.ndarray, 
     pairs = zip((x, y), grids, strict=True)
     cells = [np.clip(np.digitize(values, grid) - 1, 0, CELLS - 1) for values, grid in pairs]
     # A level is a quantile of the density at the draws themselves, so that smoothing does not bias the share.
-    levels = np.quantile(density[cells[0], cells[1]], [1 - share for share in CONTOURS])
+    level = float(np.quantile(density[cells[0], cells[1]], 1 - INSIDE))
     centres = [(grid[1:] + grid[:-1]) / 2 for grid in grids]
-    return centres[0], centres[1], density, levels
+    return centres[0], centres[1], density, level
 
 
 def dots(n: int) -> dict[str, Any]:

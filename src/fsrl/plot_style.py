@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from matplotlib.ft2font import FT2Font
 
+from fsrl import null_kinds
 from fsrl.errors import FsrlError
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
@@ -38,6 +40,13 @@ TYPE_COLORS = {
 TYPES = tuple(TYPE_COLORS)[:4]
 NULL_COLOR = "#555555"
 NULL_BOUNDS = (0.001, 0.999)
+# Each kind of null has a line style of its own in all figures; kinds as in fsrl.null_kinds.
+NULL_LINES: dict[str, Any] = {
+    "isotropic": "-",
+    "second_moment": (0, (4, 1.5)),
+    "sign_flip": (0, (1, 1)),
+    "activations": (0, (6, 1.2, 1, 1.2)),
+}
 
 
 @contextmanager
@@ -110,12 +119,12 @@ def expected(count: float) -> str:
 
 def scheme_counts(type_counts: pd.DataFrame, scheme: str) -> pd.DataFrame:
     """The rows of one scheme, indexed by type; FsrlError names the schemes that there are."""
-    return _of_scheme(type_counts, scheme, "type_counts").set_index("type")
+    return of_scheme(type_counts, scheme, "type_counts").set_index("type")
 
 
 def typed(moments: pd.DataFrame, types: pd.DataFrame, scheme: str) -> pd.DataFrame:
     """The moments with each feature's `type` and `margin` under one scheme; FsrlError if one is missing."""
-    labels = _of_scheme(types, scheme, "types")[["feature", "type", "margin"]]
+    labels = of_scheme(types, scheme, "types")[["feature", "type", "margin"]]
     merged = moments.merge(labels, on="feature", how="left", validate="1:1")
     missing = merged.loc[merged["type"].isna(), "feature"]
     if len(missing):
@@ -126,7 +135,8 @@ def typed(moments: pd.DataFrame, types: pd.DataFrame, scheme: str) -> pd.DataFra
     return merged
 
 
-def _of_scheme(frame: pd.DataFrame, scheme: str, table: str) -> pd.DataFrame:
+def of_scheme(frame: pd.DataFrame, scheme: str, table: str) -> pd.DataFrame:
+    """The rows of one scheme; FsrlError, naming the table and its schemes, if there is none."""
     rows = frame[frame["scheme"] == scheme]
     if rows.empty:
         known = ", ".join(map(str, frame["scheme"].unique())) or "none"
@@ -135,7 +145,10 @@ def _of_scheme(frame: pd.DataFrame, scheme: str, table: str) -> pd.DataFrame:
 
 
 def count_text(name: str, counts: pd.DataFrame) -> str:
-    """A type's count beside the null's: "120 (7.8 %; null 0.1 %)", or "none (expected by chance: 1.5)".
+    """A type's count beside the null's: "120 (7.8 %; null at most 0.1 %)".
+
+    Without features it is "none (expected by chance: at most 1.5)". At most: of several kinds of null the
+    table has the largest share.
 
     Args:
         name: the type.
@@ -143,12 +156,12 @@ def count_text(name: str, counts: pd.DataFrame) -> str:
     """
     row = counts.loc[name]
     if row["features"] == 0:
-        return f"none (expected by chance: {expected(row['expected'])})"
-    return f"{row['features']:,} ({percent(row['share'])}; null {percent(row['null_share'])})"
+        return f"none (expected by chance: at most {expected(row['expected'])})"
+    return f"{row['features']:,} ({percent(row['share'])}; null at most {percent(row['null_share'])})"
 
 
 def count_label(name: str, counts: pd.DataFrame) -> str:
-    """A type with its count beside the null's: "prediction: 120 (7.8 %; null 0.1 %)"."""
+    """A type with its count beside the null's: "prediction: 120 (7.8 %; null at most 0.1 %)"."""
     return f"{type_label(name)}: {count_text(name, counts)}"
 
 
@@ -157,6 +170,21 @@ def values(frame: pd.DataFrame, column: str) -> pd.Series:
     name, _, norm = column.partition(" / ")
     series = frame[name] / frame["norm"] if norm else frame[name]
     return series.astype("float64").replace([np.inf, -np.inf], np.nan).dropna()
+
+
+def by_kind(null: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each kind of null, in the order of `fsrl.null_kinds.KINDS`.
+
+    Raises:
+        FsrlError: for a kind that is not known there, since it would have no line style and no name.
+    """
+    kinds = null["kind"].astype("category")
+    unknown = [kind for kind in kinds.cat.categories if kind not in null_kinds.KINDS]
+    if unknown:
+        raise FsrlError(
+            f"table null: unknown kind {unknown[0]!r}; it must be one of: {', '.join(null_kinds.KINDS)}"
+        )
+    return {kind: null[kinds == kind] for kind in null_kinds.KINDS if (kinds == kind).any()}
 
 
 def null_quantiles(null: pd.DataFrame, column: str, levels: Sequence[float]) -> np.ndarray:
@@ -168,9 +196,9 @@ def null_quantiles(null: pd.DataFrame, column: str, levels: Sequence[float]) -> 
     finite = values(null, column)
     if finite.empty:
         raise FsrlError(f"table null: no finite value in column {column}; rebuild it with more draws")
-    kinds = finite.groupby(null["kind"].astype(str)).quantile(list(levels)).unstack()
-    pick = {q: "min" if q < 0.5 else "max" if q > 0.5 else "median" for q in levels}
-    return np.array([kinds[q].agg(pick[q]) for q in levels])
+    kinds = np.array([np.quantile(values(rows, column), levels) for rows in by_kind(null).values()])
+    pick = [np.min if q < 0.5 else np.max if q > 0.5 else np.median for q in levels]
+    return np.array([choose(kinds[:, i]) for i, choose in enumerate(pick)])
 
 
 def population(moments: pd.DataFrame) -> str:

@@ -4,11 +4,13 @@ Tables in (columns as in fsrl.tables), a Matplotlib Figure out; nothing is read 
 study, hook and view, e.g. "mini · blocks.3.hook_resid_pre · view trained", and stands in every figure.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -17,25 +19,30 @@ from fsrl.plot_style import (
     LOG10,
     NULL_BOUNDS,
     NULL_COLOR,
+    NULL_LINES,
     SINGLE,
     SMALL,
+    by_kind,
     new_figure,
     null_quantiles,
     percent,
     population,
     scheme_counts,
     styled,
+    type_label,
     typed,
     values,
 )
 
 FEATURES = "#56B4E9"  # features before they have a type: none of the types' colours
-NULL_LINES = ("-", (0, (3, 1)), (0, (1, 1)), (0, (5, 1, 1, 1)))  # one per kind of null
 
 
 @styled()
 def skewness(moments: pd.DataFrame, null: pd.DataFrame, *, title: str) -> Figure:
-    """Histogram of the features' skewness with the null's beside it and its 0.001 and 0.999 quantiles."""
+    """Histogram of the features' skewness beside each kind of null's, and their 0.001 and 0.999 quantiles.
+
+    Of several kinds the most extreme quantile is drawn: the one that decides in the calibrated scheme.
+    """
     return _histogram(moments, null, "skewness", "skewness of the logit weights", title)
 
 
@@ -51,22 +58,14 @@ def _histogram(moments: pd.DataFrame, null: pd.DataFrame, column: str, label: st
     bounds = null_quantiles(null, column, NULL_BOUNDS)
     shown = scale(features)
     edges = bin_edges(shown, scale(bounds))
-    figure = new_figure(SINGLE, 2.75, f"{title}\n{population(moments)}")
+    figure = new_figure(SINGLE, 3.3, f"{title}\n{population(moments)}")
     ax = figure.add_subplot()
     density = np.histogram(shown, edges)[0] / max(len(shown), 1) / np.diff(edges)
     ax.stairs(density, edges, fill=True, color=FEATURES, label=f"features ({len(shown):,})")
-    for i, (kind, rows) in enumerate(null.groupby("kind", observed=True)):
-        draws = scale(values(rows, column).to_numpy())
-        density = np.histogram(draws, edges)[0] / len(draws) / np.diff(edges)
-        style: dict[str, Any] = {
-            "color": NULL_COLOR,
-            "linestyle": NULL_LINES[i % len(NULL_LINES)],
-            "linewidth": 0.9,
-        }
-        ax.stairs(density, edges, **style, label=f"null: {kind} ({len(draws):,} directions)")
+    _draw_null_steps(ax, null, column, scale, edges)
     for bound in scale(bounds):
         line = ax.axvline(bound, **plot_plane.QUANTILE)
-    line.set_label(f"null: quantiles 0.001 and 0.999\n({_beyond(features, bounds)})")
+    line.set_label(f"null: most extreme 0.001 and 0.999\n({_beyond(features, bounds)})")
     _mark_overflow(ax, features, shown, edges)
     ax.set(yscale="log", xlim=(edges[0], edges[-1]), xlabel=label, ylabel="density (log scale)")
     # One feature alone in its bin is the least that the features can show; null bins below that are cut.
@@ -78,6 +77,19 @@ def _histogram(moments: pd.DataFrame, null: pd.DataFrame, column: str, label: st
     ax.yaxis.set_minor_formatter(NullFormatter())  # else short axes get formulas as labels
     figure.legend(loc="outside lower center")
     return figure
+
+
+def _draw_null_steps(
+    ax: Axes, null: pd.DataFrame, column: str, scale: Callable[[np.ndarray], np.ndarray], edges: np.ndarray
+) -> None:
+    """The first kind of null (isotropic, where it is there) filled, the others as thin lines."""
+    for i, (kind, rows) in enumerate(by_kind(null).items()):
+        draws = scale(values(rows, column).to_numpy())
+        density = np.histogram(draws, edges)[0] / len(draws) / np.diff(edges)
+        style: dict[str, Any] = {"color": NULL_COLOR, "linewidth": 0.8, "linestyle": NULL_LINES[kind]}
+        if i == 0:
+            style = {"facecolor": (*to_rgb(NULL_COLOR), 0.4), "edgecolor": NULL_COLOR, "linewidth": 0.4}
+        ax.stairs(density, edges, fill=i == 0, **style, label=f"null: {type_label(kind)} ({len(draws):,})")
 
 
 def bin_edges(shown: np.ndarray, bounds: np.ndarray) -> np.ndarray:
@@ -119,7 +131,7 @@ def _mark_overflow(ax: Axes, features: np.ndarray, shown: np.ndarray, edges: np.
 @styled()
 def skewness_vs_kurtosis(moments: pd.DataFrame, null: pd.DataFrame, *, title: str) -> Figure:
     """Skewness against kurtosis, coloured by std / norm, with the null's contours and quantiles."""
-    figure = new_figure(SINGLE, 3.2, f"{title}\n{population(moments)}")
+    figure = new_figure(SINGLE, 3.7, f"{title}\n{population(moments)}")
     ax = figure.add_subplot()
     ratio = values(moments, "std / norm")
     shown = moments.loc[ratio.index].dropna(subset=["skewness", "kurtosis"])
@@ -149,7 +161,7 @@ def types(
     """The same plane coloured by type under one scheme; the legend has the counts and the null's."""
     counts = scheme_counts(type_counts, scheme)
     labelled = typed(moments, types, scheme)
-    figure = new_figure(SINGLE, 3.9, f"{title} · scheme {scheme}\n{population(moments)}")
+    figure = new_figure(SINGLE, 4.4, f"{title} · scheme {scheme}\n{population(moments)}")
     ax = figure.add_subplot()
     plot_plane.set_scales(ax, [labelled, plot_plane.central(null)])
     plot_plane.draw_types(ax, labelled)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsrl import activations
+from fsrl import activations, covariances
 from fsrl.errors import FsrlError
 from tests.fixtures.tiny_study import TEXT
 
@@ -72,26 +72,26 @@ def test_max_tokens_takes_the_first_ones(tiny_study):
 
 
 def test_what_is_written_is_read(found, tmp_path):
-    activations.write(found, tmp_path / "c.safetensors")
-    again = activations.read(tmp_path / "c.safetensors")
+    covariances.write(found, tmp_path / "c.safetensors")
+    again = covariances.read(tmp_path / "c.safetensors")
     assert again.metadata == found.metadata
     assert list(again.covariance) == sorted(HOOKS)
     assert all(torch.equal(again.covariance[hook], found.covariance[hook]) for hook in HOOKS)
-    activations.write(again, tmp_path / "d.safetensors")
+    covariances.write(again, tmp_path / "d.safetensors")
     assert (tmp_path / "c.safetensors").read_bytes() == (tmp_path / "d.safetensors").read_bytes()
 
 
 def test_broken_files_are_refused(tmp_path):
     with pytest.raises(FsrlError, match="no such covariances; build them first"):
-        activations.read(tmp_path / "absent")
+        covariances.read(tmp_path / "absent")
     (tmp_path / "broken").write_bytes(b"no safetensors")
     with pytest.raises(FsrlError, match="broken file"):
-        activations.read(tmp_path / "broken")
+        covariances.read(tmp_path / "broken")
     from safetensors.torch import save_file
 
     save_file({"x": torch.ones(2)}, tmp_path / "other")
     with pytest.raises(FsrlError, match="not an fsrl covariances file"):
-        activations.read(tmp_path / "other")
+        covariances.read(tmp_path / "other")
 
 
 @pytest.mark.parametrize(

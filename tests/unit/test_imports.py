@@ -8,6 +8,7 @@ import pytest
 
 ANALYSIS = (
     "activations",
+    "covariances",
     "errors",
     "evidence_tables",
     "feature_types",

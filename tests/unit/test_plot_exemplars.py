@@ -36,7 +36,7 @@ def test_exemplars_are_the_features_of_largest_margin_in_their_colour(layer: dic
 
 def test_exemplars_say_none_for_an_empty_type(layer: dict) -> None:
     text = words(draw_layer("exemplars", layer))
-    assert text.count("none (expected by chance: 0.3)") == 1
+    assert text.count("none (expected by chance: at most 0.3)") == 1
     assert "suppression" in text
 
 

@@ -5,7 +5,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from fsrl import plot_layers, plot_style
+from fsrl import plot_layers, plot_nulls, plot_style
 from fsrl.plot_style import TYPE_COLORS
 from tests.fixtures.plot_figures import (
     TITLE,
@@ -15,16 +15,21 @@ from tests.fixtures.plot_figures import (
     points_by_color,
     words,
 )
-from tests.fixtures.plot_tables import Study
+from tests.fixtures.plot_tables import Study, four_kinds
 
 HOOKS = [f"blocks.{i}.hook_resid_pre" for i in range(12)] + ["blocks.11.hook_resid_post"]
-PER_STUDY = ("layers_grid", "moments_by_layer", "type_shares")
+PER_STUDY = ("layers_grid", "moments_by_layer", "nulls_by_layer", "type_shares")
 
 
 @pytest.fixture(scope="module")
 def layers() -> list[plot_layers.Layer]:
     study = Study()
     return [study.study_layer(hook, empty=("suppression",)) for hook in HOOKS]
+
+
+@pytest.fixture(scope="module")
+def layers_of_four_kinds(layers: list[plot_layers.Layer]) -> list[plot_layers.Layer]:
+    return [layer._replace(null=four_kinds(layer.null)) for layer in layers[:3]]
 
 
 @pytest.mark.parametrize("n_layers", [1, 4, 13])
@@ -36,6 +41,26 @@ def test_study_figure_is_legible(
     assert_legible(figure, monkeypatch)
     assert figure.get_figwidth() == 7.0
     assert "11 post" in words(figure) and TITLE in words(figure) and "dead features included" in words(figure)
+
+
+@pytest.mark.parametrize("name", PER_STUDY)
+def test_study_figure_with_all_kinds_of_null_is_legible(
+    name: str, layers_of_four_kinds: list[plot_layers.Layer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_legible(draw_study(name, layers_of_four_kinds), monkeypatch)
+
+
+def test_every_kind_ends_at_its_quantiles(layers_of_four_kinds: list[plot_layers.Layer]) -> None:
+    layer = layers_of_four_kinds[0]
+    ax = draw_study("nulls_by_layer", [layer]).axes[0]
+    ends = [list(line.get_ydata()) for line in ax.lines if line.get_marker() in plot_nulls.MARKERS.values()]
+    quantiles = [
+        layer.null.loc[layer.null["kind"] == kind, "skewness"].quantile([0.001, 0.999]).tolist()
+        for kind in plot_nulls.MARKERS
+    ]
+    assert ends == [pytest.approx(pair) for pair in quantiles]
+    bounds = [path.get_segments()[0][0][1] for path in ax.collections if isinstance(path, LineCollection)]
+    assert bounds[-2:] == pytest.approx(quantiles[-1])
 
 
 def test_points_of_a_type_have_its_colour(layers: list[plot_layers.Layer]) -> None:

@@ -6,7 +6,16 @@ import pytest
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from fsrl import feature_types, plot_plane, plot_style, plots
+from fsrl import (
+    feature_types,
+    null_kinds,
+    plot_evidence,
+    plot_nulls,
+    plot_plane,
+    plot_style,
+    plots,
+    token_sets,
+)
 from fsrl.plot_style import TYPE_COLORS
 from tests.fixtures.plot_tables import Study
 
@@ -18,16 +27,18 @@ def study() -> Study:
 
 def test_the_palette_has_the_types_of_the_schemes_in_their_order() -> None:
     assert plot_style.TYPES == feature_types.TYPES
+    assert tuple(plot_style.NULL_LINES) == tuple(null_kinds.KINDS) == tuple(plot_nulls.MARKERS)
+    assert tuple(plot_evidence.SET_KINDS) == token_sets.KINDS
+    assert not {color for color, _ in plot_evidence.SET_KINDS.values()} & set(TYPE_COLORS.values())
     assert tuple(TYPE_COLORS) == feature_types.LABELS
     assert len(set(TYPE_COLORS.values()) | {plots.FEATURES}) == len(TYPE_COLORS) + 1
 
 
-def test_contours_hold_their_shares_of_the_draws(study: Study) -> None:
+def test_a_contour_holds_its_share_of_the_draws(study: Study) -> None:
     x, y = np.arcsinh(study.null["skewness"]), np.log(study.null["kurtosis"])
-    grid_x, grid_y, density, levels = plot_plane.density_levels(x, y)
+    grid_x, grid_y, density, level = plot_plane.density_level(x, y)
     cell = np.abs(grid_x[:, None] - x.to_numpy()).argmin(0), np.abs(grid_y[:, None] - y.to_numpy()).argmin(0)
-    assert (density[cell] >= levels[0]).mean() == pytest.approx(0.999, abs=0.002)
-    assert (density[cell] >= levels[1]).mean() == pytest.approx(0.5, abs=0.02)
+    assert (density[cell] >= level).mean() == pytest.approx(0.999, abs=0.0006)
 
 
 def test_large_scatters_are_drawn_as_pixels() -> None:
@@ -35,7 +46,7 @@ def test_large_scatters_are_drawn_as_pixels() -> None:
 
 
 def test_the_most_extreme_kind_of_null_counts(study: Study) -> None:
-    wider = study.null.assign(kind="gaussian", skewness=2 * study.null["skewness"])
+    wider = study.null.assign(kind="second_moment", skewness=2 * study.null["skewness"])
     both = pd.concat([study.null, wider])
     levels = (0.001, 0.999)
     widest = 2 * plot_style.null_quantiles(study.null, "skewness", levels)

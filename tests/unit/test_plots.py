@@ -3,6 +3,8 @@
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.contour import ContourSet
+from matplotlib.patches import StepPatch
 
 from fsrl import plot_style
 from fsrl.errors import FsrlError
@@ -14,7 +16,7 @@ from tests.fixtures.plot_figures import (
     points_by_color,
     words,
 )
-from tests.fixtures.plot_tables import Study
+from tests.fixtures.plot_tables import Study, four_kinds
 
 PER_LAYER = ("skewness", "kurtosis", "skewness_vs_kurtosis", "types", "exemplars")
 
@@ -62,10 +64,10 @@ def test_legend_of_types_has_counts_beside_the_nulls(layer: dict) -> None:
     text = words(draw_layer("types", layer))
     prediction = counts.loc["prediction", "features"]
     assert prediction > 0
-    assert f"prediction: {prediction} ({100 * prediction / 300:.1f} %; null 0.1 %)" in text
-    assert "suppression: none (expected by chance: 0.3)" in text
+    assert f"prediction: {prediction} ({100 * prediction / 300:.1f} %; null at most 0.1 %)" in text
+    assert "suppression: none (expected by chance: at most 0.3)" in text
     assert "local context:" in text and "unclassified:" in text
-    assert "degenerate: 2 (0.67 %; null 0 %)" in text
+    assert "degenerate: 2 (0.67 %; null at most 0 %)" in text
 
 
 def test_a_type_that_the_scheme_lacks_is_not_mentioned(layer: dict) -> None:
@@ -111,6 +113,32 @@ def test_features_without_a_type_are_refused(layer: dict) -> None:
 def test_an_empty_null_is_refused(layer: dict) -> None:
     with pytest.raises(FsrlError, match="table null: no finite value in column skewness"):
         draw_layer("skewness", layer | {"null": layer["null"].iloc[:0]})
+
+
+@pytest.mark.parametrize("name", ("skewness", "kurtosis", "skewness_vs_kurtosis", "types"))
+def test_each_kind_of_null_has_its_line(name: str, layer: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = draw_layer(name, layer | {"null": four_kinds(layer["null"])})
+    assert_legible(figure, monkeypatch)
+    for label in ("isotropic", "second moment", "sign flip", "activations"):
+        assert words(figure).count(label) == 1
+    if name in ("skewness", "kurtosis"):
+        steps = [patch for patch in figure.axes[0].patches if isinstance(patch, StepPatch)]
+        assert len({str(step.get_linestyle()) for step in steps[2:]}) == 3
+    else:
+        contours = [artist for artist in figure.axes[0].collections if isinstance(artist, ContourSet)]
+        assert len({str(contour.get_linestyle()) for contour in contours}) == len(contours) == 4
+
+
+def test_the_most_extreme_kind_sets_the_bounds(layer: dict) -> None:
+    figure = draw_layer("skewness", layer | {"null": four_kinds(layer["null"])})
+    bounds = 4 * layer["null"]["skewness"].quantile([0.001, 0.999]).to_numpy()
+    drawn = [line.get_xdata()[0] for line in figure.axes[0].lines]
+    assert drawn == pytest.approx(list(bounds))
+
+
+def test_an_unknown_kind_of_null_is_refused(layer: dict) -> None:
+    with pytest.raises(FsrlError, match="table null: unknown kind 'gaussian'; it must be one of: isotropic"):
+        draw_layer("types", layer | {"null": layer["null"].assign(kind="gaussian")})
 
 
 def test_drawing_leaves_the_global_style_alone(layer: dict) -> None:

@@ -23,8 +23,32 @@ LAYER_TABLES = (
     "type_null_counts",
     "thresholds",
 )
+# Of the views with enrichment: trained alone.
+EVIDENCE_TABLES = ("enrichment", "best_sets", "scores", "odds_ratios")
+STUDY_EVIDENCE = (
+    "token_sets.parquet",
+    "token_set_list.tsv",
+    "discoveries/trained.parquet",
+    "claims/trained.parquet",
+    "claims/trained_dips.parquet",
+    "claims/trained.tsv",
+)
+SENSITIVITY = ("trained", "trained_agreement", "trained_stability", "trained_persistence")
+EFFECT_SUMMARIES = ("summary.parquet", "summary.tsv", "retention.parquet")
+EFFECT_FIGURES = ("agreement", "moments", "retention")
+AFTER_ENRICHMENT = {"enrichment_tiny": 1, "claims": 1, "sensitivity": 1, "evidence_figures_tiny": 1}
+AFTER_TYPES = {
+    "summary": 1,
+    "layer_figures": 2,
+    "study_figures": 1,
+    "effects_tiny": 1,
+    "effect_figures": 1,
+    **AFTER_ENRICHMENT,
+}
 LAYER_FIGURES = ("skewness", "kurtosis", "skewness_vs_kurtosis", "types", "exemplars")
-STUDY_FIGURES = ("layers_grid", "moments_by_layer", "type_shares")
+STUDY_FIGURES = ("layers_grid", "moments_by_layer", "nulls_by_layer", "type_shares")
+EVIDENCE_FIGURES = ("enrichment_heatmap", "manhattan", "null_p_values", "sensitivity")
+EVIDENCE_FIGURES += tuple(f"{sae}/splits" for sae in SAE_IDS)
 
 
 def expected_outputs() -> set[str]:
@@ -41,10 +65,19 @@ def expected_outputs() -> set[str]:
     }
     decoders = {f"results/tiny/{sae}/decoder.safetensors" for sae in SAE_IDS}
     nulls = {f"results/tiny/nulls/{view}.parquet" for view in VIEWS}
-    stems = {f"{sae}/{figure}" for sae in SAE_IDS for figure in LAYER_FIGURES} | set(STUDY_FIGURES)
+    stems = {f"{sae}/{figure}" for sae in SAE_IDS for figure in LAYER_FIGURES}
+    stems |= {*STUDY_FIGURES, *EVIDENCE_FIGURES}
     figures = {f"figures/tiny/trained/{stem}.{format}" for stem in stems for format in ("pdf", "png")}
     summaries = {"results/tiny/summary/trained.tsv"}
-    return layers | weights | decoders | nulls | summaries | figures
+    evidence = {f"results/tiny/{sae}/trained/{table}.parquet" for sae in SAE_IDS for table in EVIDENCE_TABLES}
+    evidence |= {f"results/tiny/{name}" for name in STUDY_EVIDENCE}
+    evidence |= {f"results/tiny/sensitivity/{name}.parquet" for name in SENSITIVITY}
+    evidence |= {f"results/tiny/{sae}/trained/effects.parquet" for sae in SAE_IDS}
+    evidence |= {f"results/tiny/summary/effects_{name}" for name in EFFECT_SUMMARIES}
+    figures |= {
+        f"figures/tiny/effects/{name}.{format}" for name in EFFECT_FIGURES for format in ("pdf", "png")
+    }
+    return layers | weights | decoders | nulls | summaries | figures | evidence
 
 
 def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> None:
@@ -54,6 +87,9 @@ def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> Non
 def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
     # Weights, activations; nulls; layer nulls, moments, types; layer figures; summary, study figures.
     jobs = 2 + len(VIEWS) + 3 * len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
+    # Token sets; enrichment by layer; that of the study, claims, sensitivity, their figures.
+    jobs += 1 + len(SAE_IDS) + 4
+    jobs += 2  # effects and their figures
     assert len(list((built.folder / "logs").rglob("*.log"))) == jobs
     assert len(list((built.folder / "results/benchmarks").rglob("*.tsv"))) == jobs
 
@@ -91,11 +127,17 @@ def test_a_second_run_does_nothing(built: Project) -> None:
     [
         ("plots.py", {"layer_figures": 2}),
         ("plot_layers.py", {"study_figures": 1}),
-        ("paper.mplstyle", {"layer_figures": 2, "study_figures": 1}),
-        ("feature_types.py", {"types": 6, "summary": 1, "layer_figures": 2, "study_figures": 1}),
+        (
+            "paper.mplstyle",
+            {"layer_figures": 2, "study_figures": 1, "effect_figures": 1, "evidence_figures_tiny": 1},
+        ),
+        ("feature_types.py", {"types": 6, **AFTER_TYPES}),
+        ("claims_list.py", {"claims": 1}),
+        ("sensitivity.py", {"sensitivity": 1, "evidence_figures_tiny": 1}),
+        ("lexicon/colour.txt", {"token_sets": 1, "enrichment": 2, **AFTER_ENRICHMENT}),
         (
             "moment_tables.py",
-            {"moments": 6, "types": 6, "summary": 1, "layer_figures": 2, "study_figures": 1},
+            {"moments": 6, "types": 6, **AFTER_TYPES},
         ),
     ],
 )
@@ -123,7 +165,7 @@ def test_editing_a_script_or_a_setting_reruns_its_jobs(built: Project, tmp_path:
     assert project.plan() == {"study_figures": 1}
     config = project.folder / "config/config.yaml"
     config.write_text(config.read_text().replace("default_scheme: calibrated", "default_scheme: post"))
-    assert project.plan() == {"summary": 1, "layer_figures": 2, "study_figures": 1}
+    assert project.plan() == AFTER_TYPES
 
 
 def test_a_deleted_table_is_rebuilt_and_nothing_else(built: Project, tmp_path: Path) -> None:
@@ -138,7 +180,13 @@ def test_a_deleted_table_is_rebuilt_and_nothing_else(built: Project, tmp_path: P
     assert project.outputs() == before
     changed = {name for name in before if (project.folder / name).stat().st_mtime_ns != times[name]}
     tables = ("types", "type_counts", "type_null_counts", "thresholds")
-    assert changed == {f"{folder}/{table}.parquet" for table in tables}
+    # Types in all views are compared.
+    compared = {f"results/tiny/sensitivity/{name}.parquet" for name in SENSITIVITY}
+    # Their job writes all of what is drawn from the comparison.
+    compared |= {
+        f"figures/tiny/trained/{figure}.{format}" for figure in EVIDENCE_FIGURES for format in ("pdf", "png")
+    }
+    assert changed == {f"{folder}/{table}.parquet" for table in tables} | compared
 
 
 @pytest.mark.slow

@@ -42,7 +42,8 @@ def test_no_table_depends_on_a_plot(script: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "script", [path.name for path in SCRIPTS if not path.name.startswith(("export", "train"))]
+    "script",
+    [path.name for path in SCRIPTS if not path.name.startswith(("export", "train", "activation", "effects"))],
 )
 def test_the_analysis_stages_import_no_model_library(script: str) -> None:
     heavy = {"transformer_lens", "sae_lens", "transformers"}

@@ -60,7 +60,7 @@ FAULTS = {
         set_at("studies", "mini", "model", value={"hup": "gpt2"}),
         ["studies.mini.model", "unknown key 'hup'", "did you mean 'hub'?", "revision"],
     ),
-    "no such choice": (set_at("moments", "precision", value="fp8"), ["moments.precision", "fp64, fp32, split"]),
+    "no such choice": (set_at("moments", "precision", value="fp8"), ["moments.precision", "fp64, fp32"]),
     "missing setting": (lambda config: config.pop("nulls"), ["top level", "'nulls'"]),
     "unknown study in run": (set_at("run", value=["mimi"]), ["run", "'mimi'", "did you mean 'mini'?"]),
     "unknown study": (set_at("study", value="maxi"), ["study", "'maxi'", "known: mini"]),

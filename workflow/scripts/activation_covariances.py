@@ -6,7 +6,7 @@ joblog.to(snakemake.log[0], threads=snakemake.threads)
 
 from pathlib import Path
 
-from fsrl import activations, sources, weights
+from fsrl import activations, covariances, sources, weights
 
 given, params = snakemake.input, snakemake.params
 hooks = dict.fromkeys(weights.read_decoder(path).hook for path in given.decoders)
@@ -17,4 +17,4 @@ found = activations.second_moments(
     context=params.context,
     max_tokens=params.max_tokens,
 )
-activations.write(found, snakemake.output[0])
+covariances.write(found, snakemake.output[0])

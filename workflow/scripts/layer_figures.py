@@ -6,12 +6,14 @@ joblog.to(snakemake.log[0], threads=1)
 
 from pathlib import Path
 
+import pandas as pd
+
 from fsrl import figure_files, plot_exemplars, plots, tables
 
 given, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
 title = f"{params.title} · {wildcards.sae} · view {wildcards.view}"
 moments = tables.read(given.moments, tables.MOMENTS)
-null = tables.read(given.null, tables.NULL)
+null = pd.concat([tables.read(path, tables.NULL) for path in given.nulls], ignore_index=True)
 types = tables.read(given.types, tables.TYPES)
 counts = tables.read(given.type_counts, tables.TYPE_COUNTS)
 extremes = tables.read(given.extremes, tables.EXTREMES)

@@ -4,7 +4,7 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
-from fsrl import activations, nulls, provenance, quantiles, tables, weights
+from fsrl import covariances, nulls, provenance, quantiles, tables, weights
 
 given, params = snakemake.input, snakemake.params
 unembedding = weights.read_unembedding(given.unembedding)
@@ -14,7 +14,7 @@ settings = {"kinds": params.kinds, "draws": params.draws, "seed": params.seed}
 text = {}
 covariance = None
 if given.activations:
-    found = activations.read(given.activations[0])
+    found = covariances.read(given.activations[0])
     covariance = found.covariance[decoder.hook]
     text = {f"activations_{key}": found.metadata[key] for key in ("text_sha256", "context", "positions")}
 frame = nulls.of_layer(

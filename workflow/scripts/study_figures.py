@@ -6,11 +6,16 @@ joblog.to(snakemake.log[0], threads=1)
 
 from pathlib import Path
 
-from fsrl import figure_files, plot_layers, tables
+import pandas as pd
+
+from fsrl import figure_files, plot_layers, plot_nulls, tables
 
 given, params = snakemake.input, snakemake.params
 title = f"{params.title} · view {snakemake.wildcards.view}"
-null = tables.read(given.null, tables.NULL)
+shared = tables.read(given.null, tables.NULL)
+nulls = [
+    pd.concat([shared, tables.read(path, tables.NULL)], ignore_index=True) for path in given.layer_nulls
+] or [shared] * len(params.sae_ids)
 layers = [
     plot_layers.Layer(
         sae,
@@ -19,13 +24,14 @@ layers = [
         tables.read(types, tables.TYPES),
         tables.read(counts, tables.TYPE_COUNTS),
     )
-    for sae, moments, types, counts in zip(
-        params.sae_ids, given.moments, given.types, given.type_counts, strict=True
+    for sae, moments, null, types, counts in zip(
+        params.sae_ids, given.moments, nulls, given.types, given.type_counts, strict=True
     )
 ]
 figures = {
     "layers_grid": plot_layers.layers_grid(layers, scheme=params.scheme, title=title),
     "moments_by_layer": plot_layers.moments_by_layer(layers, title=title),
+    "nulls_by_layer": plot_nulls.nulls_by_layer(layers, title=title),
     "type_shares": plot_layers.type_shares(layers, title=title),
 }
 for path in snakemake.output:

@@ -1,0 +1,138 @@
+"""Measured effects of a whole study: one clean run of the model for all hooks, then layer after layer."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fsrl import effect_encoders, effect_measure, effect_runs, effect_sample, effect_tables, quantiles
+from fsrl.effect_sample import SampleSize
+from fsrl.errors import FsrlError
+from fsrl.hub import Model
+from fsrl.null_kinds import SHARED
+from fsrl.sources import SAESource
+from fsrl.weights import Decoder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One SAE in one view: its decoder, rows of table `types` of one scheme, log10 density by feature, and
+    the table `null` of all kinds against which it is typed, the isotropic one among them.
+    """
+
+    decoder: Decoder
+    types: pd.DataFrame
+    density: pd.Series
+    null: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """scheme: {name: scheme} as in the config; text: what the model reads; context: tokens in a window;
+    sample and large_model_on_cpu as in the config; device: auto, cpu or cuda.
+    """
+
+    scheme: Mapping[str, Any]
+    text: str
+    context: int
+    sample: Mapping[str, int]
+    large_model_on_cpu: Mapping[str, int]
+    seed: int
+    device: str
+
+
+def pick_device(device: str) -> str:
+    """auto: cuda where there is one. FsrlError for cuda that this machine lacks."""
+    cuda = torch.cuda.is_available()
+    if device == "cuda" and not cuda:
+        raise FsrlError("effects: device is cuda, which this machine lacks; use auto or cpu")
+    return ("cuda" if cuda else "cpu") if device == "auto" else device
+
+
+def measure_study(
+    model: Model, source: SAESource, layers: Sequence[Layer], W_U: Tensor, settings: Settings
+) -> Iterator[tuple[pd.DataFrame, dict[str, str]]]:
+    """The table `effects` of each layer, with what to say of it in its metadata.
+
+    W_U [d_model, n_tokens]: folded, as the view sees it. Raises FsrlError for a model that is no GPT-2.
+    """
+    device = pick_device(settings.device)
+    parameters = sum(part.numel() for part in model.bridge.original_model.parameters())
+    size = effect_sample.sample_size(
+        sample=settings.sample,
+        large_model_on_cpu=settings.large_model_on_cpu,
+        parameters=parameters,
+        device=device,
+    )
+    logger.info("%.1f million parameters on %s: %s", parameters / 1e6, device, size)
+    context = min(settings.context, model.bridge.cfg.n_ctx)
+    inputs = effect_sample.windows(
+        model.bridge.tokenizer, settings.text, context=context, contexts=size.contexts
+    )
+    bridge = model.bridge if device == "cpu" else model.bridge.to(device)
+    tail = effect_runs.Tail.of(bridge, device)
+    places = [effect_runs.place_of(layer.decoder.hook) for layer in layers]
+    # Neurons have no encoder to read what their hook holds.
+    hooks = [] if source.neurons is not None else [layer.decoder.hook for layer in layers]
+    clean = effect_runs.run_clean(bridge, inputs.to(device), places, hooks, device)
+    said = {
+        "device": device,
+        "sample": str(size),
+        "seed": str(settings.seed),
+        "text_sha256": hashlib.sha256(settings.text.encode()).hexdigest(),
+        "contexts": f"{len(inputs)} windows of {context} tokens, spread over the text",
+    }
+    for layer in layers:
+        yield _measure_layer(layer, source, tail, clean, bridge.b_V.detach(), W_U, size, settings), said
+
+
+def _measure_layer(
+    layer: Layer,
+    source: SAESource,
+    tail: effect_runs.Tail,
+    clean: effect_runs.Clean,
+    b_V: Tensor,
+    W_U: Tensor,
+    size: SampleSize,
+    settings: Settings,
+) -> pd.DataFrame:
+    decoder, device = layer.decoder, clean.final.device
+    # Each SAE's own seed, whatever other SAEs are measured.
+    seed = (settings.seed, int.from_bytes(hashlib.sha256(decoder.sae.encode()).digest()[:4]))
+    sample = effect_sample.choose_features(layer.types, layer.density, size.features_per_type, seed)
+    features = torch.tensor(sample["feature"].to_numpy(dtype="int64"))
+    activations = None
+    if (encoder := effect_encoders.read_encoder(source, decoder.sae, device)) is not None:
+        activations = effect_encoders.activations(
+            encoder, clean.hooks[decoder.hook], decoder.hook, b_V, features
+        )
+        never = int((activations[:, effect_sample.FIRST_POSITION :].amax((0, 1)) <= 0).sum())
+        logger.info("%s: %d features, %d never active in the contexts", decoder.sae, len(features), never)
+    measured = effect_measure.measure(
+        tail,
+        clean,
+        decoder,
+        W_U,
+        features.tolist(),
+        activations,
+        positions=size.positions,
+        seed=seed,
+        progress=True,
+    )
+    isotropic = layer.null[layer.null["kind"] == SHARED]
+    return effect_tables.effects_frame(
+        measured,
+        sample,
+        settings.scheme,
+        layer.null,
+        kappa0=quantiles.quantile(isotropic, "kurtosis", 0.5),
+        n_tokens=W_U.shape[1],
+        d_model=W_U.shape[0],
+    )

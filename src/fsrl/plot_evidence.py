@@ -1,0 +1,178 @@
+"""Figures of a study's enrichment: which token sets its features promote, and that the test of it is honest.
+
+Tables in as `fsrl.enrichment_tables` has them. Sets have a kind (`fsrl.token_sets.KINDS`): one colour and one
+marker each, none of them a type's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from fsrl.plot_style import DOUBLE, LOG10, SINGLE, SMALL, hook_label, new_figure, percent, styled
+
+SET_KINDS = {
+    "surface": ("#332288", "o"),
+    "lexical": ("#E69F00", "^"),
+    "frequency": ("#56B4E9", "s"),
+    "user": ("#882255", "D"),
+}
+CUT: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": (0, (4, 2))}
+TICKS = (0, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+TESTS = {"t": ("#332288", "covariance-aware t"), "z": ("#E69F00", "textbook z")}
+QQ_POINTS = 400  # of each curve, equally spaced on the logarithmic axis
+
+
+class Evidence(NamedTuple):
+    """The enrichment of one SAE in one view."""
+
+    hook: str
+    """The SAE's id."""
+    best_sets: pd.DataFrame
+    odds_ratios: pd.DataFrame
+    type_counts: pd.DataFrame
+
+
+@styled()
+def manhattan(
+    layers: Sequence[Evidence], discoveries: pd.DataFrame, kinds: Mapping[str, str], *, title: str
+) -> Figure:
+    """-log10 p of each feature's best set, upwards if it is promoted, downwards if it is suppressed.
+
+    Layers stand side by side and features in their order within them. The dashed lines are Benjamini and
+    Hochberg's cut; the strongest set of each layer and side is named if it is significant.
+
+    Args:
+        layers: of one study and view.
+        discoveries: their table discoveries, with the cut.
+        kinds: kind of each set, from `fsrl.token_sets.describe`.
+        title: study and view.
+    """
+    cut = float(discoveries["log10_p_cut"].iloc[0])
+    figure = new_figure(DOUBLE, 3.6, f"{title}\nbest set of each feature; {_found(discoveries)}")
+    ax = figure.add_subplot()
+    _signed_axis(ax, max(_highest(layer.best_sets) for layer in layers))
+    start, centres = 0, []
+    for number, layer in enumerate(layers):
+        n = len(layer.best_sets)
+        if number % 2:
+            ax.axvspan(start, start + n, color="#F2F2F2", linewidth=0, zorder=0)
+        for side, sign in (("promoted", 1), ("suppressed", -1)):
+            _draw_side(ax, layer.best_sets, start, kinds, side, sign, -cut)
+        centres.append(start + n / 2)
+        start += n
+    if np.isfinite(cut):
+        for sign in (1, -1):
+            ax.axhline(-sign * cut, **CUT)
+    ax.set_xlim(0, start)
+    ax.set_xticks(
+        centres, [hook_label(layer.hook) for layer in layers], rotation=90 if len(layers) > 9 else 0
+    )
+    ax.tick_params(axis="x", length=0)
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, markersize=3.5, color=color, label=f"{kind} set")
+        for kind, (color, marker) in SET_KINDS.items()
+        if kind in set(kinds.values())
+    ]
+    label = f"significant beyond {-cut:.1f}" if np.isfinite(cut) else "nothing is significant"
+    handles.append(Line2D([], [], **CUT, label=label))
+    figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    return figure
+
+
+def _found(discoveries: pd.DataFrame) -> str:
+    level = discoveries["level"].iloc[0]
+    found = int((discoveries["promoted"] + discoveries["suppressed"]).sum())
+    pairs = f"{found:,} of {discoveries['tests'].sum():,} pairs of feature and set"
+    return f"{pairs} are significant at a false discovery rate of {100 * level:g} %"
+
+
+def _signed_axis(ax: Axes, highest: float) -> None:
+    """Zero in the middle, sizes in both directions, with room for names beyond the highest."""
+    ax.set_yscale("asinh", linear_width=4.0)
+    limit = float(np.sinh(1.12 * np.arcsinh(max(highest, 5.0) / 4)) * 4)
+    ax.set_ylim(-limit, limit)
+    ticks = [tick for tick in TICKS if tick <= limit]
+    ax.yaxis.set_major_locator(FixedLocator([*(-tick for tick in ticks), *ticks]))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{abs(y):g}"))
+    ax.set_ylabel(f"suppressed   \N{MINUS SIGN}{LOG10} p (asinh scale)   promoted")
+    ax.axhline(0, color="black", linewidth=0.6)
+
+
+def _highest(best: pd.DataFrame) -> float:
+    return float(-best[["promoted_log10_p", "suppressed_log10_p"]].min().min())
+
+
+def _draw_side(
+    ax: Axes, best: pd.DataFrame, start: int, kinds: Mapping[str, str], side: str, sign: int, cut: float
+) -> None:
+    rows = best.dropna(subset=[f"{side}_log10_p"])
+    height = -rows[f"{side}_log10_p"].to_numpy(dtype=float)
+    kind = rows[side].map(dict(kinds))
+    place = start + np.flatnonzero(best[f"{side}_log10_p"].notna().to_numpy()) + 0.5
+    for name, (color, marker) in SET_KINDS.items():
+        ours = (kind == name).to_numpy()
+        strong = height >= cut
+        style: dict[str, Any] = {
+            "marker": marker,
+            "color": color,
+            "linewidths": 0,
+            "rasterized": len(best) > 1000,
+        }
+        ax.scatter(place[ours & ~strong], sign * height[ours & ~strong], s=1.5, alpha=0.35, **style)
+        ax.scatter(place[ours & strong], sign * height[ours & strong], s=7, zorder=3, **style)
+    if len(height) and height.max() >= cut:
+        i = int(height.argmax())
+        text = str(rows[side].iloc[i]).replace("_", " ")
+        # Towards the middle of the layer, so that names of neighbouring layers do not meet.
+        after = place[i] < start + len(best) / 2
+        at: dict[str, Any] = {"xytext": (0, 3 * sign), "textcoords": "offset points", "fontsize": SMALL}
+        vertical = "bottom" if sign > 0 else "top"
+        ax.annotate(text, (place[i], sign * height[i]), ha="left" if after else "right", va=vertical, **at)
+
+
+@styled()
+def qq(log10_p: Mapping[str, np.ndarray], *, note: str, title: str) -> Figure:
+    """Observed against expected p of the two tests where nothing is to be found, both as -log10.
+
+    An honest test lies on the diagonal. The legend has the share of tests below p = 0.05.
+
+    Args:
+        log10_p: by test, "t" and "z": log10 of two-sided p under null directions, any shape; NaN is left out.
+        note: how the null directions were drawn.
+        title: study and view.
+    """
+    figure = new_figure(SINGLE, 3.5, f"{title}\n{note}")
+    ax = figure.add_subplot()
+    end = 0.0
+    for test, (color, label) in TESTS.items():
+        observed = np.sort(np.asarray(log10_p[test], dtype=float).ravel())
+        observed = observed[~np.isnan(observed)]
+        n = len(observed)
+        rank = np.unique(np.geomspace(1, n, QQ_POINTS).round().astype(int)) - 1
+        expected = -np.log10((rank + 0.5) / n)
+        share = percent(float((observed < np.log10(0.05)).mean()))
+        ax.plot(
+            expected, -observed[rank], color=color, linewidth=1.2, label=f"{label}: {share} below p = 0.05"
+        )
+        end = max(end, expected.max())
+    diagonal = np.linspace(0, end, 200)  # no straight line on this scale
+    style: dict[str, Any] = {"color": "black", "linewidth": 0.7, "zorder": 3}
+    ax.plot(diagonal, diagonal, **style, label="uniform p: 5 % below p = 0.05")
+    ax.set_yscale("asinh", linear_width=4.0)
+    ax.set_xlim(0, 1.03 * end)
+    top = ax.get_ylim()[1]
+    ax.set_ylim(0, top)
+    ax.yaxis.set_major_locator(FixedLocator([tick for tick in TICKS if tick <= top]))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    ax.set_xlabel(f"expected \N{MINUS SIGN}{LOG10} p")
+    ax.set_ylabel(f"observed \N{MINUS SIGN}{LOG10} p (asinh scale)")
+    figure.legend(loc="outside lower center")
+    return figure

@@ -1,0 +1,96 @@
+"""The two-group tests of the claims, against counting pairs by hand."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from fsrl import claims_tests
+
+SAMPLES = st.lists(st.integers(0, 5).map(float), min_size=2, max_size=12)
+
+
+def placements(mine, others):
+    """[m, n] 1, 1/2 or 0: won, tied or lost."""
+    return np.array([[(a > b) + 0.5 * (a == b) for b in others] for a in mine])
+
+
+@settings(deadline=None)
+@given(SAMPLES, SAMPLES)
+def test_auc_and_its_interval_by_counting_pairs(mine, others):
+    found = claims_tests.ranks(np.array(mine), np.array(others))
+    pairs = placements(mine, others)
+    assert found.effect == pytest.approx(pairs.mean())
+    error = np.sqrt(pairs.mean(1).var(ddof=1) / len(mine) + pairs.mean(0).var(ddof=1) / len(others))
+    assert found.high == pytest.approx(min(pairs.mean() + 1.959964 * error, 1), abs=1e-6)
+    assert found.low == pytest.approx(max(pairs.mean() - 1.959964 * error, 0), abs=1e-6)
+    assert 0 < found.p <= 1
+
+
+def test_worked_example():
+    assert claims_tests.ranks(np.array([1.0, 2, 3]), np.array([0.0, 1])).effect == 5.5 / 6
+
+
+def test_the_interval_covers_what_it_should():
+    generator = np.random.default_rng(0)
+    truth = stats.norm.cdf(1 / np.sqrt(2))
+    found = [claims_tests.ranks(generator.normal(1, 1, 40), generator.normal(0, 1, 200)) for _ in range(400)]
+    inside = np.mean([result.low <= truth <= result.high for result in found])
+    assert 0.91 <= inside <= 0.98
+
+
+def test_a_cluster_counts_once_in_each_group():
+    values = np.array([1.0, 3, 10, np.nan, 5, 7])
+    clusters = np.array([4, 4, 9, 9, 4, 2])
+    group = np.array([True, True, True, True, False, False])
+    assert claims_tests.units(values, group, clusters).tolist() == [2.0, 10.0]
+    assert claims_tests.units(values, ~group, clusters).tolist() == [7.0, 5.0]
+    assert claims_tests.units(values, np.zeros(6, dtype=bool), clusters).tolist() == []
+
+
+def test_copies_of_a_feature_are_no_evidence():
+    flags = np.array([1.0] * 30 + [0.0] * 60)
+    group = np.arange(90) < 40
+    once = np.where(np.arange(90) < 30, 0, np.arange(90))
+    alone = claims_tests.shares(*(claims_tests.units(flags, side, np.arange(90)) for side in (group, ~group)))
+    copied = claims_tests.shares(*(claims_tests.units(flags, side, once) for side in (group, ~group)))
+    assert alone.p < 1e-6 and (copied.units_type, copied.value_type) == (11, 1 / 11)
+    assert np.isnan(copied.p)  # one yes among 61 could not be significant: 11 / 61
+
+
+@settings(deadline=None)
+@given(st.integers(1, 8), st.integers(1, 8), st.data())
+def test_a_sample_that_cannot_be_significant_is_not_tested(m, n, data):
+    yes = data.draw(st.integers(0, m)), data.draw(st.integers(0, n))
+    mine, others = (np.arange(size) < count for size, count in zip((m, n), yes, strict=True))
+    found = claims_tests.shares(mine.astype(float), others.astype(float))
+    total = sum(yes)
+    every = [
+        stats.fisher_exact([[k, m - k], [total - k, n - total + k]]).pvalue
+        for k in range(max(0, total - n), min(total, m) + 1)
+    ]
+    assert np.isnan(found.p) == (min(every) >= 0.05)
+    if not np.isnan(found.p):
+        assert found.p == stats.fisher_exact([[yes[0], m - yes[0]], [yes[1], n - yes[1]]]).pvalue
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=7))
+def test_holm_is_the_closed_test_of_bonferroni(p):
+    """Adjusted p of a hypothesis: the largest Bonferroni p among all sets of hypotheses that hold it."""
+    found = claims_tests.holm(np.array([*p, np.nan]))
+    slow = []
+    for number in range(len(p)):
+        chosen = [c for c in product([False, True], repeat=len(p)) if c[number]]
+        slow.append(max(min(1, sum(c) * min(x for x, use in zip(p, c, strict=True) if use)) for c in chosen))
+    np.testing.assert_allclose(found[:-1], slow)
+    assert np.isnan(found[-1])
+
+
+def test_nothing_on_one_side_is_no_comparison():
+    for test in (claims_tests.ranks, claims_tests.shares):
+        found = test(np.empty(0), np.ones(3))
+        assert (found.units_type, found.units_other) == (0, 3) and np.isnan(found.p)

@@ -1,0 +1,54 @@
+"""Activations as the SAE was trained to read them, in units of the residual stream."""
+
+import pytest
+import torch
+
+from fsrl import effect_encoders
+from fsrl.sources import SAESource
+from tests.fixtures import tiny_study as tiny
+
+STORED = torch.randn(3, 5, tiny.D_MODEL, generator=torch.Generator().manual_seed(0)) + 2
+FEATURES = torch.tensor([7, 2])
+NO_BIAS = torch.zeros(2, 2, 8)
+
+
+@pytest.fixture
+def sae(tiny_study):
+    return effect_encoders.read_encoder(SAESource(folder=str(tiny_study / "saes")), tiny.SAE_IDS[0])
+
+
+def by_hand(sae, x):
+    """ReLU((x - b_dec) W_enc + b_enc) of the features."""
+    x = x - sae.b_dec if sae.cfg.apply_b_dec_to_input else x
+    return torch.relu(x @ sae.W_enc + sae.b_enc)[..., FEATURES].detach()
+
+
+def test_the_residual_stream_is_centred_first(sae):
+    found = effect_encoders.activations(sae, STORED, "blocks.0.hook_resid_pre", NO_BIAS, FEATURES)
+    assert found.shape == (3, 5, 2)
+    assert (found > 0).any()
+    torch.testing.assert_close(found, by_hand(sae, STORED - STORED.mean(-1, keepdim=True)))
+
+
+def test_hook_z_is_flat_and_without_the_value_bias(sae):
+    b_V = torch.randn(2, 2, 8, generator=torch.Generator().manual_seed(1))
+    found = effect_encoders.activations(sae, STORED.view(3, 5, 2, 8), "blocks.1.attn.hook_z", b_V, FEATURES)
+    torch.testing.assert_close(found, by_hand(sae, STORED - b_V[1].flatten()))
+
+
+def test_a_scale_that_the_sae_divides_by_is_multiplied_back(tiny_study, tmp_path):
+    import json
+    import shutil
+
+    folder = shutil.copytree(tiny_study / "saes" / tiny.SAE_IDS[0], tmp_path / tiny.SAE_IDS[0])
+    config = json.loads((folder / "cfg.json").read_text()) | {"normalize_activations": "layer_norm"}
+    (folder / "cfg.json").write_text(json.dumps(config))
+    sae = effect_encoders.read_encoder(SAESource(folder=str(tmp_path)), tiny.SAE_IDS[0])
+    found = effect_encoders.activations(sae, STORED, "blocks.0.hook_resid_pre", NO_BIAS, FEATURES)
+    x = STORED - STORED.mean(-1, keepdim=True)
+    std = x.std(-1, keepdim=True)
+    torch.testing.assert_close(found, by_hand(sae, x / std) * std, rtol=1e-3, atol=1e-4)
+
+
+def test_neurons_have_no_encoder():
+    assert effect_encoders.read_encoder(SAESource(neurons=2), "blocks.0.mlp.hook_post") is None

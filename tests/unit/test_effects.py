@@ -1,0 +1,122 @@
+"""Agreement of changes with weights: scipy as oracle, a linear model with known answers, edges."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from fsrl import effects, moments
+
+D_MODEL, N_TOKENS = 8, 90
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+W_U = normal(D_MODEL, N_TOKENS, seed=1) + 0.5
+VOCABULARY = effects.Vocabulary.of(W_U - W_U.mean(0))
+FOLDED = (W_U - W_U.mean(0)).numpy()
+
+
+def agreement(change, weights, alpha=None, scale=None):
+    n = len(change)
+    alpha = torch.ones(n, dtype=change.dtype) if alpha is None else alpha
+    scale = torch.ones(n, dtype=change.dtype) if scale is None else scale
+    direct = effects.direct_shapes(weights, VOCABULARY)
+    return effects.agreement(change, alpha, scale, direct, VOCABULARY)
+
+
+def test_against_scipy():
+    change, weights = normal(40, D_MODEL, seed=2), normal(3, D_MODEL, seed=3)
+    alpha, scale = 2 * normal(40, seed=4), normal(40, seed=5).abs() + 0.5
+    found = agreement(change, weights, alpha, scale)
+    u = change.numpy() @ FOLDED / alpha.numpy()[:, None]
+    w = weights.numpy() @ FOLDED
+    for i in range(40):
+        for j in range(3):
+            predicted = w[j] / scale[i].item()
+            line = stats.linregress(predicted, u[i])
+            assert found.pearson[i, j].item() == pytest.approx(line.rvalue, abs=1e-12)
+            assert found.slope[i, j].item() == pytest.approx(line.slope, abs=1e-10)
+            assert found.spearman[i, j].item() == pytest.approx(stats.spearmanr(u[i], w[j])[0], abs=1e-12)
+            explained = 1 - np.var(u[i] - predicted) / np.var(u[i])
+            assert found.explained[i, j].item() == pytest.approx(explained, abs=1e-10)
+            top = set(np.argsort(u[i])[-10:]) & set(np.argsort(w[j])[-10:])
+            assert found.overlap[i, j].item() == pytest.approx(len(top) / 10)
+    expected = moments.row_moments(torch.from_numpy(u))
+    expected[:, :2] *= scale[:, None]
+    ours = torch.stack([found.mean, found.std, found.skewness, found.kurtosis], dim=1)
+    torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_in_a_linear_model_the_weights_are_the_answer():
+    weights = normal(5, D_MODEL, seed=6)
+    alpha, scale = torch.tensor([1.0, -1, 3, -3, 0.1]).double(), torch.tensor([1.0, 2, 4, 0.5, 10]).double()
+    # A model without blocks and with a fixed final scale: adding alpha d changes the stream by alpha d / s.
+    seen = weights - weights.mean(-1, keepdim=True)
+    found = agreement(alpha[:, None] * seen / scale[:, None], weights, alpha, scale)
+    one = torch.ones(5, dtype=torch.float64)
+    for name in ("pearson", "spearman", "slope", "explained", "overlap"):
+        torch.testing.assert_close(getattr(found, name).diagonal(), one)
+    direct = effects.direct_shapes(weights, VOCABULARY)
+    for name in ("mean", "std", "skewness", "kurtosis"):
+        torch.testing.assert_close(getattr(found, name), getattr(direct, name))
+
+
+def test_a_layer_that_turns_the_change_round_has_slope_minus_one():
+    weights = normal(1, D_MODEL, seed=6)
+    found = agreement(-(weights - weights.mean()), weights)
+    assert found.pearson.item() == pytest.approx(-1)
+    assert found.slope.item() == pytest.approx(-1)
+    assert found.explained.item() == pytest.approx(-3)  # the prediction is off by twice the change
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_zero_effect_and_zero_weights_have_no_agreement(dtype):
+    vocabulary = effects.Vocabulary.of((W_U - W_U.mean(0)).to(dtype))
+    weights = torch.stack([normal(D_MODEL), torch.zeros(D_MODEL), torch.ones(D_MODEL)]).to(dtype)
+    direct = effects.direct_shapes(weights, vocabulary)
+    # The folded W_U does not see the all-ones direction.
+    assert direct.std.isnan().tolist() == [False, True, True]
+    rounding = 1e-8 if dtype == torch.float32 else 1e-17
+    change = torch.stack([torch.zeros(D_MODEL), rounding * normal(D_MODEL), normal(D_MODEL)]).to(dtype)
+    one = torch.ones(3, dtype=dtype)
+    found = effects.agreement(change, one, one, direct, vocabulary)
+    for name in ("pearson", "spearman", "slope", "explained", "overlap"):
+        expected = [[True] * 3, [True] * 3, [False, True, True]]
+        assert getattr(found, name).isnan().tolist() == expected, name
+    for name in ("mean", "std", "skewness", "kurtosis"):
+        assert getattr(found, name).isnan().tolist() == [True, True, False]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-3, 3), min_size=2, max_size=60).filter(lambda row: len(set(row)) > 1))
+def test_ties_share_their_mean_rank(row):
+    logits = torch.tensor([row, row[::-1]], dtype=torch.float64)
+    found = effects._rank_z(logits, effects._order(logits))
+    for ours, values in zip(found.numpy(), logits.numpy(), strict=True):
+        np.testing.assert_allclose(ours, stats.zscore(stats.rankdata(values)), atol=1e-12)
+
+
+@settings(deadline=None)
+@given(st.floats(0.01, 100), st.floats(0.01, 100), st.integers(0, 50))
+def test_units_only_move_what_they_should(alpha, scale, seed):
+    change, weights = normal(2, D_MODEL, seed=seed), normal(1, D_MODEL, seed=seed + 1)
+    plain = agreement(change, weights)
+    two = torch.full((2,), scale, dtype=torch.float64), torch.full((2,), alpha, dtype=torch.float64)
+    # The same change for alpha times the activation, under a scale that divides what is predicted.
+    scaled = agreement(change * alpha / scale, weights, two[1], two[0])
+    for name in effects.Agreement.__dataclass_fields__:
+        torch.testing.assert_close(getattr(scaled, name), getattr(plain, name), rtol=1e-8, atol=1e-8)
+
+
+def test_odd_share_of_an_odd_an_even_and_a_mixed_change():
+    odd, even = normal(3, D_MODEL, seed=7), normal(3, D_MODEL, seed=8)
+    assert effects.odd_share(odd, -odd, VOCABULARY).tolist() == pytest.approx([1] * 3)
+    assert effects.odd_share(even, even, VOCABULARY).tolist() == pytest.approx([0] * 3)
+    variance = [(part.numpy() @ FOLDED).var(axis=1) for part in (odd, even)]
+    expected = variance[0] / (variance[0] + variance[1])
+    assert effects.odd_share(odd + even, even - odd, VOCABULARY).tolist() == pytest.approx(expected.tolist())

@@ -1,0 +1,132 @@
+"""Figures of token sets and their tests: the numbers in them, and that all can be read."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+import torch
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+
+from fsrl import enrichment, enrichment_check, plot_evidence, plot_heatmap
+from tests.fixtures import plot_evidence_tables
+from tests.fixtures.plot_evidence_tables import CUT, SETS
+from tests.fixtures.plot_figures import assert_legible, words
+from tests.fixtures.plot_tables import Study
+
+TITLE = "mini · view trained"
+HOOKS = [f"blocks.{i}.hook_resid_pre" for i in range(12)] + ["blocks.11.hook_resid_post"]
+
+
+@pytest.fixture(scope="module")
+def counts() -> pd.DataFrame:
+    return Study().layer(empty=("suppression",))["type_counts"]
+
+
+@pytest.fixture(scope="module")
+def layers(counts: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> list[plot_evidence.Evidence]:
+    folder = tmp_path_factory.mktemp("evidence")
+    return [plot_evidence_tables.evidence(hook, counts, folder, seed=i) for i, hook in enumerate(HOOKS)]
+
+
+def manhattan(layers: list[plot_evidence.Evidence], folder: Path, cut: float = CUT) -> Figure:
+    found = plot_evidence_tables.discoveries([layer.hook for layer in layers], folder, cut)
+    return plot_evidence.manhattan(layers, found, SETS, title=TITLE)
+
+
+def heatmap(layers: list[plot_evidence.Evidence]) -> Figure:
+    return plot_heatmap.heatmap(layers, SETS, scheme="calibrated", title=TITLE)
+
+
+@pytest.mark.parametrize("n_layers", [1, 7, 13])
+def test_figures_are_legible(
+    n_layers: int, layers: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for figure in (manhattan(layers[:n_layers], tmp_path), heatmap(layers[:n_layers])):
+        assert_legible(figure, monkeypatch)
+        assert TITLE in words(figure)
+
+
+def test_manhattan_shows_each_features_best_sets(layers: list, tmp_path: Path) -> None:
+    figure = manhattan(layers[:2], tmp_path)
+    drawn = np.concatenate([np.asarray(s.get_offsets()) for s in figure.axes[0].collections])
+    expected = [
+        (300 * i + feature + 0.5, -sign * log10_p)
+        for i, layer in enumerate(layers[:2])
+        for side, sign in (("promoted", 1), ("suppressed", -1))
+        for feature, log10_p in zip(
+            layer.best_sets["feature"], layer.best_sets[f"{side}_log10_p"], strict=True
+        )
+    ]
+    assert sorted(map(tuple, drawn)) == [pytest.approx(point) for point in sorted(expected)]
+    cuts = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert sorted(cuts) == [CUT, -CUT]
+    # The one feature beyond the cut is named, on both sides of both layers.
+    names = [text.get_text() for text in figure.axes[0].texts]
+    best = [layer.best_sets.loc[7, side] for layer in layers[:2] for side in ("promoted", "suppressed")]
+    assert names == [name.replace("_", " ") for name in best]
+    assert "2 of 3,000 pairs" not in words(figure) and "4 of 3,000 pairs" in words(figure)
+
+
+def test_manhattan_without_discoveries_says_so(
+    layers: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = manhattan(layers[:1], tmp_path, cut=np.nan)
+    assert_legible(figure, monkeypatch)
+    assert "nothing is significant" in words(figure)
+    assert not figure.axes[0].texts
+
+
+def test_heatmap_has_a_square_where_the_ratio_says_something(layers: list) -> None:
+    figure = heatmap(layers[:2])
+    rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    # The set that no feature of a type has is left out, the others are grouped by kind.
+    assert rows == ["starts with space", "month", "rank 1 100", "my words"]
+    n_types = layers[0].odds_ratios["type"].nunique()
+    assert n_types == 3
+    for ax in figure.axes[:2]:
+        squares = next(artist for artist in ax.collections if isinstance(artist, PatchCollection))
+        assert len(squares.get_paths()) == 2 * n_types * len(rows)
+        sides = [path.get_extents().width for path in squares.get_paths()]
+        assert sides.count(pytest.approx(plot_heatmap.HALF)) == 2 * n_types
+        dots = ax.collections[-1].get_offsets()
+        assert len(dots) == 2 * n_types * 3
+    assert words(figure).count("none\n(expected by chance:\nat most 0.6)") == 2
+
+
+def test_heatmap_of_layers_without_types(counts: pd.DataFrame, layers: list, monkeypatch) -> None:
+    none = counts.assign(features=0)
+    empty = [layer._replace(odds_ratios=layer.odds_ratios.iloc[:0], type_counts=none) for layer in layers[:2]]
+    figure = heatmap(empty)
+    assert_legible(figure, monkeypatch)
+    assert words(figure).count("none\n(expected by chance:\nat most 0.6)") == 8
+
+
+def test_qq_of_uniform_p_lies_on_the_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:
+    uniform = np.log10((np.arange(1000) + 0.5) / 1000)
+    p = {"t": np.append(uniform, np.nan), "z": 10 * uniform}
+    figure = plot_evidence.qq(p, note="drawn", title=TITLE)
+    assert_legible(figure, monkeypatch)
+    t, z = figure.axes[0].lines[:2]
+    assert t.get_ydata() == pytest.approx(t.get_xdata())
+    assert z.get_ydata() == pytest.approx(10 * z.get_xdata())
+    assert "covariance-aware t: 5.0 % below" in words(figure)
+    assert f"textbook z: {100 * (10 * uniform < np.log10(0.05)).mean():.1f} % below" in words(figure)
+
+
+def test_null_p_are_those_of_the_tests() -> None:
+    generator = torch.Generator().manual_seed(0)
+    w_dec, w_u = (torch.randn(shape, generator=generator) for shape in ((60, 12), (12, 200)))
+    sets = torch.arange(200) % 4 == torch.arange(2).unsqueeze(1)
+    p = enrichment_check.null_log10_p(w_dec, w_u, sets, draws=400, seed=1)
+    assert p["t"].shape == p["z"].shape == (400, 2)
+    assert scipy.stats.kstest(10 ** p["t"][:, 0], "uniform").pvalue > 1e-3
+    again = enrichment_check.null_log10_p(w_dec, w_u, sets, draws=400, seed=1)
+    assert np.array_equal(p["z"], again["z"])
+    # z as enrichment has it for a direction is turned into the two-sided normal p.
+    covariance = enrichment_check.enrichment_covariance.layer_covariance(w_dec)
+    normal = torch.randn(400, covariance.k, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    z = enrichment.set_statistics(normal @ covariance.colour.T, w_u, sets, covariance=covariance).z
+    assert 10 ** p["z"] == pytest.approx(2 * scipy.stats.norm.sf(z.abs().double().numpy()), rel=1e-6)

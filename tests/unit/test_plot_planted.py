@@ -1,0 +1,55 @@
+"""Figures of planted truth."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+
+from fsrl import plot_planted
+from fsrl.plot_style import TYPE_COLORS, TYPES
+from tests.fixtures import plot_evidence_tables
+from tests.fixtures.plot_figures import assert_legible, words
+
+TITLE = "mini · planted truth"
+
+
+def test_recovery_curves_are_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = plot_evidence_tables.recovery(tmp_path)
+    figure = plot_planted.recovery(table, scheme="calibrated", title=TITLE)
+    assert_legible(figure, monkeypatch)
+    assert TITLE in words(figure)
+    assert "1 % planted (10 of each type)" in words(figure) and "15 % planted (150 of" in words(figure)
+    for i, measure in enumerate(("recall", "precision")):
+        for j, share in enumerate((0.01, 0.15)):
+            lines = [line for line in figure.axes[2 * i + j].lines if line.get_marker() != "None"]
+            colors = [to_hex(line.get_color()).upper() for line in lines]
+            assert colors == [TYPE_COLORS[name] for name in TYPES] * 2
+            rows = table[(table["planted_share"] == share) & (table["type"] == TYPES[0])]
+            for line, population in ((lines[0], "all"), (lines[4], "clear")):
+                part = rows[(rows["population"] == population) & (rows["planted"] > 0)]
+                assert line.get_xdata() == pytest.approx(part["strength"].to_numpy())
+                assert line.get_ydata() == pytest.approx(part[measure].to_numpy())
+    assert len(lines[4].get_xdata()) == len(plot_evidence_tables.STRENGTHS) - 1
+
+
+def test_recovery_by_set_writes_every_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = plot_evidence_tables.recovery_by_set(tmp_path)
+    figure = plot_planted.recovery_by_set(table, scheme="calibrated", title=TITLE)
+    assert_legible(figure, monkeypatch)
+    assert [ax.get_title() for ax in figure.axes] == [
+        "local context",
+        "prediction",
+        "suppression",
+        "partition",
+    ]
+    for ax in figure.axes:
+        cells = [text.get_text() for text in ax.texts]
+        assert cells == [f"{100 * s / 12:.0f}" for s in plot_evidence_tables.STRENGTHS] * 2
+        frames = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
+        # Clear are the cells of the greatest strength: the last column.
+        assert [round(frame.get_x() + frame.get_width() / 2) for frame in frames] == [2, 2]
+    labels = [label.get_text() for label in figure.axes[3].get_yticklabels()]
+    assert labels == ["11 %", "50 %"]
+    assert np.asarray(figure.axes[0].images[0].get_array()).shape == (2, 3)

@@ -1,0 +1,51 @@
+"""The published claims about the types, tested in one view of a study."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+import json
+
+import pandas as pd
+
+from fsrl import claims, claims_dips, claims_evidence, enrichment_tables, files, tables, weights
+
+given, output, params = snakemake.input, snakemake.output, snakemake.params
+settings = params.settings
+unembedding = weights.read_unembedding(given.unembedding)
+discoveries = tables.read(given.discoveries, enrichment_tables.DISCOVERIES)
+dips, tested = [], []
+for number, sae in enumerate(params.sae_ids):
+    view = weights.view(weights.read_decoder(given.decoders[number]), unembedding, **params.view)
+    moments = tables.read(given.moments[number], tables.MOMENTS)
+    types = tables.read(given.types[number], tables.TYPES)
+    chosen = claims_dips.sample(types, moments, count=settings["dip_features"], seed=settings["seed"])
+    measured = claims_dips.measure(
+        view.W_dec, view.W_U, chosen, sae=sae, draws=settings["dip_draws"], seed=settings["seed"]
+    )
+    best = tables.read(given.best_sets[number], enrichment_tables.BEST_SETS)
+    sets, (t, log10_p, eta2) = enrichment_tables.statistic(given.enrichment[number], "t", "log10_p", "eta2")
+    cut = float(discoveries["log10_p_cut"].iloc[0])
+    layer = claims_evidence.layer(
+        sae, moments, types, best, measured, enrichment=(sets, t, log10_p, eta2), cut=cut
+    )
+    dips.append(measured)
+    tested.append(
+        claims.test_layer(
+            layer,
+            params.schemes,
+            min_features=settings["min_features"],
+            draws=params.bootstrap,
+            seed=settings["seed"],
+        )
+    )
+metadata = tables.read_metadata(given.discoveries)
+metadata |= {
+    "claims": json.dumps(settings, sort_keys=True),
+    "schemes": json.dumps(params.schemes, sort_keys=True),
+}
+found = claims.judge(tested, level=settings["level"])
+tables.write(found, output.claims, claims.CLAIMS_TABLE, metadata)
+tables.write(pd.concat(dips, ignore_index=True), output.dips, claims_dips.DIPS, metadata)
+with files.whole(output.verdicts) as path:
+    claims.verdicts(found).to_csv(path, sep="\t", index=False)

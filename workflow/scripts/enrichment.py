@@ -1,0 +1,26 @@
+"""Which token sets one layer's features promote and suppress, in one view."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+import torch
+
+from fsrl import enrichment, enrichment_frames, enrichment_tables, provenance, tables, weights
+
+given, params = snakemake.input, snakemake.params
+unembedding = weights.read_unembedding(given.unembedding)
+decoder = weights.read_decoder(given.decoder)
+view = weights.view(decoder, unembedding, **params.view)
+sets = enrichment_tables.read_token_sets(given.sets).iloc[view.token_ids.numpy()]
+members = torch.from_numpy(sets.to_numpy().T.copy())
+tested = enrichment.testable(members)
+strata = None
+if unembedding.counts is not None:
+    strata = enrichment.frequency_strata(unembedding.counts[view.token_ids])
+found = enrichment.set_statistics(view.W_dec, view.W_U, members[tested], strata=strata)
+frame = enrichment_frames.enrichment_frame(found, sets.columns[tested.numpy()].tolist())
+metadata = provenance.of(
+    unembedding, decoder, view=params.view, degrees=str(found.k - 1), shrinkage=f"{found.shrinkage:.6g}"
+)
+tables.write(frame, snakemake.output[0], enrichment_tables.ENRICHMENT, metadata)

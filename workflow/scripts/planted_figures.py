@@ -1,0 +1,20 @@
+"""How much of what was planted each type's rule finds."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+from pathlib import Path
+
+from fsrl import evidence_tables, figure_files, plot_planted, tables
+
+given, params = snakemake.input, snakemake.params
+shown = {"scheme": params.scheme, "title": f"{params.title} · planted truth"}
+recovery = tables.read(given.recovery, evidence_tables.RECOVERY)
+by_set = tables.read(given.by_set, evidence_tables.RECOVERY_BY_SET)
+figures = {
+    "recovery": plot_planted.recovery(recovery, **shown),
+    "recovery_by_set": plot_planted.recovery_by_set(by_set, **shown),
+}
+for path in snakemake.output:
+    figure_files.save(figures[Path(path).stem], path)

@@ -1,0 +1,18 @@
+"""Named sets of a model's tokens."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+from fsrl import enrichment_tables, files, provenance, tables, token_sets, weights
+
+unembedding = weights.read_unembedding(snakemake.input.unembedding)
+extra = snakemake.params.extra
+counts = None if unembedding.counts is None else unembedding.counts.numpy()
+sets = token_sets.token_sets(unembedding.tokens, counts=counts, extra=extra)
+described = token_sets.describe(sets, extra)
+table = enrichment_tables.token_sets_table(dict(zip(described["set"], described["definition"], strict=True)))
+metadata = provenance.of(unembedding, extra=extra)
+tables.write(enrichment_tables.token_sets_frame(sets), snakemake.output.sets, table, metadata)
+with files.whole(snakemake.output.list) as path:
+    described.to_csv(path, sep="\t", index=False)

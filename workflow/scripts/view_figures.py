@@ -1,0 +1,33 @@
+"""The features of each layer in two views, one figure a layer."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+from pathlib import Path
+
+import pandas as pd
+
+from fsrl import figure_files, plot_views, tables
+
+given, params = snakemake.input, snakemake.params
+views = tuple(params.views)
+shared = [tables.read(path, tables.NULL) for path in given.nulls]
+# Both views of the first layer, then of the second, ...
+moments = [tables.read(path, tables.MOMENTS) for path in given.moments]
+own = [[tables.read(path, tables.NULL)] for path in given.layer_nulls] or [[]] * len(moments)
+nulls = [pd.concat([shared[i % 2], *extra], ignore_index=True) for i, extra in enumerate(own)]
+pairs = [zip(frames[::2], frames[1::2], strict=True) for frames in (moments, nulls)]
+figures = {
+    sae: plot_views.two_views(
+        both,
+        null,
+        tables.read(types, tables.TYPES),
+        views=views,
+        scheme=params.scheme,
+        title=f"{params.title} · {sae}",
+    )
+    for sae, both, null, types in zip(params.sae_ids, *pairs, given.types, strict=True)
+}
+for path in map(Path, snakemake.output):
+    figure_files.save(figures[path.parent.name], path)
