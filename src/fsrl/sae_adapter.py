@@ -37,6 +37,13 @@ class SAEAdapter(nn.Module):
     Raises FsrlError for a wrong setting and for an SAE that reads one place and writes another.
     """
 
+    # HookPoints, whose class costs seconds to import.
+    hook_input: Any
+    hook_features: Any
+    hook_steering_vector: Any
+    hook_fusion: Any
+    hook_output: Any
+
     def __init__(
         self, sae: Any, *, release: str | None = None, sae_id: str | None = None, **adapter_kwargs: Any
     ) -> None:

@@ -88,7 +88,8 @@ def test_the_readme_shows_the_table_that_the_workflow_writes(built):
     assert [row["sae"] for row in rows] == HOOKS
     readme = (ROOT / "README.md").read_text()
     for row in rows:
-        shares = [f"{100 * float(row[f'{column}_above']):.1f} %" for column in ("kurtosis", "skewness")]
+        columns = [f"{name}_above{nulls}" for name in ("kurtosis", "skewness") for nulls in ("", "_every_null")]
+        shares = [f"{100 * float(row[column]):.1f} %" for column in columns]
         kinds = ("local_context", "prediction", "suppression", "partition")
         counts = [f"{row[kind]} ({float(row[f'{kind}_expected']):.1f})" for kind in kinds]
         assert " | ".join([f"| {row['sae']}", *shares, *counts]) + " |" in readme
@@ -97,7 +98,7 @@ def test_the_readme_shows_the_table_that_the_workflow_writes(built):
 @pytest.mark.slow
 def test_the_figures_of_the_readme_are_those_that_the_workflow_builds(built):
     shown = re.findall(r"\]\((figures/[^)]+\.png)\)", (ROOT / "README.md").read_text())
-    assert len(shown) == 2
+    assert len(shown) == 5
     for figure in shown:
         # Pixels, not bytes: another processor rounds the last bit of a moment differently.
         fresh, kept = (image.imread(folder / figure) for folder in (built, ROOT))
