@@ -1,0 +1,33 @@
+"""The README's table of speeds is the saved output of benchmarks/moments.py."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SAVED = json.loads((ROOT / "benchmarks/results/moments_cpu.json").read_text())
+README = (ROOT / "README.md").read_text()
+ROWS = {
+    "ours, fp32, moments": "ours, `fp32`: moments alone",
+    "ours, fp32, all": "ours, `fp32`: moments, extremes, histogram",
+    "ours, bf16, moments": "ours, `bf16`: moments alone",
+    "torch.mm product, tiled, fp32": "the bare product, in tiles, by `torch.mm`",
+    "merged blocks": "blocks of the vocabulary, merged, plain torch",
+    "materialised (tutorial)": "the whole matrix, then its moments (SAELens tutorial)",
+    "scipy.stats": "scipy, float64",
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_each_row_is_what_was_measured(name):
+    time, memory = SAVED["timings"][name], SAVED["memory"][name]
+    row = f"| {ROWS[name]} | {time['ratio_to_torch_mm']:.2f} "
+    row += f"| {memory['mib_above_inputs']:,.0f} MiB at {memory['rows']:,} rows |"
+    assert row in README
+
+
+def test_ratios_to_our_own_product():
+    ours = SAVED["timings"]["our product, fp32"]["seconds"]
+    alone, everything = (SAVED["timings"][f"ours, fp32, {part}"]["seconds"] for part in ("moments", "all"))
+    assert f"moments alone take {alone / ours:.2f} and everything {everything / ours:.2f}" in README
