@@ -88,7 +88,8 @@ def test_the_readme_shows_the_table_that_the_workflow_writes(built):
     assert [row["sae"] for row in rows] == HOOKS
     readme = (ROOT / "README.md").read_text()
     for row in rows:
-        columns = [f"{name}_above{nulls}" for name in ("kurtosis", "skewness") for nulls in ("", "_every_null")]
+        names = [f"{name}_above" for name in ("kurtosis", "skewness")]
+        columns = [f"{name}{nulls}" for name in names for nulls in ("", "_every_null")]
         shares = [f"{100 * float(row[column]):.1f} %" for column in columns]
         kinds = ("local_context", "prediction", "suppression", "partition")
         counts = [f"{row[kind]} ({float(row[f'{kind}_expected']):.1f})" for kind in kinds]
