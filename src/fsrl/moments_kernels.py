@@ -1,6 +1,6 @@
 """The pass over a tile, compiled by numba: what `fsrl.moments_sweep` does in torch, at the cache's speed.
 
-Row by row, while the row's segment lies in the first-level cache. Compiled at the first call (seconds, once
+The tile lies in the second-level cache meanwhile. Compiled at the first call (seconds, once
 per machine: numba keeps the code in __pycache__, or in the user's cache folder where that is read-only).
 """
 
@@ -13,20 +13,23 @@ ANY_ORDER = {"reassoc", "contract", "nsz", "nnan"}
 CHUNK = 128
 
 
+# The sums call no other compiled function: numba links such calls otherwise when it compiles than when it
+# loads its cache, and the last bit of a sum then differs between a machine's first run and its second.
 @numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
-def _add_power_sums(row, sums):  # type: ignore[no-untyped-def]
-    for begin in range(0, len(row), CHUNK):
-        chunk = row[begin : begin + CHUNK]
-        squares = cubes = fourths = row.dtype.type(0)
-        # By index: a loop over the values themselves is not vectorised, and ten times slower.
-        for j in range(len(chunk)):
-            square = chunk[j] * chunk[j]
-            squares += square
-            cubes += square * chunk[j]
-            fourths += square * square
-        sums[0] += squares
-        sums[1] += cubes
-        sums[2] += fourths
+def _power_sums(tile, width, sums):  # type: ignore[no-untyped-def]
+    for i in range(len(tile)):
+        for begin in range(0, width, CHUNK):
+            chunk = tile[i, begin : min(begin + CHUNK, width)]
+            squares = cubes = fourths = tile.dtype.type(0)
+            # By index: a loop over the values themselves is not vectorised, and ten times slower.
+            for j in range(len(chunk)):
+                square = chunk[j] * chunk[j]
+                squares += square
+                cubes += square * chunk[j]
+                fourths += square * square
+            sums[i, 0] += squares
+            sums[i, 1] += cubes
+            sums[i, 2] += fourths
 
 
 @numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
@@ -76,17 +79,23 @@ def _count(row, bins_per_unit, slots, places):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _sweep(tile, width, start, sums, top, top_ids, bottom, bottom_ids, bins_per_unit, slots):  # type: ignore[no-untyped-def]
+def _extremes(tile, width, start, top, top_ids, bottom, bottom_ids):  # type: ignore[no-untyped-def]
+    for i in range(len(tile)):
+        _keep_extremes(tile[i, :width], start, top[i], top_ids[i], bottom[i], bottom_ids[i])
+
+
+@numba.njit(cache=True, nogil=True)
+def _histogram(tile, width, bins_per_unit, slots):  # type: ignore[no-untyped-def]
     places = np.empty(width, np.int32)
     for i in range(len(tile)):
-        row = tile[i, :width]
-        _add_power_sums(row, sums[i])
-        if top.shape[1] > 0:
-            _keep_extremes(row, start, top[i], top_ids[i], bottom[i], bottom_ids[i])
-        if slots.shape[1] > 2:
-            _count(row, bins_per_unit[i], slots[i], places)
+        _count(tile[i, :width], bins_per_unit[i], slots[i], places)
 
 
 def sweep(tile: NDArray[np.floating], width: int, start: int, state: tuple[NDArray[np.generic], ...]) -> None:
     """Add the first `width` columns of a tile, those from token `start`, to the state's arrays, in place."""
-    _sweep(tile, width, start, *state)
+    sums, top, top_ids, bottom, bottom_ids, bins_per_unit, slots = state
+    _power_sums(tile, width, sums)
+    if top.shape[1] > 0:
+        _extremes(tile, width, start, top, top_ids, bottom, bottom_ids)
+    if slots.shape[1] > 2:
+        _histogram(tile, width, bins_per_unit, slots)

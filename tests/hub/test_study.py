@@ -18,6 +18,7 @@ STUDY = {
     "saes": {"release": "gpt2-small-res-jb", "ids": [ID]},
     "views": ["trained", "cosine"],
     "figure_views": ["trained"],
+    "evaluation_text": "tiny/evaluation_text.txt",
 }
 Environment = Callable[..., dict[str, str]]
 
