@@ -118,16 +118,28 @@ def where():
 
 @pytest.fixture(scope="module")
 def swept(where):
-    settings = {"strengths": [2.0, 6.0, 12.0], "planted_shares": [0.05, 0.15], "features": 3000}
+    settings = {"strengths": [2.0, 6.0, 12.0], "planted_shares": [0.01, 0.05, 0.15], "features": 3000}
     return recovery.sweep(where, {"calibrated": CALIBRATED}, **settings, draws=8000, seed=0)
 
 
 def test_clear_plants_are_found_and_little_else_is_taken_for_them(swept):
     curves = swept[0]
-    clear = curves[(curves["population"] == "clear") & (curves["planted"] >= 30)]
+    common = curves["planted_share"] > 0.01
+    clear = curves[common & (curves["population"] == "clear") & (curves["planted"] >= 30)]
     assert set(clear["type"]) == set(planted.TYPES)
     assert (clear["recall"] >= 0.95).all()
     assert (clear["precision"] >= 0.95).all()
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.15])
+def test_among_clear_plants_themselves_labels_are_right_at_every_share(swept, share):
+    """Chance labels of features in which nothing was planted are in `by_chance`: at 1 % they cap the precision."""
+    curves = swept[0]
+    clear = curves[(curves["population"] == "clear") & (curves["planted_share"] == share)]
+    pooled = clear[["planted", "labelled", "correct", "by_chance"]].sum()
+    assert pooled["planted"] >= 40
+    assert pooled["correct"] / pooled["planted"] >= 0.95
+    assert pooled["correct"] / (pooled["labelled"] - pooled["by_chance"]) >= 0.95
 
 
 def test_what_is_not_clear_is_shown(swept):
