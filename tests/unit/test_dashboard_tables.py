@@ -1,0 +1,142 @@
+"""A dashboard's facts from the tables of one SAE."""
+
+import lxml.html
+import numpy as np
+import pandas as pd
+import pytest
+
+from fsrl import dashboard
+from fsrl.dashboard_facts import sets_of
+from fsrl.errors import FsrlError
+
+NOTHING = np.nan
+
+# Two features: the second has values that are not there.
+MOMENTS = pd.DataFrame(
+    {
+        "feature": [0, 1],
+        "mean": [0.5, 0.0],
+        "std": [0.25, 0.0],
+        "skewness": [1.0, NOTHING],
+        "kurtosis": [4.0, NOTHING],
+        "norm": [1.0, 0.0],
+        "log10_density": np.array([-2, NOTHING], dtype="float32"),
+    }
+)
+EXTREMES = pd.DataFrame(
+    {
+        "feature": [0, 0, 0, 1],
+        "side": ["top", "bottom", "top", "top"],
+        "rank": [1, 0, 0, 0],
+        "token": ["b", "c", "Ġa", "d"],
+        "weight": [1.0, -1.0, 2.0, 0.0],
+    }
+)
+HISTOGRAMS = pd.DataFrame(
+    {
+        "feature": [0, 1],
+        "underflow": [1, 0],
+        "counts": [np.array([2, 3]), np.array([5, 0])],
+        "overflow": [4, 0],
+    }
+)
+TYPES = pd.DataFrame(
+    {
+        "feature": [0, 1] * 2,
+        "scheme": ["a", "a", "b", "b"],
+        "type": ["prediction", "degenerate", "partition", "degenerate"],
+    }
+)
+BEST_SETS = pd.DataFrame(
+    {
+        "feature": [0, 1],
+        "promoted": ["x", None],
+        "promoted_log10_p": [-9.0, NOTHING],
+        "promoted_log10_q": [-3.0, NOTHING],
+        "suppressed": ["w", None],
+        "suppressed_log10_p": [-1.0, NOTHING],
+        "suppressed_log10_q": [-0.5, NOTHING],
+        "n_promoted": [2, 0],
+        "n_suppressed": [0, 0],
+    }
+)
+ENRICHMENT = pd.DataFrame(
+    {
+        "feature": [0] * 5 + [1],
+        "set": ["z", "x", "y", "w", "v", "x"],
+        "z": [1.0, 9.0, 5.0, -1.0, -0.5, NOTHING],
+        "t": [0.5, 6.0, 4.0, -1.5, -0.2, NOTHING],
+        "log10_p": [-0.3, -9.0, -5.0, -1.0, -0.1, NOTHING],
+    }
+)
+TABLES = {
+    "moments": MOMENTS,
+    "extremes": EXTREMES,
+    "histograms": HISTOGRAMS,
+    "types": TYPES,
+    "best_sets": BEST_SETS,
+    "enrichment": ENRICHMENT,
+}
+
+
+def test_facts_from_tables():
+    examples = [{"tokens": ["a"], "values": [1.0], "max_index": 0}]
+    facts = dashboard.from_tables(study="s", hook="h", feature=0, scheme="b", examples=examples, **TABLES)
+    assert (facts.title, facts.type_name, facts.scheme) == ("Feature 0 of h", "partition", "b")
+    assert facts.moments == {
+        "mean": 0.5, "std": 0.25, "skewness": 1.0, "kurtosis": 4.0, "norm": 1.0, "log10_density": -2.0
+    }  # fmt: skip
+    assert facts.top == [("Ġa", 2.0), ("b", 1.0)] and facts.bottom == [("c", -1.0)]
+    assert facts.histogram_edges == pytest.approx([-1.5, 0.5, 2.5])
+    assert list(facts.histogram_counts) == [2, 3] and (facts.underflow, facts.overflow) == (1, 4)
+    assert facts.examples == examples
+    assert [(row["set"], row["side"], row["significant"]) for row in facts.sets] == [
+        ("x", "promoted", True), ("y", "promoted", True), ("w", "suppressed", False)
+    ]  # fmt: skip
+    assert [row["q"] for row in facts.sets] == [pytest.approx(1e-3), None, pytest.approx(10**-0.5)]
+    assert facts.sets[1] | {"q": 0} == {
+        "set": "y", "side": "promoted", "z": 5.0, "t": 4.0, "log10_p": -5.0, "q": 0, "significant": True
+    }  # fmt: skip
+
+
+def test_a_constant_feature_has_a_page_too():
+    facts = dashboard.from_tables(study="s", hook="h", feature=1, scheme="a", **TABLES)
+    assert facts.moments["skewness"] is None and facts.moments["log10_density"] is None and facts.sets == []
+    page = lxml.html.document_fromstring(dashboard.feature_page(facts).encode())
+    assert "type degenerate" in " ".join(page.find_class("place")[0].text_content().split())
+    assert "No histogram at hand." in page.get_element_by_id("histogram").text_content()
+
+
+def test_each_table_but_the_moments_may_be_missing():
+    facts = dashboard.from_tables(study="s", hook="h", feature=0, moments=MOMENTS)
+    assert facts.top == facts.sets == [] and facts.type_name is None and not len(facts.histogram_edges)
+    best = sets_of(0, BEST_SETS, None)
+    assert [(row["set"], row["log10_p"], row["significant"]) for row in best] == [
+        ("x", -9.0, True),
+        ("w", -1.0, False),
+    ]
+    assert sets_of(1, BEST_SETS, None) == []
+    alone = sets_of(0, None, ENRICHMENT)
+    assert [(row["set"], row["q"], row["significant"]) for row in alone] == [
+        ("x", None, None),
+        ("w", None, None),
+    ]
+
+
+def test_a_feature_or_scheme_that_a_table_lacks_is_refused():
+    with pytest.raises(FsrlError, match="table moments: no feature 7; it has 2 others"):
+        dashboard.from_tables(study="s", hook="h", feature=7, moments=MOMENTS)
+    with pytest.raises(FsrlError, match="no rows of scheme 'c'"):
+        dashboard.from_tables(study="s", hook="h", feature=0, scheme="c", **TABLES)
+    with pytest.raises(FsrlError, match="give the scheme"):
+        dashboard.from_tables(study="s", hook="h", feature=0, **TABLES)
+    twice = pd.concat([MOMENTS] * 2)
+    with pytest.raises(FsrlError, match="2 rows of feature 0"):
+        dashboard.from_tables(study="s", hook="h", feature=0, moments=twice)
+
+
+def test_what_no_table_holds_is_passed_on_and_a_wrong_name_refused():
+    facts = dashboard.from_tables(study="s", hook="h", feature=0, moments=MOMENTS, title="t", notes=["n"])
+    assert (facts.title, facts.notes) == ("t", ["n"])
+    with pytest.raises(TypeError, match="explanation"):
+        dashboard.from_tables(study="s", hook="h", feature=0, moments=MOMENTS, explanation=[])
