@@ -1,13 +1,14 @@
 """A hub on the loopback interface for the tests of this folder."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.hub import clients, layouts
 from tests.hub.layouts import HubTree
-from tests.hub.server import LoopbackHub, serving
+from tests.hub.server import LoopbackHub
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +19,7 @@ def hub_tree(tmp_path_factory: pytest.TempPathFactory) -> HubTree:
 
 @pytest.fixture(scope="session")
 def _serving_hub(hub_tree: HubTree) -> Iterator[LoopbackHub]:
-    with serving(hub_tree.folder) as hub:
+    with closing(LoopbackHub(hub_tree.folder)) as hub:
         yield hub
 
 

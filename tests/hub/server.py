@@ -13,14 +13,12 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from tests.fixtures import loopback
 from tests.hub import repositories
 from tests.hub.repositories import HubFile, Missing
 
@@ -55,7 +53,7 @@ class LoopbackHub:
         self.release = threading.Event()
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
-        self._servers: list[_Server] = []
+        self._servers: list[loopback.Server] = []
         self._ports = (0, 0)
         self.open()
 
@@ -69,18 +67,14 @@ class LoopbackHub:
 
     def open(self) -> None:
         """Serve; after close(), at the same address as before."""
-        self._servers = [_Server(("127.0.0.1", port), self) for port in self._ports]
+        self._servers = [loopback.Server(port, _Handler, self) for port in self._ports]
         self._ports = (self._servers[0].server_port, self._servers[1].server_port)
-        for server in self._servers:
-            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         """The hub is gone: connections are refused, and open ones are dropped."""
         self.heal()
         for server in self._servers:
-            server.shutdown()
-            server.server_close()
-            server.drop_connections()
+            server.vanish()
         self._servers = []
 
     def reset(self) -> None:
@@ -130,48 +124,9 @@ class LoopbackHub:
         return None
 
 
-@contextmanager
-def serving(tree: Path) -> Iterator[LoopbackHub]:
-    hub = LoopbackHub(tree)
-    try:
-        yield hub
-    finally:
-        hub.close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, address: tuple[str, int], hub: LoopbackHub):
-        self.hub = hub
-        self._open: set[socket.socket] = set()
-        super().__init__(address, _Handler)
-
-    def process_request(self, request, client_address) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request, client_address) -> None:
-        """A client that goes away in the middle is what the tests are about: nothing to print."""
-
-    def drop_connections(self) -> None:
-        for connection in list(self._open):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-
+class _Handler(loopback.Handler):
     def do_GET(self) -> None:
-        hub, parts = self.server.hub, urlsplit(self.path)
+        hub, parts = self.server.owner, urlsplit(self.path)
         path = unquote(parts.path)
         hub.requests.append((self.command, path))
         fault = hub.take_fault(self.command, path, ("stall", "fail"))
@@ -179,10 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
             hub.release.wait()
             self.close_connection = True
         elif fault:
-            self._send(
-                fault.status,
-                {"error": "Internal Error"},
-            )
+            self._send(fault.status, {"error": "Internal Error"})
         else:
             try:
                 self._answer(parts.path, parse_qs(parts.query))
@@ -191,11 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet: the hub keeps its own log."""
-
     def _answer(self, path: str, query: dict[str, list[str]]) -> None:
-        tree = self.server.hub.tree
+        tree = self.server.owner.tree
         if path.startswith("/cdn/"):
             repo, commit, name = re.fullmatch(r"/cdn/([^/]+/[^/]+)/([^/]+)/(.+)", path).groups()  # type: ignore[union-attr]
             return self._send_file(repositories.find(tree, repo).file(commit, unquote(name)), {})
@@ -222,13 +171,13 @@ class _Handler(BaseHTTPRequestHandler):
         if file.sha256 is None:
             return self._send_file(file, headers)
         linked = {"X-Linked-Etag": f'"{file.sha256}"', "X-Linked-Size": str(file.size)}
-        place = f"{self.server.hub.cdn}/cdn/{repo.name}/{commit}/{quote(path)}"
+        place = f"{self.server.owner.cdn}/cdn/{repo.name}/{commit}/{quote(path)}"
         return self._send(302, None, {**headers, **linked, "Location": place})
 
     def _send_file(self, file: HubFile, headers: dict[str, str]) -> None:
         """The file, or the part of it that a Range header asks for; with the fault that awaits it, if any."""
         body = file.on_disk.read_bytes()
-        fault = self.server.hub.take_fault(self.command, unquote(self.path), ("cut", "reset", "corrupt"))
+        fault = self.server.owner.take_fault(self.command, unquote(self.path), ("cut", "reset", "corrupt"))
         if fault and fault.kind == "corrupt":
             body = body[:-64] + bytes(255 - byte for byte in body[-64:])
         headers = {**headers, "ETag": f'"{file.oid}"', "Content-Type": "application/octet-stream"}
@@ -239,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(416, None, {"Content-Range": f"bytes */{file.size}"})
             status, body = 206, body[first : last + 1]
             headers["Content-Range"] = f"bytes {first}-{last}/{file.size}"
-        self._start(status, len(body), headers)
+        self.start(status, len(body), headers)
         if self.command == "HEAD":
             return None
         if fault and fault.kind in ("cut", "reset"):
@@ -266,15 +215,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, content: object, headers: dict[str, str] | None = None) -> None:
         body = b"" if content is None else json.dumps(content).encode()
-        self._start(status, len(body), {"Content-Type": "application/json", **(headers or {})})
+        self.start(status, len(body), {"Content-Type": "application/json", **(headers or {})})
         if self.command != "HEAD":
             self.wfile.write(body)
-
-    def _start(self, status: int, length: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(length)}.items():
-            self.send_header(name, value)
-        self.end_headers()
 
 
 def _refs(repo: repositories.Repository) -> dict[str, list[dict]]:

@@ -8,15 +8,14 @@ headers.
 import gzip
 import hashlib
 import json
-import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.fixtures import loopback
 
 # More than the buffers between two processes hold.
 FLOOD = 2**27
@@ -72,7 +71,7 @@ class Loopback:
         self.release = threading.Event()
         self._lock = threading.Lock()
         self._port = 0
-        self._server: _Server | None = None
+        self._server: loopback.Server | None = None
         self.open()
 
     @property
@@ -87,17 +86,14 @@ class Loopback:
         raise NotImplementedError
 
     def open(self) -> None:
-        self._server = _Server(("127.0.0.1", self._port), self)
+        self._server = loopback.Server(self._port, _Handler, self)
         self._port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         """Connections are refused from now on, and open ones are dropped."""
         self.release.set()
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server.drop_connections()
+            self._server.vanish()
         self._server = None
 
     def fault(
@@ -189,49 +185,11 @@ def packed(rows: Sequence[object]) -> bytes:
     return gzip.compress(b"".join(line + b"\n" for line in lines), mtime=0)
 
 
-@contextmanager
-def serving(server: Loopback) -> Iterator[Loopback]:
-    try:
-        yield server
-    finally:
-        server.close()
-
-
 def _etag(body: bytes) -> str:
     return f'"{hashlib.md5(body).hexdigest()}"'
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, address: tuple[str, int], owner: Loopback):
-        self.owner = owner
-        self._open: set[socket.socket] = set()
-        super().__init__(address, _Handler)
-
-    def process_request(self, request, client_address) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request, client_address) -> None:
-        """A client that goes away in the middle is what the tests are about: nothing to print."""
-
-    def drop_connections(self) -> None:
-        for connection in list(self._open):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-
+class _Handler(loopback.Handler):
     def do_GET(self) -> None:
         owner, parts = self.server.owner, urlsplit(self.path)
         request = Request(unquote(parts.path), dict(parse_qsl(parts.query)), dict(self.headers))
@@ -250,10 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.kind == "garble":
             middle = len(body) // 2
             body = body[:middle] + bytes([255 - body[middle]]) + body[middle + 1 :]
-        self.send_response(answer.status)
-        for name, value in {**answer.headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
+        self.start(answer.status, len(body), dict(answer.headers))
         if fault and fault.kind == "cut":
             body = body[: fault.after]
             self.close_connection = True
@@ -267,6 +222,3 @@ class _Handler(BaseHTTPRequestHandler):
         for _ in range(FLOOD // 2**20):
             self.wfile.write(b"x" * 2**20)
         self.server.owner.floods += 1
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet: the server keeps its own log."""

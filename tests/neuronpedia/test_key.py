@@ -3,6 +3,7 @@
 import base64
 import logging
 import traceback
+from contextlib import closing
 from urllib.parse import quote
 
 import pytest
@@ -11,7 +12,7 @@ from fsrl import neuronpedia, neuronpedia_http
 from fsrl.errors import FsrlError
 from fsrl.neuronpedia_http import Client
 from tests.neuronpedia.rows import MODEL, SOURCE, explanation, feature, fill
-from tests.neuronpedia.servers import Answer, Api, serving
+from tests.neuronpedia.servers import Answer, Api
 
 PLACE = f"/api/feature/{MODEL}/{SOURCE}/5"
 EXPORT = "/api/explanation/export"
@@ -21,8 +22,7 @@ ELSEWHERE = "/there"
 @pytest.fixture
 def other():
     """A second host, which answers feature 5 to whoever comes."""
-    server = Api()
-    with serving(server):
+    with closing(Api()) as server:
         server.fault("answer", "*", answer=Answer.of(200, feature(5)))
         yield server
 
