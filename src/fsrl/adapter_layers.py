@@ -10,16 +10,15 @@ as exact no-ops, s = 0. Features f and steering vector are fused as
     multiplicative    f * (1 + s)
 """
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fsrl.errors import FsrlError
+from fsrl.errors import FsrlError, did_you_mean
 
 FUSION_MODES = ("additive", "multiplicative")
 
@@ -108,9 +107,3 @@ def make_layer(
 def fuse(features: Tensor, steering: Tensor, mode: str) -> Tensor:
     """Features [..., d_sae] after steering, in one of FUSION_MODES."""
     return features + steering if mode == "additive" else features * (1 + steering)
-
-
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """The hint "; did you mean 'x'?" for the nearest of the known names; empty where none is near."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

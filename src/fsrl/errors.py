@@ -1,8 +1,17 @@
 """The one exception that a user is meant to read."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class FsrlError(ValueError):
     """A mistake in what the user gave: one line that says what is wrong, where, and what to do.
 
     Jobs print that line and no traceback (see `fsrl.joblog`); any other exception is a fault of fsrl.
     """
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The hint "; did you mean 'x'?" for the nearest of the known names; empty where none is near."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

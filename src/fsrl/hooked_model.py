@@ -7,18 +7,14 @@ of `HookedModel` runs, so the model itself stays as it was (but for being frozen
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fsrl import hub_files, model_fit
-from fsrl.adapter_layers import did_you_mean
-from fsrl.errors import FsrlError
-from fsrl.hub import clear_errors
+from fsrl import model_fit
+from fsrl.errors import FsrlError, did_you_mean
 from fsrl.sae_adapter import HOOKS, SAEAdapter
-from fsrl.sources import ModelSource
 
 PREFIX = "sae_adapter."
 
@@ -199,28 +195,3 @@ def _remove(point: Any, step: Callable[..., Any]) -> None:
     for handle in [handle for handle in point.fwd_hooks if handle.user_hook == step]:
         handle.hook.remove()
         point.fwd_hooks.remove(handle)
-
-
-def load_model(place: str | Path, device: str | torch.device = "cpu") -> Any:
-    """A TransformerBridge in compatibility mode (LayerNorm folded, writing weights and W_U centred), float32.
-
-    place: the folder of a study (with model/ in it), a model's folder in Hugging Face layout, or a name on
-    the hub ("gpt2-small"), which is fetched unless it is in the cache. Raises FsrlError for a missing or
-    broken file and a hub that cannot be reached.
-    """
-    from transformer_lens.model_bridge import TransformerBridge
-
-    folder = next((path for path in (Path(place) / "model", Path(place)) if path.is_dir()), None)
-    if folder is not None:
-        source = ModelSource(folder=str(folder))
-        source.local_files()
-    else:
-        source = ModelSource(hub=model_fit.official_name(str(place)) or str(place))
-        hub_files.fetch(source.hub_files())
-    stored = source.directory() / "model.safetensors"
-    hub_files.checked_sha256(stored)
-    with clear_errors(stored):
-        bridge = TransformerBridge.boot_transformers(str(source.directory()), dtype=torch.float32)
-    bridge.cfg.model_name = source.name
-    bridge.enable_compatibility_mode(disable_warnings=True)
-    return bridge.to(device, print_details=False)

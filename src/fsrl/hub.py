@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from fsrl import hub_files, undertrained
+from fsrl import hub_files, model_fit, undertrained
 from fsrl.errors import FsrlError
 from fsrl.hub_files import shown
 from fsrl.sae_files import SAEFiles, read_sae
@@ -125,13 +125,29 @@ def decoders(source: SAESource, model: Model, *, study: str) -> Iterator[Decoder
 
 
 def load_model(place: str | Path, device: str | torch.device = "cpu") -> Any:
-    """A model to run and to wrap in `fsrl.HookedModel`: a TransformerBridge in compatibility mode.
+    """A model to run and to wrap in `fsrl.HookedModel`: a TransformerBridge in compatibility mode, float32.
 
-    place: a hub repository, a model's folder, or a study's folder with model/ in it ("data/mini").
+    Its LayerNorms are folded, its writing weights and W_U centred. place: the folder of a study (with model/
+    in it, "data/mini"), a model's folder in Hugging Face layout, or a name on
+    the hub ("gpt2-small"), which is fetched unless it is in the cache. Raises FsrlError for a missing or
+    broken file and a hub that cannot be reached.
     """
-    from fsrl import hooked_model
+    from transformer_lens.model_bridge import TransformerBridge
 
-    return hooked_model.load_model(place, device)
+    folder = next((path for path in (Path(place) / "model", Path(place)) if path.is_dir()), None)
+    if folder is not None:
+        source = ModelSource(folder=str(folder))
+        source.local_files()
+    else:
+        source = ModelSource(hub=model_fit.official_name(str(place)) or str(place))
+        hub_files.fetch(source.hub_files())
+    stored = source.directory() / "model.safetensors"
+    hub_files.checked_sha256(stored)
+    with clear_errors(stored):
+        bridge = TransformerBridge.boot_transformers(str(source.directory()), dtype=torch.float32)
+    bridge.cfg.model_name = source.name
+    bridge.enable_compatibility_mode(disable_warnings=True)
+    return bridge.to(device, print_details=False)
 
 
 def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
@@ -148,7 +164,8 @@ def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
             f"{model.d_model}; this SAE was trained on another model"
         )
     metadata = {
-        **_provenance(model, study),
+        "study": study,
+        **model.metadata,
         "release": files.release,
         "sae_revision": files.revision,
         "sae_sha256": hub_files.checked_sha256(files.weights),
@@ -180,7 +197,8 @@ def _neurons(sae_id: str, model: Model, study: str) -> Decoder:
         )
     rows = model.bridge.W_out[layer].detach().float().contiguous()
     metadata = {
-        **_provenance(model, study),
+        "study": study,
+        **model.metadata,
         "release": "none: MLP neurons",
         "decoder_mapping": "rows of W_out",
     }
@@ -223,13 +241,7 @@ def _check_model(name: str | None, model: Model, path: Path) -> None:
 
 def _official(name: str) -> str:
     """TransformerLens' name of a model: gpt2 for gpt2-small; the name itself where it knows none."""
-    from transformer_lens.loading_from_pretrained import get_official_model_name
-
-    name = name.removeprefix("openai-community/")
-    try:
-        return get_official_model_name(name)
-    except ValueError:
-        return name
+    return model_fit.official_name(name) or name.removeprefix("openai-community/")
 
 
 def _counts(path: Path, d_vocab: int) -> Tensor:
@@ -240,10 +252,6 @@ def _counts(path: Path, d_vocab: int) -> Tensor:
     if counts.shape != (d_vocab,):
         raise FsrlError(f"{path}: count has shape {list(counts.shape)}, the vocabulary has {d_vocab} tokens")
     return counts
-
-
-def _provenance(model: Model, study: str) -> dict[str, str]:
-    return {"study": study, **model.metadata}
 
 
 def _versions() -> dict[str, str]:

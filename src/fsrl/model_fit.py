@@ -8,8 +8,7 @@ encodes the other one wrongly, and nothing else shows it.
 import warnings
 from typing import Any
 
-from fsrl.adapter_layers import did_you_mean
-from fsrl.errors import FsrlError
+from fsrl.errors import FsrlError, did_you_mean
 
 # An embedding counts as centred where the means of its rows (root mean square) are this small beside its
 # spread. Rounding to bfloat16 leaves 2^-9 / sqrt(3 d_model), 3e-4 at a width of 16; numbers that nobody

@@ -9,11 +9,8 @@ them can leave its place in the address.
 import json
 import re
 from collections.abc import Collection, Iterable
-from functools import cache
 from typing import Any
 from urllib.parse import quote
-
-import yaml
 
 from fsrl import releases
 from fsrl.errors import FsrlError
@@ -36,7 +33,7 @@ def source_id(sae: Any, release: str | None = None) -> tuple[str, str] | None:
     an unknown SAE of a known one.
     """
     if isinstance(sae, str):
-        found = None if release is None else _listed(sae, release)
+        found = None if release is None else releases.neuronpedia_id(release, sae)
     else:
         found = sae.get("neuronpedia_id") if hasattr(sae, "get") else getattr(sae, "neuronpedia_id", None)
     if found is None:
@@ -108,27 +105,3 @@ def checked_index(index: int) -> int:
 
 def _site(given: str | None) -> str:
     return base_url(given, API_VARIABLE, SITE_URL)
-
-
-def _listed(sae_id: str, release: str) -> str | None:
-    """What SAELens' directory holds as this SAE's place at Neuronpedia."""
-    saes = _places(release)
-    if saes is None:
-        return None
-    if sae_id not in saes:
-        raise FsrlError(f"release {release}: unknown SAE {sae_id!r}{releases._known(sae_id, saes)}")
-    return saes[sae_id]
-
-
-@cache
-def _places(release: str) -> dict[str, str | None] | None:
-    """Of every SAE of a release, whether fsrl can read its weights or not; None for a repository."""
-    text, places = releases._directory()
-    if release in places:
-        # The pure Python loader takes seconds for the largest releases.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        entry = yaml.load(text[places[release]], Loader=loader)[release]
-        return {sae["id"]: sae.get("neuronpedia") for sae in entry["saes"]}
-    if "/" in release:
-        return None
-    raise FsrlError(f"unknown release {release!r}{releases._known(release, places)}")

@@ -5,9 +5,8 @@ the model and, per SAE, its folder there. A name with a slash that is no release
 SAEs lie in folders named by their ids (as SAELens reads it).
 """
 
-import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -16,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from fsrl.errors import FsrlError
+from fsrl.errors import FsrlError, did_you_mean
 
 # Layouts of a release (SAELens' conversion_func) that `fsrl.hub` reads.
 SAE_LENS, HOOK_Z_KK = "sae_lens", "connor_rob_hook_z"
@@ -37,23 +36,25 @@ class Release:
     scaling: dict[str, float]
     overrides: dict[str, Any]
 
+    @property
+    def listed(self) -> bool:
+        """Is it in SAELens' directory (which names a model for each release), or a repository of the hub?"""
+        return bool(self.model)
+
     def path(self, sae_id: str) -> str:
         """Where in the repository this SAE lies; FsrlError with the ids that there are."""
-        if not self.model:
+        if not self.listed:
             return sae_id
         if sae_id not in self.saes:
-            raise FsrlError(f"release {self.name}: unknown SAE {sae_id!r}{_known(sae_id, self.saes)}")
+            raise _unknown_sae(self.name, sae_id, self.saes)
         return self.saes[sae_id]
 
 
 def find(name: str) -> Release:
     """The release of this name; FsrlError where there is none, or where fsrl cannot read its layout."""
-    text, places = _directory()
-    if name not in places:
-        if "/" in name:
-            return Release(name, name, "", SAE_LENS, {}, {}, {})
-        raise FsrlError(f"unknown release {name!r}{_known(name, places)}")
-    entry = _parse(text[places[name]])[name]
+    entry = _entry(name)
+    if entry is None:
+        return Release(name, name, "", SAE_LENS, {}, {}, {})
     layout = entry.get("conversion_func") or SAE_LENS
     if layout not in LAYOUTS:
         raise FsrlError(
@@ -72,6 +73,37 @@ def find(name: str) -> Release:
 
 
 @cache
+def neuronpedia_ids(name: str) -> Mapping[str, str | None] | None:
+    """Of every SAE of a release its place at Neuronpedia, "gpt2-small/7-res-jb", or None where it has none.
+
+    Releases that fsrl cannot read are known here too; None for a repository of the hub. Raises FsrlError for
+    an unknown release.
+    """
+    entry = _entry(name)
+    return None if entry is None else {sae["id"]: sae.get("neuronpedia") for sae in entry["saes"]}
+
+
+def neuronpedia_id(name: str, sae_id: str) -> str | None:
+    """The place at Neuronpedia of one SAE; None where it is not there. FsrlError for an unknown SAE too."""
+    ids = neuronpedia_ids(name)
+    if ids is None:
+        return None
+    if sae_id not in ids:
+        raise _unknown_sae(name, sae_id, ids)
+    return ids[sae_id]
+
+
+def _entry(name: str) -> Any:
+    """What the directory says of a release; None for a repository of the hub. FsrlError for neither."""
+    text, places = _directory()
+    if name in places:
+        return _parse(text[places[name]])[name]
+    if "/" in name:
+        return None
+    raise FsrlError(f"unknown release {name!r}{_known(name, places)}")
+
+
+@cache
 def _directory() -> tuple[str, dict[str, slice]]:
     """The directory's text, and where in it each release stands: parsing all of it takes half a second, and
     every job of the workflow reads the catalogue of studies.
@@ -86,12 +118,15 @@ def _directory() -> tuple[str, dict[str, slice]]:
 
 
 def _parse(text: str) -> Any:
+    # The pure Python loader takes seconds for the largest releases.
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _unknown_sae(name: str, sae_id: str, known: Iterable[str]) -> FsrlError:
+    return FsrlError(f"release {name}: unknown SAE {sae_id!r}{_known(sae_id, known)}")
 
 
 def _known(name: str, names: Iterable[str]) -> str:
     names = list(names)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
     some = ", ".join(names[:30])
-    return f"{hint} (known: {some}{', ...' if len(names) > 30 else ''})"
+    return f"{did_you_mean(name, names)} (known: {some}{', ...' if len(names) > 30 else ''})"

@@ -56,7 +56,7 @@ def _source(release: str | Path, sae_id: str) -> SAESource:
         return SAESource(folder=str(release), ids=(sae_id,))
     if Path(release).is_dir():
         try:
-            listed = bool(releases.find(release).model)
+            listed = releases.find(release).listed
         except FsrlError:
             listed = False
         if not listed:

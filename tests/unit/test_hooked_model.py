@@ -6,7 +6,7 @@ import torch
 import fsrl
 from fsrl import HookedModel, SAEAdapter
 from fsrl.errors import FsrlError
-from fsrl.hooked_model import load_model
+from fsrl.hub import load_model
 from tests.unit import model_examples
 from tests.unit.adapter_examples import ARCHITECTURES, make_sae, train
 from tests.unit.model_examples import TOKENS
