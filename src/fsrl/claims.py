@@ -25,8 +25,7 @@ import pandas as pd
 from fsrl import claims_tests, enrichment_odds
 from fsrl.claims_list import BIMODAL, CLAIMS, FIXES, UNCLASSIFIED, Claim, Layer
 from fsrl.claims_tests import Comparison
-from fsrl.enrichment_tables import odds_known
-from fsrl.tables import SCHEME, Column, Table
+from fsrl.tables import SAE, SCHEME, Column, Table
 
 HOLDS, CONTRADICTED, UNDECIDED = "holds", "contradicted", "undecided"
 CANNOT_SPEAK, BY_DEFINITION, MIXED = "cannot speak", "by definition", "mixed"
@@ -40,7 +39,7 @@ CLAIMS_TABLE = Table(
         "type": Column("string", "1", "the type that it is about"),
         "statement": Column("string", "1", "what is claimed"),
         "test": Column("string", "1", "what is compared"),
-        "sae": Column("string", "1", "the SAE's id"),
+        "sae": SAE,
         "n_type": Column("int64", "features", "of the type"),
         "n_other": Column("int64", "features", "unclassified, or in the matched sample"),
         "units_type": Column(
@@ -167,7 +166,7 @@ def _compare(
     group = np.where(mine, claim.type, UNCLASSIFIED)[known]
     flags = (values[known] > 0)[:, None]
     odds = enrichment_odds.odds_ratios(flags, group, layer.clusters[known], draws=draws, seed=seed)
-    effect, low, high = odds_known(odds).iloc[0][["odds_ratio", "low", "high"]].astype(float)
+    effect, low, high = odds.iloc[0][["odds_ratio", "low", "high"]].astype(float)
     return replace(found, effect=effect, low=low, high=high)
 
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from fsrl import null_directions
-from fsrl.tables import FEATURE, Column, Table
+from fsrl.tables import FEATURE, SAE, Column, Table
 
 PARTITION, MATCHED = "partition", "matched"
 ROWS_PER_BLOCK = 256
 DIPS = Table(
     "dips",
     {
-        "sae": Column("string", "1", "the SAE's id"),
+        "sae": SAE,
         "feature": FEATURE,
         "sample": Column(
             "string", "1", "partition (under some scheme), or matched to one of these in std / norm"

@@ -8,7 +8,7 @@ import pandas as pd
 from fsrl.enrichment import SetStatistics
 from fsrl.enrichment_pvalues import BestSets
 from fsrl.enrichment_scores import SignedScores
-from fsrl.enrichment_tables import ENRICHMENT, ODDS_RATIOS, odds_known
+from fsrl.enrichment_tables import ENRICHMENT, ODDS_RATIOS
 from fsrl.errors import FsrlError
 
 
@@ -83,6 +83,6 @@ def sides(odds: Iterable[tuple[str, pd.DataFrame]], sets: Sequence[str]) -> pd.D
     """The table `odds_ratios` from (side, result of `fsrl.enrichment_odds.odds_ratios`) pairs."""
     frames = []
     for side, frame in odds:
-        named = odds_known(frame).assign(side=side, set=[sets[index] for index in frame["set"]])
+        named = frame.assign(side=side, set=[sets[index] for index in frame["set"]])
         frames.append(named[list(ODDS_RATIOS.columns)])
     return pd.concat(frames, ignore_index=True).astype({"side": "str", "set": "str", "type": "str"})

@@ -26,6 +26,7 @@ from fsrl.errors import FsrlError
 from fsrl.weights import check_finite
 
 UNCLASSIFIED = "unclassified"
+SIDES = ("type", UNCLASSIFIED)  # as the columns n_ and k_ name them
 HALDANE = 0.5
 INTERVAL = (0.025, 0.975)
 ROWS_PER_BLOCK = 256
@@ -71,8 +72,10 @@ def odds_ratios(
     significant: bool [n, n_sets]; types: a label per feature; clusters: int [n], as `decoder_clusters` gives.
     Columns: type; set (column of `significant`); n_type, n_unclassified; k_type, k_unclassified: significant
     ones among them; clusters: those that hold a feature of the type; odds_ratio, low, high: with its 95 %
-    percentile interval, null where the type lies in fewer than 2 clusters. The interval of a type in few
-    clusters is rough. No feature unclassified: odds_ratio is null too.
+    percentile interval. The interval of a type in few clusters is rough. What cannot be said is null: the
+    interval where the type lies in fewer than 2 clusters, and where none or all of one side is significant
+    (no draw differs there); both where no feature is unclassified, and where none or all of all is (the
+    halves that are added would make the whole ratio).
     Raises FsrlError where the lengths differ, for draws < 1 and a negative seed.
     """
     flags = np.asarray(significant)
@@ -162,6 +165,8 @@ def _table(
             "high": high.reshape(-1),
         }
     ).astype({"type": "str"})
-    frame.loc[(frame["clusters"] < 2) | none, ["low", "high"]] = np.nan
-    frame.loc[[none] * len(frame), "odds_ratio"] = np.nan
+    constant = [(frame[f"k_{side}"] == 0) | (frame[f"k_{side}"] == frame[f"n_{side}"]) for side in SIDES]
+    same = (frame["k_type"] == 0) == (frame["k_unclassified"] == 0)
+    frame.loc[(frame["clusters"] < 2) | constant[0] | constant[1] | none, ["low", "high"]] = np.nan
+    frame.loc[(constant[0] & constant[1] & same) | none, "odds_ratio"] = np.nan
     return frame

@@ -13,11 +13,9 @@ import pyarrow.parquet as pq
 
 from fsrl import tables
 from fsrl.errors import FsrlError
-from fsrl.tables import FEATURE, TOKEN_ID, Column, Table
+from fsrl.tables import FEATURE, LABELLED, SAE, TOKEN_ID, Column, Table
 
 SET = Column("string", "1", "name of the token set, see token_set_list.tsv")
-SAE = Column("string", "1", "the SAE's id")
-_SIDES = ("type", "unclassified")
 _Q = "log10 of Benjamini and Hochberg's q over all features and sets of the study in this view"
 
 
@@ -66,7 +64,6 @@ SCORES = Table(
         "es": Column("float32", "1", "signed running-sum score, -1 to 1: an effect size, no test"),
     },
 )
-_COUNT_TYPE = Column("int64", "features", "features with this primary label")
 _COUNT_NONE = Column("int64", "features", "features without a type")
 _INTERVAL = Column(
     "float64",
@@ -80,7 +77,7 @@ ODDS_RATIOS = Table(
         "type": Column("string", "1", "primary label under the default scheme"),
         "side": Column("string", "1", "promoted (t > 0) or suppressed (t < 0)"),
         "set": SET,
-        "n_type": _COUNT_TYPE,
+        "n_type": LABELLED,
         "n_unclassified": _COUNT_NONE,
         "k_type": Column("int64", "features", "of the type, for which the set is significant"),
         "k_unclassified": Column("int64", "features", "without a type, for which it is significant"),
@@ -116,21 +113,6 @@ DISCOVERIES = Table(
         "level": Column("float64", "1", "false discovery rate that is accepted"),
     },
 )
-
-
-def odds_known(odds: pd.DataFrame) -> pd.DataFrame:
-    """The result of `fsrl.enrichment_odds.odds_ratios` without what the counts cannot say.
-
-    Where no feature on either side is significant (or every one is) the halves that are added make the whole
-    ratio; where that is so on one side alone, no draw of the bootstrap differs there, and the interval is far
-    too narrow. The former loses odds_ratio and interval, the latter the interval.
-    """
-    odds = odds.copy()
-    constant = [(odds[f"k_{side}"] == 0) | (odds[f"k_{side}"] == odds[f"n_{side}"]) for side in _SIDES]
-    same = (odds["k_type"] == 0) == (odds["k_unclassified"] == 0)
-    odds.loc[constant[0] & constant[1] & same, "odds_ratio"] = np.nan
-    odds.loc[constant[0] | constant[1], ["low", "high"]] = np.nan
-    return odds
 
 
 def token_sets_table(definitions: Mapping[str, str]) -> Table:

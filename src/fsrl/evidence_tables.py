@@ -1,23 +1,29 @@
 """The tables that say what the types are worth: nulls, thresholds, planted truth. See `fsrl.tables`."""
 
 from fsrl.tables import (
+    EXPECTED,
     FEATURE,
     IMPLIED_TOKENS,
     KURTOSIS,
+    LABEL,
+    LABELLED,
+    MEMBERS,
     NORM,
     NULL_KIND,
     SCHEME,
     SKEWNESS,
     STD,
+    TYPE,
     Column,
     Table,
 )
 
+_DRAWS = Column("int64", "1", "null directions of this kind")
 NULL_QUANTILES = Table(
     "null_quantiles",
     {
         "kind": NULL_KIND,
-        "draws": Column("int64", "1", "null directions of this kind"),
+        "draws": _DRAWS,
         "column": Column("string", "1", "std (as std / norm), skewness or kurtosis"),
         "level": Column("float64", "1", "quantile, 0 to 1"),
         "value": Column("float64", "as the column", "the quantile of the draws"),
@@ -28,13 +34,13 @@ TYPE_NULL_COUNTS = Table(
     "type_null_counts",
     {
         "scheme": SCHEME,
-        "type": Column("string", "1", "a type of the scheme, unclassified or degenerate"),
+        "type": LABEL,
         "kind": NULL_KIND,
-        "draws": Column("int64", "1", "null directions of this kind"),
-        "features": Column("int64", "features", "features with this primary label"),
-        "expected": Column("float64", "features", "null_share times the number of features"),
+        "draws": _DRAWS,
+        "features": LABELLED,
+        "expected": EXPECTED,
         "null_share": Column("float64", "1", "share of this null's draws with this primary label"),
-        "members": Column("int64", "features", "features that meet the rule, whatever their primary label"),
+        "members": MEMBERS,
         "member_expected": Column("float64", "features", "member_null_share times the number of features"),
         "member_null_share": Column("float64", "1", "share of this null's draws that meet the rule"),
     },
@@ -43,7 +49,7 @@ THRESHOLDS = Table(
     "thresholds",
     {
         "scheme": SCHEME,
-        "type": Column("string", "1", "a type of the scheme"),
+        "type": TYPE,
         "column": Column("string", "1", "column of the moments table; std is read as std / norm"),
         "word": Column("string", "1", "min (>=), above (>), max (<=) or below (<)"),
         "bound": Column("string", "1", "the bound as the config writes it"),
@@ -84,7 +90,7 @@ RECOVERY = Table(
     "recovery",
     {
         "scheme": SCHEME,
-        "type": Column("string", "1", "a type of the scheme"),
+        "type": TYPE,
         "planted_share": _PLANTED_SHARE,
         "strength": _STRENGTH,
         "population": Column(
@@ -105,7 +111,7 @@ RECOVERY_BY_SET = Table(
     "recovery_by_set",
     {
         "scheme": SCHEME,
-        "type": Column("string", "1", "a type of the scheme"),
+        "type": TYPE,
         "tokens": Column("int32", "tokens", "size of the planted set"),
         "share": Column("float64", "1", "the set's share of the vocabulary"),
         "strength": _STRENGTH,

@@ -1,15 +1,13 @@
 """The tables that say what the choice of thresholds, scheme, tokens and layer decides. See `fsrl.tables`."""
 
-from fsrl.tables import SCHEME, Column, Table
+from fsrl.tables import SAE, SCHEME, TYPE, Column, Table
 
-_SAE = Column("string", "1", "the SAE's id")
-_TYPE = Column("string", "1", "a type of the scheme")
 SENSITIVITY = Table(
     "sensitivity",
     {
-        "sae": _SAE,
+        "sae": SAE,
         "scheme": SCHEME,
-        "type": _TYPE,
+        "type": TYPE,
         "column": Column(
             "string", "1", "column whose bound is moved; null quantiles: all of the scheme's at once"
         ),
@@ -38,7 +36,7 @@ SENSITIVITY = Table(
 AGREEMENT = Table(
     "agreement",
     {
-        "sae": _SAE,
+        "sae": SAE,
         "compared": Column("string", "1", "schemes (in one view), or views (under one scheme)"),
         "first": Column("string", "1", "scheme or view"),
         "second": Column("string", "1", "scheme or view"),
@@ -57,7 +55,7 @@ STABILITY = Table(
     "stability",
     {
         "scheme": SCHEME,
-        "type": _TYPE,
+        "type": TYPE,
         "layers": Column("int64", "SAEs", "of the study"),
         "mean_share": Column("float64", "1", "of features that meet the rule, mean over the layers"),
         "sd_share": Column("float64", "1", "its standard deviation over the layers", nullable=True),
@@ -72,8 +70,8 @@ PERSISTENCE = Table(
     "persistence",
     {
         "scheme": SCHEME,
-        "type": _TYPE,
-        "first": Column("string", "1", "the SAE's id"),
+        "type": TYPE,
+        "first": SAE,
         "second": Column("string", "1", "the id of the next SAE in the config's order"),
         "features": Column("int64", "features", "with this primary label in the first"),
         "matched": Column("int64", "features", "of these, with a similar decoder row in the second"),

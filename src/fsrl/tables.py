@@ -53,6 +53,7 @@ class Column:
 
     @property
     def pandas_types(self) -> tuple[str, ...]:
+        """The pandas dtypes that may hold it, the one that `read` returns first."""
         return (NULLABLE_PANDAS_TYPES if self.nullable else PANDAS_TYPES)[self.dtype]
 
 
@@ -100,17 +101,27 @@ NULL_KIND = Column(
     "string", "1", "null model: " + "; ".join(f"{k}: {v}" for k, v in null_kinds.KINDS.items())
 )
 
+SAE = Column("string", "1", "the SAE's id")
+TYPE = Column("string", "1", "a type of the scheme")
+LABEL = Column("string", "1", "a type of the scheme, unclassified or degenerate")
+LABELLED = Column("int64", "features", "features with this primary label")
+MEMBERS = Column("int64", "features", "features that meet the rule, whatever their primary label")
+EXPECTED = Column("float64", "features", "null_share times the number of features")
+_MOMENTS = {
+    "mean": MEAN,
+    "std": STD,
+    "skewness": SKEWNESS,
+    "kurtosis": KURTOSIS,
+    "bimodality": BIMODALITY,
+    "implied_tokens": IMPLIED_TOKENS,
+    "norm": NORM,
+}
+
 MOMENTS = Table(
     "moments",
     {
         "feature": FEATURE,
-        "mean": MEAN,
-        "std": STD,
-        "skewness": SKEWNESS,
-        "kurtosis": KURTOSIS,
-        "bimodality": BIMODALITY,
-        "implied_tokens": IMPLIED_TOKENS,
-        "norm": NORM,
+        **_MOMENTS,
         "log10_density": Column("float32", "log10", "log10 share of tokens on which it fires", nullable=True),
         "alive": Column("bool", "1", "log10_density >= -9; null where unknown", nullable=True),
     },
@@ -142,13 +153,7 @@ NULL = Table(
     {
         "kind": NULL_KIND,
         "draw": Column("int32", "1", "number of the draw, from 0 in each kind"),
-        "mean": MEAN,
-        "std": STD,
-        "skewness": SKEWNESS,
-        "kurtosis": KURTOSIS,
-        "bimodality": BIMODALITY,
-        "implied_tokens": IMPLIED_TOKENS,
-        "norm": NORM,
+        **_MOMENTS,
     },
 )
 TYPES = Table(
@@ -173,16 +178,16 @@ TYPE_COUNTS = Table(
     "type_counts",
     {
         "scheme": SCHEME,
-        "type": Column("string", "1", "a type of the scheme, unclassified or degenerate"),
-        "features": Column("int64", "features", "features with this primary label"),
+        "type": LABEL,
+        "features": LABELLED,
         "share": Column("float64", "1", "features / all features"),
         "null_share": Column(
             "float64",
             "1",
             "share of null draws with this primary label; of several kinds the largest",
         ),
-        "expected": Column("float64", "features", "null_share times the number of features"),
-        "members": Column("int64", "features", "features that meet the rule, whatever their primary label"),
+        "expected": EXPECTED,
+        "members": MEMBERS,
         "member_null_share": Column(
             "float64", "1", "share of null draws that meet the rule; of several kinds the largest"
         ),

@@ -88,8 +88,24 @@ def test_seed_decides_and_order_of_features_does_not():
     assert frame.equals(table(significant[order], types[order], clusters[order]))
 
 
+def test_odds_without_events_say_nothing():
+    flags = np.zeros((40, 5), dtype=bool)
+    flags[:5, 1] = True  # of the type alone
+    flags[[0, 25], 2] = True
+    flags[:, 3] = True
+    flags[:10, 4] = True  # all of the type and none of the others
+    types = ["prediction"] * 10 + ["unclassified"] * 30
+    odds = table(flags, types, np.arange(40), draws=50)
+    # The bootstrap would be certain of a ratio of 3 where nothing at all, or everything, was seen.
+    assert odds.loc[[0, 3], ["odds_ratio", "low", "high"]].isna().all(axis=None)
+    assert odds["odds_ratio"][1] == pytest.approx((5.5 * 30.5) / (5.5 * 0.5))
+    assert odds["odds_ratio"][4] == pytest.approx((10.5 * 30.5) / (0.5 * 0.5))
+    assert odds.loc[[1, 4], ["low", "high"]].isna().all(axis=None)
+    assert np.isfinite(odds.loc[2, ["odds_ratio", "low", "high"]].astype(float)).all()
+
+
 def test_what_cannot_be_said_is_null():
-    significant = np.ones((6, 1), dtype=bool)
+    significant = np.array([[True], [False], [True]] * 2)
     alone = table(significant, ["partition"] * 3 + ["unclassified"] * 3, np.array([0, 0, 0, 1, 2, 3])).iloc[0]
     assert np.isfinite(alone["odds_ratio"])
     assert np.isnan(alone["low"]) and np.isnan(alone["high"])
