@@ -91,6 +91,7 @@ class _Sums:
         self.n = 0
 
     def add(self, x: Tensor) -> None:
+        """Add rows float64 [n, d_model]."""
         if not self.n:
             d_model = x.shape[1]
             self.origin = x.mean(dim=0)
@@ -101,6 +102,7 @@ class _Sums:
         self.second += x.T @ x
 
     def covariance(self) -> Tensor:
+        """Population covariance of all rows, float64 [d_model, d_model]."""
         mean = self.first / self.n
         found = self.second / self.n - torch.outer(mean, mean)
         return (found + found.T) / 2

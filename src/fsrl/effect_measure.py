@@ -70,51 +70,43 @@ def measure(
     so that another sample gives a feature the same figures; batch: sites pushed in one go (the figures don't
     depend on it). Compute happens where the clean run lies.
     """
-    device = clean.final.device
     seeds = [(*seed, int(feature)) for feature in features]
     sites = effect_sample.sites(activations, clean.final.shape[:2], seeds, positions)
-    own = np.full(len(features), np.nan)
-    if activations is not None:
-        own = effect_sample.mean_activation(activations)
-    layer = _Layer(
-        tail,
-        clean,
-        effect_runs.place_of(decoder.hook),
-        _vectors(decoder.W_dec, features, seeds).to(clean.final),
-        _alphas(own).to(clean.final),
-        effects.Vocabulary.of(W_U.to(clean.final)),
-    )
-
-    def read(i: int) -> pd.DataFrame:
-        rows = (sites.feature == i).nonzero().squeeze(1)
-        part = _Pushed(change[rows], scale[rows], relative[rows], sites.state[rows.numpy()])
-        return layer.readings(i, part).assign(feature=np.int32(features[i]))
-
-    with _single_threads(device) as workers, ThreadPoolExecutor(workers) as pool:
-        index = torch.stack([sites.feature, sites.context, sites.position]).to(device)
+    unknown = np.full(len(features), np.nan)
+    own = unknown if activations is None else effect_sample.mean_activation(activations)
+    vectors, alphas = _vectors(decoder.W_dec, features, seeds).to(clean.final), _alphas(own).to(clean.final)
+    vocabulary = effects.Vocabulary.of(W_U.to(clean.final))
+    layer = _Layer(tail, clean, effect_runs.place_of(decoder.hook), vectors, alphas, vocabulary)
+    with _single_threads(clean.final.device) as workers, ThreadPoolExecutor(workers) as pool:
+        index = torch.stack([sites.feature, sites.context, sites.position]).to(clean.final.device)
         done = list(pool.map(layer.push, index.split(batch, dim=1)))
         change, scale, relative = (torch.cat(parts) for parts in zip(*done, strict=True))
-        bar = tqdm(
-            pool.map(read, range(len(features))),
-            decoder.sae,
-            len(features),
-            unit="feature",
-            disable=None if progress else True,
-        )
+        pushed = _Pushed(change, scale, relative, sites.state)
+
+        def read(i: int) -> pd.DataFrame:
+            part = pushed.at((sites.feature == i).nonzero().squeeze(1))
+            return layer.readings(i, part).assign(feature=np.int32(features[i]))
+
+        read_off = pool.map(read, range(len(features)))
+        bar = tqdm(read_off, decoder.sae, len(features), unit="feature", disable=None if progress else True)
         readings = pd.concat(list(bar), ignore_index=True)
     return Measured(readings, layer.weights(features))
 
 
 @dataclass(frozen=True, eq=False)
 class _Pushed:
-    """The sites of one feature: change [m, pushes, d_model], scale [m] of the final LayerNorm, relative step
-    [m, pushes], state [m].
+    """Sites of all features or of one: change [m, pushes, d_model], scale [m] of the final LayerNorm,
+    relative step [m, pushes], state [m].
     """
 
     change: Tensor
     scale: Tensor
     relative: Tensor
     state: np.ndarray
+
+    def at(self, rows: Tensor) -> "_Pushed":
+        """Some of the sites, by their numbers."""
+        return _Pushed(self.change[rows], self.scale[rows], self.relative[rows], self.state[rows.numpy()])
 
     def with_averages(self) -> "_Pushed":
         """The sites, then for each state one that stands for their average.

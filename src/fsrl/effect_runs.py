@@ -62,6 +62,7 @@ class Block:
     b_out: Tensor
 
     def to(self, *where: Any) -> "Block":
+        """The same weights on another device, or of another dtype."""
         return replace(self, **{field.name: getattr(self, field.name).to(*where) for field in fields(self)})
 
 

@@ -103,18 +103,12 @@ def _measure_layer(
     size: SampleSize,
     settings: Settings,
 ) -> pd.DataFrame:
-    decoder, device = layer.decoder, clean.final.device
+    decoder = layer.decoder
     # Each SAE's own seed, whatever other SAEs are measured.
     seed = (settings.seed, int.from_bytes(hashlib.sha256(decoder.sae.encode()).digest()[:4]))
     sample = effect_sample.choose_features(layer.types, layer.density, size.features_per_type, seed)
     features = torch.tensor(sample["feature"].to_numpy(dtype="int64"))
-    activations = None
-    if (encoder := effect_encoders.read_encoder(source, decoder.sae, device)) is not None:
-        activations = effect_encoders.activations(
-            encoder, clean.hooks[decoder.hook], decoder.hook, b_V, features
-        )
-        never = int((activations[:, effect_sample.FIRST_POSITION :].amax((0, 1)) <= 0).sum())
-        logger.info("%s: %d features, %d never active in the contexts", decoder.sae, len(features), never)
+    activations = _activations(decoder, source, clean, b_V, features)
     measured = effect_measure.measure(
         tail,
         clean,
@@ -136,3 +130,16 @@ def _measure_layer(
         n_tokens=W_U.shape[1],
         d_model=W_U.shape[0],
     )
+
+
+def _activations(
+    decoder: Decoder, source: SAESource, clean: effect_runs.Clean, b_V: Tensor, features: Tensor
+) -> Tensor | None:
+    """[contexts, positions, features] of the features; None for a dictionary without an encoder."""
+    encoder = effect_encoders.read_encoder(source, decoder.sae, clean.final.device)
+    if encoder is None:
+        return None
+    found = effect_encoders.activations(encoder, clean.hooks[decoder.hook], decoder.hook, b_V, features)
+    never = int((found[:, effect_sample.FIRST_POSITION :].amax((0, 1)) <= 0).sum())
+    logger.info("%s: %d features, %d never active in the contexts", decoder.sae, len(features), never)
+    return found

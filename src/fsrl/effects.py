@@ -44,6 +44,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, W_U: Tensor) -> "Vocabulary":
+        """W_U [d_model, n_tokens] taken apart, in float64 and then in its own dtype."""
         mean = W_U.double().mean(1)
         centred = W_U.double() - mean[:, None]
         covariance = centred @ centred.T / centred.shape[1]

@@ -126,12 +126,9 @@ def set_statistics(
     columns: dict[str, Any] = {"t_stratified": None, "log10_p_stratified": None}
     for name in list(blocks[0]):
         columns[name] = torch.cat([block.pop(name) for block in blocks])
+    sizes, tested = sets.sum(dim=1), testable(sets)
     return SetStatistics(
-        **columns,
-        sizes=sets.sum(dim=1),
-        tested=testable(sets),
-        k=covariance.k,
-        shrinkage=covariance.shrinkage,
+        **columns, sizes=sizes, tested=tested, k=covariance.k, shrinkage=covariance.shrinkage
     )
 
 

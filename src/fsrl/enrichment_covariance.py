@@ -37,6 +37,7 @@ class LayerCovariance:
 
     @property
     def k(self) -> int:
+        """Dimensions that the rows span."""
         return self.whiten.shape[1]
 
 
@@ -87,6 +88,7 @@ def _roots(second: Tensor, span: Tensor, shrinkage: float) -> LayerCovariance:
 
 
 def check_matrix(name: str, matrix: Tensor) -> None:
+    """Raise FsrlError unless this is a floating matrix, not empty, with finite entries."""
     if matrix.dim() != 2 or matrix.numel() == 0 or not matrix.is_floating_point():
         shape = list(matrix.shape)
         raise FsrlError(

@@ -151,6 +151,7 @@ class _Buffers:
 
     @classmethod
     def of(cls, walk: _Walk) -> "_Buffers":
+        """Memory for tiles of the sets of `walk`."""
         shape = (ROWS_PER_TILE, walk.n_tokens)
         members = np.empty((ROWS_PER_TILE, len(walk.members)), walk.place)
         return cls(

@@ -242,6 +242,7 @@ class _Pass:
             self.state.bins_per_unit[rows] = density.masked_fill(std <= noise, 0.0).to(self.dtype)
 
     def result(self) -> LogitMoments:
+        """What the panels that were added come to, on the CPU."""
         state, unscale, mean = self.state, self.unscale.unsqueeze(1), self.mean.unsqueeze(1)
         columns = _shape((state.sums / self.shape.d_vocab).T, self.noise, self.unscale) | {
             "mean": self.mean,

@@ -35,6 +35,7 @@ class State:
 
     @classmethod
     def empty(cls, shape: Shape, dtype: torch.dtype, device: torch.device) -> "State":
+        """The state before the first token; dtype is that of the products."""
         n, k = shape.n, min(shape.n_extremes, shape.d_vocab)
 
         def integers(width: int) -> Tensor:

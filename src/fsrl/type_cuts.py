@@ -28,10 +28,12 @@ class Readings:
     degenerate: np.ndarray  # bool [rows]
 
     def column(self, condition: Condition) -> np.ndarray:
+        """What the condition compares, float64 [rows]."""
         return self.frame[condition.column].to_numpy(dtype=np.float64)
 
     @property
     def shaped(self) -> pd.DataFrame:
+        """The rows that are not degenerate."""
         return self.frame[~self.degenerate]
 
 

@@ -3,9 +3,12 @@
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+
+from fsrl.enrichment_covariance import LayerCovariance
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
 
@@ -19,6 +22,11 @@ def random_case(n: int = 40, d_model: int = 6, n_tokens: int = 60, n_sets: int =
     sizes = torch.linspace(5, n_tokens - 5, n_sets).long()
     order = torch.rand(n_sets, n_tokens, generator=generator).argsort(dim=1)
     return W_dec, W_U, order < sizes.unsqueeze(1)
+
+
+def as_matrix(covariance: LayerCovariance) -> np.ndarray:
+    """C itself [d_model, d_model], from its root."""
+    return (covariance.colour @ covariance.colour.T).numpy()
 
 
 @cache
