@@ -7,9 +7,13 @@ of the notebook API are here too, and load what they need when first asked for.
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["HookedModel", "SAEAdapter", "__version__"]
+__all__ = ["HookedModel", "SAEAdapter", "SAEfeatureAnalyzer", "__version__"]
 
-_HOMES = {"HookedModel": "fsrl.hooked_model", "SAEAdapter": "fsrl.sae_adapter"}
+_HOMES = {
+    "HookedModel": "fsrl.hooked_model",
+    "SAEAdapter": "fsrl.sae_adapter",
+    "SAEfeatureAnalyzer": "fsrl.feature_analyzer",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,31 @@
+"""Figures of a feature analyzer: what a notebook and a headless script both need of them."""
+
+import io
+from functools import partial
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from fsrl import figure_files
+from fsrl.plot_style import styled
+
+DPI = 150
+
+
+def finished(figure: Figure, save_path: str | Path | None) -> Figure:
+    """The figure, saved (.pdf or .png) where a path is given, and able to show itself in a notebook.
+
+    IPython shows a Matplotlib figure only once pyplot has been imported and a backend chosen; figures made
+    without pyplot, as here, work in any script and any thread, and so bring their own picture.
+    """
+    if save_path is not None:
+        figure_files.save(figure, save_path)
+    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
+    return figure
+
+
+@styled()
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DPI)
+    return stream.getvalue()

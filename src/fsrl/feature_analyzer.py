@@ -1,0 +1,299 @@
+"""The features of one SAE, looked at from a notebook: what they are said to be, and what they promote.
+
+    sae_analyzer = SAEfeatureAnalyzer(sae_model)           # computes nothing and asks nobody
+    sae_analyzer.feature_info[0]["description"]            # Neuronpedia's explanation, or one made here
+    sae_analyzer.get_feature_page(0)                       # the feature's dashboard, inline
+    sae_analyzer.logit_distr()                             # moments of every feature's logit weights
+    sae_analyzer.plot_logit_distr_skewness_vs_kurtosis()
+
+The logit weights of a feature are its decoder row times W_U (`fsrl.moments`). They are those of the SAE; the
+adapter changes none of them.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from fsrl import (
+    analyzer_facts,
+    analyzer_figures,
+    analyzer_info,
+    analyzer_pages,
+    analyzer_steering,
+    analyzer_weights,
+    dashboard,
+    explanation_cache,
+    neuronpedia,
+    plots,
+)
+from fsrl.analyzer_info import FeatureInfo
+from fsrl.analyzer_pages import Link, LocalPage
+from fsrl.analyzer_tables import FeatureTables, TableSettings, ViewSettings
+from fsrl.errors import FsrlError
+from fsrl.hooked_model import HookedModel
+from fsrl.weights import Unembedding
+
+__all__ = ["SAEfeatureAnalyzer"]
+
+logger = logging.getLogger(__name__)
+
+WIDTH, HEIGHT = "100%", 620
+EXPLANATIONS = ("neuronpedia", "local")
+_NOT_HOSTED = "is not at Neuronpedia (a folder's SAE is not); give neuronpedia= its model and source there"
+
+
+class SAEfeatureAnalyzer:
+    """Explanations, dashboards and logit weights of the features of the SAE in a `HookedModel`.
+
+    Making one computes nothing and asks nobody; what is asked for is computed once, on the model's device
+    (moments; all else on the CPU), and kept.
+
+    neuronpedia: the SAE's place there, "gpt2-small/7-res-jb"; None: as its configuration or release says,
+    False: nowhere. explanations: "neuronpedia" or "local"; None: Neuronpedia's for an SAE that it hosts.
+    text: a file of evaluation text (passages separated by <|endoftext|>) to look for examples in;
+    token_counts: a file of each token's occurrences in the training text; None: those that lie beside the
+    model in its study's folder, as in data/mini. unembedding: an `fsrl.weights.Unembedding` or its file in
+    results/, for the raw W_U, the undertrained tokens and the mean logit weight, which a processed model
+    does not hold. sparsity: log10 densities [d_sae]; None: those beside the SAE's weights.
+    w_u, tokens, cosine: the view (`fsrl.weights.view`) that methods take unless they are given another one.
+    table_settings: precision (of `fsrl.moments`), null_draws (directions of each kind of null), seed, and
+    token_sets (of the caller's, by name: {"regex": ...} or {"words": [...]}).
+    cache: folder of what Neuronpedia exported (None: ~/.cache/fsrl/neuronpedia); progress: show a bar.
+    Raises FsrlError for a model without adapter and an unknown setting, by name.
+    """
+
+    def __init__(
+        self,
+        sae_model: HookedModel,
+        *,
+        neuronpedia: str | bool | None = None,
+        explanations: str | None = None,
+        text: str | Path | None = None,
+        token_counts: str | Path | None = None,
+        unembedding: Unembedding | str | Path | None = None,
+        sparsity: Tensor | None = None,
+        w_u: str = "folded",
+        tokens: str = "all",
+        cosine: bool = False,
+        cache: str | Path | None = None,
+        progress: bool = True,
+        **table_settings: Any,
+    ) -> None:
+        _check(sae_model, explanations)
+        self.sae_model = sae_model
+        self.view = ViewSettings(w_u, tokens, cosine)
+        self.place = analyzer_info.place_at_neuronpedia(sae_model.sae_adapter, neuronpedia)
+        self._explanations = explanations or (EXPLANATIONS[0] if self.place else EXPLANATIONS[1])
+        if self._explanations == "neuronpedia" and self.place is None:
+            raise FsrlError(f"SAEfeatureAnalyzer: {self.name} {_NOT_HOSTED}")
+        self._cache, self._progress = cache, progress
+        self._examples = analyzer_facts.TextExamples(sae_model, text)
+        device = next(sae_model.model.parameters()).device
+        given = {"unembedding": unembedding, "token_counts": token_counts, "sparsity": sparsity}
+        self.tables = FeatureTables(sae_model, TableSettings.of(table_settings, device), given)
+
+    @property
+    def name(self) -> str:
+        """Model and hook, as titles have them."""
+        return f"{analyzer_weights.study_name(self.sae_model.model)} \u00b7 {self.sae_model.hook_name}"
+
+    @property
+    def n_features(self) -> int:
+        """Features of the SAE."""
+        return int(self.sae_model.sae_adapter.cfg.d_sae)
+
+    def __repr__(self) -> str:
+        where = "/".join(self.place) if self.place else "not at Neuronpedia"
+        return f"<SAEfeatureAnalyzer of {self.name}: {self.n_features} features, {where}>"
+
+    @cached_property
+    def feature_info(self) -> FeatureInfo:
+        """Feature -> its explanation; `feature_info.every(i)` has all of a feature's.
+
+        Neuronpedia's bulk export, fetched when first asked for and then read from the cache; or, for an SAE
+        that Neuronpedia does not host, made here from the token sets that a feature promotes and suppresses
+        (their explanationModelName says so). Raises FsrlError where the export cannot be had.
+        """
+        if self._explanations == "neuronpedia" and self.place is not None:
+            return analyzer_info.from_neuronpedia(
+                self.place, self.n_features, cache=self._cache, progress=self._progress
+            )
+        return analyzer_info.made_here(self.tables, self.view)
+
+    def logit_distr(self, **view: Any) -> pd.DataFrame:
+        """Moments of every feature's logit weights, a row each (the index is the feature).
+
+        mean and std (logit per unit of activation), skewness, kurtosis (3 for a Gaussian), bimodality: of
+        the population, by default over all tokens and the folded W_U; norm, log10_density, alive. mean is 0
+        where the model's W_U is centred over the vocabulary. view: w_u, tokens, cosine, as
+        `fsrl.weights.view`. A copy: change it freely.
+        """
+        return self.tables.distribution(self.view.but(view))
+
+    def types(self, **view: Any) -> pd.DataFrame:
+        """The table `types` (see `fsrl.tables`) of the scheme calibrated, one row a feature."""
+        return self.tables.types(self.view.but(view)).copy()
+
+    def plot_logit_distr_skewness(self, save_path: str | Path | None = None, **view: Any) -> Figure:
+        """Histogram of the features' skewness beside that of null directions. save_path: .pdf or .png."""
+        return self._plot(plots.skewness, save_path, view)
+
+    def plot_logit_distr_kurtosis(self, save_path: str | Path | None = None, **view: Any) -> Figure:
+        """Histogram of log10 of the features' kurtosis (3 for a Gaussian), like the one of skewness."""
+        return self._plot(plots.kurtosis, save_path, view)
+
+    def plot_logit_distr_skewness_vs_kurtosis(
+        self, save_path: str | Path | None = None, **view: Any
+    ) -> Figure:
+        """Skewness against kurtosis (log scale), coloured by std as a share of the decoder row's norm."""
+        return self._plot(plots.skewness_vs_kurtosis, save_path, view)
+
+    def get_feature_page(
+        self,
+        feature: int,
+        *,
+        live: bool | None = None,
+        save_path: str | Path | None = None,
+        width: str = WIDTH,
+        height: int = HEIGHT,
+        hide: Collection[str] = (),
+        test_text: str | None = None,
+        **view: Any,
+    ) -> Any:
+        """The feature's dashboard, to be shown by a notebook: an IFrame of Neuronpedia's, or a `LocalPage`.
+
+        live: True for Neuronpedia's; False for a self-contained page made here (moments, type, histogram,
+        extreme tokens, token sets, explanations, and examples where a text is at hand); None: Neuronpedia's
+        if it hosts the SAE and answers, else the local one, whose notes and the log say why. save_path: write
+        the local page there (.html); None for `live` is then False. hide, test_text: as
+        `fsrl.neuronpedia.embed_url`, for the live page; view: as `logit_distr`, for the local one. Raises
+        FsrlError for a feature that there is not, and for live=True of an SAE that Neuronpedia has not.
+        """
+        index = self._checked(feature)
+        if live and save_path is not None:
+            raise FsrlError("feature page: the live page is Neuronpedia's; to save one, leave live out")
+        if live and self.place is None:
+            raise FsrlError(f"feature page: {self.name} {_NOT_HOSTED}")
+        why = analyzer_pages.why_local(self.place, index, live if save_path is None else False)
+        if why is None:
+            assert self.place is not None
+            url = neuronpedia.embed_url(*self.place, index, hide=hide, test_text=test_text)
+            logger.info("feature %d: the live page %s", index, url)
+            return analyzer_pages.live_frame(url, width=width, height=height)
+        logger.info("feature %d: a local page; %s", index, why)
+        html = self._html(index, why, self.view.but(view))
+        page = LocalPage(html, why, width, height)
+        if save_path is not None:
+            page.save(save_path)
+        return page
+
+    def get_steered_features_info(
+        self,
+        vector: Any,
+        threshold: float | None = None,
+        top_k: int | None = 20,
+        *,
+        descriptions: bool = True,
+        **view: Any,
+    ) -> pd.DataFrame:
+        """The features that a steering vector [..., d_sae] steers, strongest first; a row each.
+
+        feature; steering (mean value over the leading dimensions), strength (mean of the absolute value, by
+        which features are ranked), peak (the value furthest from 0); description (null where there is none;
+        descriptions=False asks for none); type; std, skewness, kurtosis, norm, log10_density; top_tokens and
+        bottom_tokens. threshold: least strength; top_k: at most so many rows. `plot_steered_features` draws
+        it. The first call computes moments, those of null directions included (for the types). Raises
+        FsrlError for a vector that does not fit, and as `feature_info` does.
+        """
+        settings = self.view.but(view)
+        ranked = analyzer_steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
+        info = self.feature_info if descriptions else {}
+        return analyzer_facts.described(ranked, info, self.tables, settings)
+
+    def plot_steered_features(
+        self,
+        vector: Any,
+        threshold: float | None = None,
+        top_k: int | None = 20,
+        save_path: str | Path | None = None,
+        *,
+        descriptions: bool = True,
+    ) -> Figure:
+        """Bars of the mean steering value of the features that `get_steered_features_info` lists."""
+        ranked = analyzer_steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
+        if descriptions:
+            ranked["description"] = analyzer_facts.descriptions(ranked["feature"], self.feature_info)
+        title = f"{self.name} \u00b7 steered features"
+        return analyzer_figures.finished(analyzer_steering.figure(ranked, title=title), save_path)
+
+    def quick_list(self, features: Iterable[int], name: str | None = None) -> Link:
+        """Address (text; a link in a notebook) of Neuronpedia's page with the dashboards of these features.
+
+        1 to 150 features, in this order; name: the list's title. Nothing is asked of Neuronpedia. Raises
+        FsrlError for more or none, for a feature that there is not, and for an SAE that it does not host.
+        """
+        if self.place is None:
+            raise FsrlError(f"quick list: {self.name} {_NOT_HOSTED}")
+        chosen = [self._checked(feature) for feature in features]
+        title = name or f"{'/'.join(self.place)}: {len(chosen)} features"
+        url = neuronpedia.quick_list_url(title, [(*self.place, feature) for feature in chosen])
+        return Link(url, title)
+
+    def _plot(self, draw: Any, save_path: str | Path | None, view: Mapping[str, Any]) -> Figure:
+        settings = self.view.but(view)
+        title = f"{self.name} \u00b7 {settings}"
+        figure = draw(self.tables.frame(settings), self.tables.null(settings), title=title)
+        return analyzer_figures.finished(figure, save_path)
+
+    def _checked(self, feature: Any) -> int:
+        if not hasattr(feature, "__index__") or isinstance(feature, bool):
+            raise FsrlError(f"{feature!r} is no index of a feature; give a whole number from 0 on")
+        index = int(feature.__index__())
+        if not 0 <= index < self.n_features:
+            raise FsrlError(f"no feature {index}: the SAE has features 0 to {self.n_features - 1}")
+        return index
+
+    def _html(self, feature: int, why: str, settings: ViewSettings) -> str:
+        said, notes = self._said(feature)
+        facts = analyzer_facts.of_feature(
+            self.tables,
+            settings,
+            feature,
+            study=analyzer_weights.study_name(self.sae_model.model),
+            explanations=said,
+            examples=self._examples.of_feature(feature, self.tables.weights.unembedding.tokens),
+            examples_from=self._examples.source,
+            notes=[why, *notes, *self._examples.notes],
+        )
+        return dashboard.feature_page(facts)
+
+    def _said(self, feature: int) -> tuple[list[dict[str, Any]], list[str]]:
+        """A feature's explanations for a local page, for which nobody is asked, and what to note of them."""
+        hosted = self._explanations == "neuronpedia" and self.place is not None
+        if hosted and "feature_info" not in vars(self) and not self._is_cached():
+            return [], ["Neuronpedia's explanations are not on this machine: feature_info fetches them."]
+        info = self.feature_info
+        if feature in info:
+            return list(info.every(feature)), []
+        return [], [f"This feature has no explanation; {info.coverage} have one."]
+
+    def _is_cached(self) -> bool:
+        assert self.place is not None
+        return explanation_cache.is_cached(*self.place, "explanations", self._cache)
+
+
+def _check(sae_model: Any, explanations: str | None) -> None:
+    if not isinstance(sae_model, HookedModel):
+        raise FsrlError(
+            f"SAEfeatureAnalyzer: {type(sae_model).__name__} is no HookedModel; give HookedModel(model, sae)"
+        )
+    if explanations not in (None, *EXPLANATIONS):
+        raise FsrlError(
+            f"SAEfeatureAnalyzer: explanations is {explanations!r}; choose {' or '.join(EXPLANATIONS)}"
+        )
