@@ -1,10 +1,15 @@
 """Fixtures that several folders of tests share."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures import tiny_study as tiny
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +18,16 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study") / "tiny"
     tiny.build(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def built_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default studies, built by the command of the README in a copy of the project; minutes."""
+    project = tmp_path_factory.mktemp("mini") / "project"
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.check_output(listed, cwd=ROOT, text=True).splitlines():
+        if (ROOT / name).is_file():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, project / name)
+    subprocess.run([sys.executable, "-m", "snakemake", "--cores", "8"], cwd=project, check=True)
+    return project

@@ -27,5 +27,5 @@ def finished(figure: Figure, save_path: str | Path | None) -> Figure:
 @styled()
 def _png(figure: Figure) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI)
+    figure.savefig(stream, format="png", dpi=DPI, metadata=figure_files.METADATA[".png"])
     return stream.getvalue()

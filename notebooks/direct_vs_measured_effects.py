@@ -1,0 +1,113 @@
+# %% [markdown]
+# # Direct against measured effects
+#
+# Logit weights are a prediction: they say what a feature does to the logits if nothing but the final
+# LayerNorm came after it. In truth there are layers in between that read what the feature wrote. So the
+# workflow *measures*: it adds each feature of a sample to the residual stream of the embedded model, at
+# single positions of held-out text, and looks at how the logits change. This notebook reads those
+# measurements (study `mini`).
+
+# %%
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown, display
+
+from fsrl import effect_plots, effect_summary, effect_tables, notebook_setup, plot_style, tables
+
+notebook_setup.start()
+STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
+RESULTS = Path("results") / STUDY
+TITLE = f"{STUDY} · view {VIEW} · scheme {SCHEME}"
+saes = list(pd.read_csv(RESULTS / f"summary/{VIEW}.tsv", sep="\t")["sae"])
+
+# %% [markdown]
+# ## What is measured
+#
+# Let $x$ be the residual stream at the end, before the final LayerNorm (LN), and $x'$ the same after
+# $\alpha \, W_{\text{dec}}[i]$ was added at feature $i$'s hook. The change of the logits per unit of
+# activation,
+#
+# $$u = \frac{1}{\alpha} \left( \text{LN}(x') - \text{LN}(x) \right) W_U,$$
+#
+# is held against the logit weights $w = W_{\text{dec}}[i] \, W_U$, one position at a time, over the whole
+# vocabulary:
+#
+# - **pearson**: the correlation of $u$ and $w$; 1 if the direct path were all there is;
+# - **slope**: of $u$ on $w / s$, with $s$ the final LayerNorm's scale at that position;
+# - **overlap**: the share of the ten most raised tokens among the ten with the largest logit weights;
+# - **kept**: the share of positions at which the shape of $u$ gets the same type as the shape of $w$.
+#
+# Agreement alone says nothing about *features*: any direction agrees with its own weights to some degree.
+# So a **random direction** of the same length is added at the same positions, and the feature's change is
+# also compared with the weights of **another** feature.
+
+# %%
+effects = {sae: tables.read(RESULTS / sae / VIEW / "effects.parquet", effect_tables.EFFECTS) for sae in saes}
+summary = tables.read(RESULTS / "summary/effects_summary.parquet", effect_summary.SUMMARY)
+every = pd.concat(effects, names=["sae"])
+pairs = every.reset_index("sae")[["sae", "feature", "type"]].drop_duplicates()
+positions = every["positions"].max()
+display(
+    Markdown(f"{len(pairs)} features, at up to {positions} positions of either state, active and inactive:")
+)
+sampled = pairs.groupby(["sae", "type"]).size()
+sampled = sampled.unstack(fill_value=0).reindex(saes).rename_axis(index=None, columns=None)
+display(sampled[[name for name in plot_style.TYPE_COLORS if name in sampled]])
+
+# %% [markdown]
+# ## One feature
+#
+# The feature of the last layer with the largest skewness, where it is active: each step (plus and minus one
+# unit, plus and minus its own mean activation) and the controls.
+
+# %%
+last = effects[saes[-1]]
+feature = last.loc[last["direct_skewness"].where(last["direction"] == "feature").idxmax(), "feature"]
+one = last[(last["feature"] == feature) & (last["state"] == "active")].set_index(["direction", "step"])
+display(Markdown(f"Feature {feature}, {plot_style.type_label(one['type'].iloc[0])} by its logit weights:"))
+columns = ["alpha", "positions", "pearson", "pearson_se", "slope", "overlap", "kurtosis", "measured_type"]
+display(one[columns])
+
+# %% [markdown]
+# ## Every layer
+#
+# Above: the correlation of measured change and logit weights; the dashes are the random directions, the
+# dots another feature's weights. Middle: the feature's less the random direction's. Below: how often the
+# type is kept.
+
+# %%
+effect_plots.agreement(summary, title=TITLE)
+
+# %%
+of_all = summary[(summary["step"] == "+1") & (summary["type"] == effect_summary.ALL)]
+active = of_all[of_all["state"] == "active"]
+active = active.set_index(active["sae"].map(plot_style.hook_label)).rename_axis(None)
+columns = ["pearson", "random", "other", "difference", "difference_low", "difference_high", "overlap"]
+display(active[columns])
+below = active[active["difference_high"] < 0].index
+above = active[active["difference_low"] > 0].index
+found = f"less in {len(below)} of {len(active)} layers ({', '.join(below) or 'none'})"
+found += f", more in {len(above)} ({', '.join(above) or 'none'})"
+display(Markdown(f"Active features against random directions, by the intervals over features: {found}."))
+
+# %% [markdown]
+# The later a layer, the shorter the way to the logits. Two things can make a feature agree *less* than a
+# random direction: the layers after it were trained on what features write, and react to it; and the final
+# LayerNorm's scale changes with what is added along the stream. A random direction lies across both.
+#
+# ## Does the shape survive?
+#
+# Skewness and kurtosis of the measured change against those of the logit weights, in the first, a middle
+# and the last layer. On the line nothing changes.
+
+# %%
+effect_plots.moments(effects, title=TITLE)
+
+# %% [markdown]
+# So what becomes of a type? Each row is a type by the logit weights, each column the type of the measured
+# change, in per cent of the positions.
+
+# %%
+retention = tables.read(RESULTS / "summary/effects_retention.parquet", effect_summary.RETENTION)
+effect_plots.retention(retention, title=TITLE)

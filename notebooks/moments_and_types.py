@@ -1,0 +1,148 @@
+# %% [markdown]
+# # Moments and types, layer by layer
+#
+# A feature of a sparse autoencoder (SAE) writes a direction into the residual stream. What that does to the
+# next token, on the direct path, is the feature's row of **logit weights**: one number per token of the
+# vocabulary. This notebook looks at the shape of these rows, the types that follow from it, and at what
+# chance would give.
+#
+# Everything is read from the tables that the workflow builds for the embedded study `mini`, a small GPT-2
+# trained for this project. None of it is about GPT-2: where the study `gpt2-small` is built, set `STUDY` to
+# it and run the cells again.
+
+# %%
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown, display
+
+from fsrl import evidence_tables, notebook_setup, plot_layers, plot_nulls, plot_style, plots, tables
+
+notebook_setup.start()
+STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
+RESULTS = Path("results") / STUDY
+saes = list(pd.read_csv(RESULTS / f"summary/{VIEW}.tsv", sep="\t")["sae"])
+last = saes[-1]
+
+# %% [markdown]
+# ## The four moments
+#
+# With $W_{\text{dec}}$ the SAE's decoder and $W_U$ the model's unembedding (the final LayerNorm's weight
+# folded in), feature $i$ has the logit weights $w_i = W_{\text{dec}}[i] \, W_U$, one for each of $V$ tokens
+# $t$, and
+#
+# $$\mu_i = \frac{1}{V} \sum_t w_{it}, \qquad \sigma_i^2 = \frac{1}{V} \sum_t (w_{it} - \mu_i)^2$$
+#
+# $$\text{skewness}_i = \frac{1}{V} \sum_t \left( \frac{w_{it} - \mu_i}{\sigma_i} \right)^3, \qquad
+# \text{kurtosis}_i = \frac{1}{V} \sum_t \left( \frac{w_{it} - \mu_i}{\sigma_i} \right)^4$$
+#
+# Kurtosis is Pearson's: 3 for a Gaussian. The view `trained` leaves out tokens that training hardly saw,
+# because a few hundred of them dominate the kurtosis of every direction. The features of greatest kurtosis
+# in the last layer:
+
+# %%
+moments = {sae: tables.read(RESULTS / sae / VIEW / "moments.parquet", tables.MOMENTS) for sae in saes}
+columns = ["mean", "std", "skewness", "kurtosis", "implied_tokens", "log10_density"]
+display(moments[last].set_index("feature")[columns].nlargest(5, "kurtosis"))
+
+# %% [markdown]
+# `implied_tokens` is how many equally raised tokens would give this pair of skewness and kurtosis;
+# `log10_density` is the logarithm of the share of tokens on which the feature fires.
+#
+# ## What chance gives
+#
+# Logit weights are far from Gaussian even for directions that mean nothing, so a kurtosis says little by
+# itself. Four kinds of **null directions** stand beside every layer: isotropic ones; Gaussian ones that
+# vary like the decoder's rows, or like the layer's activations; and the decoder's own rows with random
+# signs in the main axes of $W_U$.
+
+# %%
+shared = tables.read(RESULTS / f"nulls/{VIEW}.parquet", tables.NULL)
+nulls = {
+    sae: pd.concat(
+        [shared, tables.read(RESULTS / sae / VIEW / "null.parquet", tables.NULL)], ignore_index=True
+    )
+    for sae in saes
+}
+types = {sae: tables.read(RESULTS / sae / VIEW / "types.parquet", tables.TYPES) for sae in saes}
+counts = {sae: tables.read(RESULTS / sae / VIEW / "type_counts.parquet", tables.TYPE_COUNTS) for sae in saes}
+layers = [plot_layers.Layer(sae, moments[sae], nulls[sae], types[sae], counts[sae]) for sae in saes]
+plot_nulls.nulls_by_layer(layers, title=f"{STUDY} · view {VIEW}")
+
+# %% [markdown]
+# The blue bars are the features, the marks beside them the nulls, from the 0.001 to the 0.999 quantile.
+# Where a blue bar ends within the marks, the layer's features look like directions that mean nothing.
+#
+# ## Types and their thresholds
+#
+# Bloom & Lin (2024) name four types by words: *local context* (high kurtosis), *prediction* (skewed to the
+# right), *suppression* (skewed to the left) and *partition* (low kurtosis, two groups). Thresholds were
+# never published. The scheme `calibrated` takes them from the nulls: a feature must be beyond the 0.999 (or
+# 0.001) quantile of **each** kind. For the last layer that comes to:
+
+# %%
+cuts = tables.read(RESULTS / last / VIEW / "thresholds.parquet", evidence_tables.THRESHOLDS)
+cuts = cuts[cuts["scheme"] == SCHEME].fillna({"kind": "a fixed number"})
+cuts["rule"] = cuts["column"] + " " + cuts["word"].map({"above": ">", "below": "<", "min": "≥", "max": "≤"})
+cuts = cuts.rename(columns={"bound": "as configured", "kind": "decided by"})
+display(cuts.set_index(["type", "rule"])[["as configured", "threshold", "decided by"]])
+
+# %% [markdown]
+# Each point of the next figure is a feature, where its skewness and kurtosis put it; a closed line holds
+# 99.9 % of the directions of one kind of null, and the straight dashes are the quantiles that decide. A
+# feature gets the first type whose rule it meets.
+
+# %%
+title = f"{STUDY} · {last} · view {VIEW}"
+plots.types(moments[last], nulls[last], types[last], counts[last], scheme=SCHEME, title=title)
+
+# %% [markdown]
+# ## Counts against chance
+#
+# A type at the rate that the nulls give is noise with a name. So beside every count stands the largest that
+# one of the four kinds of null would give (in brackets).
+
+# %%
+table = pd.concat(counts, names=["layer", None]).reset_index("layer")
+table = table[table["scheme"] == SCHEME]
+table["count"] = table["features"].astype(str) + " (" + table["expected"].map(plot_style.expected) + ")"
+wide = table.pivot(index="layer", columns="type", values="count").reindex(saes)
+display(wide[[*plot_style.TYPES, "unclassified"]].rename_axis(index=None, columns=None))
+
+# %%
+typed = table[table["type"].isin(plot_style.TYPES)]
+clear = typed[typed["features"] > 3 * typed["expected"].clip(lower=1)]
+lines = "\n".join(
+    f"- {row.layer}: {row.features} {plot_style.type_label(row.type)}, at most {row.expected:.1f} by chance"
+    for row in clear.itertuples()
+)
+display(Markdown(f"More than three times what chance gives, and more than three:\n\n{lines}"))
+
+# %% [markdown]
+# The same in one picture, for all three schemes. `post` reads the published words as quantiles within a
+# layer, so its shares are large by construction: what counts is how far a bar exceeds its dash, the share
+# of the nulls.
+
+# %%
+plot_layers.type_shares(layers, title=f"{STUDY} · view {VIEW}")
+
+# %% [markdown]
+# ## Every layer
+#
+# One panel a layer, on shared axes. Kurtosis cannot lie below $1 + \text{skewness}^2$, which empties the
+# lower corners.
+
+# %%
+plot_layers.layers_grid(layers, scheme=SCHEME, title=f"{STUDY} · view {VIEW}")
+
+# %% [markdown]
+# What each kind of null alone would give shows which of them is the strict one for which type. At the last
+# layer:
+
+# %%
+by_kind = tables.read(RESULTS / last / VIEW / "type_null_counts.parquet", evidence_tables.TYPE_NULL_COUNTS)
+by_kind = by_kind[(by_kind["scheme"] == SCHEME) & by_kind["type"].isin(plot_style.TYPES)]
+expected = by_kind.pivot(index="type", columns="kind", values="expected").rename_axis(
+    index=None, columns=None
+)
+display(expected.assign(found=by_kind.groupby("type")["features"].first()))

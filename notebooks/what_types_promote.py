@@ -1,0 +1,177 @@
+# %% [markdown]
+# # What each type promotes
+#
+# The types are read from the shape of a feature's logit weights. Do they also say *which* tokens a feature
+# raises? This notebook reads the workflow's tables of the embedded study `mini`: which named sets of tokens
+# features are aligned with, what the types have to do with it, and which of the published claims about the
+# types hold.
+
+# %%
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown, display
+
+from fsrl import (
+    claims,
+    enrichment_tables,
+    notebook_setup,
+    plot_evidence,
+    plot_exemplars,
+    plot_heatmap,
+    plot_style,
+    tables,
+    token_text,
+)
+
+notebook_setup.start()
+STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
+RESULTS = Path("results") / STUDY
+saes = list(pd.read_csv(RESULTS / f"summary/{VIEW}.tsv", sep="\t")["sae"])
+last = saes[-1]
+
+# %% [markdown]
+# ## Sets of tokens
+#
+# Every token belongs to some named sets, by how it is written (*surface*), which words it can be
+# (*lexical*) and how often it occurs (*frequency*). Your own go into `token_sets:` in `config/config.yaml`.
+
+# %%
+sets = pd.read_csv(RESULTS / "token_set_list.tsv", sep="\t", keep_default_na=False)
+kinds = sets.set_index("set")["kind"].to_dict()
+kinds_found = ", ".join(f"{count} {kind}" for kind, count in sets["kind"].value_counts().items())
+display(Markdown(f"{len(sets)} sets: {kinds_found}. The first of each kind:"))
+display(sets.groupby("kind", sort=False).head(5).set_index("set").rename_axis(None))
+
+# %% [markdown]
+# ## An honest test
+#
+# For a set $S$, let $\delta$ be the mean of $W_U$ over the set less its mean over the vocabulary. The set's
+# mean logit weight under a feature with decoder row $d$ then differs from the vocabulary's by $d \cdot
+# \delta$. Tokens of a set have similar columns in $W_U$, so the textbook error of that mean is far too
+# small: with it, most directions that mean nothing would be "significant". What is asked instead is whether
+# $d$ is aligned with the set more than other directions of its layer are. With $C$ the second moment of the
+# layer's decoder rows, and $k$ its rank,
+#
+# $$r = \frac{d \cdot \delta}{\sqrt{(d^\top C^{-1} d) \, (\delta^\top C \, \delta)}}, \qquad
+# t = \frac{r \sqrt{k - 1}}{\sqrt{1 - r^2}}$$
+#
+# and for directions drawn like the layer's rows $t$ is exactly Student's on $k - 1$ degrees of freedom. The
+# false discovery rate (Benjamini and Hochberg) is held over all features and sets of all layers at once:
+
+# %%
+discoveries = tables.read(RESULTS / f"discoveries/{VIEW}.parquet", enrichment_tables.DISCOVERIES)
+level = discoveries["level"].iloc[0]
+display(
+    Markdown(
+        f"Pairs of feature and set that are significant at a false discovery rate of {level:g}: "
+        f"{discoveries['promoted'].sum():,} promoted and {discoveries['suppressed'].sum():,} suppressed, "
+        f"of {discoveries['tests'].sum():,} tested."
+    )
+)
+display(discoveries.set_index("sae")[["tests", "promoted", "suppressed", "features"]].rename_axis(None))
+
+# %% [markdown]
+# Each feature's best set, upwards if it is promoted and downwards if it is suppressed. Beyond the dashed
+# lines sets are significant; the strongest of each layer are named.
+
+# %%
+evidence = [
+    plot_evidence.Evidence(
+        sae,
+        tables.read(RESULTS / sae / VIEW / "best_sets.parquet", enrichment_tables.BEST_SETS),
+        tables.read(RESULTS / sae / VIEW / "odds_ratios.parquet", enrichment_tables.ODDS_RATIOS),
+        tables.read(RESULTS / sae / VIEW / "type_counts.parquet", tables.TYPE_COUNTS),
+    )
+    for sae in saes
+]
+plot_evidence.manhattan(evidence, discoveries, kinds, title=f"{STUDY} · view {VIEW}")
+
+# %% [markdown]
+# ## Prediction features, one by one
+#
+# The prediction features of the last layer with the clearest sets, beside the tokens that they raise most
+# (␣ is a space). `eta2` is the share of the variance of the logit weights that lies between the set and the
+# other tokens.
+
+# %%
+types = tables.read(RESULTS / last / VIEW / "types.parquet", tables.TYPES)
+extremes = tables.read(RESULTS / last / VIEW / "extremes.parquet", tables.EXTREMES)
+raised = extremes[(extremes["side"] == "top") & (extremes["rank"] < 6)].sort_values("rank")
+raised = raised["token"].map(token_text.legible).groupby(raised["feature"]).agg("  ".join)
+best = evidence[-1].best_sets.merge(types[types["scheme"] == SCHEME][["feature", "type"]], on="feature")
+shown = (
+    best[best["type"] == "prediction"]
+    .nsmallest(10, "promoted_log10_q")
+    .set_index("feature")
+    .rename_axis(None)
+)
+columns = {"promoted": "set", "promoted_log10_q": "log10 q", "promoted_eta2": "eta2"}
+display(shown[list(columns)].rename(columns=columns).assign(**{"raises most": raised}))
+
+# %% [markdown]
+# ## Types and sets
+#
+# How much more often is a set significant for features of a type than for features without one? The odds
+# ratios by layer; a dot marks a 95 % interval that excludes 1, grey a layer without features of the type.
+
+# %%
+plot_heatmap.heatmap(evidence, kinds, scheme=SCHEME, title=f"{STUDY} · view {VIEW}")
+
+# %% [markdown]
+# ## Exemplars
+#
+# The features deepest inside each type's region, with the distribution of their logit weights (log axis;
+# the dashes are a Gaussian) and the tokens that they lower and raise most.
+
+# %%
+moments = tables.read(RESULTS / last / VIEW / "moments.parquet", tables.MOMENTS)
+histograms = tables.read(RESULTS / last / VIEW / "histograms.parquet", tables.HISTOGRAMS)
+shown = {"scheme": SCHEME, "title": f"{STUDY} · {last} · view {VIEW}"}
+plot_exemplars.exemplars(moments, types, evidence[-1].type_counts, extremes, histograms, **shown)
+
+# %% [markdown]
+# ## The published claims
+#
+# Bloom & Lin (2024) say in words what the types are like. Each claim is tested in every layer on something
+# that does not define the type (what a rule fixes is true *by definition* and not tested), features with
+# similar decoder rows count once, and p is adjusted (Holm) over all tests. *Cannot speak*: too few features
+# in every layer.
+
+# %%
+tested = tables.read(RESULTS / f"claims/{VIEW}.parquet", claims.CLAIMS_TABLE)
+tested = tested[tested["scheme"] == SCHEME]
+claim = ["type", "statement", "test"]
+verdicts = tested.groupby(claim, sort=False)["verdict"].value_counts(sort=False).unstack(fill_value=0)
+order = ["holds", "contradicted", "undecided", "cannot speak", "by definition"]
+verdicts = verdicts.reindex(columns=order, fill_value=0).loc[
+    pd.MultiIndex.from_frame(tested[claim].drop_duplicates())
+]
+heard = verdicts[verdicts["cannot speak"] < len(saes)]
+display(heard.loc[:, heard.any()].rename_axis(columns="layers where it"))
+display(
+    Markdown(
+        f"{len(verdicts) - len(heard)} of {len(verdicts)} tests cannot speak in any layer: too few features."
+    )
+)
+
+# %% [markdown]
+# Where a layer decided, this is what it decided on: the share (or the median) of the type's features beside
+# that of features without a type, and the effect with its 95 % interval. An odds ratio of 1 or an AUC of
+# 0.5 is no difference.
+
+# %%
+decided = tested[tested["verdict"].isin(["holds", "contradicted"])].sort_values("type", kind="stable")
+effect = [
+    "{:.3g}\N{NO-BREAK SPACE}[{:.3g},\N{NO-BREAK SPACE}{:.3g}]".format(*row)
+    for row in decided[["effect", "low", "high"]].to_numpy()
+]
+decided = decided.assign(layer=decided["sae"].map(plot_style.hook_label), effect=effect)
+columns = {
+    "n_type": "features",
+    "value_type": "of the type",
+    "value_other": "of others",
+    "p_holm": "p (Holm)",
+}
+decided = decided.set_index(["type", "statement", "verdict"]).rename(columns=columns)
+display(decided[["layer", "features", "measure", "effect", "of the type", "of others", "p (Holm)"]])

@@ -1,0 +1,72 @@
+"""The page of a notebook: it stands alone, sets its formulas, and shows text as text."""
+
+import re
+from xml.etree import ElementTree
+
+import lxml.html
+import nbformat
+import pytest
+
+from fsrl import notebook_page
+from fsrl.errors import FsrlError
+
+MATHML = "{http://www.w3.org/1998/Math/MathML}"
+
+
+def notebook(*outputs: dict, text: str = "# Tokens & <b>") -> nbformat.NotebookNode:
+    made = [nbformat.v4.new_output("display_data", data=data) for data in outputs]
+    cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("x = '<i>'", outputs=made)]
+    for number, cell in enumerate(cells):
+        cell.id = f"cell-{number}"
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def test_the_page_stands_alone() -> None:
+    page = notebook_page.html(notebook({"image/png": "iVBORw0KGgo="}), note="made <here>")
+    document = lxml.html.document_fromstring(page)
+    assert document.findtext(".//title") == "Tokens & <b>"
+    assert document.findtext(".//footer") == "made <here>"
+    assert document.findall(".//script") == document.findall(".//link") == []
+    assert [image.get("src")[:22] for image in document.findall(".//img")] == ["data:image/png;base64,"]
+    assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/1998/Math)", page)
+    policy = document.find(".//meta[@http-equiv='Content-Security-Policy']").get("content")
+    assert policy.startswith("default-src 'none'")
+
+
+def test_code_and_plain_outputs_are_text() -> None:
+    page = notebook_page.html(notebook({"text/plain": "<script>alert(1)</script>"}), note="")
+    document = lxml.html.document_fromstring(page)
+    assert document.findall(".//script") == []
+    assert "<script>alert(1)</script>" in document.text_content()
+    assert "x = '<i>'" in document.text_content()
+
+
+def test_formulas_become_mathml_and_prices_stay_text() -> None:
+    text = "# T\n\nA \\$5 token, $\\mu_i$ and\n\n$$\\frac{1}{V}$$\n\n`$not$`"
+    document = lxml.html.document_fromstring(notebook_page.html(notebook(text=text), note=""))
+    assert [formula.get("display") for formula in document.findall(".//math")] == ["inline", "block"]
+    assert document.findtext(".//code") == "$not$"
+    assert "A $5 token" in document.text_content()
+
+
+def test_a_formula_is_set_as_written() -> None:
+    root = ElementTree.fromstring(notebook_page.mathml(r"\frac{a}{b}^2", display=True))
+    assert root.get("display") == "block"
+    fraction = root.find(f".//{MATHML}mfrac")
+    assert fraction is not None and "".join(fraction.itertext()) == "ab"
+
+
+@pytest.mark.parametrize(
+    "formula", [r"\nosuchcommand{x}", r"\begin{aligned} a &= b \end{aligned}", r"\frac{a"]
+)
+def test_a_formula_that_cannot_be_set_is_refused_by_name(formula: str) -> None:
+    with pytest.raises(FsrlError) as raised:
+        notebook_page.mathml(formula, display=False)
+    assert repr(formula) in str(raised.value)
+
+
+def test_what_needs_a_script_or_a_title_is_refused() -> None:
+    with pytest.raises(FsrlError, match="cell-1 shows application/javascript, which needs scripts"):
+        notebook_page.html(notebook({"application/javascript": "alert(1)"}), note="")
+    with pytest.raises(FsrlError, match="no heading"):
+        notebook_page.html(notebook(text="no heading"), note="")

@@ -1,0 +1,57 @@
+"""The first line of a notebook: the repository's root, wherever the notebook was opened."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fsrl import notebook_setup, plot_style
+from tests.notebooks.sources import ROOT
+
+
+@pytest.mark.parametrize("place", [".", "notebooks", "tests/notebooks"])
+def test_it_goes_up_to_the_root(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / place)
+    assert notebook_setup.start() == ROOT
+    assert Path.cwd() == ROOT
+
+
+def test_another_copy_of_the_repository_is_its_own_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "Snakefile").touch()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert notebook_setup.start() == tmp_path
+
+
+def test_elsewhere_it_is_the_library_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert notebook_setup.start() == ROOT
+
+
+def test_a_figure_is_shown_in_the_project_s_style_with_the_same_bytes() -> None:
+    code = (
+        "import sys; from fsrl import notebook_setup, plot_style\n"
+        "figure = plot_style.new_figure(2, 1, 'a title'); figure.add_subplot().plot([1, 2])\n"
+        "sys.stdout.buffer.write(notebook_setup.png(figure)); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(("src", "."))}
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True
+        )
+        for _ in range(2)
+    ]
+    assert runs[0].stdout == runs[1].stdout
+    assert runs[0].stdout.startswith(b"\x89PNG")
+    assert b"matplotlib" not in runs[0].stdout.lower()
+
+
+def test_the_image_has_the_figure_s_size() -> None:
+    figure = plot_style.new_figure(3, 2, "")
+    header = notebook_setup.png(figure)[16:24]
+    assert int.from_bytes(header[:4], "big") == 3 * notebook_setup.PNG_DPI
+    assert int.from_bytes(header[4:], "big") == 2 * notebook_setup.PNG_DPI

@@ -1,0 +1,114 @@
+# Notebooks, executed to pages and .ipynb. What they say is about the embedded study, whose tables they read: where it
+# is not built, or not as they read it, there are none.
+NOTEBOOK_STUDY, NOTEBOOK_VIEW, NOTEBOOK_SCHEME = "mini", "trained", "calibrated"
+NOTEBOOK_PAGE = "results/notebooks/{notebook}.html"
+NOTEBOOK_TEMPLATE = "src/fsrl/templates/notebook.html.j2"
+
+
+def of_layers(*names):
+    return [f"{STAGES}/{name}.parquet" for name in names]
+
+
+# What each notebook reads, in its view, of the study and of each SAE.
+NOTEBOOK_READS = {
+    "visualizing_sae_features": [],
+    "moments_and_types": [
+        "results/{study}/summary/{view}.tsv",
+        NULL,
+        *of_layers("moments", "null", "types", "type_counts", "type_null_counts", "thresholds"),
+    ],
+    "what_types_promote": [
+        "results/{study}/summary/{view}.tsv",
+        "results/{study}/token_set_list.tsv",
+        DISCOVERIES,
+        CLAIMS,
+        *of_layers("types", "type_counts", "best_sets", "odds_ratios"),
+        *of_layers("moments", "extremes", "histograms"),
+    ],
+    "direct_vs_measured_effects": [
+        "results/{study}/summary/{view}.tsv",
+        EFFECT_SUMMARY[0],
+        EFFECT_SUMMARY[2],
+        EFFECT_TABLE,
+    ],
+    "bring_your_own_sae": [],
+}
+
+
+def why_no_notebooks():
+    """What the notebooks lack; None where they can be run."""
+    study = STUDIES.get(NOTEBOOK_STUDY)
+    if study is None:
+        return f"study {NOTEBOOK_STUDY} is not among those that are built"
+    if NOTEBOOK_VIEW not in enriched_views(study) or config["effects"]["view"] != NOTEBOOK_VIEW:
+        return f"views, enrichment.views and effects.view do not all have {NOTEBOOK_VIEW}"
+    if config["types"]["default_scheme"] != NOTEBOOK_SCHEME:
+        return f"types.default_scheme is not {NOTEBOOK_SCHEME}"
+    return None if LAYER_KINDS else "nulls.kinds has no null of a layer's own"
+
+
+wildcard_constraints:
+    notebook=any_of(NOTEBOOK_READS),
+
+
+NOTEBOOKS = []
+if (reason := why_no_notebooks()) is None:
+    NOTEBOOKS = [NOTEBOOK_PAGE.format(notebook=name) for name in NOTEBOOK_READS]
+elif workflow.is_main_process:
+    print(f"the notebooks are skipped: {reason}", file=sys.stderr)
+
+
+def notebook_tables(wildcards):
+    """The tables that a notebook reads, of each SAE where they name one."""
+    study = STUDIES[NOTEBOOK_STUDY]
+    return [
+        path
+        for pattern in NOTEBOOK_READS[wildcards.notebook]
+        for path in dict.fromkeys(
+            pattern.format(study=study.name, view=NOTEBOOK_VIEW, sae=sae) for sae in study.sae_ids
+        )
+    ]
+
+
+def notebook_code(wildcards):
+    """The library as the notebook imports it. What `from fsrl import NAME` loads no import statement shows."""
+    files = [ROOT / f"notebooks/{wildcards.notebook}.py"]
+    if wildcards.notebook == "visualizing_sae_features":
+        files += [ROOT / "src/fsrl/sae_adapter.py", ROOT / "src/fsrl/hooked_model.py"]
+    found = {path for file in files for path in (file, *imports.closure(file, ROOT / "src/fsrl"))}
+    return sorted(str(path.relative_to(ROOT)) for path in found)
+
+
+def notebook_study(wildcards):
+    """The study's own files, for notebooks that load its model or an SAE."""
+    study = STUDIES[NOTEBOOK_STUDY]
+    return [*local_files(study)(wildcards), study.evaluation_text]
+
+
+rule run_notebook:
+    input:
+        notebook="notebooks/{notebook}.py",
+        tables=notebook_tables,
+        study=notebook_study,
+        code=library("run_notebook.py") + [NOTEBOOK_TEMPLATE],
+        imported=notebook_code,
+    output:
+        html=NOTEBOOK_PAGE,
+        ipynb="results/notebooks/{notebook}.ipynb",
+    log:
+        "logs/run_notebook/{notebook}.log",
+    benchmark:
+        "results/benchmarks/run_notebook/{notebook}.tsv"
+    threads: ONE
+    resources:
+        mem_mb=2000,
+    params:
+        # Settings of the config that notebooks read from its file.
+        schemes=config["types"]["schemes"],
+    script:
+        "../scripts/run_notebook.py"
+
+
+rule notebooks:
+    input:
+        NOTEBOOKS,

@@ -1,0 +1,17 @@
+"""Run a notebook and write it with its outputs, as a page and as .ipynb."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+from fsrl import files, notebook_page, notebook_run
+
+source, output = snakemake.input.notebook, snakemake.output
+notebook = notebook_run.execute(source)
+found = {
+    output.html: notebook_page.html(notebook, note=f"Made from {source} by the workflow."),
+    output.ipynb: notebook_run.text(notebook),
+}
+for path, content in found.items():
+    with files.whole(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
