@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from fsrl import plot_plane
 from fsrl.effect_summary import ALL
@@ -26,7 +25,7 @@ from fsrl.plot_style import (
     type_label,
 )
 
-COLORS = {**TYPE_COLORS, "unclassified": "#8A8A8A", ALL: "#000000"}
+COLORS = {**TYPE_COLORS, ALL: "#000000"}
 ORDER = [name for name in COLORS if name != "degenerate"]
 READINGS = {
     "pearson": "correlation of measured\nchange and logit weights",
@@ -141,18 +140,10 @@ def _draw_moment(ax: Axes, frame: pd.DataFrame, name: str) -> None:
 
 def _scale(ax: Axes, name: str, low: float, high: float) -> None:
     """The same scale on both axes, as in the plane: asinh for skewness, logarithmic for kurtosis."""
-    skewed = name == "skewness"
-    scale, inverse = (np.arcsinh, np.sinh) if skewed else (np.log, np.exp)
-    candidates = plot_plane.SKEWNESS_TICKS if skewed else plot_plane.KURTOSIS_TICKS
+    scale = plot_plane.SCALES[name].forward
     margin = 0.05 * (scale(high) - scale(low)) or 0.1
-    limits = float(inverse(scale(low) - margin)), float(inverse(scale(high) + margin))
-    kind = "asinh" if skewed else "log"
-    ax.set(xscale=kind, yscale=kind, xlim=limits, ylim=limits)
-    ticks = plot_plane.pick_ticks(limits, candidates, scale, 0.12)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(FixedLocator(ticks))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(plot_plane.number))
+        plot_plane.set_axis(axis, name, scale(low) - margin, scale(high) + margin, 0.12)
 
 
 @styled()
@@ -165,7 +156,7 @@ def retention(retention: pd.DataFrame, *, title: str) -> Figure:
     saes = list(dict.fromkeys(rows["sae"]))
     columns = min(4, len(saes))
     lines = -(-len(saes) // columns)
-    note = "rows: type by the logit weights (features measured); columns: type of the measured change"
+    note = "rows: type by the logit weights (features measured); columns: measured type, % of positions"
     figure = new_figure(DOUBLE, 1.0 + 1.9 * lines, f"{title}\n{note}")
     grid = figure.subplots(lines, columns, squeeze=False)
     kinds = [name for name in ORDER if name != ALL]

@@ -23,6 +23,7 @@ from fsrl.plot_style import (
     TYPES,
     count_label,
     count_text,
+    empty_panel,
     glyphs,
     new_figure,
     percent,
@@ -38,6 +39,7 @@ from fsrl.token_text import legible
 EDGES = 8.0  # the histogram's range: mean ± 8 std, as in the table histograms
 LEFT, GAP, RIGHT = 0.42, 0.22, 0.06  # inches: margin of the page, between panels, margin
 HEADER, CAPTION, PANEL, TICKS, LINE, SPACE = 0.2, 0.36, 0.62, 0.19, 0.112, 0.12  # inches, from top to bottom
+LEGEND = "dashed: Gaussian of the same mean and std; hatched bars: tokens beyond mean ± 8 std"
 NONE = 0.3  # inches: height of an empty type's panel
 
 
@@ -71,20 +73,10 @@ def exemplars(
     best = {name: _best(labelled, name, per_type) for name in TYPES if name in counts.index}
     full = HEADER + CAPTION + PANEL + TICKS + (n_tokens + 1) * LINE + SPACE
     heights = [HEADER + NONE + SPACE if rows.empty else full for rows in best.values()]
-    lines = (
-        f"{title} · scheme {scheme}",
-        f"{population(moments)}; ranked by margin: distance to the nearest bound in quantiles of the layer",
-        "dashed: Gaussian of the same mean and std; hatched bars: tokens beyond mean ± 8 std",
-    )
-    figure = new_figure(DOUBLE, sum(heights), "\n".join(lines))
-    top = 0.12 * (figure.get_suptitle().count("\n") + 1) + 0.1
-    figure.set_size_inches(DOUBLE, top + sum(heights))
-    figure.set_layout_engine("none")
-    figure.suptitle(figure.get_suptitle(), fontsize=TITLE, y=1 - 0.03 / figure.get_figheight(), va="top")
-    tables = {
-        "histograms": histograms.set_index("feature"),
-        "extremes": extremes[extremes["rank"] < n_tokens],
-    }
+    note = f"{population(moments)}; ranked by margin: distance to the nearest bound in quantiles of the layer"
+    figure, top = _page(sum(heights), f"{title} · scheme {scheme}\n{note}\n{LEGEND}")
+    shown = extremes[extremes["rank"] < n_tokens]
+    tables = {"histograms": histograms.set_index("feature"), "extremes": shown}
     for (name, rows), height in zip(best.items(), heights, strict=True):
         if rows.empty:
             _draw_none(figure, top, name, counts)
@@ -92,6 +84,16 @@ def exemplars(
             _draw_row(figure, top, name, counts, rows, tables, per_type)
         top += height
     return figure
+
+
+def _page(height: float, title: str) -> tuple[Figure, float]:
+    """A page with this much room below its title, and where that room begins; in inches from the top."""
+    figure = new_figure(DOUBLE, height, title)
+    top = 0.12 * (figure.get_suptitle().count("\n") + 1) + 0.1
+    figure.set_size_inches(DOUBLE, top + height)
+    figure.set_layout_engine("none")
+    figure.suptitle(figure.get_suptitle(), fontsize=TITLE, y=1 - 0.03 / figure.get_figheight(), va="top")
+    return figure, top
 
 
 def _best(labelled: pd.DataFrame, name: str, per_type: int) -> pd.DataFrame:
@@ -110,10 +112,8 @@ def _draw_header(figure: Figure, top: float, name: str, label: str) -> None:
 def _draw_none(figure: Figure, top: float, name: str, counts: pd.DataFrame) -> None:
     """The panel of a type without members."""
     _draw_header(figure, top, name, type_label(name))
-    box = _axes(figure, LEFT, top + HEADER, DOUBLE - LEFT - RIGHT, NONE)
-    box.set(xticks=[], yticks=[])
-    box.spines[:].set(visible=True, color="#999999", linestyle=(0, (3, 2)))
-    box.text(0.5, 0.5, count_text(name, counts), ha="center", va="center", transform=box.transAxes)
+    ax = _axes(figure, LEFT, top + HEADER, DOUBLE - LEFT - RIGHT, NONE)
+    empty_panel(ax, count_text(name, counts))
 
 
 def _draw_row(

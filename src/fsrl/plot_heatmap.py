@@ -68,19 +68,20 @@ def heatmap(layers: Sequence[Evidence], kinds: Mapping[str, str], *, scheme: str
         _draw_cells(ax, known[known["side"] == side], rows, len(layers))
         ax.set_xlabel(f"{side} sets")
     _name_rows(panels[0], panels[1], rows, kinds)
-    where: dict[str, Any] = {
-        "location": "bottom",
-        "fraction": 0.1 / height,
-        "pad": 0.05 / height,
-        "shrink": 0.5,
-        "aspect": 35,
-    }
+    _draw_bar(figure, panels, height)
+    return figure
+
+
+def _draw_bar(figure: Figure, panels: np.ndarray, height: float) -> None:
+    """The colours' bar below the panels, of the same size whatever the figure's height in inches."""
+    where: dict[str, Any] = {"location": "bottom", "fraction": 0.1 / height, "pad": 0.05 / height}
+    where |= {"shrink": 0.5, "aspect": 35}
     bar = figure.colorbar(ScalarMappable(NORM, COLORS), ax=panels, extend="both", **where)
-    bar.set_label("odds ratio; dot: its 95 % interval excludes 1; small square: no interval")
+    meaning = "dot: its 95 % interval excludes 1; small square: no interval; grey: no feature of the type"
+    bar.set_label(f"odds ratio; {meaning}")
     bar.set_ticks([0.01, 0.1, 1, 10, 100], labels=["1/100", "1/10", "1", "10", "100"])
     bar.minorticks_off()
     bar.outline.set_linewidth(0.4)
-    return figure
 
 
 def _draw_grid(ax: Axes, layers: Sequence[Evidence], rows: Sequence[str], scheme: str) -> None:
@@ -103,10 +104,10 @@ def _draw_grid(ax: Axes, layers: Sequence[Evidence], rows: Sequence[str], scheme
         if i:
             ax.axvline(i * n - 0.5, color="black", linewidth=0.6)
     step = -(-8 * len(TYPES) * n // 180)  # upright labels of 6 points need 8 of a panel's 180
-    places = [i * n + number for i in range(len(TYPES)) for number in range(0, n, step)]
-    ax.set_xticks(
-        places, [hook_label(layers[place % n].hook) for place in places], rotation=90, fontsize=SMALL
-    )
+    # Backwards from a type's last layer, so that the next type's first stays clear of it.
+    places = [i * n + number for i in range(len(TYPES)) for number in range(n - 1, step - 2, -step)]
+    names = [hook_label(layers[place % n].hook) for place in places]
+    ax.set_xticks(places, names, rotation=90, fontsize=SMALL)
     ax.tick_params(length=0)
     ax.set_xlim(-0.5, len(TYPES) * n - 0.5)
     ax.set_ylim(height - 0.5, -0.5)
@@ -114,9 +115,8 @@ def _draw_grid(ax: Axes, layers: Sequence[Evidence], rows: Sequence[str], scheme
 
 
 def _draw_cells(ax: Axes, known: pd.DataFrame, rows: Sequence[str], n_layers: int) -> None:
-    x = known["type"].map(list(TYPES).index).to_numpy(dtype=int) * n_layers + known["layer"].to_numpy(
-        dtype=int
-    )
+    column = known["type"].map(list(TYPES).index).to_numpy(dtype=int)
+    x = column * n_layers + known["layer"].to_numpy(dtype=int)
     y = known["set"].map({name: i for i, name in enumerate(rows)}).to_numpy(dtype=int)
     sized = known["low"].notna().to_numpy()
     sides = np.where(sized, FULL, HALF)
@@ -136,14 +136,7 @@ def _name_rows(left: Axes, right: Axes, rows: Sequence[str], kinds: Mapping[str,
         if start:
             for ax in (left, right):
                 ax.axhline(start - 0.5, color="black", linewidth=0.6)
-        at = right.get_xlim()[1] + 0.6
-        right.text(
-            at,
-            start + size / 2 - 0.5,
-            kind,
-            va="center",
-            ha="left",
-            fontsize=SMALL,
-            rotation=-90 if size > 5 else 0,
-        )
+        x, y = right.get_xlim()[1] + 0.6, start + size / 2 - 0.5
+        turned = -90 if size > 5 else 0
+        right.text(x, y, kind, va="center", ha="left", fontsize=SMALL, rotation=turned)
         start += size

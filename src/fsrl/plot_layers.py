@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from fsrl import plot_plane
 from fsrl.plot_style import (
@@ -20,6 +19,7 @@ from fsrl.plot_style import (
     TYPE_COLORS,
     TYPES,
     expected,
+    fix_ticks,
     hook_label,
     new_figure,
     null_quantiles,
@@ -33,7 +33,8 @@ from fsrl.plot_style import (
 
 MOMENTS = ("mean / norm", "std / norm", "skewness", "kurtosis")
 LEVELS = (0.001, 0.05, 0.25, 0.5, 0.75, 0.95, 0.999)
-FEATURE_SHADES = ("#9ECAE9", "#4292C6", "#08519C")  # 0.1 to 99.9 %, 5 to 95 %, quartiles
+SPANS = ("0.1 to 99.9 %", "5 to 95 %", "quartiles")  # between the outer levels, the next ones, the inner ones
+FEATURE_SHADES = ("#9ECAE9", "#4292C6", "#08519C")  # one for each span
 NULL_SHADES = ("#DDDDDD", "#BBBBBB", "#888888")
 NONE_MARK: dict[str, Any] = {"marker": "o", "markersize": 3.0, "markerfacecolor": "white"}
 BAR_WIDTHS = (0.12, 0.22, 0.32)  # in units of the distance between layers
@@ -125,14 +126,16 @@ def moments_by_layer(layers: Sequence[Layer], *, title: str) -> Figure:
             draw_quantiles(ax, place + 0.19, null_quantiles(layer.null, column, LEVELS), NULL_SHADES)
         scale_moment(ax, column)
         label_layers(ax, layers, DOUBLE / 2 - 0.6)
-    names = ("0.1 to 99.9 %", "5 to 95 %", "quartiles")
-    handles: list[Artist] = []
-    for kind, shades in (("features", FEATURE_SHADES), ("most extreme null", NULL_SHADES)):
-        pairs = zip(shades, names, strict=True)
-        handles += [Patch(color=color, label=f"{kind}: {name}") for color, name in pairs]
-    handles.append(Line2D([], [], color="black", linewidth=1.0, label="median"))
-    figure.legend(handles=[*handles[:3], handles[6], *handles[3:6]], loc="outside lower center", ncols=4)
+    median = Line2D([], [], color="black", linewidth=1.0, label="median")
+    handles: list[Artist] = [*shade_handles("features", FEATURE_SHADES), median]
+    handles += shade_handles("most extreme null", NULL_SHADES)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
+
+
+def shade_handles(name: str, shades: Sequence[str]) -> list[Patch]:
+    """Legend entries of the three bars that `draw_quantiles` draws of `name`, from the widest."""
+    return [Patch(color=color, label=f"{name}: {part}") for color, part in zip(shades, SPANS, strict=True)]
 
 
 def draw_quantiles(ax: Axes, x: float, quantiles: np.ndarray, shades: Sequence[str]) -> None:
@@ -153,22 +156,14 @@ def draw_quantiles(ax: Axes, x: float, quantiles: np.ndarray, shades: Sequence[s
 def scale_moment(ax: Axes, column: str) -> None:
     """Label the axis; skewness and kurtosis on the plane's scales, since single features lie far out."""
     ax.set_ylabel(column)
-    if column not in ("skewness", "kurtosis"):
+    if column not in plot_plane.SCALES:
         ax.use_sticky_edges = False  # else the axis would end where the lowest bar does
         ax.autoscale_view()
         return
-    low, high = ax.dataLim.intervaly
-    skewed = column == "skewness"
-    ax.set_yscale("asinh" if skewed else "log")  # asinh's linear width is 1, as in the plane
-    scale, inverse = (np.arcsinh, np.sinh) if skewed else (np.log, np.exp)
-    candidates = plot_plane.SKEWNESS_TICKS if skewed else plot_plane.KURTOSIS_TICKS
+    low, high = plot_plane.SCALES[column].forward(ax.dataLim.intervaly)
+    margin = 0.04 * (high - low)
+    plot_plane.set_axis(ax.yaxis, column, low - margin, high + margin, 0.08)
     ax.set_ylabel(f"{column} ({ax.get_yscale()} scale)")
-    margin = 0.04 * (scale(high) - scale(low))
-    limits = float(inverse(scale(low) - margin)), float(inverse(scale(high) + margin))
-    ax.set_ylim(limits)
-    ax.yaxis.set_major_locator(FixedLocator(plot_plane.pick_ticks(limits, candidates, scale, 0.08)))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(plot_plane.number))
 
 
 def label_layers(ax: Axes, layers: Sequence[Layer], inches: float) -> None:
@@ -198,9 +193,7 @@ def type_shares(layers: Sequence[Layer], *, title: str) -> Figure:
         ax.set_ylabel("share of features")
         ax.set_yscale("symlog", linthresh=1e-3, linscale=0.6)
         ax.set_ylim(-1e-4, 1)
-        ax.yaxis.set_major_locator(FixedLocator([0, 1e-3, 1e-2, 0.1, 1]))
-        ax.yaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+        fix_ticks(ax.yaxis, [0, 1e-3, 1e-2, 0.1, 1], lambda share: f"{100 * share:g} %")
         ax.grid(axis="y", color="#E5E5E5", linewidth=0.5)
         label_layers(ax, layers, DOUBLE - 0.6)
     handles: list[Artist] = [Patch(color=TYPE_COLORS[name], label=type_label(name)) for name in TYPES]

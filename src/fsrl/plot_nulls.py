@@ -13,7 +13,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from fsrl import plot_layers
 from fsrl.plot_style import (
@@ -28,6 +27,7 @@ from fsrl.plot_style import (
 
 MOMENTS = ("skewness", "kurtosis")
 MARKERS = {"isotropic": "o", "second_moment": "s", "sign_flip": "^", "activations": "D"}
+DASHES: dict[str, Any] = {"color": "black", "linewidth": 0.6, "linestyle": (0, (3, 1.5))}
 FEATURES_AT, FIRST_KIND_AT, STEP = -0.3, -0.05, 0.14  # in units of the distance between layers
 
 
@@ -65,7 +65,7 @@ def _draw_kinds(ax: Axes, place: int, null: pd.DataFrame, column: str) -> None:
         ax.plot([x], [middle], color="black", marker="_", markersize=3.5, linestyle="", zorder=4)
         ends.append((low, high))
     for bound in (min(low for low, _ in ends), max(high for _, high in ends)):
-        ax.hlines(bound, place - 0.46, place + 0.46, color="black", linewidth=0.6, linestyle=(0, (3, 1.5)))
+        ax.hlines(bound, place - 0.46, place + 0.46, **DASHES)
 
 
 def _marker(kind: str) -> dict[str, Any]:
@@ -74,16 +74,11 @@ def _marker(kind: str) -> dict[str, Any]:
 
 
 def _handles(kinds: set[str]) -> list[Artist]:
-    names = ("0.1 to 99.9 %", "5 to 95 %", "quartiles")
-    handles: list[Artist] = [
-        Patch(color=color, label=f"features: {name}")
-        for color, name in zip(plot_layers.FEATURE_SHADES, names, strict=True)
-    ]
+    handles: list[Artist] = [*plot_layers.shade_handles("features", plot_layers.FEATURE_SHADES)]
     for kind in MARKERS:
         if kind in kinds:
             line = _marker(kind) | {"linestyle": "-", "color": "black", "linewidth": 0.7}
-            handles.append(Line2D([], [], **line, label=f"null, {names[0]}: {type_label(kind)}"))
-    dashes: dict[str, Any] = {"color": "black", "linewidth": 0.6, "linestyle": (0, (3, 1.5))}
-    handles.append(Line2D([], [], **dashes, label="most extreme kind: where calibrated types begin"))
+            handles.append(Line2D([], [], **line, label=f"null, {plot_layers.SPANS[0]}: {type_label(kind)}"))
+    handles.append(Line2D([], [], **DASHES, label="most extreme kind: where calibrated types begin"))
     handles.append(Line2D([], [], color="black", marker="_", linestyle="", label="median"))
     return handles

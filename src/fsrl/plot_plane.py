@@ -6,14 +6,14 @@ have heavy tails. Every distribution obeys kurtosis >= 1 + skewness^2 (Pearson 1
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.ndimage import gaussian_filter
 
 from fsrl.plot_style import (
@@ -25,6 +25,7 @@ from fsrl.plot_style import (
     TYPES,
     by_kind,
     count_label,
+    fix_ticks,
     null_quantiles,
     percent,
     type_label,
@@ -52,6 +53,23 @@ _TAILS = (
     (10, 100),
 )
 SKEWNESS_TICKS = tuple((*(-x for x in reversed(tail)), 0, *tail) for tail in _TAILS)
+
+
+class Scale(NamedTuple):
+    """How a moment is drawn along an axis; `set_axis` uses it."""
+
+    name: str
+    """Matplotlib's name of the scale; asinh's linear width is 1."""
+    forward: Callable[..., Any]
+    inverse: Callable[..., Any]
+    ticks: Sequence[Sequence[float]]
+    """Lists of ticks from dense to sparse."""
+
+
+SCALES = {
+    "skewness": Scale("asinh", np.arcsinh, np.sinh, SKEWNESS_TICKS),
+    "kurtosis": Scale("log", np.log, np.exp, KURTOSIS_TICKS),
+}
 CONTOUR: dict[str, Any] = {"color": "#000000", "linewidth": 0.8}
 BOUND: dict[str, Any] = {"color": "#8C8C8C", "linewidth": 0.9}
 QUANTILE: dict[str, Any] = {"color": NULL_COLOR, "linewidth": 0.6, "linestyle": (0, (4, 2))}
@@ -83,6 +101,23 @@ def pick_ticks(
     return next(fits, inside[-1])
 
 
+def set_axis(axis: XAxis | YAxis, column: str, low: float, high: float, gap: float) -> None:
+    """Scale, limits and ticks of one axis along which skewness or kurtosis is drawn.
+
+    Args:
+        axis: a panel's xaxis or yaxis.
+        column: "skewness" or "kurtosis".
+        low, high: ends of the axis on its scale: asinh of a skewness, log of a kurtosis.
+        gap: least distance between ticks, as a share of the axis.
+    """
+    scale = SCALES[column]
+    limits = float(scale.inverse(low)), float(scale.inverse(high))
+    side = axis.axis_name  # x or y
+    axis.axes.set(**{f"{side}scale": scale.name})
+    axis.axes.set(**{f"{side}lim": limits})
+    fix_ticks(axis, pick_ticks(limits, scale.ticks, scale.forward, gap), number)
+
+
 def central(null: pd.DataFrame) -> pd.DataFrame:
     """A null's central 99.96 % in each moment, as two rows: single far draws must not stretch a panel."""
     columns = ["skewness", "kurtosis"]
@@ -101,19 +136,14 @@ def set_scales(
         headroom: free space above the highest row, as a share of the rows' height on paper.
     """
     points = pd.concat([frame[["skewness", "kurtosis"]].dropna() for frame in frames])
-    ax.set_xscale("asinh", linear_width=1.0)
-    ax.set_yscale("log")
-    for axis, column, scale, inverse, candidates, gap, extra in (
-        (ax.xaxis, "skewness", np.arcsinh, np.sinh, SKEWNESS_TICKS, gaps[0], 0.0),
-        (ax.yaxis, "kurtosis", np.log, np.exp, KURTOSIS_TICKS, gaps[1], headroom),
+    for axis, column, gap, extra in (
+        (ax.xaxis, "skewness", gaps[0], 0.0),
+        (ax.yaxis, "kurtosis", gaps[1], headroom),
     ):
+        scale = SCALES[column].forward
         low, high = scale(points[column].min()), scale(points[column].max())
         margin = 0.06 * (high - low) + 0.01
-        limits = float(inverse(low - margin)), float(inverse(high + margin + extra * (high - low)))
-        axis.axes.set(**{f"{axis.axis_name}lim": limits})
-        axis.set_major_locator(FixedLocator(pick_ticks(limits, candidates, scale, gap)))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(number))
+        set_axis(axis, column, low - margin, high + margin + extra * (high - low), gap)
 
 
 def draw_null(ax: Axes, null: pd.DataFrame, quantiles: bool = True) -> list[Line2D]:

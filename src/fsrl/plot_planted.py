@@ -13,13 +13,14 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter
 
 from fsrl.plot_style import (
     DOUBLE,
     SMALL,
     TYPE_COLORS,
     TYPES,
+    fix_ticks,
     new_figure,
     of_scheme,
     styled,
@@ -30,6 +31,7 @@ POPULATIONS: dict[str, Any] = {"all": (0, (3, 1.5)), "clear": "-"}  # line style
 MARKERS = dict(zip(TYPES, "os^D", strict=True))
 MEASURES = {"recall": "recall (found / planted)", "precision": "precision (planted / found)"}
 TARGET = 0.95
+TARGET_LINE: dict[str, Any] = {"color": "black", "linewidth": 0.6, "linestyle": (0, (1, 1.5))}
 # Dark where all is found; one hue, so that lightness alone carries the value.
 RECALL_COLORS = ListedColormap(
     [tuple(1 - x * (1 - np.array([0.03, 0.19, 0.42]))) for x in np.linspace(0, 1, 101)]
@@ -62,7 +64,7 @@ def recovery(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
             _draw_curves(ax, part, measure)
             _strength_axis(ax, strengths)
             ax.set_ylim(-0.04, 1.04)
-            ax.axhline(TARGET, color="black", linewidth=0.6, linestyle=(0, (1, 1.5)), zorder=1)
+            ax.axhline(TARGET, **TARGET_LINE, zorder=1)
             if i == 0:
                 planted = part.loc[part["population"] == "all", "planted"].max()
                 ax.set_title(f"{100 * share:g} % planted ({planted:,} of each type)")
@@ -71,18 +73,18 @@ def recovery(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
             if j == 0:
                 ax.set_ylabel(label)
                 ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
+    figure.legend(handles=_handles(rows), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _handles(rows: pd.DataFrame) -> list[Line2D]:
     names = [name for name in TYPES if name in set(rows["type"])]
     handles = [Line2D([], [], **_line(name, "clear"), label=type_label(name)) for name in names]
     black: dict[str, Any] = {"color": "black", "linewidth": 0.9}
     handles.append(Line2D([], [], **black, label="clear: moments beyond the bounds by the slack"))
     handles.append(Line2D([], [], **black, linestyle=POPULATIONS["all"], label="all planted features"))
-    handles.append(
-        Line2D(
-            [], [], color="black", linewidth=0.6, linestyle=(0, (1, 1.5)), label=f"target: {100 * TARGET:g} %"
-        )
-    )
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    return figure
+    handles.append(Line2D([], [], **TARGET_LINE, label=f"target: {100 * TARGET:g} %"))
+    return handles
 
 
 def _line(name: str, population: str) -> dict[str, Any]:
@@ -102,9 +104,7 @@ def _draw_curves(ax: Axes, rows: pd.DataFrame, measure: str) -> None:
 def _strength_axis(ax: Axes, strengths: Sequence[float]) -> None:
     ax.set_xscale("log")
     ax.set_xlim(strengths[0] / 1.15, strengths[-1] * 1.15)
-    ax.xaxis.set_major_locator(FixedLocator(strengths))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    fix_ticks(ax.xaxis, strengths, "{:g}".format)
 
 
 @styled()

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fsrl.plot_style import (
     DOUBLE,
@@ -18,6 +18,7 @@ from fsrl.plot_style import (
     SMALL,
     TYPE_COLORS,
     TYPES,
+    fix_ticks,
     hook_label,
     new_figure,
     of_scheme,
@@ -110,9 +111,7 @@ def _factor_axis(ax: Axes, factors: pd.Series) -> None:
     ax.set_xlim(low / 1.15, high * 1.15)
     wide = high / low > 30
     ticks = [tick for tick in TICKS if low <= tick <= high and (not wide or tick in (0.1, 1, 10))]
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    fix_ticks(ax.xaxis, ticks, "{:g}".format)
     ax.set_xlabel("factor")
 
 
@@ -125,6 +124,4 @@ def _scale_measure(ax: Axes, measure: str, highest: float) -> None:
     ax.set_yscale("symlog", linthresh=1, linscale=0.5)
     ax.set_ylim(-0.05, max(1.3 * highest, 2))
     decades = 10.0 ** np.arange(0, np.ceil(np.log10(max(highest, 1))) + 1)
-    ax.yaxis.set_major_locator(FixedLocator([0, *decades]))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
+    fix_ticks(ax.yaxis, [0, *decades], "{:,.0f}".format)

@@ -17,11 +17,13 @@ from fsrl.plot_style import (
     TYPES,
     count_label,
     count_text,
+    empty_panel,
     glyphs,
     new_figure,
     scheme_counts,
     styled,
     text_width,
+    type_label,
 )
 from fsrl.token_text import legible
 
@@ -94,12 +96,9 @@ def splits(found: Sequence[Split], type_counts: pd.DataFrame, *, scheme: str, ti
         if name in by_type:
             _draw_split(ax, by_type[name])
         else:
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set(visible=True, color="#999999", linestyle=(0, (3, 2)))
             empty = counts.loc[name, "features"] == 0
-            text = count_text(name, counts) if empty else "no token set could be tested"
-            ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
-            ax.set_title(name.replace("_", " "), color=TYPE_COLORS[name])
+            empty_panel(ax, count_text(name, counts) if empty else "no token set could be tested")
+            ax.set_title(type_label(name), color=TYPE_COLORS[name])
     for ax in figure.axes[len(names) :]:
         ax.set_axis_off()
     return figure

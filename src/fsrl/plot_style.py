@@ -5,7 +5,7 @@ inside `styled()` only, so that drawing a figure changes nothing for anybody els
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -14,9 +14,12 @@ from typing import Any
 import matplotlib.style
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from matplotlib.ft2font import FT2Font
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from fsrl import null_kinds
 from fsrl.errors import FsrlError
@@ -92,6 +95,20 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     lines = [wrap(line, 72 * width - 8, TITLE) for line in title.split("\n")]
     figure.suptitle("\n".join(lines), fontsize=TITLE)
     return figure
+
+
+def fix_ticks(axis: Axis, ticks: Sequence[float], label: Callable[[float], str]) -> None:
+    """Ticks at these places, each with its label, and none between them; after the axis has its scale."""
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda place, _: label(place)))
+
+
+def empty_panel(ax: Axes, text: str) -> None:
+    """A dashed frame around a text that says why nothing is drawn."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, color="#999999", linestyle=(0, (3, 2)))
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
 
 
 def hook_label(hook: str) -> str:

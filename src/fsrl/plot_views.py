@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from fsrl import plot_plane
 from fsrl.errors import FsrlError
@@ -61,26 +60,35 @@ def two_views(
     note = f"{len(labelled):,} features, dead ones included; colour: type in view {views[1]}, scheme {scheme}"
     figure = new_figure(DOUBLE, 3.75, f"{title} · views {views[0]} and {views[1]}\n{note}")
     for ax, column in zip(figure.subplots(1, 2), MOMENTS, strict=True):
-        pair = pd.DataFrame(
-            {"x": moments[0][column], "y": labelled[column], "type": labelled["type"]}
-        ).dropna()
+        pair = {"x": moments[0][column], "y": labelled[column], "type": labelled["type"]}
         bounds = [null_quantiles(null, column, NULL_BOUNDS) for null in nulls]
-        _set_scales(ax, pair, bounds, column)
-        _draw_pairs(ax, pair)
-        for limit in bounds[0]:
-            ax.axvline(limit, **plot_plane.QUANTILE, zorder=2)
-        for limit in bounds[1]:
-            ax.axhline(limit, **plot_plane.QUANTILE, zorder=2)
-        ax.axline((bounds[0][0], bounds[0][0]), (bounds[0][1], bounds[0][1]), **DIAGONAL, zorder=1)
-        ax.set_xlabel(f"{column} in view {views[0]} ({ax.get_xscale()} scale)")
-        ax.set_ylabel(f"{column} in view {views[1]} ({ax.get_yscale()} scale)")
-        ax.set_title(_crossing(pair, bounds, views), loc="left")
+        _draw_moment(ax, pd.DataFrame(pair).dropna(), bounds, column, views)
+    figure.legend(handles=_handles(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _handles() -> list[Line2D]:
     handles = [plot_plane.type_handle(name, type_label(name)) for name in (*TYPES, "unclassified")]
     quantiles = "quantiles 0.001 and 0.999 of the view's most extreme null"
     handles.append(Line2D([], [], **plot_plane.QUANTILE, label=quantiles))
     handles.append(Line2D([], [], **DIAGONAL, label="equal in both views"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    return figure
+    return handles
+
+
+def _draw_moment(
+    ax: Axes, pair: pd.DataFrame, bounds: list[np.ndarray], column: str, views: tuple[str, str]
+) -> None:
+    """One panel: the features' values in both views (x, y, type) and the two views' bounds."""
+    _set_scales(ax, pair, bounds, column)
+    _draw_pairs(ax, pair)
+    for limit in bounds[0]:
+        ax.axvline(limit, **plot_plane.QUANTILE, zorder=2)
+    for limit in bounds[1]:
+        ax.axhline(limit, **plot_plane.QUANTILE, zorder=2)
+    ax.axline((bounds[0][0], bounds[0][0]), (bounds[0][1], bounds[0][1]), **DIAGONAL, zorder=1)
+    ax.set_xlabel(f"{column} in view {views[0]} ({ax.get_xscale()} scale)")
+    ax.set_ylabel(f"{column} in view {views[1]} ({ax.get_yscale()} scale)")
+    ax.set_title(_crossing(pair, bounds, views), loc="left")
 
 
 def _crossing(pair: pd.DataFrame, bounds: list[np.ndarray], views: tuple[str, str]) -> str:
@@ -95,20 +103,11 @@ def _crossing(pair: pd.DataFrame, bounds: list[np.ndarray], views: tuple[str, st
 
 def _set_scales(ax: Axes, pair: pd.DataFrame, bounds: list[np.ndarray], column: str) -> None:
     """The plane's scales on both axes, with the same limits."""
-    skewed = column == "skewness"
-    scale, inverse = (np.arcsinh, np.sinh) if skewed else (np.log, np.exp)
-    candidates = plot_plane.SKEWNESS_TICKS if skewed else plot_plane.KURTOSIS_TICKS
-    everything = scale(np.concatenate([pair["x"], pair["y"], *bounds]))
+    everything = plot_plane.SCALES[column].forward(np.concatenate([pair["x"], pair["y"], *bounds]))
     low, high = everything.min(), everything.max()
     margin = 0.05 * (high - low)
-    limits = float(inverse(low - margin)), float(inverse(high + margin))
-    options: dict[str, Any] = {"linear_width": 1.0} if skewed else {}
     for axis, gap in ((ax.xaxis, 0.1), (ax.yaxis, 0.06)):
-        getattr(ax, f"set_{axis.axis_name}scale")("asinh" if skewed else "log", **options)
-        getattr(ax, f"set_{axis.axis_name}lim")(limits)
-        axis.set_major_locator(FixedLocator(plot_plane.pick_ticks(limits, candidates, scale, gap)))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(plot_plane.number))
+        plot_plane.set_axis(axis, column, low - margin, high + margin, gap)
 
 
 def _draw_pairs(ax: Axes, pair: pd.DataFrame) -> None:

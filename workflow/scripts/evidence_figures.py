@@ -53,7 +53,8 @@ for number, sae in enumerate(params.sae_ids):
     ]
     shown = {"scheme": params.scheme, "title": f"{params.title} · {sae} · view {snakemake.wildcards.view}"}
     figures[sae] = plot_splits.splits(splits, counts, **shown)
-note = f"{params.draws:,} null directions like each layer's rows, {discoveries['sets'].max()} token sets"
+note = f"{params.draws:,} null directions like the rows of each of {len(layers)} layers, "
+note += f"{discoveries['sets'].max()} token sets"
 p = {test: np.concatenate([layer[test] for layer in chance]) for test in plot_evidence.TESTS}
 sensitivity = tables.read(given.sensitivity, sensitivity_tables.SENSITIVITY)
 figures |= {
