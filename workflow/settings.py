@@ -4,7 +4,6 @@ Every fault becomes one FsrlError that names its place in the config and the val
 is checked before a job is planned, and nothing heavy is imported for it.
 """
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 from fsrl import type_rules
-from fsrl.errors import FsrlError
+from fsrl.errors import FsrlError, did_you_mean
 
 
 def check(config: dict[str, Any], schema: Path) -> None:
@@ -49,8 +48,7 @@ def _fault(place: str, text: str) -> FsrlError:
 
 def _unknown(place: str, kind: str, name: str, known: Iterable[str]) -> FsrlError:
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(name, known)
     return _fault(place, f"unknown {kind} {name!r}{hint} (known: {', '.join(known) or 'none'})")
 
 
@@ -83,7 +81,10 @@ def _check_names(config: dict[str, Any]) -> None:
     _check_known("study" if "study" in config else "run", "study", studies(config), config["studies"])
     types = config["types"]
     _check_known("types.default_scheme", "scheme", [types["default_scheme"]], types["schemes"])
+    _check_known("enrichment.views", "view", config["enrichment"]["views"] or [], config["views"])
+    _check_known("planted.studies", "study", config["planted"]["studies"], config["studies"])
     _check_known("effects.view", "view", [config["effects"]["view"]], config["views"])
+    _check_known("explanations.view", "view", [config["explanations"]["view"]], config["views"])
     view = config["views"][config["effects"]["view"]]
     if view["w_u"] != "folded" or view["cosine"]:
         raise _fault("effects.view", "choose a view with w_u: folded, cosine: false, which predicts logits")

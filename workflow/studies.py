@@ -52,6 +52,21 @@ class Study:
         """Whether files of the hub must be fetched first; asks the cache, never the network."""
         return bool(hub_files.missing(self.hub_files()))
 
+    def neuronpedia(self) -> dict[str, tuple[str, str] | None]:
+        """Model and source at Neuronpedia of each SAE, None where it has none; asks no network."""
+        if self.saes.release is None:
+            return dict.fromkeys(self.sae_ids)
+        # Imported here, as below: requests costs every job a fifth of a second.
+        from fsrl import neuronpedia_links
+
+        return {sae: neuronpedia_links.source_id(sae, self.saes.release) for sae in self.sae_ids}
+
+    def lacks_export(self, kind: str, cache: str | None) -> list[str]:
+        """The sources at Neuronpedia whose explanations or features are not in the cache; asks no network."""
+        from fsrl import explanation_cache
+
+        return explanation_cache.lacking(filter(None, self.neuronpedia().values()), kind, cache)
+
     def how_to_get(self) -> str:
         """One line for a study that is skipped because its weights are not here."""
         size = "" if self.download_gb is None else f" (about {self.download_gb:g} GB)"

@@ -80,6 +80,18 @@ FAULTS = {
         set_at("types", "default_scheme", value="calibrate"),
         ["types.default_scheme", "did you mean 'calibrated'?"],
     ),
+    "enrichment of an unknown view": (
+        set_at("enrichment", "views", value=["trained", "tained"]),
+        ["enrichment.views", "'tained'", "did you mean 'trained'?"],
+    ),
+    "explanations of an unknown view": (
+        set_at("explanations", "view", value="tained"),
+        ["explanations.view", "'tained'", "did you mean 'trained'?"],
+    ),
+    "truth planted in an unknown study": (
+        set_at("planted", "studies", value=["mimi"]),
+        ["planted.studies", "'mimi'", "did you mean 'mini'?"],
+    ),
     "malformed threshold": (
         set_at(*CALIBRATED, "prediction", "skewness", "above", value="nul0.999"),
         ["calibrated", "prediction", "skewness", "above", "'nul0.999'"],
@@ -182,7 +194,7 @@ def test_a_source_that_makes_no_sense_is_refused_with_its_place(tiny_study: Path
 def test_the_readmes_own_study_is_one() -> None:
     [block] = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     entries = yaml.safe_load(block)
-    config = CONFIG | {"studies": entries, "run": ["my-study"]}
+    config = CONFIG | {"studies": CONFIG["studies"] | entries, "run": ["my-study"]}
     settings.check(config, SCHEMA)
     assert len(studies.resolve("my-study", config).sae_ids) == 13
 

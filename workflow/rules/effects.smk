@@ -65,7 +65,7 @@ rule effect_figures:
         effects=every_layer(EFFECT_TABLE),
         code=library("effect_figures.py"),
     output:
-        EFFECT_FIGURES,
+        in_report(EFFECT_FIGURES),
         summary=EFFECT_SUMMARY[0],
         tsv=EFFECT_SUMMARY[1],
         retention=EFFECT_SUMMARY[2],

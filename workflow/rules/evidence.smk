@@ -6,10 +6,6 @@ BEST_SETS = f"{STAGES}/best_sets.parquet"
 DISCOVERIES = "results/{study}/discoveries/{view}.parquet"
 LEXICON = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "src/fsrl/lexicon").glob("*.txt"))
 
-for view in config["enrichment"]["views"] or []:
-    if view not in config["views"]:
-        stop(f"config: enrichment.views: unknown view {view!r} (known: {', '.join(config['views'])})")
-
 
 def enriched_views(study):
     """The study's views whose enrichment is computed."""
@@ -204,9 +200,6 @@ rule sensitivity:
 
 
 PLANTED = multiext("results/{study}/planted/", "recovery.parquet", "recovery_by_set.parquet")
-for name in config["planted"]["studies"]:
-    if name not in config["studies"]:
-        stop(f"config: planted.studies: unknown study {name!r} (known: {', '.join(config['studies'])})")
 EVIDENCE += [
     path.format(study=name) for name in STUDIES if name in config["planted"]["studies"] for path in PLANTED
 ]

@@ -1,0 +1,28 @@
+"""Neuronpedia's explanations of one SAE's features, from the cache or else the network."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+import sys
+
+from fsrl import explanation_tables, explanations, neuronpedia, tables
+
+params = snakemake.params
+model_id, source = params.place
+types = tables.read(snakemake.input.types, tables.TYPES)
+found = neuronpedia.explanations(
+    model_id,
+    source,
+    cache=params.cache,
+    n_features=int((types["scheme"] == params.scheme).sum()),
+    progress=sys.stderr.isatty(),
+)
+metadata = tables.read_metadata(snakemake.input.types)
+metadata |= {
+    "explanations": f"Neuronpedia's of {model_id}/{source}",
+    "coverage": str(found.coverage),
+    "exported": found.exported,
+}
+frame = explanations.frame(found, f"{model_id}/{source}")
+tables.write(frame, snakemake.output[0], explanation_tables.EXPLANATIONS, metadata)
