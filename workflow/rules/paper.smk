@@ -1,0 +1,198 @@
+# The article: the numbers of its prose -> paper/generated, and with the LaTeX tables and the figures of the studies
+# that are built -> paper/main.pdf. Part of `all` where LaTeX is found; `snakemake --cores 8 paper` insists.
+from fsrl import tex_document
+
+PAPER = "paper/main.pdf"
+PAPER_SOURCES = sorted(
+    str(path.relative_to(ROOT)) for path in (ROOT / "paper").glob("*") if path.suffix in (".tex", ".bib")
+)
+STUDY_NUMBERS = "paper/generated/{study}/numbers.tex"
+PAPER_INDEX = ["paper/generated/numbers.tex", "paper/generated/studies_built.tex"]
+# What the prose takes from the config: definitions, not results.
+PAPER_CONFIG = {
+    section: config[section]
+    for section in ("tokens", "nulls", "enrichment", "claims", "sensitivity", "planted", "effects")
+}
+RECORD, MOMENTS_TIMED = "data/mini/record.json", "benchmarks/results/moments_cpu.json"
+
+
+def of_paper():
+    """The studies that the paper speaks of: those that are built."""
+    # A job's own snakemake reads all studies of the config (see `built`) and has to come to the same list again.
+    return [study for study in STUDIES.values() if "study" in config or not study.lacks_weights()]
+
+
+def paper_view(study):
+    """The view that the paper shows: the first that is drawn."""
+    return study.figure_views[0]
+
+
+def paper_parts(study):
+    """Which parts of the evidence the study has in that view."""
+    view = paper_view(study)
+    parts = {
+        "other-view": len(study.figure_views) > 1,
+        "evidence": view in enriched_views(study),
+        "effects": view == EFFECT_VIEW and view in study.views,
+        "planted": study.name in config["planted"]["studies"],
+    }
+    return [part for part, there in parts.items() if there]
+
+
+def paper_tables(study):
+    """The tables behind the study's numbers: name of `fsrl.tex_numbers.StudyTables` -> path or paths."""
+    parts, view = paper_parts(study), paper_view(study)
+    tables = {
+        "moments": of_study(study, f"{STAGES}/moments.parquet", view=view),
+        "thresholds": of_study(study, f"{STAGES}/thresholds.parquet", view=view),
+        "tokens": TOKENS,
+        "summary": f"results/{{study}}/summary/{view}.tsv",
+        "null": NULL.replace("{view}", view),
+    }
+    if "other-view" in parts:
+        other = study.figure_views[1]
+        tables |= {"other_summary": f"results/{{study}}/summary/{other}.tsv"}
+        tables |= {"other_null": NULL.replace("{view}", other)}
+    if "evidence" in parts:
+        tables |= {"discoveries": DISCOVERIES, "claim_tests": CLAIMS, "sensitivity": SENSITIVITY}
+        tables |= {"claims": CLAIMS.replace(".parquet", ".tsv")}
+        for name in ("agreement", "stability"):
+            tables[name] = SENSITIVITY.replace(".parquet", f"_{name}.parquet")
+    if "effects" in parts:
+        tables["effects"] = EFFECT_SUMMARY[0]
+    if "planted" in parts:
+        tables["recovery"] = PLANTED[0]
+    fill = {"{study}": study.name, "{view}": view}
+    return {name: _filled(path, fill) for name, path in tables.items()}
+
+
+def _filled(path, fill):
+    if not isinstance(path, str):
+        return path
+    for wildcard, value in fill.items():
+        path = path.replace(wildcard, value)
+    return path
+
+
+def paper_places(study):
+    """What the names of the study's figures are made of."""
+    saes = study.sae_ids
+    places = {"view": paper_view(study), "last": saes[-1]}
+    return places | ({"other-view": study.figure_views[1]} if len(study.figure_views) > 1 else {})
+
+
+def paper_figures(study):
+    """The figures of a study that the paper shows."""
+    parts, places = paper_parts(study), paper_places(study)
+    view, last = places["view"], places["last"]
+    names = [f"{view}/layers_grid", f"{view}/nulls_by_layer", f"{view}/{last}/exemplars"]
+    names += [f"views/{last}/two_views"] if "other-view" in parts else []
+    names += [f"{view}/{name}" for name in ("null_p_values", "sensitivity")] if "evidence" in parts else []
+    names += ["effects/agreement", "effects/retention"] if "effects" in parts else []
+    names += ["planted/recovery"] if "planted" in parts else []
+    return [f"figures/{study.name}/{name}.pdf" for name in names]
+
+
+def paper_latex_tables():
+    return [SPEED_TABLE] + [path for study in of_paper() for path in latex_tables(study).values()]
+
+
+def paper_studies(wildcards):
+    """What studies_built.tex says, for params."""
+    return [
+        {"name": study.name, "parts": paper_parts(study), "places": paper_places(study)}
+        for study in of_paper()
+    ]
+
+
+def paper_skipped(wildcards):
+    return [study.title for study in ASKED if study.name not in [built.name for built in of_paper()]]
+
+
+rule paper_numbers:
+    input:
+        unpack(lambda wildcards: paper_tables(STUDIES[wildcards.study])),
+        code=library("paper_numbers.py"),
+    output:
+        STUDY_NUMBERS,
+    log:
+        "logs/{study}/paper_numbers.log",
+    benchmark:
+        "results/benchmarks/{study}/paper_numbers.tsv"
+    threads: ONE
+    resources:
+        mem_mb=1000,
+    params:
+        sae_ids=lambda wildcards: STUDIES[wildcards.study].sae_ids,
+        study=lambda wildcards: {
+            "study": wildcards.study,
+            "title": STUDIES[wildcards.study].title,
+            "view": paper_view(STUDIES[wildcards.study]),
+            "other_view": paper_places(STUDIES[wildcards.study]).get("other-view"),
+            "scheme": config["types"]["default_scheme"],
+        },
+    script:
+        "../scripts/paper_numbers.py"
+
+
+rule paper_index:
+    input:
+        numbers=lambda wildcards: [STUDY_NUMBERS.format(study=study.name) for study in of_paper()],
+        speed=MOMENTS_TIMED,
+        record=RECORD,
+        code=library("paper_index.py"),
+    output:
+        numbers=PAPER_INDEX[0],
+        studies=PAPER_INDEX[1],
+    log:
+        "logs/paper_index.log",
+    benchmark:
+        "results/benchmarks/paper_index.tsv"
+    threads: ONE
+    params:
+        studies=paper_studies,
+        skipped=paper_skipped,
+        config=PAPER_CONFIG,
+        schemes=config["types"]["schemes"],
+    script:
+        "../scripts/paper_index.py"
+
+
+def insisting(wildcards):
+    """The sources, for whoever asks for the PDF; without LaTeX the plan stops with what to do."""
+    lacking = tex_document.missing_programs()
+    if lacking:
+        stop(f"{PAPER}: {', '.join(lacking)} is not on the PATH; {tex_document.HOW_TO_GET}")
+    return PAPER_SOURCES
+
+
+rule paper_pdf:
+    input:
+        sources=insisting,
+        generated=lambda wildcards: PAPER_INDEX + paper_latex_tables(),
+        figures=lambda wildcards: [path for study in of_paper() for path in paper_figures(study)],
+        code=library("paper_pdf.py"),
+    output:
+        PAPER,
+    log:
+        "logs/paper_pdf.log",
+    benchmark:
+        "results/benchmarks/paper_pdf.tsv"
+    threads: ONE
+    params:
+        main="paper/main.tex",
+    script:
+        "../scripts/paper_pdf.py"
+
+
+rule paper:
+    input:
+        PAPER,
+
+
+# The numbers need no LaTeX: they are built, and so tested, on every machine.
+PAPER_TARGETS = list(PAPER_INDEX)
+if not tex_document.missing_programs():
+    PAPER_TARGETS.append(PAPER)
+elif workflow.is_main_process:
+    print(f"{PAPER} is skipped: no LaTeX on the PATH; {tex_document.HOW_TO_GET}", file=sys.stderr)

@@ -1,0 +1,29 @@
+"""What the paper speaks of: numbers.tex with every number of its prose, studies_built.tex."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+import json
+from pathlib import Path
+
+from fsrl import files, tex_numbers, tex_numbers_fixed, tex_studies
+
+given, params = snakemake.input, snakemake.params
+speed, record = (json.loads(Path(path).read_text(encoding="utf-8")) for path in (given.speed, given.record))
+rules = {"rules": tex_numbers_fixed.rule_rows(params.schemes)}
+fixed = {
+    tex_numbers_fixed.DEFINED: tex_numbers_fixed.defined_values(),
+    tex_numbers_fixed.CONFIG: tex_numbers_fixed.config_values(params.config) | rules,
+    tex_numbers_fixed.SPEED: tex_numbers_fixed.speed_values(speed),
+    tex_numbers_fixed.EMBEDDED: tex_numbers_fixed.embedded_values(record),
+}
+parts = [tex_numbers.macros(namespace, values) for namespace, values in fixed.items()]
+parts += [Path(path).read_text(encoding="utf-8") for path in given.numbers]
+made = {
+    "numbers": tex_numbers.document(parts),
+    "studies": tex_studies.document(params.studies, params.skipped),
+}
+for name, text in made.items():
+    with files.whole(snakemake.output[name]) as temporary:
+        Path(temporary).write_text(text, encoding="utf-8")

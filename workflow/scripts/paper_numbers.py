@@ -1,0 +1,15 @@
+"""The numbers of the paper's prose that belong to one study."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+from pathlib import Path
+
+from fsrl import files, tex_numbers, tex_numbers_tables
+
+given, params = dict(snakemake.input.items()), snakemake.params
+tables = tex_numbers_tables.read(given, params.sae_ids, **params.study)
+text = tex_numbers.macros(params.study["study"], tex_numbers.study_values(tables))
+with files.whole(snakemake.output[0]) as temporary:
+    Path(temporary).write_text(text, encoding="utf-8")
