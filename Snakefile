@@ -9,14 +9,23 @@ min_version("9.27")
 configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/weights.smk"
 include: "workflow/rules/nulls.smk"
 include: "workflow/rules/moments.smk"
 include: "workflow/rules/types.smk"
 include: "workflow/rules/effects.smk"
 include: "workflow/rules/evidence.smk"
+include: "workflow/rules/explanations.smk"
+include: "workflow/rules/latex_tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/notebooks.smk"
+include: "workflow/rules/paper.smk"
+include: "workflow/rules/rulegraph.smk"
 include: "workflow/rules/train_mini.smk"
 
 
@@ -31,4 +40,8 @@ rule all:
         SUMMARIES,
         EFFECTS,
         EVIDENCE,
+        EXPLANATIONS,
+        LATEX_TABLES,
         FIGURES,
+        NOTEBOOKS,
+        PAPER_TARGETS,

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "workflow", "config", "profiles", "src")
+PARTS = ("Snakefile", "workflow", "config", "profiles", "src", "paper")
+# What the paper says of speed and of the embedded model.
+SAVED = ("benchmarks/results", "data/mini/record.json")
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,10 @@ def fresh(tiny_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Project
     """The project with the tiny study and nothing built; a test that changes it takes a copy."""
     folder = tmp_path_factory.mktemp("fresh") / "project"
     folder.mkdir()
-    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for part in PARTS:
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", "generated", "main.pdf")
+    for part in (*PARTS, *SAVED):
         source = ROOT / part
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, folder / part, ignore=ignore)
         else:

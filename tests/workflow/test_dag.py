@@ -33,10 +33,19 @@ STUDY_EVIDENCE = (
     "claims/trained_dips.parquet",
     "claims/trained.tsv",
 )
+# Local ones, since nobody hosts the tiny study.
+EXPLANATIONS = (*(f"{sae}.parquet" for sae in SAE_IDS), "words.parquet", "words.tsv")
 SENSITIVITY = ("trained", "trained_agreement", "trained_stability", "trained_persistence")
 EFFECT_SUMMARIES = ("summary.parquet", "summary.tsv", "retention.parquet")
 EFFECT_FIGURES = ("agreement", "moments", "retention")
-AFTER_ENRICHMENT = {"enrichment_tiny": 1, "claims": 1, "sensitivity": 1, "evidence_figures_tiny": 1}
+AFTER_ENRICHMENT = {
+    "enrichment_tiny": 1,
+    "claims": 1,
+    "sensitivity": 1,
+    "evidence_figures_tiny": 1,
+    "explanations_local_tiny": 1,
+    "explanations_words_tiny": 1,
+}
 AFTER_TYPES = {
     "summary": 1,
     "layer_figures": 2,
@@ -71,12 +80,14 @@ def expected_outputs() -> set[str]:
     summaries = {"results/tiny/summary/trained.tsv"}
     evidence = {f"results/tiny/{sae}/trained/{table}.parquet" for sae in SAE_IDS for table in EVIDENCE_TABLES}
     evidence |= {f"results/tiny/{name}" for name in STUDY_EVIDENCE}
+    evidence |= {f"results/tiny/explanations/{name}" for name in EXPLANATIONS}
     evidence |= {f"results/tiny/sensitivity/{name}.parquet" for name in SENSITIVITY}
     evidence |= {f"results/tiny/{sae}/trained/effects.parquet" for sae in SAE_IDS}
     evidence |= {f"results/tiny/summary/effects_{name}" for name in EFFECT_SUMMARIES}
     figures |= {
         f"figures/tiny/effects/{name}.{format}" for name in EFFECT_FIGURES for format in ("pdf", "png")
     }
+    figures |= {f"figures/tiny/rulegraph.{format}" for format in ("pdf", "png")}
     return layers | weights | decoders | nulls | summaries | figures | evidence
 
 
@@ -90,6 +101,8 @@ def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
     # Token sets; enrichment by layer; that of the study, claims, sensitivity, their figures.
     jobs += 1 + len(SAE_IDS) + 4
     jobs += 2  # effects and their figures
+    jobs += 2  # explanations and their words
+    jobs += 1  # the picture of the rules
     assert len(list((built.folder / "logs").rglob("*.log"))) == jobs
     assert len(list((built.folder / "results/benchmarks").rglob("*.tsv"))) == jobs
 
@@ -129,7 +142,13 @@ def test_a_second_run_does_nothing(built: Project) -> None:
         ("plot_layers.py", {"study_figures": 1}),
         (
             "paper.mplstyle",
-            {"layer_figures": 2, "study_figures": 1, "effect_figures": 1, "evidence_figures_tiny": 1},
+            {
+                "layer_figures": 2,
+                "study_figures": 1,
+                "effect_figures": 1,
+                "evidence_figures_tiny": 1,
+                "rulegraph": 1,
+            },
         ),
         ("feature_types.py", {"types": 6, **AFTER_TYPES}),
         ("claims_list.py", {"claims": 1}),

@@ -22,7 +22,7 @@ rule layer_figures:
         nulls=[NULL, LAYER_NULL] if LAYER_KINDS else [NULL],
         code=library("layer_figures.py"),
     output:
-        LAYER_FIGURES,
+        in_report(LAYER_FIGURES),
     log:
         "logs/{study}/{sae}/{view}/layer_figures.log",
     benchmark:
@@ -46,7 +46,7 @@ rule study_figures:
         layer_nulls=every_layer(LAYER_NULL) if LAYER_KINDS else [],
         code=library("study_figures.py"),
     output:
-        STUDY_FIGURES,
+        in_report(STUDY_FIGURES),
     log:
         "logs/{study}/study_figures/{view}.log",
     benchmark:
@@ -100,7 +100,7 @@ for study in STUDIES.values():
                 types=of_study(study, f"{STAGES}/types.parquet", view=pair[1]),
                 code=library("view_figures.py"),
             output:
-                of_study(study, VIEW_FIGURE),
+                in_report(of_study(study, VIEW_FIGURE)),
             log:
                 f"logs/{study.name}/view_figures.log",
             benchmark:
@@ -142,8 +142,8 @@ for study in STUDIES.values():
                 sensitivity=of_study(study, SENSITIVITY)[0],
                 code=library("evidence_figures.py"),
             output:
-                of_study(study, SPLITS),
-                [path.replace("{study}", study.name) for path in EVIDENCE_FIGURES],
+                in_report(of_study(study, SPLITS)),
+                in_report(path.replace("{study}", study.name) for path in EVIDENCE_FIGURES),
             log:
                 f"logs/{study.name}/evidence_figures/{{view}}.log",
             benchmark:
@@ -171,7 +171,7 @@ rule planted_figures:
         by_set=PLANTED[1],
         code=library("planted_figures.py"),
     output:
-        PLANTED_FIGURES,
+        in_report(PLANTED_FIGURES),
     log:
         "logs/{study}/planted_figures.log",
     benchmark:

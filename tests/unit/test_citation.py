@@ -1,0 +1,86 @@
+"""How to cite the project: a sound CITATION.cff, and the same facts wherever they are written."""
+
+import json
+import re
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator, FormatChecker
+
+import fsrl
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = json.loads((ROOT / "tests/data/cff-1.2.0.schema.json").read_text())
+README = (ROOT / "README.md").read_text()
+BIBTEX = re.search(r"```bibtex\n(.*?)```", README, re.S)
+
+
+@pytest.fixture
+def cff() -> dict:
+    # Without this YAML would make dates of what the schema wants as text.
+    return yaml.load((ROOT / "CITATION.cff").read_text(), Loader=yaml.BaseLoader)
+
+
+@pytest.fixture
+def zenodo() -> dict:
+    return json.loads((ROOT / ".zenodo.json").read_text())
+
+
+def faults(cff: dict) -> list[str]:
+    """What the Citation File Format's own schema has against it; years are numbers there."""
+    cff = deepcopy(cff)
+    for reference in cff["references"]:
+        reference["year"] = int(reference["year"])
+    validator = Draft7Validator(SCHEMA, format_checker=FormatChecker())
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(cff)]
+
+
+def test_citation_file_is_valid(cff: dict) -> None:
+    assert faults(cff) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"cff-version": "1.1"}, {"license": "free"}, {"authors": []}, {"colour": "red"}, {"version": ["1"]}],
+    ids=str,
+)
+def test_a_broken_citation_file_is_not(cff: dict, change: dict) -> None:
+    assert faults(cff | change)
+
+
+def test_the_version_stands_in_one_place(cff: dict, zenodo: dict) -> None:
+    assert cff["version"] == fsrl.__version__
+    assert zenodo["version"] == fsrl.__version__
+    assert f"version = {{{fsrl.__version__}}}" in BIBTEX[1]
+    # pyproject.toml reads it from the package; the newest entry of the changelog is of this version.
+    assert 'version = { attr = "fsrl.__version__" }' in (ROOT / "pyproject.toml").read_text()
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert newest[1] == fsrl.__version__
+
+
+def test_zenodo_and_bibtex_say_the_same(cff: dict, zenodo: dict) -> None:
+    for field, other in (("title", "title"), ("license", "license"), ("keywords", "keywords")):
+        assert zenodo[other] == cff[field]
+    assert zenodo["description"] == cff["abstract"]
+    assert [creator["name"] for creator in zenodo["creators"]] == [
+        author["name"] for author in cff["authors"]
+    ]
+    plain = re.sub(r"[{}]", "", re.search(r"title\s*=\s*\{(.*)\},", BIBTEX[1])[1])
+    assert plain == cff["title"]
+    assert f"author = {{{{{cff['authors'][0]['name']}}}}}" in BIBTEX[1]
+    assert cff["license"] in (ROOT / "LICENSE").read_text().splitlines()[0]
+
+
+def test_references_are_those_of_the_paper(cff: dict) -> None:
+    bibliography = (ROOT / "paper/references.bib").read_text()
+    for reference in cff["references"]:
+        title = re.escape(reference["title"])
+        entry = next(
+            part for part in bibliography.split("\n@") if re.search(title, re.sub(r"[{}]", "", part))
+        )
+        authors = " and ".join(f"{a['family-names']}, {a['given-names']}" for a in reference["authors"])
+        assert authors in entry
+        assert re.search(rf"year\s*=\s*\{{{reference['year']}\}}", entry)
+        assert reference["url"] in entry

@@ -1,0 +1,77 @@
+"""The environments of pip and of conda are one: the versions of requirements.lock."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+LOCK = ROOT / "requirements.lock"
+PIN = re.compile(r"([A-Za-z0-9._-]+)==(\S+)")
+
+
+def canonical(name: str) -> str:
+    """A package's name as pip compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(lines: list[str], folder: Path) -> dict[str, str]:
+    """Name -> version of pip's requirements, files that they name with -r included."""
+    found = {}
+    for line in map(str.strip, lines):
+        if line.startswith("-r "):
+            found |= pins((folder / line[3:].strip()).read_text().splitlines(), folder)
+        elif line and not line.startswith(("#", "-e ")):
+            match = PIN.fullmatch(line)
+            assert match, f"not pinned to one version: {line}"
+            found[canonical(match[1])] = match[2]
+    return found
+
+
+@pytest.fixture(scope="module")
+def locked() -> dict[str, str]:
+    return pins(LOCK.read_text().splitlines(), ROOT)
+
+
+@pytest.fixture(scope="module")
+def conda() -> list:
+    return yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+
+
+def test_conda_gives_the_versions_of_the_lock(conda: list, locked: dict[str, str]) -> None:
+    (by_pip,) = (entry["pip"] for entry in conda if isinstance(entry, dict))
+    assert pins(by_pip, ROOT) == locked
+    assert "-e ." in by_pip
+    # A Python package from conda would have a version of conda's choice.
+    names = {re.split(r"[=<> ]", entry)[0] for entry in conda if isinstance(entry, str)}
+    assert names & locked.keys() == set()
+
+
+def test_conda_brings_what_pip_cannot(conda: list) -> None:
+    names = {re.split(r"[=<> ]", entry)[0] for entry in conda if isinstance(entry, str)}
+    assert {"python", "pip", "graphviz", "poppler", "tectonic"} <= names
+    # Programs without LaTeX: they would be found, and fail.
+    assert "texlive-core" not in names
+
+
+def test_one_python(conda: list) -> None:
+    (version,) = (entry.split("=")[1] for entry in conda if str(entry).startswith("python="))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["requires-python"] == f">={version}"
+    assert f"for Python {version}." in LOCK.read_text()
+    assert f"Python {version}" in (ROOT / "README.md").read_text()
+
+
+def test_the_lock_holds_every_requirement(locked: dict[str, str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(r for extra in project["optional-dependencies"].values() for r in extra),
+    ]
+    for requirement in wanted:
+        name, version = re.fullmatch(r"([A-Za-z0-9._-]+)\s*(.*)", requirement).groups()
+        assert canonical(name) in locked, f"pyproject.toml asks for {name}; run `make lock`"
+        if version.startswith("=="):
+            assert locked[canonical(name)] == version[2:]

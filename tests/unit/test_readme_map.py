@@ -1,0 +1,66 @@
+"""The README's map from figure to rule, module and table names what there is, and all of it."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+SECTION = README.split("## From figure to table")[1].split("\n## ")[0]
+ROWS = [
+    [cell.strip() for cell in line.split("|")[1:-1]] for line in SECTION.splitlines() if line[:3] == "| `"
+]
+RULES = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+
+
+def quoted(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def stems(row: list[str]) -> list[str]:
+    return [name.split("/")[-1] for name in quoted(row[0])]
+
+
+def captions() -> set[str]:
+    """Figures that the report has a caption for: all (tests/workflow/test_report.py)."""
+    folder = ROOT / "workflow/report"
+    return {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.rst")} - {"workflow"}
+
+
+def test_every_figure_is_in_the_map() -> None:
+    places = {"effects", "planted"}
+    named = set()
+    for row in ROWS:
+        place = quoted(row[0])[0].split("/")[0]
+        named |= {f"{place}/{stem}" if place in places else stem for stem in stems(row)}
+    assert named == captions()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: quoted(row[0])[0])
+def test_rules_modules_and_scripts_exist(row: list[str]) -> None:
+    (rule,), (module,) = quoted(row[1]), quoted(row[2])
+    assert re.search(rf'^ *rule {rule}:|f"{rule}_\{{study\.name\}}"', RULES, re.M), rule
+    assert importlib.import_module(f"fsrl.{module}").__doc__
+    script = (ROOT / f"workflow/scripts/{rule}.py").read_text()
+    for stem in stems(row):
+        # By its own name, or a function of another name that the script calls for it.
+        called = rf"\b{module}\.{stem}\(|\"{stem}\": {module}\.|^figure = {module}\."
+        assert re.search(called, script, re.M), f"{stem} is not drawn by {module}"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: quoted(row[0])[0])
+def test_tables_are_inputs_of_the_rule(row: list[str]) -> None:
+    (rule,) = quoted(row[1])
+    block = re.split(rf'rule {rule}:|f"{rule}_\{{study\.name\}}"', RULES)[1].split("output:")[0]
+    for table in quoted(row[3]):
+        assert re.search(table, block, re.I), f"{rule} does not read {table}"
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)\)", README)
+    kept = [target for target in targets if "://" not in target]
+    assert len(kept) > 5
+    # The picture of the rules is built; git holds it like the other figures.
+    assert [target for target in kept if not (ROOT / target).exists()] == []

@@ -1,0 +1,32 @@
+# `snakemake --report results/report.html` shows every figure with its caption, by study and by what it is about. A
+# figure's caption is workflow/report/{its file's name}.rst, of effects and planted truth in a folder of that name.
+REPORT_SECTIONS = {
+    "Token sets": ["splits", "enrichment_heatmap", "manhattan", "null_p_values"],
+    "Thresholds and planted truth": ["sensitivity", "planted/recovery", "planted/recovery_by_set"],
+    "Measured effects": ["effects/agreement", "effects/moments", "effects/retention"],
+    "The workflow": ["rulegraph"],
+}
+
+
+def in_report(paths):
+    """A rule's figures, those in PNG marked for the report; a path's parts say what it shows."""
+    return [_marked(path) if path.endswith(".png") else path for path in paths]
+
+
+def _marked(path):
+    # figures/{study}/{view, or what it is about}/{SAE, where it is of one layer}/{figure}.png
+    _, study, *place, name = path.removesuffix(".png").split("/")
+    about = place[0] if place else ""
+    caption = f"{about}/{name}" if about in ("effects", "planted") else name
+    sections = [section for section, names in REPORT_SECTIONS.items() if caption in names]
+    return report(
+        path,
+        caption=f"../report/{caption}.rst",
+        category=study,
+        subcategory=sections[0] if sections else "Moments and types",
+        labels={
+            "figure": name.replace("_", " "),
+            "layer": place[1] if len(place) > 1 else "all",
+            "view or stage": about,
+        },
+    )
