@@ -49,8 +49,10 @@ class Project:
         return {rule: int(count) for rule, count in counts.items() if rule != "all"}
 
     def outputs(self) -> dict[str, bytes]:
-        """The bytes of every table, weight file and figure; benchmarks hold times and are left out."""
-        files = [path for top in ("results", "figures") for path in (self.folder / top).rglob("*")]
+        """The bytes of every table, weight file, figure and the paper; benchmarks hold times: left out."""
+        places = ("results", "figures", "paper/generated")
+        files = [path for top in places for path in (self.folder / top).rglob("*")]
+        files += [self.folder / "paper/main.pdf"]
         names = {str(path.relative_to(self.folder)): path for path in files if path.is_file()}
         return {name: path.read_bytes() for name, path in names.items() if "benchmarks" not in name}
 

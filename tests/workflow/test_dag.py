@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fsrl import tex_document
 from tests.fixtures.tiny_study import SAE_IDS
 from tests.workflow.conftest import Project, environment
 
@@ -38,6 +39,23 @@ EXPLANATIONS = (*(f"{sae}.parquet" for sae in SAE_IDS), "words.parquet", "words.
 SENSITIVITY = ("trained", "trained_agreement", "trained_stability", "trained_persistence")
 EFFECT_SUMMARIES = ("summary.parquet", "summary.tsv", "retention.parquet")
 EFFECT_FIGURES = ("agreement", "moments", "retention")
+LATEX_TABLES = (
+    "agreement",
+    "claims",
+    "claims_by_scheme",
+    "effects",
+    "effects_by_type",
+    "exemplars",
+    "moments_by_layer",
+    "numbers",
+    "sensitivity",
+    "studies",
+    "type_overlap",
+    "types_by_layer",
+)
+# The PDF only where there is LaTeX; the rest of the paper everywhere.
+PDF = {} if tex_document.missing_programs() else {"paper_pdf": 1}
+PAPER = {"latex_tables_tiny": 1, "paper_numbers": 1, "paper_index": 1, **PDF}
 AFTER_ENRICHMENT = {
     "enrichment_tiny": 1,
     "claims": 1,
@@ -45,6 +63,7 @@ AFTER_ENRICHMENT = {
     "evidence_figures_tiny": 1,
     "explanations_local_tiny": 1,
     "explanations_words_tiny": 1,
+    **PAPER,
 }
 AFTER_TYPES = {
     "summary": 1,
@@ -88,7 +107,10 @@ def expected_outputs() -> set[str]:
         f"figures/tiny/effects/{name}.{format}" for name in EFFECT_FIGURES for format in ("pdf", "png")
     }
     figures |= {f"figures/tiny/rulegraph.{format}" for format in ("pdf", "png")}
-    return layers | weights | decoders | nulls | summaries | figures | evidence
+    paper = {f"paper/generated/tiny/{name}.tex" for name in LATEX_TABLES}
+    paper |= {f"paper/generated/{name}.tex" for name in ("numbers", "speed", "studies_built")}
+    paper |= {"paper/main.pdf"} if PDF else set()
+    return layers | weights | decoders | nulls | summaries | figures | evidence | paper
 
 
 def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> None:
@@ -103,6 +125,7 @@ def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
     jobs += 2  # effects and their figures
     jobs += 2  # explanations and their words
     jobs += 1  # the picture of the rules
+    jobs += len(PAPER) + 1  # and the table of speed
     assert len(list((built.folder / "logs").rglob("*.log"))) == jobs
     assert len(list((built.folder / "results/benchmarks").rglob("*.tsv"))) == jobs
 
@@ -138,8 +161,8 @@ def test_a_second_run_does_nothing(built: Project) -> None:
 @pytest.mark.parametrize(
     ("module", "jobs"),
     [
-        ("plots.py", {"layer_figures": 2}),
-        ("plot_layers.py", {"study_figures": 1}),
+        ("plots.py", {"layer_figures": 2, **PDF}),
+        ("plot_layers.py", {"study_figures": 1, **PDF}),
         (
             "paper.mplstyle",
             {
@@ -148,11 +171,13 @@ def test_a_second_run_does_nothing(built: Project) -> None:
                 "effect_figures": 1,
                 "evidence_figures_tiny": 1,
                 "rulegraph": 1,
+                # Names of types and layers stand with the style.
+                **PAPER,
             },
         ),
         ("feature_types.py", {"types": 6, **AFTER_TYPES}),
-        ("claims_list.py", {"claims": 1}),
-        ("sensitivity.py", {"sensitivity": 1, "evidence_figures_tiny": 1}),
+        ("claims_list.py", {"claims": 1, **PAPER}),
+        ("sensitivity.py", {"sensitivity": 1, "evidence_figures_tiny": 1, **PAPER}),
         ("lexicon/colour.txt", {"token_sets": 1, "enrichment": 2, **AFTER_ENRICHMENT}),
         (
             "moment_tables.py",
@@ -181,7 +206,7 @@ def test_editing_a_script_or_a_setting_reruns_its_jobs(built: Project, tmp_path:
     project = built.copy(tmp_path / "project")
     with (project.folder / "workflow/scripts/study_figures.py").open("a") as file:
         file.write("\n# edited\n")
-    assert project.plan() == {"study_figures": 1}
+    assert project.plan() == {"study_figures": 1, **PDF}
     config = project.folder / "config/config.yaml"
     config.write_text(config.read_text().replace("default_scheme: calibrated", "default_scheme: post"))
     assert project.plan() == AFTER_TYPES
@@ -199,8 +224,9 @@ def test_a_deleted_table_is_rebuilt_and_nothing_else(built: Project, tmp_path: P
     assert project.outputs() == before
     changed = {name for name in before if (project.folder / name).stat().st_mtime_ns != times[name]}
     tables = ("types", "type_counts", "type_null_counts", "thresholds")
-    # Types in all views are compared.
-    compared = {f"results/tiny/sensitivity/{name}.parquet" for name in SENSITIVITY}
+    # Types in all views are compared, and the paper speaks of that.
+    compared = {name for name in before if name.startswith("paper/") and not name.endswith("speed.tex")}
+    compared |= {f"results/tiny/sensitivity/{name}.parquet" for name in SENSITIVITY}
     # Their job writes all of what is drawn from the comparison.
     compared |= {
         f"figures/tiny/trained/{figure}.{format}" for figure in EVIDENCE_FIGURES for format in ("pdf", "png")
