@@ -39,7 +39,7 @@ $(READY): requirements.lock pyproject.toml
 # results/train_mini (hours of training) stays; so does .snakemake, which remembers what made it.
 clean:
 	if [ -d results ]; then find results -mindepth 1 -maxdepth 1 ! -name train_mini -exec rm -rf {} +; fi
-	rm -rf figures logs
+	rm -rf figures logs paper/generated paper/main.pdf
 
 mini:
 	test -f results/train_mini/mini/record.json

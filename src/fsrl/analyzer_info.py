@@ -76,7 +76,7 @@ def place_at_neuronpedia(adapter: Any, given: str | bool | None) -> tuple[str, s
         return checked(model_id, source)
     found = neuronpedia.source_id(adapter.cfg.metadata)
     release, sae_id = adapter.identity.release, adapter.identity.sae_id
-    if found is None and sae_id is not None and release in releases._directory()[1]:
+    if found is None and sae_id is not None and releases.is_listed(release):
         return neuronpedia.source_id(sae_id, release)
     return found
 

@@ -30,7 +30,7 @@ from fsrl.tables import SAE, SCHEME, Column, Table
 HOLDS, CONTRADICTED, UNDECIDED = "holds", "contradicted", "undecided"
 CANNOT_SPEAK, BY_DEFINITION, MIXED = "cannot speak", "by definition", "mixed"
 
-_VALUE = "share of clusters that say yes, or median over clusters, of the "
+_VALUE = "share of clusters whose first feature says yes, or median over these features, of the "
 CLAIMS_TABLE = Table(
     "claims",
     {
@@ -162,10 +162,13 @@ def _compare(
     if claim.measure == "AUC":
         return claims_tests.ranks(*parts)
     found = claims_tests.shares(*parts)
-    known = (mine | others) & ~np.isnan(values)
-    group = np.where(mine, claim.type, UNCLASSIFIED)[known]
-    flags = (values[known] > 0)[:, None]
-    odds = enrichment_odds.odds_ratios(flags, group, layer.clusters[known], draws=draws, seed=seed)
+    # Of the very features that p is about.
+    rows = np.concatenate(
+        [claims_tests.speakers(group & ~np.isnan(values), layer.clusters) for group in (mine, others)]
+    )
+    group = np.where(mine, claim.type, UNCLASSIFIED)[rows]
+    flags = (values[rows] > 0)[:, None]
+    odds = enrichment_odds.odds_ratios(flags, group, layer.clusters[rows], draws=draws, seed=seed)
     effect, low, high = odds.iloc[0][["odds_ratio", "low", "high"]].astype(float)
     return replace(found, effect=effect, low=low, high=high)
 

@@ -6,9 +6,14 @@ For a type, a set and features counted as
     of the type           a         b
     unclassified          c         d
 
-the odds ratio is (a + 1/2)(d + 1/2) / ((b + 1/2)(c + 1/2)): Haldane's correction, always added, keeps it
-finite. Features are not independent: an SAE has near copies of a direction, which are significant together.
+the odds ratio is a d / (b c), with the correction of `fsrl.claims_tests.odds_ratio`, always added, which
+keeps it finite. Features are not independent: an SAE has near copies of a direction, significant together.
 So the interval comes from a bootstrap that draws whole clusters of similar decoder rows, with replacement.
+A draw without any feature of the type, or any unclassified one, says nothing and is left out.
+
+Where few clusters hold a significant feature the interval is wide, not wrong: with 0.2 to 60 significant
+features of a type expected and no difference, up to 8 % of the intervals left out 1 (5 % are promised; with
+Haldane's correction up to 19 %, as one significant feature of a small type was enough).
 
 Example: 9 of 10 and 1 of 10 features give 9.5 * 9.5 / (1.5 * 1.5) = 40.1 (81 without the correction).
 """
@@ -22,12 +27,12 @@ from scipy import sparse
 from scipy.sparse import csgraph
 from torch import Tensor
 
+from fsrl import claims_tests
 from fsrl.errors import FsrlError
 from fsrl.weights import check_finite
 
 UNCLASSIFIED = "unclassified"
 SIDES = ("type", UNCLASSIFIED)  # as the columns n_ and k_ name them
-HALDANE = 0.5
 INTERVAL = (0.025, 0.975)
 ROWS_PER_BLOCK = 256
 DRAWS_PER_BLOCK = 64
@@ -74,8 +79,7 @@ def odds_ratios(
     ones among them; clusters: those that hold a feature of the type; odds_ratio, low, high: with its 95 %
     percentile interval. The interval of a type in few clusters is rough. What cannot be said is null: the
     interval where the type lies in fewer than 2 clusters, and where none or all of one side is significant
-    (no draw differs there); both where no feature is unclassified, and where none or all of all is (the
-    halves that are added would make the whole ratio).
+    (no draw differs there); both where no feature is unclassified, and where none or all of all is.
     Raises FsrlError where the lengths differ, for draws < 1 and a negative seed.
     """
     flags = np.asarray(significant)
@@ -92,7 +96,8 @@ def odds_ratios(
     per_cluster = _per_cluster(flags, names, labels, groups)
     ones = np.ones((1, per_cluster.shape[0]))
     shape = (len(names), 1 + flags.shape[1])
-    totals, ratios = _ratios((ones @ per_cluster).reshape(1, *shape))
+    totals = (ones @ per_cluster).reshape(1, *shape)
+    ratios = _ratios(totals)
     low, high = _interval(per_cluster, shape, draws, seed)
     spread = np.array([len(set(groups[labels == name])) for name in names[:-1]], dtype=np.int64)
     return _table(names[:-1], totals[0], ratios[0], low, high, spread)
@@ -112,11 +117,10 @@ def _per_cluster(
     return sparse.csr_array((np.ones(n + len(feature)), (rows, columns)), shape=shape)
 
 
-def _ratios(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Counts [draws, types, 1 + n_sets] as they came, and odds ratios [draws, types - 1, n_sets]."""
-    yes = counts[:, :, 1:]
-    odds = (yes + HALDANE) / (counts[:, :, :1] - yes + HALDANE)
-    return counts, odds[:, :-1] / odds[:, -1:]
+def _ratios(counts: np.ndarray) -> np.ndarray:
+    """Odds ratios [draws, types - 1, n_sets] of counts [draws, types, 1 + n_sets]; NaN without features."""
+    size, yes = counts[:, :, :1], counts[:, :, 1:]
+    return claims_tests.odds_ratio(yes[:, :-1], size[:, :-1], yes[:, -1:], size[:, -1:])
 
 
 def _interval(
@@ -135,8 +139,13 @@ def _interval(
             ]
         )
         counts = (per_cluster.T @ times.T.astype(np.float64)).T
-        block[:] = _ratios(counts.reshape(-1, *shape))[1]
-    low, high = np.quantile(found, INTERVAL, axis=0)
+        block[:] = _ratios(counts.reshape(-1, *shape))
+    low, high = np.full((2, *found.shape[1:]), np.nan)
+    for kind in range(found.shape[1]):
+        # All sets of a draw lack features together.
+        drawn = found[~np.isnan(found[:, kind]).any(axis=1), kind]
+        if len(drawn):
+            low[kind], high[kind] = np.quantile(drawn, INTERVAL, axis=0)
     return low, high
 
 

@@ -15,9 +15,7 @@ def is_cached(model_id: str, source: str, kind: str, cache: str | Path | None = 
 
     Raises FsrlError for a listing in the cache that is broken.
     """
-    export = Export.of(model_id, source, kind, cache, None)
-    known = neuronpedia_cache._read_listing(export)
-    return bool(known) and all(export.has(batch) for batch in known)
+    return neuronpedia_cache.is_cached(Export.of(model_id, source, kind, cache, None))
 
 
 def lacking(sources: Iterable[Source], kind: str, cache: str | Path | None = None) -> list[str]:

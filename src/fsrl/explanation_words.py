@@ -10,9 +10,9 @@ words, and the groups' clusters differ in size.) For a type, a word and clusters
     of the type         a       b
     unclassified        c       d
 
-the odds ratio is (a + 1/2)(d + 1/2) / ((b + 1/2)(c + 1/2)) (Haldane) and p is that of Fisher's exact test,
-two-sided: the sum over all tables with these margins that are no likelier. It is kept as log10 p, since it
-underflows where a word all but defines a type.
+the odds ratio is that of `fsrl.claims_tests` and p is that of Fisher's exact test, two-sided: the sum over
+all tables with these margins that are no likelier. It is kept as log10 p, since it underflows where a word
+all but defines a type.
 """
 
 import re
@@ -24,6 +24,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.special import gammaln
 
+from fsrl import claims_tests
 from fsrl.errors import FsrlError
 from fsrl.explanation_tables import WORDS
 from fsrl.feature_types import DEGENERATE, UNCLASSIFIED
@@ -41,8 +42,6 @@ without would you your
 STOP_WORDS = frozenset(FUNCTION_WORDS.split())
 # Log likelihoods of two tables that differ by less than this count as equal: they are not exact.
 TIE = 1e-7
-# Added to each count, as in `fsrl.enrichment_odds`.
-HALDANE = 0.5
 
 
 def words(text: str) -> frozenset[str]:
@@ -119,10 +118,10 @@ class _Group:
 
     def __init__(self, uses: sparse.csr_array, units: np.ndarray, chosen: np.ndarray) -> None:
         mine = uses[np.flatnonzero(chosen)]
-        first = np.unique(units[chosen], return_index=True)[1]
-        self.features, self.clusters = int(chosen.sum()), len(first)
+        first = uses[claims_tests.speakers(chosen, units)]
+        self.features, self.clusters = int(chosen.sum()), first.shape[0]
         self.using, self.yes = (
-            np.asarray(part.sum(axis=0)).reshape(-1).astype(np.int64) for part in (mine, mine[first])
+            np.asarray(part.sum(axis=0)).reshape(-1).astype(np.int64) for part in (mine, first)
         )
 
 
@@ -147,8 +146,7 @@ def _matrix(documents: Sequence[frozenset[str]], vocabulary: Sequence[str]) -> s
 def _compare(
     group: _Group, others: _Group, vocabulary: Sequence[str], *, sae: str, name: str, circular: bool
 ) -> pd.DataFrame:
-    a, c = group.yes + HALDANE, others.yes + HALDANE
-    b, d = group.clusters - group.yes + HALDANE, others.clusters - others.yes + HALDANE
+    ratio = claims_tests.odds_ratio(group.yes, group.clusters, others.yes, others.clusters)
     columns = {
         "sae": sae,
         "type": name,
@@ -162,7 +160,7 @@ def _compare(
         "clusters_unclassified": others.clusters,
         "yes_type": group.yes,
         "yes_unclassified": others.yes,
-        "odds_ratio": a * d / (b * c),
+        "odds_ratio": ratio,
         "log10_p": fisher_log10_p(group.yes, others.yes, group.clusters, others.clusters),
         "log10_q": np.nan,
     }

@@ -86,15 +86,20 @@ class Export:
         return path.is_file() and path.stat().st_size == batch.size
 
 
+def is_cached(export: Export) -> bool:
+    """Whether the cache holds every batch of an export; FsrlError for a listing in the cache that is broken."""
+    return bool(_cached(export))
+
+
 def fetch(export: Export, *, refresh: bool = False, progress: bool = False) -> list[Batch]:
     """Bring every batch into the cache; no request is made where all are there, unless `refresh`.
 
     progress: a bar on standard error, a step a batch. Raises FsrlError where the bucket cannot be reached or
     has no such export, where a batch arrives damaged every time, and where the cache cannot be written.
     """
+    if not refresh and (cached := _cached(export)):
+        return cached
     known = _read_listing(export)
-    if known and not refresh and all(export.has(batch) for batch in known):
-        return known
     with Client(export.bucket) as client:
         listed = list_batches(client, export)
         _forget(export, known, listed)
@@ -269,6 +274,12 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _as_json(batches: list[Batch]) -> bytes:
     return json.dumps([asdict(batch) for batch in batches], indent=1).encode()
+
+
+def _cached(export: Export) -> list[Batch]:
+    """The batches of an export that is whole in the cache; none of any other."""
+    known = _read_listing(export)
+    return known if all(export.has(batch) for batch in known) else []
 
 
 def _read_listing(export: Export) -> list[Batch]:

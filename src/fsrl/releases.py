@@ -93,6 +93,11 @@ def neuronpedia_id(name: str, sae_id: str) -> str | None:
     return ids[sae_id]
 
 
+def is_listed(name: str | None) -> bool:
+    """Whether SAELens' directory has a release of this name."""
+    return name in _directory()[1]
+
+
 def _entry(name: str) -> Any:
     """What the directory says of a release; None for a repository of the hub. FsrlError for neither."""
     text, places = _directory()
