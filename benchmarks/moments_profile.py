@@ -1,7 +1,7 @@
 """Where the time of `fsrl.moments` goes, part by part: why a bound is met or missed on the machine at hand.
 
 One thread, so that parts add up; the engine's own pieces, at the full vocabulary, timed on fewer features and
-scaled to an SAE of GPT-2. `peak` is what this thread's bare product reaches on operands that stay in the cache.
+scaled to an SAE of GPT-2; `peak_gflops`: what the bare product reaches on operands that stay in the cache.
 
     python benchmarks/moments_profile.py --output benchmarks/results/moments_profile_cpu.json
 """
@@ -98,7 +98,7 @@ def profile(precision: str, n: int, rounds: int) -> dict[str, float]:
 
 
 def peak(precision: str) -> float:
-    """GFLOP/s of one thread on one tile's product, its operands in the cache; of split, counted as one product."""
+    """GFLOP/s of one thread on one tile's product, operands in the cache; split counts as one product."""
     parts = Parts(precision, 256)
     parts.know(with_gram=False)
     columns = moments_products.prepare_columns(

@@ -87,7 +87,7 @@ class Export:
 
 
 def is_cached(export: Export) -> bool:
-    """Whether the cache holds every batch of an export; FsrlError for a listing in the cache that is broken."""
+    """Whether the cache holds every batch of an export; FsrlError for a broken listing in the cache."""
     return bool(_cached(export))
 
 

@@ -116,7 +116,9 @@ def _typeset(main: Path, output: Path) -> list[str]:
             command, cwd=main.parent, env=environment, capture_output=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise FsrlError(f"{output}: {command[0]} took more than {SECONDS} s; see whether a source loops") from None
+        raise FsrlError(
+            f"{output}: {command[0]} took more than {SECONDS} s; see whether a source loops"
+        ) from None
     logs = [main.with_suffix(suffix) for suffix in (".log", ".blg")]
     text = "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in logs if log.is_file())
     if done.returncode:

@@ -105,3 +105,32 @@ def test_without_an_engine_it_says_how_to_get_one(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FsrlError, match=r"latexmk, pdflatex, bibtex is not on the PATH; on Debian `apt-get"):
         tex_document.compile_pdf(Path("paper/main.tex"), [], tmp_path / "main.pdf")
+
+
+TECTONIC = """#!/bin/sh
+echo "$@" > "{folder}/asked"
+echo "{log}" > main.log
+printf '%s' '%PDF-by-tectonic' > main.pdf
+"""
+
+
+@pytest.mark.parametrize(("log", "fine"), [("fine", True), ("Missing character: There is no x", False)])
+def test_where_conda_brings_tectonic_it_is_the_engine(tmp_path, monkeypatch, log, fine):
+    """A stand-in: it shows how tectonic is asked and that its log is read, not that it sets the document."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "tectonic").write_text(TECTONIC.format(folder=tmp_path, log=log))
+    (programs / "tectonic").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    assert tex_document.missing_programs() == []
+    if not fine:
+        with pytest.raises(FsrlError, match="Missing character"):
+            compiled(tmp_path, monkeypatch, "text")
+        return
+    assert compiled(tmp_path, monkeypatch, "text").read_bytes() == b"%PDF-by-tectonic"
+    assert (tmp_path / "asked").read_text().split() == [
+        "--untrusted",
+        "--keep-logs",
+        "--keep-intermediates",
+        "main.tex",
+    ]

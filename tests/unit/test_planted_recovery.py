@@ -133,7 +133,7 @@ def test_clear_plants_are_found_and_little_else_is_taken_for_them(swept):
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.15])
 def test_among_clear_plants_themselves_labels_are_right_at_every_share(swept, share):
-    """Chance labels of features in which nothing was planted are in `by_chance`: at 1 % they cap the precision."""
+    """What chance labels among features without a plant is in `by_chance`: at 1 % it caps the precision."""
     curves = swept[0]
     clear = curves[(curves["population"] == "clear") & (curves["planted_share"] == share)]
     pooled = clear[["planted", "labelled", "correct", "by_chance"]].sum()
