@@ -85,7 +85,7 @@ ODDS_RATIOS = Table(
         "odds_ratio": Column(
             "float64",
             "1",
-            "with 1/2 added to each count; null where none or all is significant",
+            "with 1 / (features) added to each group's shares; null where none or all is significant",
             nullable=True,
         ),
         "low": _INTERVAL,

@@ -32,7 +32,9 @@ WORDS = Table(
         "clusters_unclassified": Column("int64", "clusters", "the same of n_unclassified"),
         "yes_type": Column("int64", "clusters", f"of the type, the first feature of {_WITH}"),
         "yes_unclassified": Column("int64", "clusters", f"without a type, the first feature of {_WITH}"),
-        "odds_ratio": Column("float64", "1", "of the clusters, with 1/2 added to each count"),
+        "odds_ratio": Column(
+            "float64", "1", "of the clusters, with 1 / (clusters) added to each group's shares"
+        ),
         "log10_p": Column("float64", "log10", "two-sided p of Fisher's exact test on the clusters"),
         "log10_q": Column(
             "float64", "log10", "Benjamini and Hochberg's q over the study's words, types and layers"

@@ -42,7 +42,7 @@ def heatmap(layers: Sequence[Evidence], kinds: Mapping[str, str], *, scheme: str
 
     A dot: the bootstrapped interval excludes 1. A small square: there is no interval, since no untyped
     feature is significant (or all are). Blank: no feature of the type is significant, and a ratio made of the
-    halves that are added says nothing. Grey: no feature of the type. Sets blank throughout are left out.
+    correction alone says nothing. Grey: no feature of the type. Sets blank throughout are left out.
 
     Args:
         layers: of one study and view.

@@ -17,7 +17,7 @@ MINI = [f"blocks.{n}.hook_resid_pre" for n in range(6)] + ["blocks.5.hook_resid_
 
 
 def mini_tables(results: Path) -> dict[str, object]:
-    """The tables of the study `mini` where it was built in this folder."""
+    """The tables of the study `mini` in a folder of results."""
     folder = results / "mini"
     given = {
         name: [folder / sae / f"trained/{name}.parquet" for sae in MINI] for name in ("moments", "thresholds")
@@ -53,15 +53,12 @@ def made_up(tmp_path_factory) -> tuple[dict[str, str], Naive]:
 
 
 @pytest.fixture(scope="module")
-def mini() -> tuple[dict[str, str], Naive]:
-    given = mini_tables(ROOT / "results")
-    paths = [path for one in given.values() for path in (one if isinstance(one, list) else [one])]
-    if not all(path.is_file() for path in paths):
-        pytest.skip("the study mini is not built here (make reproduce)")
-    return read(given, "mini", MINI), Naive(ROOT / "results", "mini", MINI, "trained", "calibrated")
+def mini(built_mini: Path) -> tuple[dict[str, str], Naive]:
+    results = built_mini / "results"
+    return read(mini_tables(results), "mini", MINI), Naive(results, "mini", MINI, "trained", "calibrated")
 
 
-@pytest.fixture(params=["made_up", "mini"])
+@pytest.fixture(params=["made_up", pytest.param("mini", marks=pytest.mark.slow)])
 def both(request) -> tuple[dict[str, str], Naive]:
     return request.getfixturevalue(request.param)
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fsrl import claims, claims_dips, claims_evidence, tables
+from fsrl import claims, claims_dips, claims_evidence, claims_tests, tables
 from fsrl.claims_list import BIMODAL, CLAIMS, FIXES, Layer
 from tests.unit.type_examples import SCHEMES, table
 
@@ -134,6 +134,20 @@ def test_few_features_or_many_copies_of_one_cannot_speak():
     same = verdict([copies], "partition_high_std").iloc[0]
     assert few["verdict"] == same["verdict"] == "cannot speak"
     assert (same["n_type"], same["units_type"]) == (40, 1)
+
+
+def test_an_odds_ratio_counts_clusters_as_its_p_does():
+    clusters = np.random.default_rng(1).integers(0, 150, 400)
+    found = pd.concat(
+        [claims.test_layer(layer(seed=seed, clusters=clusters), SCHEMES, **SETTINGS) for seed in range(3)]
+    )
+    known = found[(found["measure"] == "odds ratio") & found["value_type"].notna()]
+    odds = known[known["value_type"] != known["value_other"]]
+    assert len(odds) > 10 and odds["effect"].notna().all()
+    assert ((odds["effect"] > 1) == (odds["value_type"] > odds["value_other"])).all()
+    yes, others = odds["value_type"] * odds["units_type"], odds["value_other"] * odds["units_other"]
+    by_hand = claims_tests.odds_ratio(yes, odds["units_type"], others, odds["units_other"])
+    np.testing.assert_allclose(odds["effect"], by_hand)
 
 
 def test_sets_that_a_vocabulary_lacks_cannot_speak():

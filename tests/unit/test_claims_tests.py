@@ -43,10 +43,12 @@ def test_the_interval_covers_what_it_should():
 
 
 def test_a_cluster_counts_once_in_each_group():
-    values = np.array([1.0, 3, 10, np.nan, 5, 7])
+    values = np.array([1.0, 3, np.nan, 10, 5, 7])
     clusters = np.array([4, 4, 9, 9, 4, 2])
     group = np.array([True, True, True, True, False, False])
-    assert claims_tests.units(values, group, clusters).tolist() == [2.0, 10.0]
+    assert claims_tests.speakers(group, clusters).tolist() == [0, 2]
+    # Of cluster 9 the first feature is unknown.
+    assert claims_tests.units(values, group, clusters).tolist() == [1.0, 10.0]
     assert claims_tests.units(values, ~group, clusters).tolist() == [7.0, 5.0]
     assert claims_tests.units(values, np.zeros(6, dtype=bool), clusters).tolist() == []
 
@@ -59,6 +61,60 @@ def test_copies_of_a_feature_are_no_evidence():
     copied = claims_tests.shares(*(claims_tests.units(flags, side, once) for side in (group, ~group)))
     assert alone.p < 1e-6 and (copied.units_type, copied.value_type) == (11, 1 / 11)
     assert np.isnan(copied.p)  # one yes among 61 could not be significant: 11 / 61
+
+
+# Sizes of the clusters of a type and of the others.
+SIZES = {
+    "type in pairs": ([2] * 40, [1] * 300),
+    "type in fours": ([4] * 40, [1] * 300),
+    "others in fours": ([1] * 60, [4] * 80),
+    "all sizes": ([1, 1, 1, 2, 2, 3, 4, 8] * 6, [1] * 300),
+}
+
+
+def called(test, draw, sizes, copies, seed=0, runs=200):
+    """Share of p < .05 where a value knows of neither types nor clusters, or is a copy of its cluster's."""
+    generator = np.random.default_rng(seed)
+    clusters = np.repeat(np.arange(sum(map(len, sizes))), [*sizes[0], *sizes[1]])
+    group = np.arange(len(clusters)) < sum(sizes[0])
+    p = []
+    for _ in range(runs):
+        own, shared = draw(generator, len(clusters)), draw(generator, clusters[-1] + 1)[clusters]
+        values = np.where(generator.random(len(clusters)) < copies, shared, own)
+        p.append(test(*(claims_tests.units(values, side, clusters) for side in (group, ~group))).p)
+    return np.nanmean(np.array(p) < 0.05)
+
+
+@pytest.mark.parametrize("copies", [0.0, 0.5])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_sizes_of_clusters_are_no_evidence(sizes, copies):
+    def yes(generator, size):
+        return (generator.random(size) < 0.3).astype(float)
+
+    def skewed(generator, size):
+        return generator.exponential(size=size)
+
+    # 10 % of 200 runs: a chance of 1 in 400. With means of clusters, yes from a half up: 16 to 74 % in pairs.
+    assert called(claims_tests.shares, yes, sizes, copies) <= 0.1
+    assert 0.01 <= called(claims_tests.ranks, skewed, sizes, copies) <= 0.1
+
+
+COUNTS = st.tuples(st.integers(0, 40), st.integers(1, 40)).map(lambda pair: (min(pair), pair[1]))
+
+
+@given(COUNTS, COUNTS)
+def test_the_odds_ratio_is_on_the_side_of_the_larger_share_and_finite(mine, others):
+    found = claims_tests.odds_ratio(*map(np.array, (*mine, *others)))
+    a, m, c, n = *mine, *others
+    assert np.sign(np.round(np.log(found), 9)) == np.sign(a * n - c * m)
+    p, q = m / (m + n), n / (m + n)  # added to a group's counts
+    assert found == pytest.approx((a + p) * (n - c + q) / ((m - a + p) * (c + q)))
+
+
+def test_the_odds_ratio_by_hand():
+    assert claims_tests.odds_ratio(9, 10, 1, 10) == pytest.approx(9.5**2 / 1.5**2)
+    assert claims_tests.odds_ratio(0, 20, 0, 1200) == 1.0
+    assert np.isnan(claims_tests.odds_ratio(np.array([0, 3]), np.array([0, 5]), 0, np.array([7, 0]))).all()
 
 
 @settings(deadline=None)

@@ -14,6 +14,12 @@ def table(significant, types, clusters, draws=200, seed=0):
     return enrichment_odds.odds_ratios(significant, types, clusters, draws=draws, seed=seed)
 
 
+def by_hand(a, b, c, d):
+    """Each count of a group with the group's share of all features added."""
+    mine, others = (a + b) / (a + b + c + d), (c + d) / (a + b + c + d)
+    return (a + mine) * (d + others) / ((b + mine) * (c + others))
+
+
 def test_worked_example():
     significant = np.array([[True]] * 9 + [[False]] + [[True]] + [[False]] * 9)
     types = ["prediction"] * 10 + ["unclassified"] * 10
@@ -39,25 +45,37 @@ def test_every_count_and_ratio_by_loops():
         b, d = inside.sum() - a, rest.sum() - c
         assert (row["k_type"], row["k_unclassified"]) == (a, c)
         assert (row["n_type"], row["n_unclassified"]) == (a + b, c + d)
-        assert row["odds_ratio"] == pytest.approx((a + 0.5) * (d + 0.5) / ((b + 0.5) * (c + 0.5)))
+        assert row["odds_ratio"] == pytest.approx(by_hand(a, b, c, d))
         assert row["clusters"] == len(set(clusters[inside]))
 
 
-def test_interval_is_that_of_a_bootstrap_by_loops():
+@pytest.mark.parametrize(("n_type", "tolerance"), [(30, 0.1), (4, 0.25)])
+def test_interval_is_that_of_a_bootstrap_by_loops(n_type, tolerance):
     generator = np.random.default_rng(1)
     significant = generator.random((60, 2)) < 0.4
-    types = np.array(["partition", "unclassified"] * 30)
+    significant[:2] = [[True, False], [False, True]]  # not all or none of the type
+    types = np.where(np.arange(60) < n_type, "partition", "unclassified")
     clusters = generator.integers(0, 25, 60)
     frame = table(significant, types, clusters, draws=4000)
     names, ratios = np.unique(clusters), []
     for _ in range(4000):
         rows = np.concatenate([np.flatnonzero(clusters == c) for c in generator.choice(names, len(names))])
         inside, flags = types[rows] == "partition", significant[rows]
-        a, c = flags[inside].sum(0) + 0.5, flags[~inside].sum(0) + 0.5
-        ratios.append(a / (inside.sum() + 1 - a) / (c / ((~inside).sum() + 1 - c)))
+        a, c = flags[inside].sum(0), flags[~inside].sum(0)
+        if inside.any():
+            ratios.append(by_hand(a, inside.sum() - a, c, (~inside).sum() - c))
     low, high = np.quantile(ratios, [0.025, 0.975], axis=0)
-    np.testing.assert_allclose(frame["low"], low, rtol=0.1)
-    np.testing.assert_allclose(frame["high"], high, rtol=0.1)
+    np.testing.assert_allclose(frame["low"], low, rtol=tolerance)
+    np.testing.assert_allclose(frame["high"], high, rtol=tolerance)
+
+
+def test_draws_without_the_type_say_nothing():
+    # 6 of 8 features in two clusters are significant, 10 of 100 others are: 13 % of draws lack the two.
+    significant = (np.arange(108) % 4 < 3) & (np.arange(108) < 8) | (np.arange(108) >= 98)
+    types = np.where(np.arange(108) < 8, "partition", "unclassified")
+    clusters = np.where(np.arange(108) < 8, np.arange(108) // 4, np.arange(108))
+    row = table(significant[:, None], types, clusters, draws=2000).iloc[0]
+    assert 5 < row["low"] < by_hand(6, 2, 10, 90) == pytest.approx(row["odds_ratio"])
 
 
 def test_copies_of_a_feature_narrow_nothing():
@@ -74,6 +92,20 @@ def test_copies_of_a_feature_narrow_nothing():
 
     assert width(honest) == pytest.approx(width(once), rel=0.2)
     assert width(naive) < 0.5 * width(honest)
+
+
+@pytest.mark.parametrize("chance", [0.003, 0.01, 0.3])
+@pytest.mark.parametrize("copies", [False, True])
+@pytest.mark.parametrize("sizes", [([1] * 20, [1] * 1200), ([1, 1, 2, 4] * 10, [1] * 900)])
+def test_without_a_difference_few_intervals_leave_out_one(sizes, copies, chance):
+    """A set is a run. Half a feature added to each count: up to 18 % left out where they are rare."""
+    generator = np.random.default_rng(5)
+    clusters = np.repeat(np.arange(len(sizes[0]) + len(sizes[1])), [*sizes[0], *sizes[1]])
+    types = np.where(np.arange(len(clusters)) < sum(sizes[0]), "partition", "unclassified")
+    own = clusters if copies else np.arange(len(clusters))
+    frame = table(generator.random((len(clusters), 400))[own] < chance, types, clusters)
+    left_out = ((frame["low"] > 1) | (frame["high"] < 1)).mean()  # one that is null leaves out nothing
+    assert left_out <= 0.09 and (chance < 0.3 or left_out > 0.01)
 
 
 def test_seed_decides_and_order_of_features_does_not():
@@ -96,10 +128,10 @@ def test_odds_without_events_say_nothing():
     flags[:10, 4] = True  # all of the type and none of the others
     types = ["prediction"] * 10 + ["unclassified"] * 30
     odds = table(flags, types, np.arange(40), draws=50)
-    # The bootstrap would be certain of a ratio of 3 where nothing at all, or everything, was seen.
+    # The bootstrap would be certain of a ratio of 1 where nothing at all, or everything, was seen.
     assert odds.loc[[0, 3], ["odds_ratio", "low", "high"]].isna().all(axis=None)
-    assert odds["odds_ratio"][1] == pytest.approx((5.5 * 30.5) / (5.5 * 0.5))
-    assert odds["odds_ratio"][4] == pytest.approx((10.5 * 30.5) / (0.5 * 0.5))
+    assert odds["odds_ratio"][1] == pytest.approx(by_hand(5, 5, 0, 30))
+    assert odds["odds_ratio"][4] == pytest.approx(by_hand(10, 0, 0, 30))
     assert odds.loc[[1, 4], ["low", "high"]].isna().all(axis=None)
     assert np.isfinite(odds.loc[2, ["odds_ratio", "low", "high"]].astype(float)).all()
 

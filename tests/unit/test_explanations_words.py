@@ -109,7 +109,8 @@ def test_counts_are_those_of_counting_by_hand(layer: tuple, min_features: int) -
         assert expected.pop((row["type"], row["word"])) == tuple(row[name] for name in COUNTED)
         a, c = row["yes_type"], row["yes_unclassified"]
         b, d = row["clusters_type"] - a, row["clusters_unclassified"] - c
-        assert row["odds_ratio"] == pytest.approx((a + 0.5) * (d + 0.5) / ((b + 0.5) * (c + 0.5)))
+        m, n = (size / (a + b + c + d) for size in (a + b, c + d))
+        assert row["odds_ratio"] == pytest.approx((a + m) * (d + n) / ((b + m) * (c + n)))
         assert 10 ** row["log10_p"] == pytest.approx(stats.fisher_exact([[a, b], [c, d]]).pvalue, rel=1e-6)
     assert expected == {}
 

@@ -38,6 +38,7 @@ def test_what_the_issue_of_the_model_asked_for_is_reached(record):
         assert sae["d_sae"] >= 8 * 160
 
 
+@pytest.mark.slow
 def test_the_shipped_weights_reach_what_the_record_says_on_the_shipped_text(record):
     from fsrl import mini_evaluation, mini_export, mini_tokens
     from fsrl.mini_model import evaluate
