@@ -54,7 +54,9 @@ print("explained by:", sae_analyzer.feature_info[feature]["explanationModelName"
 #
 # Neuronpedia's dashboard where it has one; else this page, which is made here and needs no network: moments
 # and type, the distribution of the logit weights, the tokens that the feature raises and lowers most, sets
-# of tokens, and the passages of held-out text that activate it most.
+# of tokens, and the passages of held-out text that activate it most. Its weights are centred over the
+# vocabulary, as the model's W_U is here, and its q counts this SAE's tests alone; the workflow's tables
+# count the whole study's.
 
 # %%
 sae_analyzer.get_feature_page(feature)

@@ -113,7 +113,8 @@ display(shown[list(columns)].rename(columns=columns).assign(**{"raises most": ra
 # ## Types and sets
 #
 # How much more often is a set significant for features of a type than for features without one? The odds
-# ratios by layer; a dot marks a 95 % interval that excludes 1, grey a layer without features of the type.
+# ratios by layer; a dot marks a 95 % interval that excludes 1 (a cell without one is no finding: many
+# rest on a single feature), grey a layer without features of the type.
 
 # %%
 plot_heatmap.heatmap(evidence, kinds, scheme=SCHEME, title=f"{STUDY} · view {VIEW}")

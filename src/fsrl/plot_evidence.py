@@ -210,7 +210,7 @@ def qq(log10_p: Mapping[str, np.ndarray], *, note: str, title: str) -> Figure:
         )
         end = max(end, expected.max())
     diagonal = np.linspace(0, end, 200)  # no straight line on this scale
-    style: dict[str, Any] = {"color": "black", "linewidth": 0.7, "zorder": 3}
+    style: dict[str, Any] = {"color": "#888888", "linewidth": 0.9, "linestyle": "--", "zorder": 3}
     ax.plot(diagonal, diagonal, **style, label="uniform p: 5 % below p = 0.05")
     ax.set_yscale("asinh", linear_width=WIDTH)
     ax.set_xlim(0, 1.03 * end)

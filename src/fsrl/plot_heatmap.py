@@ -68,17 +68,17 @@ def heatmap(layers: Sequence[Evidence], kinds: Mapping[str, str], *, scheme: str
         _draw_cells(ax, known[known["side"] == side], rows, len(layers))
         ax.set_xlabel(f"{side} sets")
     _name_rows(panels[0], panels[1], rows, kinds)
-    _draw_bar(figure, panels, height)
+    _draw_bar(figure, panels, height, dotted=bool(_excludes_1(known).any()))
     return figure
 
 
-def _draw_bar(figure: Figure, panels: np.ndarray, height: float) -> None:
+def _draw_bar(figure: Figure, panels: np.ndarray, height: float, *, dotted: bool) -> None:
     """The colours' bar below the panels, of the same size whatever the figure's height in inches."""
     where: dict[str, Any] = {"location": "bottom", "fraction": 0.1 / height, "pad": 0.05 / height}
     where |= {"shrink": 0.5, "aspect": 35}
     bar = figure.colorbar(ScalarMappable(NORM, COLORS), ax=panels, extend="both", **where)
-    meaning = "dot: its 95 % interval excludes 1; small square: no interval; grey: no feature of the type"
-    bar.set_label(f"odds ratio; {meaning}")
+    dots = "dot: its 95 % interval excludes 1" if dotted else "no 95 % interval excludes 1"
+    bar.set_label(f"odds ratio; {dots}; small square: no interval; grey: no feature of the type")
     bar.set_ticks([0.01, 0.1, 1, 10, 100], labels=["1/100", "1/10", "1", "10", "100"])
     bar.minorticks_off()
     bar.outline.set_linewidth(0.4)
@@ -123,8 +123,13 @@ def _draw_cells(ax: Axes, known: pd.DataFrame, rows: Sequence[str], n_layers: in
     squares = [Rectangle((a - s / 2, b - s / 2), s, s) for a, b, s in zip(x, y, sides, strict=True)]
     colors = COLORS(NORM(known["odds_ratio"].to_numpy(dtype=float).clip(NORM.vmin, NORM.vmax)))
     ax.add_collection(PatchCollection(squares, facecolors=colors, edgecolors="#777777", linewidths=0.3))
-    beyond = sized & ((known["low"] > 1) | (known["high"] < 1)).to_numpy()
+    beyond = _excludes_1(known)
     ax.scatter(x[beyond], y[beyond], s=4, color="black", linewidths=0, zorder=4)
+
+
+def _excludes_1(known: pd.DataFrame) -> np.ndarray:
+    """Whether each ratio has an interval, and 1 lies outside it."""
+    return ((known["low"] > 1) | (known["high"] < 1)).to_numpy()
 
 
 def _name_rows(left: Axes, right: Axes, rows: Sequence[str], kinds: Mapping[str, str]) -> None:

@@ -62,7 +62,9 @@ STABILITY = Table(
         "min_share": Column("float64", "1", "in the layer that has fewest"),
         "max_share": Column("float64", "1", "in the layer that has most"),
         "layers_above_chance": Column(
-            "int64", "SAEs", "with more members than the 0.999 quantile of what the largest null share gives"
+            "int64",
+            "SAEs",
+            "with more members than one, and than the 0.999 quantile of what the largest null share gives",
         ),
     },
 )

@@ -13,7 +13,7 @@ from fsrl.tex_tables import Column, tabular
 PER_TYPE = 3
 TOP, BOTTOM = 5, 4  # tokens of each side that an exemplar lists
 TOKEN_WIDTH = 14  # characters
-EXPLANATION_WIDTH = 100  # characters, three lines of the column
+EXPLANATION_WIDTH = 130  # characters, four lines of the column
 
 
 def types_by_layer(counts: Mapping[str, pd.DataFrame], types: Mapping[str, pd.DataFrame], scheme: str) -> str:

@@ -167,11 +167,12 @@ def test_stability_says_in_how_many_layers_a_type_exceeds_chance(tmp_path):
         pd.DataFrame(
             {
                 "scheme": "s",
-                "type": ["prediction", "partition", "unclassified"],
-                "features": [members, 0, 1000 - members],
-                "share": [members / 1000, 0.0, 1 - members / 1000],
-                "members": [members, 0, 1000 - members],
-                "member_null_share": [0.001, 0.0, 0.999],
+                "type": ["prediction", "partition", "local_context", "unclassified"],
+                "features": [members, 0, 1, 999 - members],
+                "share": [members / 1000, 0.0, 0.001, 0.999 - members / 1000],
+                "members": [members, 0, 1, 999 - members],
+                # No null direction has been seen to give a local context.
+                "member_null_share": [0.001, 0.0, 0.0, 0.999],
             }
         )
         for members in (1, 3, 20)
@@ -182,7 +183,7 @@ def test_stability_says_in_how_many_layers_a_type_exceeds_chance(tmp_path):
     assert (row["layers"], row["layers_above_chance"]) == (3, 1)
     assert row["mean_share"] == pytest.approx(0.008) and row["max_share"] == 0.02
     assert row["sd_share"] == pytest.approx(np.std([0.001, 0.003, 0.02], ddof=1))
-    assert found.set_index("type").loc["partition", "layers_above_chance"] == 0
+    assert (found.set_index("type").loc[["partition", "local_context"], "layers_above_chance"] == 0).all()
     assert np.isnan(sensitivity_layers.stability(layers[:1])["sd_share"][0])
 
 
