@@ -88,7 +88,8 @@ display(moments.nlargest(5, "kurtosis")[["std", "skewness", "kurtosis", "norm", 
 # Each plot shows the features beside **directions that mean nothing** (grey, and lines for further kinds),
 # because logit weights are not Gaussian even for those. Between the dashed lines lie 99.8 % of the most
 # extreme kind: features there look like chance, whatever their skewness. The legend says how many lie
-# beyond.
+# beyond. (The workflow adds a fourth kind, directions that vary like the layer's activations, and so finds
+# fewer beyond.)
 
 # %%
 sae_analyzer.plot_logit_distr_skewness()

@@ -6,10 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.fixtures import tiny_study as tiny
 
 ROOT = Path(__file__).parents[1]
+# No example of a property test has a time to keep: a busy machine is no fault of the code.
+settings.register_profile("fsrl", deadline=None)
+settings.load_profile("fsrl")
 
 
 @pytest.fixture(scope="session")

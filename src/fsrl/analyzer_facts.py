@@ -57,6 +57,7 @@ def of_feature(
         examples=examples,
         examples_from=examples_from,
         view=str(settings),
+        unit="cosine" if settings.cosine else FeatureFacts.unit,
         notes=[*notes, *standing_notes(tables, settings)],
     )
     mean, std = facts.moments["mean"], facts.moments["std"]
@@ -73,7 +74,9 @@ def standing_notes(tables: FeatureTables, settings: ViewSettings) -> list[str]:
     draws = int(null["kind"].value_counts().min())
     kinds = ", ".join(str(kind).replace("_", " ") for kind in null["kind"].unique())
     found.append(
-        f"The type is that of the scheme {SCHEME}, beside {draws:,} null directions of each kind ({kinds})."
+        f"The type is that of the scheme {SCHEME}, beside {draws:,} null directions of each kind ({kinds}). "
+        "The workflow's tables also ask for more than directions like the layer's activations give, and so "
+        "leave more features without a type."
     )
     if _is_relative(tables, settings):
         found.append(

@@ -75,7 +75,7 @@ def place_at_neuronpedia(adapter: Any, given: str | bool | None) -> tuple[str, s
         model_id, _, source = str(given).partition("/")
         return checked(model_id, source)
     found = neuronpedia.source_id(adapter.cfg.metadata)
-    release, sae_id = adapter.identity.release, adapter.identity.sae_id
+    release, sae_id = adapter.place, adapter.identity.sae_id
     if found is None and sae_id is not None and releases.is_listed(release):
         return neuronpedia.source_id(sae_id, release)
     return found

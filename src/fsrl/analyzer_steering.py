@@ -31,9 +31,9 @@ def rank(vector: Any, d_sae: int, *, threshold: float | None, top_k: int | None)
     so many; None: no bound. Equal strengths go by feature. Raises FsrlError for what is no such vector.
     """
     values = _checked(vector, d_sae)
-    if threshold is not None and not threshold >= 0:
+    if threshold is not None and not (isinstance(threshold, int | float) and threshold >= 0):
         raise FsrlError(f"steered features: threshold is {threshold!r}; give a strength from 0 on, or None")
-    if top_k is not None and (isinstance(top_k, bool) or top_k != int(top_k) or top_k < 1):
+    if top_k is not None and (isinstance(top_k, bool) or not hasattr(top_k, "__index__") or top_k < 1):
         raise FsrlError(f"steered features: top_k is {top_k!r}; give a whole number from 1 on, or None")
     strength = values.abs().mean(dim=0)
     order = strength.argsort(descending=True, stable=True)

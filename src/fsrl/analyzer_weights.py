@@ -188,12 +188,12 @@ def _in_residual_stream(W_dec: Tensor, model: Any, hook: str) -> Tensor:
 
 def _densities(adapter: Any) -> Tensor | None:
     """Those beside the SAE's weights on this machine; None, with a warning, where there are none."""
-    identity = adapter.identity
-    if identity.release is None or identity.sae_id is None:
+    place, sae_id = adapter.place, adapter.identity.sae_id
+    if place is None or sae_id is None:
         logger.warning("densities of the features are unknown; give sparsity=")
         return None
     try:
-        files = SAEFiles.of(sae_loading._source(identity.release, identity.sae_id), identity.sae_id)
+        files = SAEFiles.of(sae_loading._source(place, sae_id), sae_id)
         return sae_files._densities(files, adapter.cfg.d_sae)
     except FsrlError as error:
         logger.warning("densities of the features are unknown (%s); give sparsity=", error)

@@ -24,8 +24,8 @@ __all__ = ["FeatureFacts", "feature_page", "from_tables", "write"]
 # A shade tells activations from each other and is faint enough for black text at its strongest.
 FAINTEST, STRONGEST = 0.10, 0.85
 _MOMENTS = (
-    ("mean", "Mean", "logit per unit of activation"),
-    ("std", "Standard deviation", "logit per unit of activation"),
+    ("mean", "Mean", ""),  # in the logit weights' own unit
+    ("std", "Standard deviation", ""),
     ("skewness", "Skewness", "0 for a Gaussian"),
     ("kurtosis", "Kurtosis", "3 for a Gaussian"),
     ("norm", "Norm of the direction", "residual per unit of activation"),
@@ -46,7 +46,7 @@ def feature_page(facts: FeatureFacts) -> str:
         chip=None
         if name is None
         else {"label": plot_style.type_label(name), "color": color, "text": _ink(color)},
-        moments=_moments(facts.moments),
+        moments=_moments(facts.moments, facts.unit),
         histogram=dashboard_histogram.drawing(facts),
         frame=dashboard_histogram,
         bar_color=color,
@@ -79,10 +79,11 @@ def _template() -> Any:
     return environment.get_template("feature.html")
 
 
-def _moments(moments: dict[str, float | None]) -> list[dict[str, str]]:
+def _moments(moments: dict[str, float | None], own: str) -> list[dict[str, str]]:
     """Label, value and unit of each moment, and how often the feature fires."""
     cells = [
-        {"label": label, "value": number(moments.get(name)), "unit": unit} for name, label, unit in _MOMENTS
+        {"label": label, "value": number(moments.get(name)), "unit": unit or plain(own)}
+        for name, label, unit in _MOMENTS
     ]
     density = moments.get("log10_density")
     value, unit = ABSENT, "density unknown"

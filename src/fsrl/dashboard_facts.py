@@ -26,7 +26,7 @@ class FeatureFacts:
     underflow, overflow: tokens by logit weight; top, bottom: (token, weight), most extreme first; sets:
     records with set, side, z, t, log10_p, q and, where it is known, significant; examples: records with
     tokens, values, max_index (see `fsrl.examples`), of the text named by examples_from; notes: sentences.
-    Tokens are as stored in the vocabulary (a space is Ġ).
+    unit: of the logit weights. Tokens are as stored in the vocabulary (a space is Ġ).
     """
 
     title: str
@@ -48,6 +48,7 @@ class FeatureFacts:
     scheme: str | None = None
     view: str | None = None
     examples_from: str | None = None
+    unit: str = "logit per unit of activation"
 
     def __post_init__(self) -> None:
         edges, counts = len(self.histogram_edges), len(self.histogram_counts)

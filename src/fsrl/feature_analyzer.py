@@ -11,8 +11,9 @@ adapter changes none of them.
 """
 
 import logging
+import operator
 from collections.abc import Collection, Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ __all__ = ["SAEfeatureAnalyzer"]
 
 logger = logging.getLogger(__name__)
 
-WIDTH, HEIGHT = "100%", 620
+WIDTH, HEIGHT = "100%", 900
 EXPLANATIONS = ("neuronpedia", "local")
 _NOT_HOSTED = "is not at Neuronpedia (a folder's SAE is not); give neuronpedia= its model and source there"
 
@@ -93,6 +94,7 @@ class SAEfeatureAnalyzer:
         if self._explanations == "neuronpedia" and self.place is None:
             raise FsrlError(f"SAEfeatureAnalyzer: {self.name} {_NOT_HOSTED}")
         self._cache, self._progress = cache, progress
+        self._made: dict[ViewSettings, FeatureInfo] = {}  # explanations of other views than self.view
         self._examples = analyzer_facts.TextExamples(sae_model, text)
         device = next(sae_model.model.parameters()).device
         given = {"unembedding": unembedding, "token_counts": token_counts, "sparsity": sparsity}
@@ -152,7 +154,8 @@ class SAEfeatureAnalyzer:
         self, save_path: str | Path | None = None, **view: Any
     ) -> Figure:
         """Skewness against kurtosis (log scale), coloured by std as a share of the decoder row's norm."""
-        return self._plot(plots.skewness_vs_kurtosis, save_path, view)
+        draw = partial(plots.skewness_vs_kurtosis, cosine=self.view.but(view).cosine)
+        return self._plot(draw, save_path, view)
 
     def get_feature_page(
         self,
@@ -213,7 +216,7 @@ class SAEfeatureAnalyzer:
         """
         settings = self.view.but(view)
         ranked = analyzer_steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
-        info = self.feature_info if descriptions else {}
+        info = self._info(settings) if descriptions else {}
         return analyzer_facts.described(ranked, info, self.tables, settings)
 
     def plot_steered_features(
@@ -252,15 +255,18 @@ class SAEfeatureAnalyzer:
         return analyzer_figures.finished(figure, save_path)
 
     def _checked(self, feature: Any) -> int:
-        if not hasattr(feature, "__index__") or isinstance(feature, bool):
+        try:
+            index = -1 if isinstance(feature, bool) else operator.index(feature)
+        except TypeError:
+            index = -1
+        if index < 0:
             raise FsrlError(f"{feature!r} is no index of a feature; give a whole number from 0 on")
-        index = int(feature.__index__())
-        if not 0 <= index < self.n_features:
+        if index >= self.n_features:
             raise FsrlError(f"no feature {index}: the SAE has features 0 to {self.n_features - 1}")
         return index
 
     def _html(self, feature: int, why: str, settings: ViewSettings) -> str:
-        said, notes = self._said(feature)
+        said, notes = self._said(feature, settings)
         facts = analyzer_facts.of_feature(
             self.tables,
             settings,
@@ -273,12 +279,20 @@ class SAEfeatureAnalyzer:
         )
         return dashboard.feature_page(facts)
 
-    def _said(self, feature: int) -> tuple[list[dict[str, Any]], list[str]]:
+    def _info(self, settings: ViewSettings) -> FeatureInfo:
+        """Explanations for what is shown in a view: those made here are made in it."""
+        if self._explanations == "neuronpedia" or settings == self.view:
+            return self.feature_info
+        if settings not in self._made:
+            self._made[settings] = analyzer_info.made_here(self.tables, settings)
+        return self._made[settings]
+
+    def _said(self, feature: int, settings: ViewSettings) -> tuple[list[dict[str, Any]], list[str]]:
         """A feature's explanations for a local page, for which nobody is asked, and what to note of them."""
         hosted = self._explanations == "neuronpedia" and self.place is not None
         if hosted and "feature_info" not in vars(self) and not self._is_cached():
             return [], ["Neuronpedia's explanations are not on this machine: feature_info fetches them."]
-        info = self.feature_info
+        info = self._info(settings)
         if feature in info:
             return list(info.every(feature)), []
         return [], [f"This feature has no explanation; {info.coverage} have one."]

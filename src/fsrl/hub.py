@@ -136,7 +136,8 @@ def load_model(place: str | Path, device: str | torch.device = "cpu") -> Any:
 
     folder = next((path for path in (Path(place) / "model", Path(place)) if path.is_dir()), None)
     if folder is not None:
-        source = ModelSource(folder=str(folder))
+        # The whole path, which names the same place after a change of the working directory.
+        source = ModelSource(folder=str(folder.absolute()))
         source.local_files()
     else:
         source = ModelSource(hub=model_fit.official_name(str(place)) or str(place))

@@ -140,8 +140,15 @@ def write_record(files: Sequence[HubFile], path: str | Path) -> None:
 def _look_up(file: HubFile) -> Any:
     """Path as text, a marker for "known not to exist", or None."""
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    return try_to_load_from_cache(file.repo, file.path, revision=file.revision)
+    try:
+        return try_to_load_from_cache(file.repo, file.path, revision=file.revision)
+    except HFValidationError:
+        raise FsrlError(
+            f"{file.repo}: there is no such folder (seen from {Path.cwd()}), and no repository can "
+            "have this name; correct the folder or the name"
+        ) from None
 
 
 def _refuse_offline(file: HubFile) -> None:

@@ -129,11 +129,16 @@ def _mark_overflow(ax: Axes, features: np.ndarray, shown: np.ndarray, edges: np.
 
 
 @styled()
-def skewness_vs_kurtosis(moments: pd.DataFrame, null: pd.DataFrame, *, title: str) -> Figure:
-    """Skewness against kurtosis, coloured by std / norm, with the null's contours and quantiles."""
+def skewness_vs_kurtosis(
+    moments: pd.DataFrame, null: pd.DataFrame, *, title: str, cosine: bool = False
+) -> Figure:
+    """Skewness against kurtosis, coloured by std / norm, with the null's contours and quantiles.
+
+    cosine: the moments are of cosines, whose std has the norm divided out already.
+    """
     figure = new_figure(SINGLE, 3.7, f"{title}\n{population(moments)}")
     ax = figure.add_subplot()
-    ratio = values(moments, "std / norm")
+    ratio = values(moments, "std" if cosine else "std / norm")
     shown = moments.loc[ratio.index].dropna(subset=["skewness", "kurtosis"])
     colour = ratio.loc[shown.index]
     plot_plane.set_scales(ax, [shown, plot_plane.central(null)])
@@ -141,7 +146,7 @@ def skewness_vs_kurtosis(moments: pd.DataFrame, null: pd.DataFrame, *, title: st
     style = plot_plane.dots(len(shown)) | {"cmap": "viridis", "vmin": low, "vmax": high}
     points = ax.scatter(shown["skewness"], shown["kurtosis"], c=colour, **style)
     bar = figure.colorbar(points, ax=ax, extend="both", aspect=30, pad=0.02)
-    bar.set_label("std / norm (logit per unit of direction)")
+    bar.set_label("std (cosine)" if cosine else "std / norm (logit per unit of direction)")
     bar.outline.set_linewidth(0.4)
     ax.set(xlabel="skewness (asinh scale)", ylabel="kurtosis (log scale)")
     figure.legend(handles=plot_plane.draw_null(ax, null), loc="outside lower center")

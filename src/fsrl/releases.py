@@ -93,7 +93,7 @@ def neuronpedia_id(name: str, sae_id: str) -> str | None:
     return ids[sae_id]
 
 
-def is_listed(name: str | None) -> bool:
+def is_listed(name: object) -> bool:
     """Whether SAELens' directory has a release of this name."""
     return name in _directory()[1]
 

@@ -22,7 +22,7 @@ from fsrl import adapter_files
 from fsrl.adapter_files import SAEIdentity
 from fsrl.adapter_layers import AdapterSettings, fuse, make_layer
 from fsrl.errors import FsrlError
-from fsrl.sae_loading import load_sae
+from fsrl.sae_loading import is_folder, load_sae
 
 HOOKS = ("hook_input", "hook_features", "hook_steering_vector", "hook_fusion", "hook_output")
 
@@ -57,6 +57,9 @@ class SAEAdapter(nn.Module):
             # SAELens' reshaping expects [..., n_heads, d_head]; a TransformerBridge may give either form.
             sae.turn_off_forward_pass_hook_z_reshaping()
         self.identity = SAEIdentity.of(sae, release, sae_id)
+        # Where to read more of the SAE: of a folder the whole path, which outlives a change of the working
+        # directory and is no release's name. It is not saved: files name no place of this machine.
+        self.place: str | Path | None = release
         for name in HOOKS:
             setattr(self, name, HookPoint())
         self._configure(settings)
@@ -79,7 +82,10 @@ class SAEAdapter(nn.Module):
         """
         AdapterSettings.from_kwargs(adapter_kwargs)
         sae, config, sparsity = load_sae(release, sae_id, device=device, force_download=force_download)
-        return cls(sae, release=str(release), sae_id=sae_id, **adapter_kwargs), config, sparsity
+        adapter = cls(sae, release=str(release), sae_id=sae_id, **adapter_kwargs)
+        if is_folder(release):
+            adapter.place = Path(release).absolute()
+        return adapter, config, sparsity
 
     @property
     def cfg(self) -> Any:

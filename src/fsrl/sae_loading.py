@@ -51,17 +51,20 @@ def load_sae(
     return sae, {**config, "device": str(device)}, None if density is None else density.to(device)
 
 
+def is_folder(release: str | Path) -> bool:
+    """Whether `load_sae` takes it for a folder of this machine: any Path, and a folder that is no release."""
+    if isinstance(release, Path) or not Path(release).is_dir():
+        return isinstance(release, Path)
+    try:
+        return not releases.find(release).listed
+    except FsrlError:
+        return True
+
+
 def _source(release: str | Path, sae_id: str) -> SAESource:
-    if isinstance(release, Path):
+    if is_folder(release):
         return SAESource(folder=str(release), ids=(sae_id,))
-    if Path(release).is_dir():
-        try:
-            listed = releases.find(release).listed
-        except FsrlError:
-            listed = False
-        if not listed:
-            return SAESource(folder=release, ids=(sae_id,))
-    return SAESource(release=release, ids=(sae_id,))
+    return SAESource(release=str(release), ids=(sae_id,))
 
 
 def _load(source: SAESource, sae_id: str, force: bool) -> tuple[Any, dict[str, Any], Tensor | None]:

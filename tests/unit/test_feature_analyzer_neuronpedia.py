@@ -93,9 +93,11 @@ def test_where_an_sae_is_at_neuronpedia(tiny_study, sae_model):
             adapter.identity,
             adapter.identity.__class__(**{**vars(adapter.identity), "release": release, "sae_id": sae_id}),
         )
+        there, adapter.place = adapter.place, release
         try:
             return SAEfeatureAnalyzer(sae_model, neuronpedia=given).place
         finally:
+            adapter.place = there
             adapter.identity, adapter.cfg.metadata.neuronpedia_id = kept, None
 
     hook = "blocks.11.hook_resid_post"
