@@ -193,8 +193,8 @@ def _densities(adapter: Any) -> Tensor | None:
         logger.warning("densities of the features are unknown; give sparsity=")
         return None
     try:
-        files = SAEFiles.of(sae_loading._source(place, sae_id), sae_id)
-        return sae_files._densities(files, adapter.cfg.d_sae)
+        files = SAEFiles.of(sae_loading.source_of(place, sae_id), sae_id)
+        return sae_files.densities(files, adapter.cfg.d_sae)
     except FsrlError as error:
         logger.warning("densities of the features are unknown (%s); give sparsity=", error)
         return None

@@ -86,6 +86,7 @@ class _Axes:
         return Bar(left, y, right - left, HEIGHT - BOTTOM - y, says, beyond)
 
     def x_ticks(self) -> list[tuple[float, str]]:
+        """Place and label of each tick of the logit weights."""
         values = MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
         step = values[1] - values[0]
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -96,6 +97,7 @@ class _Axes:
         return [(self.x(v), f"{round(v, decimals) + 0.0:,.{decimals}f}".replace("-", MINUS)) for v in inside]
 
     def y_ticks(self) -> list[tuple[float, str]]:
+        """Place and label of each decade of tokens."""
         decades = range(math.floor(math.log10(BASE) + self.ceiling) + 1)
         step = 1 if len(decades) <= 5 else 2
         return [(self.y(10**decade), f"{10**decade:,}") for decade in decades[::step]]

@@ -91,7 +91,7 @@ def read_sae(files: SAEFiles) -> SAEDecoder:
         config = json.loads(files.config.read_text(encoding="utf-8"))
         stored = torch.load(files.weights, map_location="cpu", weights_only=True, mmap=True)
         return SAEDecoder(
-            _float32(stored["W_dec"]), _densities(files, 0), config["act_name"], "gpt2-small", 1.0
+            _float32(stored["W_dec"]), densities(files, 0), config["act_name"], "gpt2-small", 1.0
         )
     config = _sae_lens_config(files)
     with safe_open(files.weights, framework="pt") as opened:
@@ -99,9 +99,9 @@ def read_sae(files: SAEFiles) -> SAEDecoder:
     scaling = _scaling(files, config)
     metadata = config["metadata"]
     hook = metadata.get("hook_name") or files.sae_id
-    densities = _densities(files, len(W_dec))
+    density = densities(files, len(W_dec))
     # SAELens folds the factor of the activations' norm into the weights in the same way.
-    return SAEDecoder(W_dec / scaling, densities, hook, metadata.get("model_name"), scaling)
+    return SAEDecoder(W_dec / scaling, density, hook, metadata.get("model_name"), scaling)
 
 
 def _sae_lens_config(files: SAEFiles) -> dict[str, Any]:
@@ -127,18 +127,19 @@ def _scaling(files: SAEFiles, config: dict[str, Any]) -> float:
     return files.scaling
 
 
-def _densities(files: SAEFiles, d_sae: int) -> Tensor | None:
+def densities(files: SAEFiles, d_sae: int) -> Tensor | None:
+    """log10 densities [d_sae] that a release ships; None, with a warning, where it ships none."""
     if files.density is None:
         logger.warning("SAE %s of %s ships no densities: log10_density is null", files.sae_id, files.release)
         return None
     with safe_open(files.density, framework="pt") as opened:
-        densities = _float32(opened.get_tensor("sparsity"))
-    if densities.shape != (d_sae,):
+        found = _float32(opened.get_tensor("sparsity"))
+    if found.shape != (d_sae,):
         raise FsrlError(
-            f"{hub_files.shown(files.density)}: sparsity has shape {list(densities.shape)}, the SAE has "
+            f"{hub_files.shown(files.density)}: sparsity has shape {list(found.shape)}, the SAE has "
             f"{d_sae} features"
         )
-    return densities
+    return found
 
 
 def _float32(tensor: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def load_sae(
     force_download fetches a release's files again. Raises FsrlError for an unknown release or SAE, a missing
     or broken file, and a hub that cannot be reached.
     """
-    source = _source(release, sae_id)
+    source = source_of(release, sae_id)
     if source.folder is not None:
         source.local_files()
     elif not force_download:
@@ -61,7 +61,8 @@ def is_folder(release: str | Path) -> bool:
         return True
 
 
-def _source(release: str | Path, sae_id: str) -> SAESource:
+def source_of(release: str | Path, sae_id: str) -> SAESource:
+    """Where one SAE is read from: a folder of this machine, or a release."""
     if is_folder(release):
         return SAESource(folder=str(release), ids=(sae_id,))
     return SAESource(release=str(release), ids=(sae_id,))

@@ -117,9 +117,9 @@ def test_a_release_goes_before_a_folder_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name, sae_id = "gpt2-small-res-jb", "blocks.7.hook_resid_pre"
     make_sae().save_model(tmp_path / name / sae_id)
-    assert sae_loading._source(name, sae_id).release == name
-    assert sae_loading._source(Path(name), sae_id).folder == name
-    assert sae_loading._source(f"./{name}", sae_id).folder == f"./{name}"
+    assert sae_loading.source_of(name, sae_id).release == name
+    assert sae_loading.source_of(Path(name), sae_id).folder == name
+    assert sae_loading.source_of(f"./{name}", sae_id).folder == f"./{name}"
     # any other folder needs no slash
     make_sae().save_model(tmp_path / "mine" / sae_id)
     assert SAEAdapter.from_pretrained("mine", sae_id)[0].identity.release == "mine"
