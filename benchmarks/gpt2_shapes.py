@@ -1,17 +1,20 @@
 """Write random weights of GPT-2 small's full shapes into a Hugging Face cache, as a download would leave it.
 
     python benchmarks/gpt2_shapes.py --cache FOLDER [--saes 13]
-    HF_HUB_CACHE=FOLDER HF_HUB_OFFLINE=1 snakemake --cores 2 --config study=gpt2-small
+    HF_HUB_OFFLINE=1 HF_HUB_CACHE=FOLDER snakemake --cores 2 --configfile benchmarks/gpt2_shapes.yaml
 
 The model has 12 layers, d_model 768 and a synthetic byte-level vocabulary of 50257 tokens; the SAEs are
 those of gpt2-small-res-jb (d_sae 24576, in that release's layout), about 2.5 GB with all 13. They are written
-one at a time: the peak is the model (0.55 GB). For timing and memory only: the weights mean nothing.
+one at a time: the peak is the model (0.55 GB). For timing and memory only: the weights mean nothing. The
+second command builds them as the study random-weights, so that nothing of it passes for GPT-2's; never give
+this cache to the study gpt2-small.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 from itertools import islice, product
@@ -27,6 +30,7 @@ from tests.hub import gpt2_layout
 
 N_MERGES, D_SAE = 50_000, 24_576
 SAES = "jbloom/GPT2-Small-SAEs-Reformatted"
+BUILD = "snakemake --cores 2 --configfile benchmarks/gpt2_shapes.yaml"
 HOOKS = (*(f"blocks.{layer}.hook_resid_pre" for layer in range(12)), "blocks.11.hook_resid_post")
 
 
@@ -45,6 +49,8 @@ def main() -> None:
         write_sae(saes.incoming / hook, hook, seed=number)
         saes.add_incoming()
         print(f"{number + 1} of {options.saes}: {hook}", file=sys.stderr)
+    place = shlex.quote(str(options.cache.absolute()))
+    print(f"build them with: HF_HUB_OFFLINE=1 HF_HUB_CACHE={place} {BUILD}", file=sys.stderr)
 
 
 class Repository:

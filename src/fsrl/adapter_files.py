@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fsrl import files, hub_files
+from fsrl import arguments, files, hub_files
 from fsrl.adapter_layers import AdapterSettings
 from fsrl.errors import FsrlError
 
@@ -48,7 +48,7 @@ class SAEIdentity:
 
 def save(folder: str | Path, settings: AdapterSettings, sae: SAEIdentity, tensors: dict[str, Tensor]) -> None:
     """Write both files, each whole or not at all; what stood there before stays if writing fails."""
-    folder = Path(folder)
+    folder = _folder(folder)
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         with files.whole(folder / FACTS) as facts_file, files.whole(folder / TENSORS) as tensor_file:
@@ -70,7 +70,7 @@ def load(folder: str | Path, sae: SAEIdentity) -> tuple[AdapterSettings, dict[st
     Raises FsrlError for a missing, broken or foreign file, for tensors that are not those the JSON belongs
     to, and for an adapter of another SAE.
     """
-    folder = Path(folder)
+    folder = _folder(folder)
     for name in (FACTS, TENSORS):
         if not (folder / name).is_file():
             raise FsrlError(f"{folder / name} is missing; give a folder that save_adapter wrote")
@@ -89,6 +89,11 @@ def load(folder: str | Path, sae: SAEIdentity) -> tuple[AdapterSettings, dict[st
         return AdapterSettings.from_kwargs(facts["settings"]), load_file(folder / TENSORS)
     except SafetensorError as error:
         raise FsrlError(f"{folder / TENSORS}: broken file ({error}); save the adapter again") from error
+
+
+def _folder(given: Any) -> Path:
+    arguments.require(arguments.is_path(given), "adapter", "folder", given, "give the path of a folder")
+    return Path(given)
 
 
 def _facts(path: Path) -> dict[str, Any]:

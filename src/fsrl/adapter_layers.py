@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fsrl import arguments
 from fsrl.errors import FsrlError, did_you_mean
 
 FUSION_MODES = ("additive", "multiplicative")
@@ -56,11 +57,7 @@ class AdapterSettings:
     @classmethod
     def from_kwargs(cls, kwargs: Mapping[str, Any]) -> "AdapterSettings":
         """From keyword arguments; FsrlError for an unknown one, with the name that was probably meant."""
-        known = [field.name for field in fields(cls)]
-        for name in kwargs:
-            if name not in known:
-                hint = did_you_mean(name, known)
-                raise FsrlError(f"adapter: unknown setting {name!r}{hint} (known: {', '.join(known)})")
+        arguments.known_names("adapter", kwargs, [field.name for field in fields(cls)])
         return cls(**kwargs)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from fsrl import figure_files
+from fsrl import arguments, figure_files
 from fsrl.plot_style import styled
 
 DPI = 150
@@ -22,6 +22,19 @@ def finished(figure: Figure, save_path: str | Path | None) -> Figure:
         figure_files.save(figure, save_path)
     figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
     return figure
+
+
+def check_path(save_path: str | Path | None) -> None:
+    """Raise FsrlError for a save_path that `finished` could not write to, before there is a figure."""
+    if save_path is not None:
+        arguments.require(
+            arguments.is_path(save_path),
+            "figure",
+            "save_path",
+            save_path,
+            "give a path that ends in .pdf or .png",
+        )
+        figure_files.check_ending(save_path)
 
 
 @styled()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fsrl import explanations, neuronpedia, releases
+from fsrl import explanation_cache, explanations, neuronpedia, releases
 from fsrl.analyzer_tables import FALSE_DISCOVERY_RATE, FeatureTables, ViewSettings
 from fsrl.errors import FsrlError
 from fsrl.neuronpedia_links import checked
@@ -61,6 +61,51 @@ class FeatureInfo(Mapping[int, Row]):
     def missing(self) -> list[int]:
         """The features without an explanation."""
         return [feature for feature in range(self.n_features) if feature not in self._records]
+
+
+class Explanations:
+    """Where a feature analyzer has its explanations from: Neuronpedia's export, or its tables in any view.
+
+    hosted: model and source at Neuronpedia; None: they are made here. What was asked for once is kept.
+    """
+
+    def __init__(
+        self,
+        hosted: tuple[str, str] | None,
+        tables: FeatureTables,
+        *,
+        cache: str | Path | None,
+        progress: bool,
+    ) -> None:
+        self._hosted, self._tables, self._cache, self._progress = hosted, tables, cache, progress
+        self._kept: dict[ViewSettings | None, FeatureInfo] = {}
+
+    def of(self, settings: ViewSettings) -> FeatureInfo:
+        """Of every feature; those made here speak of what this view shows. Raises as `from_neuronpedia`."""
+        key = settings if self._hosted is None else None
+        if key not in self._kept:
+            self._kept[key] = self._read(settings)
+        return self._kept[key]
+
+    def said(self, feature: int, settings: ViewSettings) -> tuple[list[Row], list[str]]:
+        """A feature's explanations for a local page, for which nobody is asked, and what to note of them."""
+        hosted = self._hosted
+        if (
+            hosted
+            and not self._kept
+            and not explanation_cache.is_cached(*hosted, "explanations", self._cache)
+        ):
+            return [], ["Neuronpedia's explanations are not on this machine: feature_info fetches them."]
+        info = self.of(settings)
+        if feature in info:
+            return list(info.every(feature)), []
+        return [], [f"This feature has no explanation; {info.coverage} have one."]
+
+    def _read(self, settings: ViewSettings) -> FeatureInfo:
+        if self._hosted is None:
+            return made_here(self._tables, settings)
+        n_features = self._tables.n_features
+        return from_neuronpedia(self._hosted, n_features, cache=self._cache, progress=self._progress)
 
 
 def place_at_neuronpedia(adapter: Any, given: str | bool | None) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fsrl import (
     analyzer_weights,
+    arguments,
     enrichment,
     enrichment_frames,
     enrichment_pvalues,
@@ -28,7 +29,6 @@ from fsrl import (
     quantiles,
     token_sets,
 )
-from fsrl.adapter_layers import did_you_mean
 from fsrl.analyzer_weights import AnalyzedWeights
 from fsrl.enrichment import SetStatistics
 from fsrl.errors import FsrlError
@@ -57,6 +57,11 @@ RULES: dict[str, Any] = {
 }
 LAYER_KINDS = ("second_moment", "sign_flip")
 FALSE_DISCOVERY_RATE = 0.05  # as enrichment.level there
+CHOICES: dict[str, tuple[str | bool, ...]] = {
+    "w_u": ("folded", "raw"),
+    "tokens": ("all", "trained"),
+    "cosine": (False, True),
+}
 _BY_FEATURE = ("z", "eta2", "t", "log10_p", "t_stratified", "log10_p_stratified")
 
 
@@ -68,13 +73,16 @@ class ViewSettings:
     tokens: str = "all"
     cosine: bool = False
 
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            arguments.require(
+                value in choices, "view", name, value, f"choose {' or '.join(map(str, choices))}"
+            )
+
     def but(self, changes: Mapping[str, Any]) -> "ViewSettings":
         """With other settings; FsrlError, naming it, for one that there is not."""
-        known = [field.name for field in fields(self)]
-        for name in changes:
-            if name not in known:
-                hint = did_you_mean(name, known)
-                raise FsrlError(f"analyzer: unknown setting {name!r}{hint}; a view has {', '.join(known)}")
+        arguments.known_names("view", changes, [field.name for field in fields(self)])
         return replace(self, **changes)
 
     def __str__(self) -> str:
@@ -83,25 +91,41 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class TableSettings:
-    """precision, device: of `fsrl.moments.logit_moments`; null_draws: directions of each kind; seed: theirs;
-    token_sets: of the caller's, as `fsrl.token_sets.token_sets` takes them.
+    """precision, device, progress: of `fsrl.moments.logit_moments`; null_draws: directions of each kind;
+    seed: theirs; token_sets: of the caller's, as `fsrl.token_sets.token_sets` takes them.
     """
 
     precision: str = "fp32"
-    device: str = "cpu"
     null_draws: int = 10_000
     seed: int = 0
     token_sets: Mapping[str, Mapping[str, Any]] | None = None
+    device: str = "cpu"
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        def require(met: bool, name: str, wanted: str) -> None:
+            arguments.require(met, "SAEfeatureAnalyzer", name, getattr(self, name), wanted)
+
+        known = ", ".join(moments.PRECISIONS)
+        require(self.precision in moments.PRECISIONS, "precision", f"choose one of {known}")
+        require(arguments.is_whole(self.null_draws, 1), "null_draws", "give a whole number above 0")
+        require(arguments.is_whole(self.seed), "seed", "give a whole number from 0 on")
+        named = self.token_sets is None or _are_named(self.token_sets)
+        require(named, "token_sets", "give sets by name, {name: {'regex': ...} or {'words': [...]}}")
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], device: torch.device) -> "TableSettings":
+    def of(cls, given: Mapping[str, Any], device: torch.device, *, progress: bool = False) -> "TableSettings":
         """For a model on this device; FsrlError, naming it, for a setting that there is not."""
-        known = [field.name for field in fields(cls) if field.name != "device"]
-        for name in given:
-            if name not in known:
-                raise FsrlError(f"SAEfeatureAnalyzer: unknown setting {name!r}{did_you_mean(name, known)}")
+        known = [field.name for field in fields(cls) if field.name not in ("device", "progress")]
+        arguments.known_names("SAEfeatureAnalyzer", given, known)
         # Only these two have the float64 that sums are taken in.
-        return cls(**given, device=str(device) if device.type in ("cpu", "cuda") else "cpu")
+        where = str(device) if device.type in ("cpu", "cuda") else "cpu"
+        return cls(**given, device=where, progress=progress)
+
+
+def _are_named(sets: Any) -> bool:
+    named = isinstance(sets, Mapping) and all(isinstance(name, str) for name in sets)
+    return named and all(isinstance(settings, Mapping) for settings in sets.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +155,11 @@ class FeatureTables:
     def __init__(self, sae_model: HookedModel, settings: TableSettings, given: Mapping[str, Any]) -> None:
         self.sae_model, self.settings, self._given = sae_model, settings, dict(given)
         self._kept: dict[tuple[str, ViewSettings], Any] = {}
+
+    @property
+    def n_features(self) -> int:
+        """Features of the SAE."""
+        return int(self.sae_model.sae_adapter.cfg.d_sae)
 
     @cached_property
     def weights(self) -> AnalyzedWeights:
@@ -198,7 +227,11 @@ class FeatureTables:
         view, chosen = self.view(settings), self.settings
         logger.info("logit weights of %d features, %s, on %s", len(view.W_dec), settings, chosen.device)
         return moments.logit_moments(
-            view.W_dec, view.W_U, precision=chosen.precision, device=chosen.device, progress=True
+            view.W_dec,
+            view.W_U,
+            precision=chosen.precision,
+            device=chosen.device,
+            progress=chosen.progress,
         )
 
     def _null(self, settings: ViewSettings) -> pd.DataFrame:

@@ -187,7 +187,9 @@ def _in_residual_stream(W_dec: Tensor, model: Any, hook: str) -> Tensor:
 
 
 def _densities(adapter: Any) -> Tensor | None:
-    """Those beside the SAE's weights on this machine; None, with a warning, where there are none."""
+    """Those that were read with the SAE or lie beside it; None, with a warning, where there are none."""
+    if adapter.log10_density is not None:
+        return adapter.log10_density.detach().float().cpu()
     place, sae_id = adapter.place, adapter.identity.sae_id
     if place is None or sae_id is None:
         logger.warning("densities of the features are unknown; give sparsity=")

@@ -8,6 +8,7 @@ Example: `dashboard.write(dashboard.from_tables(study="mini", hook=hook, feature
 "feature_17.html")`, or `IFrame(srcdoc=...)` of `dashboard.feature_page(facts)` in a notebook.
 """
 
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,13 @@ __all__ = ["FeatureFacts", "feature_page", "from_tables", "write"]
 
 # A shade tells activations from each other and is faint enough for black text at its strongest.
 FAINTEST, STRONGEST = 0.10, 0.85
+# What a page leaves out for those parts of `neuronpedia_links.EMBED_PARTS` that it has something of. The
+# field to test a text in, the buttons to steer and the link to Neuronpedia are on no page of ours.
+HIDDEN = {
+    "explanation": ("explanations",),
+    "plots": ("histogram", "moments", "top", "bottom"),
+    "activations": ("examples",),
+}
 _MOMENTS = (
     ("mean", "Mean", ""),  # in the logit weights' own unit
     ("std", "Standard deviation", ""),
@@ -32,8 +40,11 @@ _MOMENTS = (
 )
 
 
-def feature_page(facts: FeatureFacts) -> str:
-    """The page as text, to be stored as UTF-8; FsrlError for a type that has no colour in `plot_style`."""
+def feature_page(facts: FeatureFacts, hide: Collection[str] = ()) -> str:
+    """The page as text, to be stored as UTF-8; FsrlError for a type that has no colour in `plot_style`.
+
+    hide: parts to leave out, by the names that Neuronpedia's embed has for them.
+    """
     name = facts.type_name
     if name is not None and name not in plot_style.TYPE_COLORS:
         raise FsrlError(
@@ -54,6 +65,7 @@ def feature_page(facts: FeatureFacts) -> str:
         explanations=[_explanation(row) for row in facts.explanations],
         sets=[_set(row) for row in facts.sets],
         examples=_examples(facts),
+        hidden=[section for part in hide for section in HIDDEN.get(part, ())],
     )
 
 

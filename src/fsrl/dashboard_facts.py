@@ -10,7 +10,7 @@ import pandas as pd
 
 from fsrl.errors import FsrlError
 from fsrl.moments import HISTOGRAM_HALF_WIDTH
-from fsrl.plot_style import of_scheme
+from fsrl.type_names import of_scheme
 
 MOMENTS = ("mean", "std", "skewness", "kurtosis", "norm", "log10_density")
 SETS_PER_SIDE = 10

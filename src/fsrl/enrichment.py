@@ -34,10 +34,10 @@ import torch
 from torch import Tensor
 
 from fsrl import enrichment_pvalues
+from fsrl.constants import SMALLEST_SET
 from fsrl.enrichment_covariance import RANK_TOLERANCE, LayerCovariance, check_matrix, layer_covariance
 from fsrl.errors import FsrlError
 
-SMALLEST_SET = 5
 FEATURES_PER_BLOCK = 1024
 TOKENS_PER_BLOCK = 2048
 # As in fsrl.moments: a std below this many float32 roundings of the product is rounding.

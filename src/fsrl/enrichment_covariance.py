@@ -10,18 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fsrl.constants import SHRINKAGE, TYLER_STEPS
 from fsrl.errors import FsrlError
 from fsrl.weights import check_finite
 
 ROWS_PER_BLOCK = 1024
 # Eigenvalues of C below this share of the largest are rounding: decoder rows are float32.
 RANK_TOLERANCE = 1e-10
-# Enough to bound C^-1. Ledoit and Wolf's would be .02 to .26 on mini's layers, and lowers the variance of C
-# where it is large: p of 1e-3 then came up to 4 times too often for decoders drawn from N(0, C).
-SHRINKAGE = 1e-3
-# Two suffice: t of decoders drawn from N(0, C) has an sd of 1.007 to 1.009 (Student: 1.006), after none of
-# 1.01 to 1.08, since scaling rows to length 1 makes C rounder than it is.
-TYLER_STEPS = 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,8 @@ adapter changes none of them.
 """
 
 import logging
-import operator
 from collections.abc import Collection, Iterable, Mapping
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from fsrl import (
+    analyzer_arguments,
     analyzer_facts,
     analyzer_figures,
     analyzer_info,
     analyzer_pages,
     analyzer_steering,
     analyzer_weights,
+    arguments,
     dashboard,
-    explanation_cache,
     neuronpedia,
     plots,
 )
@@ -45,7 +45,6 @@ __all__ = ["SAEfeatureAnalyzer"]
 logger = logging.getLogger(__name__)
 
 WIDTH, HEIGHT = "100%", 900
-EXPLANATIONS = ("neuronpedia", "local")
 _NOT_HOSTED = "is not at Neuronpedia (a folder's SAE is not); give neuronpedia= its model and source there"
 
 
@@ -86,19 +85,20 @@ class SAEfeatureAnalyzer:
         progress: bool = True,
         **table_settings: Any,
     ) -> None:
-        _check(sae_model, explanations)
+        given = {"unembedding": unembedding, "token_counts": token_counts, "sparsity": sparsity}
+        others = {"neuronpedia": neuronpedia, "explanations": explanations, "text": text, "cache": cache}
+        analyzer_arguments.check(sae_model, {**given, **others, "progress": progress})
         self.sae_model = sae_model
         self.view = ViewSettings(w_u, tokens, cosine)
         self.place = analyzer_info.place_at_neuronpedia(sae_model.sae_adapter, neuronpedia)
-        self._explanations = explanations or (EXPLANATIONS[0] if self.place else EXPLANATIONS[1])
-        if self._explanations == "neuronpedia" and self.place is None:
+        if explanations == "neuronpedia" and self.place is None:
             raise FsrlError(f"SAEfeatureAnalyzer: {self.name} {_NOT_HOSTED}")
-        self._cache, self._progress = cache, progress
-        self._made: dict[ViewSettings, FeatureInfo] = {}  # explanations of other views than self.view
         self._examples = analyzer_facts.TextExamples(sae_model, text)
         device = next(sae_model.model.parameters()).device
-        given = {"unembedding": unembedding, "token_counts": token_counts, "sparsity": sparsity}
-        self.tables = FeatureTables(sae_model, TableSettings.of(table_settings, device), given)
+        settings = TableSettings.of(table_settings, device, progress=progress)
+        self.tables = FeatureTables(sae_model, settings, given)
+        hosted = None if explanations == "local" else self.place
+        self._explanations = analyzer_info.Explanations(hosted, self.tables, cache=cache, progress=progress)
 
     @property
     def name(self) -> str:
@@ -108,13 +108,13 @@ class SAEfeatureAnalyzer:
     @property
     def n_features(self) -> int:
         """Features of the SAE."""
-        return int(self.sae_model.sae_adapter.cfg.d_sae)
+        return self.tables.n_features
 
     def __repr__(self) -> str:
         where = "/".join(self.place) if self.place else "not at Neuronpedia"
         return f"<SAEfeatureAnalyzer of {self.name}: {self.n_features} features, {where}>"
 
-    @cached_property
+    @property
     def feature_info(self) -> FeatureInfo:
         """Feature -> its explanation; `feature_info.every(i)` has all of a feature's.
 
@@ -122,11 +122,7 @@ class SAEfeatureAnalyzer:
         that Neuronpedia does not host, made here from the token sets that a feature promotes and suppresses
         (their explanationModelName says so). Raises FsrlError where the export cannot be had.
         """
-        if self._explanations == "neuronpedia" and self.place is not None:
-            return analyzer_info.from_neuronpedia(
-                self.place, self.n_features, cache=self._cache, progress=self._progress
-            )
-        return analyzer_info.made_here(self.tables, self.view)
+        return self._explanations.of(self.view)
 
     def logit_distr(self, **view: Any) -> pd.DataFrame:
         """Moments of every feature's logit weights, a row each (the index is the feature).
@@ -175,23 +171,26 @@ class SAEfeatureAnalyzer:
         extreme tokens, token sets, explanations, and examples where a text is at hand); None: Neuronpedia's
         if it hosts the SAE and answers, else the local one, whose notes and the log say why. save_path: write
         the local page there (.html); None for `live` is then False. hide, test_text: as
-        `fsrl.neuronpedia.embed_url`, for the live page; view: as `logit_distr`, for the local one. Raises
-        FsrlError for a feature that there is not, and for live=True of an SAE that Neuronpedia has not.
+        `fsrl.neuronpedia.embed_url`; a local page has no field for a text to test. view: as `logit_distr`,
+        for the local page. Raises FsrlError for a feature that there is not, live=True of an SAE that
+        Neuronpedia has not, and a test_text where the page can only be local.
         """
-        index = self._checked(feature)
-        if live and save_path is not None:
-            raise FsrlError("feature page: the live page is Neuronpedia's; to save one, leave live out")
+        index = analyzer_arguments.feature(feature, self.n_features)
+        analyzer_pages.check(
+            live=live, save_path=save_path, width=width, height=height, hide=hide, test_text=test_text
+        )
+        settings = self.view.but(view)
         if live and self.place is None:
             raise FsrlError(f"feature page: {self.name} {_NOT_HOSTED}")
-        why = analyzer_pages.why_local(self.place, index, live if save_path is None else False)
+        live = live if save_path is None else False
+        why = analyzer_pages.why_local(self.place, index, live, test_text)
         if why is None:
             assert self.place is not None
             url = neuronpedia.embed_url(*self.place, index, hide=hide, test_text=test_text)
             logger.info("feature %d: the live page %s", index, url)
             return analyzer_pages.live_frame(url, width=width, height=height)
         logger.info("feature %d: a local page; %s", index, why)
-        html = self._html(index, why, self.view.but(view))
-        page = LocalPage(html, why, width, height)
+        page = LocalPage(self._html(index, why, hide, settings), why, width, height)
         if save_path is not None:
             page.save(save_path)
         return page
@@ -216,7 +215,7 @@ class SAEfeatureAnalyzer:
         """
         settings = self.view.but(view)
         ranked = analyzer_steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
-        info = self._info(settings) if descriptions else {}
+        info = self._explanations.of(settings) if descriptions else {}
         return analyzer_facts.described(ranked, info, self.tables, settings)
 
     def plot_steered_features(
@@ -229,6 +228,7 @@ class SAEfeatureAnalyzer:
         descriptions: bool = True,
     ) -> Figure:
         """Bars of the mean steering value of the features that `get_steered_features_info` lists."""
+        analyzer_figures.check_path(save_path)
         ranked = analyzer_steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
         if descriptions:
             ranked["description"] = analyzer_facts.descriptions(ranked["feature"], self.feature_info)
@@ -243,71 +243,34 @@ class SAEfeatureAnalyzer:
         """
         if self.place is None:
             raise FsrlError(f"quick list: {self.name} {_NOT_HOSTED}")
-        chosen = [self._checked(feature) for feature in features]
+        chosen = analyzer_arguments.features(features, self.n_features)
+        arguments.require(name is None or isinstance(name, str), "quick list", "name", name, "give a text")
         title = name or f"{'/'.join(self.place)}: {len(chosen)} features"
         url = neuronpedia.quick_list_url(title, [(*self.place, feature) for feature in chosen])
         return Link(url, title)
 
     def _plot(self, draw: Any, save_path: str | Path | None, view: Mapping[str, Any]) -> Figure:
+        analyzer_figures.check_path(save_path)
         settings = self.view.but(view)
         title = f"{self.name} \u00b7 {settings}"
         figure = draw(self.tables.frame(settings), self.tables.null(settings), title=title)
         return analyzer_figures.finished(figure, save_path)
 
-    def _checked(self, feature: Any) -> int:
-        try:
-            index = -1 if isinstance(feature, bool) else operator.index(feature)
-        except TypeError:
-            index = -1
-        if index < 0:
-            raise FsrlError(f"{feature!r} is no index of a feature; give a whole number from 0 on")
-        if index >= self.n_features:
-            raise FsrlError(f"no feature {index}: the SAE has features 0 to {self.n_features - 1}")
-        return index
-
-    def _html(self, feature: int, why: str, settings: ViewSettings) -> str:
-        said, notes = self._said(feature, settings)
+    def _html(self, feature: int, why: str, hide: Collection[str], settings: ViewSettings) -> str:
+        said, notes = ([], []) if "explanation" in hide else self._explanations.said(feature, settings)
+        examples, source = [], None
+        if "activations" not in hide:
+            examples = self._examples.of_feature(feature, self.tables.weights.unembedding.tokens)
+            source = self._examples.source
+            notes = [*notes, *self._examples.notes]
         facts = analyzer_facts.of_feature(
             self.tables,
             settings,
             feature,
             study=analyzer_weights.study_name(self.sae_model.model),
             explanations=said,
-            examples=self._examples.of_feature(feature, self.tables.weights.unembedding.tokens),
-            examples_from=self._examples.source,
-            notes=[why, *notes, *self._examples.notes],
+            examples=examples,
+            examples_from=source,
+            notes=[why, *notes],
         )
-        return dashboard.feature_page(facts)
-
-    def _info(self, settings: ViewSettings) -> FeatureInfo:
-        """Explanations for what is shown in a view: those made here are made in it."""
-        if self._explanations == "neuronpedia" or settings == self.view:
-            return self.feature_info
-        if settings not in self._made:
-            self._made[settings] = analyzer_info.made_here(self.tables, settings)
-        return self._made[settings]
-
-    def _said(self, feature: int, settings: ViewSettings) -> tuple[list[dict[str, Any]], list[str]]:
-        """A feature's explanations for a local page, for which nobody is asked, and what to note of them."""
-        hosted = self._explanations == "neuronpedia" and self.place is not None
-        if hosted and "feature_info" not in vars(self) and not self._is_cached():
-            return [], ["Neuronpedia's explanations are not on this machine: feature_info fetches them."]
-        info = self._info(settings)
-        if feature in info:
-            return list(info.every(feature)), []
-        return [], [f"This feature has no explanation; {info.coverage} have one."]
-
-    def _is_cached(self) -> bool:
-        assert self.place is not None
-        return explanation_cache.is_cached(*self.place, "explanations", self._cache)
-
-
-def _check(sae_model: Any, explanations: str | None) -> None:
-    if not isinstance(sae_model, HookedModel):
-        raise FsrlError(
-            f"SAEfeatureAnalyzer: {type(sae_model).__name__} is no HookedModel; give HookedModel(model, sae)"
-        )
-    if explanations not in (None, *EXPLANATIONS):
-        raise FsrlError(
-            f"SAEfeatureAnalyzer: explanations is {explanations!r}; choose {' or '.join(EXPLANATIONS)}"
-        )
+        return dashboard.feature_page(facts, hide)

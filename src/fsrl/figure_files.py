@@ -18,11 +18,16 @@ METADATA: dict[str, dict[str, str | None]] = {
 }
 
 
+def check_ending(path: str | Path) -> None:
+    """Raise FsrlError for a path whose ending is no format that figures are written in."""
+    if Path(path).suffix not in METADATA:
+        raise FsrlError(f"{path}: a figure is written as .pdf or .png; change the file's ending")
+
+
 @styled()
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as PDF or PNG, by the ending of `path`; FsrlError for any other ending."""
+    check_ending(path)
     path = Path(path)
-    if path.suffix not in METADATA:
-        raise FsrlError(f"{path}: a figure is written as .pdf or .png; change the file's ending")
     with files.whole(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], metadata=METADATA[path.suffix])

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from fsrl import hub_files, model_fit, undertrained
+from fsrl import arguments, hub_files, model_fit, undertrained
 from fsrl.errors import FsrlError
 from fsrl.hub_files import shown
 from fsrl.sae_files import SAEFiles, read_sae
@@ -128,10 +128,12 @@ def load_model(place: str | Path, device: str | torch.device = "cpu") -> Any:
     """A model to run and to wrap in `fsrl.HookedModel`: a TransformerBridge in compatibility mode, float32.
 
     Its LayerNorms are folded, its writing weights and W_U centred. place: the folder of a study (with model/
-    in it, "data/mini"), a model's folder in Hugging Face layout, or a name on
-    the hub ("gpt2-small"), which is fetched unless it is in the cache. Raises FsrlError for a missing or
-    broken file and a hub that cannot be reached.
+    in it, "data/mini"), a model's folder in Hugging Face layout, or a name on the hub ("gpt2-small"), which
+    is fetched unless it is in the cache. Raises FsrlError for a device that is not here, a missing or broken
+    file and a hub that cannot be reached.
     """
+    arguments.require(arguments.is_path(place), "load_model", "place", place, "give a folder or a name")
+    device = arguments.device(device, "load_model")
     from transformer_lens.model_bridge import TransformerBridge
 
     folder = next((path for path in (Path(place) / "model", Path(place)) if path.is_dir()), None)

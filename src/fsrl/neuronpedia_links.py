@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 from urllib.parse import quote
 
-from fsrl import releases
+from fsrl import arguments, releases
 from fsrl.errors import FsrlError
 from fsrl.neuronpedia_http import API_VARIABLE, base_url
 
@@ -60,12 +60,17 @@ def embed_url(
 
     hide: which of EMBED_PARTS to leave out; test_text: what the field for a text to test holds at first.
     """
-    unknown = [part for part in hide if part not in EMBED_PARTS]
-    if isinstance(hide, str) or unknown:
-        raise FsrlError(f"hide={hide!r}: give a list of some of {', '.join(EMBED_PARTS)}")
+    check_parts(hide)
     address = feature_url(model_id, source, index, site=site) + "?embed=true"
     address += "".join(f"&embed{part}=false" for part in EMBED_PARTS if part in hide)
     return address if test_text is None else f"{address}&defaulttesttext={quote(test_text, safe='')}"
+
+
+def check_parts(hide: Any) -> None:
+    """Raise FsrlError for what is no list of some of EMBED_PARTS."""
+    known = isinstance(hide, Collection) and all(part in EMBED_PARTS for part in hide)
+    if not known or isinstance(hide, str):
+        raise FsrlError(f"hide={hide!r}: give a list of some of {', '.join(EMBED_PARTS)}")
 
 
 def quick_list_url(name: str, features: Iterable[tuple[str, str, int]], *, site: str | None = None) -> str:
@@ -84,12 +89,12 @@ def quick_list_url(name: str, features: Iterable[tuple[str, str, int]], *, site:
 
 def checked(model_id: str, source: str) -> tuple[str, str]:
     """Both, if they can be names at Neuronpedia (and so parts of addresses and of paths); else FsrlError."""
-    if re.search(r"(^|\.)hook_|^blocks\.", source):
+    if re.search(r"(^|\.)hook_|^blocks\.", str(source)):
         raise FsrlError(
             f"{source!r} is a hook name and no source of Neuronpedia's; fsrl.neuronpedia.source_id tells it"
         )
     for kind, name in (("model", model_id), ("source", source)):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise FsrlError(
                 f"{name!r} cannot be a {kind} of Neuronpedia's; give names like gpt2-small, 7-res-jb"
             )
@@ -98,8 +103,8 @@ def checked(model_id: str, source: str) -> tuple[str, str]:
 
 def checked_index(index: int) -> int:
     """The index of a feature; FsrlError for what is no whole number from 0 on. numpy's are welcome."""
-    if not hasattr(index, "__index__") or isinstance(index, bool) or index.__index__() < 0:
-        raise FsrlError(f"{index!r} is no index of a feature; give a whole number from 0 on")
+    if not arguments.is_whole(index):
+        raise FsrlError(f"{arguments.shown(index)} is no index of a feature; give a whole number from 0 on")
     return index.__index__()
 
 

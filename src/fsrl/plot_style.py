@@ -24,6 +24,16 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from fsrl import null_kinds
 from fsrl.errors import FsrlError
 
+# Named here too, for the figures.
+from fsrl.type_names import (  # noqa: F401
+    hook_label,
+    of_scheme,
+    scheme_counts,
+    type_label,
+    typed,
+    values,
+)
+
 STYLE = Path(__file__).with_name("paper.mplstyle")
 SINGLE, DOUBLE = 3.4, 7.0  # widths in inches: one column of a paper, and two
 SMALL = 6.0  # points: no text is smaller
@@ -111,18 +121,6 @@ def empty_panel(ax: Axes, text: str) -> None:
     ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
 
 
-def hook_label(hook: str) -> str:
-    """A short name of a hook or SAE id: "blocks.3.hook_resid_pre" is "3 pre"; other forms are kept."""
-    hook = hook.replace("mlp.hook_post", "hook_mlp_neurons")  # or else it would read like hook_resid_post
-    match = re.fullmatch(r"blocks\.(\d+)\.(?:\w+\.)?hook_(?:resid_)?(\w+)", hook)
-    return f"{match[1]} {match[2].replace('_', ' ')}" if match else hook
-
-
-def type_label(name: str) -> str:
-    """A type's name as it is printed: "local context"."""
-    return name.replace("_", " ")
-
-
 def percent(share: float) -> str:
     """A share as "7.8 %": one decimal from 1 % on, two digits below, so that a null's 0.1 % is visible."""
     value = 100 * share
@@ -132,33 +130,6 @@ def percent(share: float) -> str:
 def expected(count: float) -> str:
     """A count expected by chance, to one decimal, or two digits where that would hide it."""
     return f"{count:,.1f}" if count >= 0.1 or count == 0 else f"{count:.2g}"
-
-
-def scheme_counts(type_counts: pd.DataFrame, scheme: str) -> pd.DataFrame:
-    """The rows of one scheme, indexed by type; FsrlError names the schemes that there are."""
-    return of_scheme(type_counts, scheme, "type_counts").set_index("type")
-
-
-def typed(moments: pd.DataFrame, types: pd.DataFrame, scheme: str) -> pd.DataFrame:
-    """The moments with each feature's `type` and `margin` under one scheme; FsrlError if one is missing."""
-    labels = of_scheme(types, scheme, "types")[["feature", "type", "margin"]]
-    merged = moments.merge(labels, on="feature", how="left", validate="1:1")
-    missing = merged.loc[merged["type"].isna(), "feature"]
-    if len(missing):
-        raise FsrlError(
-            f"table types, scheme {scheme}: no type for {len(missing)} features of table moments, the first "
-            f"is feature {missing.iloc[0]}; build both from the same SAE and view"
-        )
-    return merged
-
-
-def of_scheme(frame: pd.DataFrame, scheme: str, table: str) -> pd.DataFrame:
-    """The rows of one scheme; FsrlError, naming the table and its schemes, if there is none."""
-    rows = frame[frame["scheme"] == scheme]
-    if rows.empty:
-        known = ", ".join(map(str, frame["scheme"].unique())) or "none"
-        raise FsrlError(f"table {table}: no rows of scheme {scheme!r}; choose one of: {known}")
-    return rows
 
 
 def count_text(name: str, counts: pd.DataFrame) -> str:
@@ -180,13 +151,6 @@ def count_text(name: str, counts: pd.DataFrame) -> str:
 def count_label(name: str, counts: pd.DataFrame) -> str:
     """A type with its count beside the null's: "prediction: 120 (7.8 %; null at most 0.1 %)"."""
     return f"{type_label(name)}: {count_text(name, counts)}"
-
-
-def values(frame: pd.DataFrame, column: str) -> pd.Series:
-    """A column without its nulls; "std / norm" divides by the direction's norm, since norms vary."""
-    name, _, norm = column.partition(" / ")
-    series = frame[name] / frame["norm"] if norm else frame[name]
-    return series.astype("float64").replace([np.inf, -np.inf], np.nan).dropna()
 
 
 def by_kind(null: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -11,7 +11,8 @@ Precision depends on how much was planted: a type that chance gives at rate r an
 has at most s / (s + r (1 - s)), .91 for r = .001 and s = .01.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,15 +22,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fsrl import feature_types, nulls
+from fsrl.constants import SLACK
 from fsrl.errors import FsrlError
-from fsrl.planted import NONE, TYPES, World, measure, plant
+from fsrl.planted import NONE, TYPES, Planted, World, measure, plant
 from fsrl.quantiles import quantile
 from fsrl.type_cuts import MEETS
 from fsrl.type_rules import LOWER
 
 # Run in each study; a world has no activations, so the fourth null cannot be.
 NULLS = ("second_moment", "sign_flip")
-SLACK = 0.2
 
 
 def sweep(
@@ -51,40 +52,67 @@ def sweep(
     largest planted share, which has the most features of each. Raises FsrlError for another view,
     and for what `fsrl.planted.plant` refuses.
     """
-    views = {name: scheme.get("view") for name, scheme in schemes.items()}
-    spaces = {view: _space(where.W_U, view, name) for name, view in views.items()}
-    spaces.setdefault(None, where.W_U)
-    isotropic = {view: nulls.isotropic(W_U, draws=draws, seed=seed) for view, W_U in spaces.items()}
-    kappa0 = {view: quantile(null, "kurtosis", 0.5) for view, null in isotropic.items()}
+    views = dict.fromkeys([*map(_view, schemes, schemes.values()), None])
+    spaces = {view: _Space.of(where.W_U, view, draws=draws, seed=seed) for view in views}
+    own = partial(nulls.of_layer, kinds=kinds, draws=draws, seed=seed) if kinds else None
+    kappa0 = spaces[None].kappa0
     studies = [(share, strength) for share in planted_shares for strength in strengths]
-    own = partial(nulls.of_layer, kinds=kinds, draws=draws, seed=seed)
     curves, by_set = [], []
     for share, strength in tqdm(studies, desc="planted studies", disable=not progress):
-        found = plant(
-            where, features=features, share=share, strengths=[strength], kappa0=kappa0[None], seed=seed
-        )
-        for view, W_U in spaces.items():
-            null = isotropic[view]
-            if kinds:
-                null = pd.concat([null, own(found.W_dec, W_U, kappa0=kappa0[view])])
-            read = found.moments if view is None else measure(found.W_dec, W_U, kappa0[view])
-            mine = {name: scheme for name, scheme in schemes.items() if views[name] == view}
-            for types, is_clear in _label(found.truth, read, mine, null, d_model=len(W_U)):
-                scores = recovery(found.truth, types, is_clear, planted_share=share, strength=strength)
-                curves.append(scores)
-                if share == max(planted_shares):
-                    by_set.append(recovery_by_set(found.truth, types, is_clear))
+        found = plant(where, features=features, share=share, strengths=[strength], kappa0=kappa0, seed=seed)
+        for types, is_clear in _labelled(found, schemes, spaces, own):
+            curves.append(recovery(found.truth, types, is_clear, planted_share=share, strength=strength))
+            if share == max(planted_shares):
+                by_set.append(recovery_by_set(found.truth, types, is_clear))
     return pd.concat(curves, ignore_index=True), pd.concat(by_set, ignore_index=True)
 
 
-def _label(
-    truth: pd.DataFrame, read: pd.DataFrame, schemes: Mapping[str, Any], null: pd.DataFrame, *, d_model: int
+@dataclass(frozen=True, eq=False)
+class _Space:
+    """W_U [d_model, d_vocab] as a view sees it, with its isotropic null and that one's median kurtosis.
+
+    cosine: centred over the vocabulary, with columns of length 1.
+    """
+
+    W_U: Tensor
+    isotropic: pd.DataFrame
+    kappa0: float
+
+    @classmethod
+    def of(cls, W_U: Tensor, view: str | None, *, draws: int, seed: int) -> "_Space":
+        if view == "cosine":
+            W_U = W_U - W_U.mean(dim=1, keepdim=True)
+            W_U = W_U / W_U.norm(dim=0)
+        null = nulls.isotropic(W_U, draws=draws, seed=seed)
+        return cls(W_U, null, quantile(null, "kurtosis", 0.5))
+
+
+def _view(name: str, scheme: Mapping[str, Any]) -> str | None:
+    """The view that a scheme reads."""
+    view = scheme.get("view")
+    if view not in (None, "cosine"):
+        raise FsrlError(f"recovery: scheme {name} reads view {view!r}; planted studies have null and cosine")
+    return view
+
+
+def _labelled(
+    found: Planted,
+    schemes: Mapping[str, Any],
+    spaces: Mapping[str | None, _Space],
+    own: Callable[..., pd.DataFrame] | None,
 ) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
-    """Of each scheme the table `types` and which features are clear."""
-    for name, scheme in schemes.items():
-        arguments = (read, {name: scheme}, null)
-        cuts = feature_types.thresholds(*arguments, d_model=d_model)
-        yield feature_types.classify(*arguments, d_model=d_model), clear(truth, cuts)
+    """Of each scheme the table `types` and which features are clear; own: the nulls of a layer, if any."""
+    for view, space in spaces.items():
+        null = space.isotropic
+        if own:
+            null = pd.concat([null, own(found.W_dec, space.W_U, kappa0=space.kappa0)])
+        read = found.moments if view is None else measure(found.W_dec, space.W_U, space.kappa0)
+        for name, scheme in schemes.items():
+            if _view(name, scheme) == view:
+                arguments = (read, {name: scheme}, null)
+                cuts = feature_types.thresholds(*arguments, d_model=len(space.W_U))
+                types = feature_types.classify(*arguments, d_model=len(space.W_U))
+                yield types, clear(found.truth, cuts)
 
 
 def clear(truth: pd.DataFrame, cuts: pd.DataFrame, slack: float = SLACK) -> np.ndarray:
@@ -175,18 +203,6 @@ def recovery_by_set(truth: pd.DataFrame, types: pd.DataFrame, is_clear: np.ndarr
             }
         )
     return pd.DataFrame(rows).astype({"scheme": "str", "type": "str", "tokens": "int32"})
-
-
-def _space(W_U: Tensor, view: str | None, scheme: str) -> Tensor:
-    """W_U as a scheme's view sees it: as it is, or centred over the vocabulary with columns of length 1."""
-    if view is None:
-        return W_U
-    if view != "cosine":
-        raise FsrlError(
-            f"recovery: scheme {scheme} reads view {view!r}; planted studies have null and cosine"
-        )
-    centred = W_U - W_U.mean(dim=1, keepdim=True)
-    return centred / centred.norm(dim=0)
 
 
 def _meets(perfect: pd.DataFrame, rule: pd.DataFrame, slack: float) -> np.ndarray:

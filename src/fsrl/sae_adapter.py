@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsrl import adapter_files
+from fsrl import adapter_files, arguments
 from fsrl.adapter_files import SAEIdentity
 from fsrl.adapter_layers import AdapterSettings, fuse, make_layer
 from fsrl.errors import FsrlError
@@ -60,6 +60,7 @@ class SAEAdapter(nn.Module):
         # Where to read more of the SAE: of a folder the whole path, which outlives a change of the working
         # directory and is no release's name. It is not saved: files name no place of this machine.
         self.place: str | Path | None = release
+        self.log10_density: Tensor | None = None  # as `from_pretrained` read it
         for name in HOOKS:
             setattr(self, name, HookPoint())
         self._configure(settings)
@@ -83,6 +84,7 @@ class SAEAdapter(nn.Module):
         AdapterSettings.from_kwargs(adapter_kwargs)
         sae, config, sparsity = load_sae(release, sae_id, device=device, force_download=force_download)
         adapter = cls(sae, release=str(release), sae_id=sae_id, **adapter_kwargs)
+        adapter.log10_density = sparsity
         if is_folder(release):
             adapter.place = Path(release).absolute()
         return adapter, config, sparsity
@@ -176,6 +178,7 @@ class SAEAdapter(nn.Module):
     def _flat(self, x: Tensor) -> Tensor:
         """x [..., d_in]; heads [..., n_heads, d_head] are joined where together they are d_in wide."""
         d_in = self.sae.cfg.d_in
+        arguments.require(isinstance(x, Tensor), "adapter", "x", x, f"give a tensor [..., {d_in}]")
         if x.shape[-1] == d_in:
             return x
         if x.dim() >= 2 and x.shape[-2] * x.shape[-1] == d_in:

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from fsrl import hub_files, releases
+from fsrl import arguments, hub_files, releases
 from fsrl.errors import FsrlError
 from fsrl.hub import clear_errors
 from fsrl.hub_files import shown
@@ -31,9 +31,12 @@ def load_sae(
 
     release: a release that SAELens lists, a repository of the hub, or a folder that holds one folder for
     each SAE; a listed release goes before a folder of the same name (a Path is always a folder).
-    force_download fetches a release's files again. Raises FsrlError for an unknown release or SAE, a missing
-    or broken file, and a hub that cannot be reached.
+    force_download fetches a release's files again. Raises FsrlError for an unknown release or SAE, a device
+    that is not here (before anything is read), a missing or broken file, and a hub that cannot be reached.
     """
+    arguments.require(arguments.is_path(release), "SAE", "release", release, "give a release or a folder")
+    arguments.require(isinstance(sae_id, str), "SAE", "sae_id", sae_id, "give the SAE's name in its release")
+    device = arguments.device(device, "SAE")
     source = source_of(release, sae_id)
     if source.folder is not None:
         source.local_files()
@@ -42,7 +45,7 @@ def load_sae(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_CENTRING, category=UserWarning)
         sae, config, density = _load(source, sae_id, force_download)
-        sae = sae.to(device=torch.device(device))
+        sae = sae.to(device=device)
     if density is not None and density.shape != (sae.cfg.d_sae,):
         raise FsrlError(
             f"{sae_id} of {release}: sparsity has shape {list(density.shape)}, the SAE has {sae.cfg.d_sae} "

@@ -67,14 +67,7 @@ SMALLEST_P = 1e-300
 
 def _code(char: str) -> str | None:
     """The code that stands for a character that cannot be drawn or seen; None where it can."""
-    code = ord(char)
-    if 0x20 <= code < 0x7F or char in GLYPHS:
-        return None
-    if code < 0x20 or code == 0x7F:
-        return f"{code:02X}"
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"{code - 0xDC00:02X}"
-    return f"U+{code:04X}"
+    return None if 0x20 <= ord(char) < 0x7F or char in GLYPHS else token_text.code(char)
 
 
 def _small(code: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fsrl import effect_summary, enrichment, enrichment_covariance, recovery, summary, tex
+from fsrl import constants, effect_summary, summary, tex
 from fsrl.tex_numbers import extremes, listed
 from fsrl.tex_numbers_study import key_of, layer_name, words_of
 from fsrl.type_rules import Condition, parse_schemes
@@ -33,10 +33,10 @@ def defined_values() -> dict[str, str]:
         "tail": _plain(summary.TAIL),
         "tail.low": tex.number(1 - summary.TAIL, digits=3),
         "tail.percent": _percent(1 - summary.TAIL),
-        "smallest-set": tex.count(enrichment.SMALLEST_SET),
-        "tyler-steps": tex.count(enrichment_covariance.TYLER_STEPS),
-        "shrinkage": _plain(enrichment_covariance.SHRINKAGE),
-        "slack": _percent(recovery.SLACK),
+        "smallest-set": tex.count(constants.SMALLEST_SET),
+        "tyler-steps": tex.count(constants.TYLER_STEPS),
+        "shrinkage": _plain(constants.SHRINKAGE),
+        "slack": _percent(constants.SLACK),
         "bootstrap.effects": tex.count(effect_summary.DRAWS),
         "interval": _percent(0.975 - 0.025),
     }

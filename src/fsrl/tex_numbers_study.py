@@ -7,15 +7,16 @@ import json
 
 import pandas as pd
 
-from fsrl import null_kinds, plot_style, quantiles, tex
+from fsrl import null_kinds, quantiles, tex
 from fsrl.summary import TAIL
 from fsrl.tex_numbers import StudyTables, extremes, headline, listed
+from fsrl.type_names import hook_label
 from fsrl.type_rules import TYPES
 
 
 def layer_name(sae: str) -> str:
     """The SAE's short name, escaped."""
-    return tex.escape(plot_style.hook_label(sae))
+    return tex.escape(hook_label(sae))
 
 
 def key_of(label: str) -> str:

@@ -6,8 +6,9 @@ import pandas as pd
 
 from fsrl import claims as judged
 from fsrl import tex
-from fsrl.plot_style import TYPES, of_scheme, type_label
 from fsrl.tex_tables import Column, tabular
+from fsrl.type_names import of_scheme, type_label
+from fsrl.type_rules import TYPES
 
 SPEAKING = (judged.HOLDS, judged.CONTRADICTED, judged.UNDECIDED)
 SHORT = {"odds ratio": "OR", "AUC": "AUC"}

@@ -4,8 +4,9 @@ import pandas as pd
 
 from fsrl import tex
 from fsrl.effect_summary import ALL
-from fsrl.plot_style import TYPES, hook_label, type_label
 from fsrl.tex_tables import Column, interval, tabular
+from fsrl.type_names import hook_label, type_label
+from fsrl.type_rules import TYPES
 
 STEP = "+1"
 STATES = {"active": "feature active", "inactive": "feature inactive", "unknown": "state unknown (no encoder)"}

@@ -7,8 +7,9 @@ import pandas as pd
 
 from fsrl import tex
 from fsrl.errors import FsrlError
-from fsrl.plot_style import TYPES, of_scheme, type_label
 from fsrl.tex_tables import Column, tabular
+from fsrl.type_names import of_scheme, type_label
+from fsrl.type_rules import TYPES
 
 WORDS = {"min": r"$\geq$", "above": "$>$", "max": r"$\leq$", "below": "$<$"}
 COLUMNS = {

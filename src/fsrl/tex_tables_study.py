@@ -8,11 +8,11 @@ import pandas as pd
 
 from fsrl import tex
 from fsrl.null_kinds import SHARED
-from fsrl.plot_style import hook_label, values
 from fsrl.tex_tables import Column, tabular
+from fsrl.type_names import hook_label, values
 
 QUANTILES = (0.05, 0.5, 0.95, 0.999)
-# Column as `plot_style.values` reads it -> head and decimals.
+# Column as `type_names.values` reads it -> head and decimals.
 MOMENTS = {"std / norm": ("Std / norm", 3), "skewness": ("Skewness", 2), "kurtosis": ("Kurtosis", 2)}
 SHOWN_OF_HASH = 12  # digits of a commit or a checksum, as git abbreviates it
 COMMIT = 40

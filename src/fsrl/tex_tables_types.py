@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from fsrl import explanations, tex
-from fsrl.plot_style import TYPES, hook_label, of_scheme, scheme_counts, type_label, typed
 from fsrl.tex_tables import Column, tabular
+from fsrl.type_names import hook_label, of_scheme, scheme_counts, type_label, typed
+from fsrl.type_rules import TYPES
 
 PER_TYPE = 3
 TOP, BOTTOM = 5, 4  # tokens of each side that an exemplar lists

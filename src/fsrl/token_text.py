@@ -39,17 +39,20 @@ def decode(token: str) -> str:
     return bytes(ALPHABET[char] for char in token).decode("utf-8", errors="surrogateescape")
 
 
+def code(char: str) -> str:
+    """What stands for a character that cannot be drawn or seen: U+4E2D, of a byte or control character C3."""
+    point = ord(char)
+    if point < 0x20 or point == 0x7F:
+        return f"{point:02X}"
+    return f"{point - 0xDC00:02X}" if 0xDC80 <= point <= 0xDCFF else f"U+{point:04X}"
+
+
 def _show(char: str, glyphs: Container[int] | None) -> str:
-    code = ord(char)
     if char in MARKS:
         return MARKS[char]
-    if code < 0x20 or code == 0x7F:
-        return f"<{code:02X}>"
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"<{code - 0xDC00:02X}>"
     combining = unicodedata.category(char).startswith("M")
-    if combining or not char.isprintable() or (glyphs is not None and code not in glyphs):
-        return f"<U+{code:04X}>"
+    if combining or not char.isprintable() or (glyphs is not None and ord(char) not in glyphs):
+        return f"<{code(char)}>"
     return char
 
 

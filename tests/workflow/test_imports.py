@@ -60,5 +60,13 @@ def test_the_analysis_stages_import_no_model_library(script: str) -> None:
             assert not heavy & named, path
 
 
-def test_types_need_no_torch() -> None:
-    assert "weights" not in modules("types.py") and "moments" not in modules("types.py")
+@pytest.mark.parametrize("script", ["latex_tables.py", "paper_numbers.py", "paper_index.py"])
+def test_a_change_of_the_figures_style_makes_no_table_and_no_number_anew(script: str) -> None:
+    files = {path.name for path in imports.closure(ROOT / "workflow/scripts" / script, PACKAGE)}
+    assert not [name for name in files if name.startswith(("plot", "figure", "paper"))]
+
+
+@pytest.mark.parametrize("script", ["types.py", "paper_index.py"])
+def test_no_torch_is_loaded_where_nothing_is_computed(script: str) -> None:
+    for path in imports.closure(ROOT / "workflow/scripts" / script, PACKAGE):
+        assert path.suffix != ".py" or "import torch" not in path.read_text(), path

@@ -1,0 +1,63 @@
+"""Arguments of public calls, checked before the work: else a library far below would speak of them first."""
+
+import operator
+from collections.abc import Iterable
+from os import PathLike
+from typing import Any
+
+from fsrl.errors import FsrlError, did_you_mean
+
+LONGEST = 60  # characters of a wrong value that an error shows
+
+
+def require(met: bool, place: str, name: str, value: object, wanted: str) -> None:
+    """Raise FsrlError unless `met`: at which place `name` has this value, and what to give."""
+    if not met:
+        raise FsrlError(f"{place}: {name} is {shown(value)}; {wanted}")
+
+
+def known_names(place: str, given: Iterable[object], known: Iterable[str]) -> None:
+    """Raise FsrlError for the first of the given settings that is unknown, with the one that was meant."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise FsrlError(f"{place}: unknown setting {name!r}{hint} (known: {', '.join(known)})")
+
+
+def is_path(value: object) -> bool:
+    """A text or a path."""
+    return isinstance(value, str | PathLike)
+
+
+def is_whole(value: Any, least: int = 0) -> bool:
+    """A whole number, numpy's too, not below `least`; True and False are none."""
+    try:
+        return not isinstance(value, bool) and operator.index(value) >= least
+    except TypeError:
+        return False
+
+
+def device(value: Any, place: str) -> Any:
+    """The torch.device that `value` names; FsrlError for what is none, and for one that is not here."""
+    import torch
+
+    wanted = "give cpu, or a GPU of this machine, such as cuda"
+    try:
+        found = torch.device(value)
+    except (RuntimeError, TypeError) as error:
+        raise FsrlError(f"{place}: device is {shown(value)}; {wanted}") from error
+    try:
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().split("\n")[0][:LONGEST]
+        raise FsrlError(f"{place}: device {found} cannot be used ({reason}); {wanted}") from error
+    return found
+
+
+def shown(value: object) -> str:
+    """The value on one line; of a tensor or table, which fill pages, the kind."""
+    if hasattr(value, "shape"):
+        return f"{type(value).__name__} of shape {list(value.shape)}"
+    line = " ".join(repr(value).split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
