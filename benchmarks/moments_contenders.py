@@ -9,7 +9,7 @@ from torch import Tensor
 from fsrl import moments, moments_plan, moments_products
 
 D_MODEL, D_VOCAB = 768, 50257
-MODES = ("fp64", "fp32", "split", "bf16")
+MODES = ("fp64", "fp32", "split", "bf16", "int8")
 Contender = Callable[[Tensor, Tensor], object]
 
 
@@ -110,7 +110,7 @@ def best_product(precision: str) -> Contender:
 def contenders() -> dict[str, Contender]:
     bare = {"n_extremes": 0, "n_bins": 0}
     found: dict[str, Contender] = {"torch.mm product, tiled, fp32": tiled_product}
-    found |= {f"our product, {precision}": best_product(precision) for precision in ("fp32", "split", "bf16")}
+    found |= {f"our product, {precision}": best_product(precision) for precision in MODES[1:]}
     found |= {f"ours, {precision}, moments": ours(precision, **bare) for precision in MODES}
     found |= {f"ours, {precision}, all": ours(precision) for precision in MODES[1:]}
     found |= {
@@ -126,11 +126,10 @@ def contenders() -> dict[str, Contender]:
 SHARES = {
     "torch.mm product, tiled, fp32": 1 / 4,
     "our product, fp32": 1 / 4,
-    "our product, split": 1 / 8,
+    "our product, split": 1 / 4,
     "our product, bf16": 1 / 4,
+    "our product, int8": 1 / 4,
     "ours, fp64, moments": 1 / 12,
-    "ours, split, moments": 1 / 2,
-    "ours, split, all": 1 / 4,
     "materialised (tutorial)": 1 / 4,
     "merged blocks": 1 / 4,
     "scipy.stats": 1 / 192,

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from moments_contenders import D_MODEL, D_VOCAB, MODES, weights
 
-from fsrl import moments_plan, moments_products, moments_sweep, moments_vocabulary
+from fsrl import moments_plan, moments_products, moments_readings, moments_sweep, moments_vocabulary
 
 CPU = torch.device("cpu")
 FULL = 24576
@@ -42,7 +42,8 @@ class Parts:
         self.sweep = moments_sweep.sweep_for(CPU)
 
     def know(self, *, with_gram: bool) -> None:
-        self.vocabulary = moments_vocabulary.measure(self.W_U, CPU, self.tile[1], map, with_gram=with_gram)
+        self.vocabulary = moments_vocabulary.measure(self.W_U, CPU, self.tile[1], map)
+        moments_readings.focus(self.vocabulary, moments_readings.Reading(), map, with_gram=with_gram)
 
     def prepare(self) -> None:
         self.columns = [

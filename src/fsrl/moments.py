@@ -12,51 +12,36 @@ and nothing else (the mean is restored in closed form, W_dec @ mean(W_U)), and m
 sums about the row's true mean: adding them over tiles, in float64, is the exact merge of central moments.
 Averaging the shapes of blocks is not: a two-level row split by token id would get kurtosis 3 instead of 1.
 
+Several readings of one product (without some tokens, as cosines: `fsrl.moments_readings`) take one pass: each
+tile is multiplied once and read in every way. `fsrl.moments_views` says what a model's views are as readings.
+
 Example: the logit weights (0, 0, 0, 4) have mean 1, std sqrt(3), skewness 2 / sqrt(3) and kurtosis 7 / 3.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from fsrl import moments_plan, moments_products, moments_sweep, moments_vocabulary
+from fsrl import moments_plan, moments_products, moments_readings, moments_vocabulary
 from fsrl.errors import FsrlError
+from fsrl.moments_features import HISTOGRAM_HALF_WIDTH, Features, LogitMoments
 from fsrl.moments_plan import InOrder
 from fsrl.moments_products import MODES, PRECISIONS
+from fsrl.moments_readings import Piece, Reading
 from fsrl.moments_vocabulary import Vocabulary
 from fsrl.weights import check_finite
 
-HISTOGRAM_HALF_WIDTH = 8.0  # in standard deviations
-
-
-@dataclass(frozen=True, eq=False)
-class LogitMoments:
-    """One row per feature, on the CPU; k = min(n_extremes, d_vocab).
-
-    mean, std, skewness, kurtosis, bimodality, norm: float64 [n], NaN where a constant row has no shape;
-    top_ids, bottom_ids: int64 [n, k] columns of W_U, most extreme first, ties to the lower column;
-    top_weights, bottom_weights: float64 [n, k] their logit weights;
-    underflow, overflow: int64 [n], counts: int64 [n, n_bins] tokens below, above and in equal bins
-    [low, high) between mean - 8 std and mean + 8 std (a constant row lies in the bin that starts at, or
-    holds, the mean). Ids and weights are empty where n_extremes is 0; counts, where n_bins is 0.
-    """
-
-    mean: Tensor
-    std: Tensor
-    skewness: Tensor
-    kurtosis: Tensor
-    bimodality: Tensor
-    norm: Tensor
-    top_ids: Tensor
-    top_weights: Tensor
-    bottom_ids: Tensor
-    bottom_weights: Tensor
-    underflow: Tensor
-    counts: Tensor
-    overflow: Tensor
-    d_vocab: int
+__all__ = [
+    "HISTOGRAM_HALF_WIDTH",
+    "PRECISIONS",
+    "LogitMoments",
+    "Reading",
+    "implied_tokens",
+    "logit_moments",
+    "logit_moments_of_readings",
+    "row_moments",
+]
 
 
 def row_moments(logits: Tensor) -> Tensor:
@@ -100,8 +85,9 @@ def logit_moments(
 
         fp64   1e-12    the oracle
         fp32   1e-6     (2e-6)
-        split  2e-5     (7e-5) as hi + lo; on CUDA in TF32, by construction like fp32 but never measured
+        split  2e-5     (4e-4) as 8-bit hi + lo; on CUDA in TF32, by construction like fp32 but never measured
         bf16   4e-3     (2e-2)
+        int8   3e-3     (8e-2) the fastest look on a CPU with int8 units
         auto   the fastest that holds 1e-5 always: split on CUDA with TF32 units, fp32 elsewhere
 
     device: "cpu" or "cuda", where to compute (default: where W_dec lies). n_extremes or n_bins = 0 leaves
@@ -113,22 +99,57 @@ def logit_moments(
     for NaN or infinite weights (with their position), shapes that do not fit, settings out of range and a
     memory limit too small to work in.
     """
+    (result,) = logit_moments_of_readings(
+        W_dec,
+        W_U,
+        [Reading()],
+        precision=precision,
+        device=device,
+        n_extremes=n_extremes,
+        n_bins=n_bins,
+        memory_limit=memory_limit,
+        progress=progress,
+    )
+    return result
+
+
+def logit_moments_of_readings(
+    W_dec: Tensor,
+    W_U: Tensor,
+    readings: Sequence[Reading],
+    *,
+    precision: str = "fp32",
+    device: str | torch.device | None = None,
+    n_extremes: int = 10,
+    n_bins: int = 50,
+    memory_limit: int | None = None,
+    progress: bool = False,
+) -> list[LogitMoments]:
+    """The moments of W_dec @ W_U under each reading, in the given order, from one pass over the product.
+
+    Settings and errors are those of `logit_moments`, which is the case of one reading of all tokens as they
+    are; ids count the columns that a reading keeps. A reading gives the same bytes alone and beside others.
+    Raises FsrlError too for columns that W_U lacks, and for a column without direction to take a cosine of.
+    """
     where = _check_arguments(W_dec, W_U, precision, device, n_extremes, n_bins)
     precision = moments_products.fastest_exact(where) if precision == "auto" else precision
-    mode = MODES[precision]
+    item_bytes = MODES[precision].dtype.itemsize
     weight_bytes = moments_products.weight_bytes(precision, where)
     (n, d_model), d_vocab = W_dec.shape, W_U.shape[1]
-    shape = moments_plan.Shape(n, d_model, d_vocab, n_extremes, n_bins, weight_bytes, mode.dtype.itemsize)
-    tile = moments_plan.tile_shape(moments_plan.cache_bytes(where), mode.dtype.itemsize)
+    shape = moments_plan.Shape(
+        n, d_model, d_vocab, n_extremes, n_bins, weight_bytes, item_bytes, len(readings)
+    )
+    tile = moments_plan.tile_shape(moments_plan.cache_bytes(where), item_bytes)
     threads = 1 if where.type == "cuda" else torch.get_num_threads()
     panel = moments_plan.panel_tokens(shape, tile, threads, memory_limit)
     with moments_products.own_units(precision), moments_plan.workers(threads) as in_order:
-        vocabulary = moments_vocabulary.measure(W_U, where, tile[1], in_order, with_gram=n_bins > 0)
+        vocabulary = moments_vocabulary.measure(W_U, where, tile[1], in_order)
         run = _Pass(W_dec, vocabulary, precision, shape, tile, in_order)
-        run.measure_directions()
+        for reading in readings:
+            run.add_reading(reading)
         for start in range(0, shape.d_vocab, panel):
             run.add_panel(start, min(start + panel, shape.d_vocab), progress=progress)
-        return run.result()
+        return [features.result() for features in run.features]
 
 
 def _check_arguments(
@@ -162,7 +183,7 @@ def _check_arguments(
 
 
 class _Pass:
-    """One pass over the product, panel by panel of the vocabulary, with what is known of each feature."""
+    """One pass over the product, panel by panel of the vocabulary, with what each reading makes of it."""
 
     def __init__(
         self,
@@ -177,39 +198,40 @@ class _Pass:
         self.tile, self.in_order = tile, in_order
         self.device = vocabulary.mean.device
         self.dtype = MODES[precision].dtype
-        self.state = moments_sweep.State.empty(shape, self.dtype, self.device)
-        self.sweep = moments_sweep.sweep_for(self.device)
-        # float64 [n] each: mean, norm, factor back from scaled units, and the std that is rounding.
-        self.mean, self.norm, self.unscale, self.noise = torch.empty(
-            4, shape.n, dtype=torch.float64, device=self.device
-        )
+        self.features: list[Features] = []
         self.blocks = [slice(start, start + tile[0]) for start in range(0, shape.n, tile[0])]
 
-    def measure_directions(self) -> None:
-        """All that has a closed form: mean, norm, and the std that the histogram's bins follow from."""
-        for _ in self.in_order(self._measure_block, self.blocks):
+    def add_reading(self, reading: Reading) -> None:
+        """Measure all of a reading that has a closed form, and begin its state."""
+        lens = moments_readings.focus(
+            self.vocabulary, reading, self.in_order, with_gram=self.shape.n_bins > 0
+        )
+        features = Features(lens, self.shape, self.dtype, self.device)
+        mode = moments_products.mode(self.precision, self.device)
+
+        def measure(rows: slice) -> None:
+            features.measure(rows, *self._scaled(rows), lens.gram, mode)
+
+        for _ in self.in_order(measure, self.blocks):
             pass
+        self.features.append(features)
 
     def add_panel(self, start: int, stop: int, *, progress: bool) -> None:
         """Add the columns from start to stop, prepared once, to the state of every feature."""
-        width = self.tile[1]
-        starts = range(start, stop, width)
-
-        def prepare(first: int) -> tuple[Tensor, ...]:
-            columns = self.vocabulary.columns(first, min(first + width, stop))
-            return moments_products.prepare_columns(self.precision, columns, self.tile[0])
-
-        tiles = list(zip(starts, self.in_order(prepare, starts), strict=True))
+        # A tile that is itself read gets overwritten: last, and of several such readings the others copy it.
+        readings = sorted(self.features, key=lambda features: features.lens.plain)
+        spare = readings[-1] if readings and readings[-1].lens.plain else None
+        tiles = self._tiles(start, stop, readings)
 
         def add_block(rows: slice) -> None:
             operands = moments_products.prepare_rows(self.precision, self._scaled(rows)[0])
-            state = self.state.block(rows)
-            buffer = torch.empty(
-                self.tile[0] * (width + moments_products.PADDING), dtype=self.dtype, device=self.device
-            )
-            for first, columns in tiles:
+            blocks = [features.block(rows) for features in readings]
+            buffer = self._room(moments_products.PADDING)
+            scratch = self._room(0)
+            for columns, pieces in tiles:
                 product = moments_products.multiply(operands, columns, buffer)
-                self.sweep(product, min(width, stop - first), first, state)
+                for features, piece, block in zip(readings, pieces, blocks, strict=True):
+                    features.add(product, piece, block, None if features is spare else scratch)
 
         done: Iterable[None] = self.in_order(add_block, self.blocks)
         if progress:
@@ -222,54 +244,26 @@ class _Pass:
         for _ in done:
             pass
 
+    def _tiles(
+        self, start: int, stop: int, readings: Sequence[Features]
+    ) -> list[tuple[tuple[Tensor, ...], list[Piece]]]:
+        """For each tile from start to stop: W_U's columns, prepared, and what every reading keeps of them."""
+
+        def prepare(first: int) -> tuple[tuple[Tensor, ...], list[Piece]]:
+            last = min(first + self.tile[1], stop)
+            columns = self.vocabulary.columns(first, last)
+            pieces = [features.lens.piece(first, last, self.dtype) for features in readings]
+            return moments_products.prepare_columns(self.precision, columns, self.tile[0]), pieces
+
+        return list(self.in_order(prepare, range(start, stop, self.tile[1])))
+
+    def _room(self, padding: int) -> Tensor:
+        """Space for a tile."""
+        size = self.tile[0] * (self.tile[1] + padding)
+        return torch.empty(size, dtype=self.dtype, device=self.device)
+
     def _scaled(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Directions [rows, d_model] in float64, and the powers of two that they were scaled by [rows]."""
         exact = self.W_dec[rows].detach().to(self.device, torch.float64, copy=True)
         scale = moments_vocabulary.power_of_two(torch.maximum(exact.amax(1), -exact.amin(1)))
         return exact.mul_(scale.unsqueeze(1)), scale
-
-    def _measure_block(self, rows: slice) -> None:
-        scaled, scale = self._scaled(rows)
-        known = self.vocabulary
-        noise = known.noise(scaled, MODES[self.precision].rounding)
-        self.mean[rows] = (scaled @ known.mean) / scale
-        self.norm[rows] = scaled.norm(dim=1) / scale
-        self.unscale[rows] = 1.0 / (scale * known.scale)
-        self.noise[rows] = noise
-        if known.gram is not None:
-            std = ((scaled @ known.gram) * scaled).sum(1).clamp(min=0).sqrt()
-            density = self.shape.n_bins / (2 * HISTOGRAM_HALF_WIDTH * std)
-            self.state.bins_per_unit[rows] = density.masked_fill(std <= noise, 0.0).to(self.dtype)
-
-    def result(self) -> LogitMoments:
-        """What the panels that were added come to, on the CPU."""
-        state, unscale, mean = self.state, self.unscale.unsqueeze(1), self.mean.unsqueeze(1)
-        columns = _shape((state.sums / self.shape.d_vocab).T, self.noise, self.unscale) | {
-            "mean": self.mean,
-            "norm": self.norm,
-            "top_ids": state.top_ids,
-            "top_weights": state.top * unscale + mean,
-            "bottom_ids": state.bottom_ids,
-            "bottom_weights": -state.bottom * unscale + mean,
-            "underflow": state.slots[:, 0].contiguous(),
-            "counts": state.slots[:, 1:-1].contiguous(),
-            "overflow": state.slots[:, -1].contiguous(),
-        }
-        return LogitMoments(
-            **{name: column.cpu() for name, column in columns.items()}, d_vocab=self.shape.d_vocab
-        )
-
-
-def _shape(central: Tensor, noise: Tensor, unscale: Tensor) -> dict[str, Tensor]:
-    """std (unscaled) and shape from the central moments 2 to 4 [3, rows]; NaN where std is rounding."""
-    variance, third, fourth = central
-    std = variance.sqrt()
-    constant = std <= noise
-    skewness = (third / std.pow(3)).masked_fill(constant, torch.nan)
-    kurtosis = (fourth / variance.pow(2)).masked_fill(constant, torch.nan)
-    return {
-        "std": std.masked_fill(constant, 0.0) * unscale,
-        "skewness": skewness,
-        "kurtosis": kurtosis,
-        "bimodality": (skewness.pow(2) + 1) / kurtosis,
-    }

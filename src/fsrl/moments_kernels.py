@@ -91,6 +91,36 @@ def _histogram(tile, width, bins_per_unit, slots):  # type: ignore[no-untyped-de
         _count(tile[i, :width], bins_per_unit[i], slots[i], places)
 
 
+# No fast arithmetic here: the same roundings as in torch, which has the same bytes.
+@numba.njit(cache=True, nogil=True)
+def _read_first(tile, factors, before, after, result):  # type: ignore[no-untyped-def]
+    for i in range(len(result)):
+        for j in range(result.shape[1]):
+            result[i, j] = (tile[i, j] - before[i]) * factors[j] - after[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def _read_some(tile, columns, factors, before, after, result):  # type: ignore[no-untyped-def]
+    for i in range(len(result)):
+        for j in range(result.shape[1]):
+            result[i, j] = (tile[i, columns[j]] - before[i]) * factors[j] - after[i]
+
+
+def read(
+    tile: NDArray[np.floating],
+    columns: NDArray[np.int64] | None,
+    vectors: tuple[NDArray[np.floating], ...],
+    result: NDArray[np.floating],
+) -> None:
+    """Fill `result` with a reading of a tile's columns; vectors: factors, and what is subtracted."""
+    factors, before, after = vectors
+    if columns is None:
+        _read_first(tile, factors, before, after, result)
+    else:
+        # Unsigned, so that no index counts from the end.
+        _read_some(tile, columns.view(np.uint64), factors, before, after, result)
+
+
 def sweep(tile: NDArray[np.floating], width: int, start: int, state: tuple[NDArray[np.generic], ...]) -> None:
     """Add the first `width` columns of a tile, those from token `start`, to the state's arrays, in place."""
     sums, top, top_ids, bottom, bottom_ids, bins_per_unit, slots = state

@@ -31,7 +31,9 @@ PER_THREAD = 24 * MIB
 
 @dataclass(frozen=True)
 class Shape:
-    """What the memory of a run follows from; bytes of a prepared weight of W_U, and of an item of a tile."""
+    """What the memory of a run follows from; bytes of a prepared weight of W_U, and of an item of a tile;
+    how many readings of the product are kept.
+    """
 
     n: int
     d_model: int
@@ -40,6 +42,7 @@ class Shape:
     n_bins: int
     weight_bytes: int
     item_bytes: int
+    readings: int = 1
 
 
 def cache_bytes(device: torch.device) -> int:
@@ -64,12 +67,15 @@ def panel_tokens(shape: Shape, tile: tuple[int, int], threads: int, limit: int |
     """
     features, tokens = tile
     state = shape.n * (112 + 16 * (shape.n_bins + 2) + 2 * shape.n_extremes * (16 + shape.item_bytes))
+    # A reading's columns and factors: at once, and cut into tiles.
+    lens = shape.d_vocab * (24 + shape.item_bytes)
     weights = shape.d_model * (tokens + features) * (16 + 2 * shape.weight_bytes)
     gram = 8 * shape.d_model**2 * (threads + 3) if shape.n_bins else 0
     # More by 64 columns a tile: their padding, and what the allocator leaves between them (measured).
     column = shape.d_model * shape.weight_bytes * (tokens + 64) // tokens
     # The Gram matrix is made before the panels; the room of its partial sums is theirs afterwards.
-    fixed = LIBRARIES + state + threads * (weights + 4 * features * tokens * shape.item_bytes + PER_THREAD)
+    tiles = 5 * features * tokens * shape.item_bytes
+    fixed = LIBRARIES + shape.readings * (state + lens) + threads * (weights + tiles + PER_THREAD)
     needed = fixed + max(gram, column * min(tokens, shape.d_vocab))
     if limit is not None and limit < needed:
         raise FsrlError(

@@ -1,4 +1,4 @@
-"""What the moments pass keeps of each tile: power sums, extreme tokens, histogram counts.
+"""What the moments pass reads in each tile and keeps of it: power sums, extreme tokens, histogram counts.
 
 One definition in plain torch, for any device, and its compiled twin for CPUs (`fsrl.moments_kernels`).
 """
@@ -57,11 +57,26 @@ class State:
 
 
 Sweep = Callable[[Tensor, int, int, State], None]
+Read = Callable[[Tensor, Tensor | None, tuple[Tensor, Tensor, Tensor], Tensor], None]
 
 
 def sweep_for(device: torch.device) -> Sweep:
     """The fastest sweep for this device; says so in the log where that is not the compiled one."""
     return torch_sweep if device.type == "cuda" else _compiled()
+
+
+def read_for(device: torch.device) -> Read:
+    """The fastest way to read a tile (see `torch_read`) for this device."""
+    return torch_read if device.type == "cuda" or _compiled() is torch_sweep else _compiled_read
+
+
+def _compiled_read(
+    tile: Tensor, columns: Tensor | None, vectors: tuple[Tensor, Tensor, Tensor], result: Tensor
+) -> None:
+    from fsrl import moments_kernels
+
+    places = None if columns is None else columns.numpy()
+    moments_kernels.read(tile.numpy(), places, tuple(vector.numpy() for vector in vectors), result.numpy())
 
 
 @cache
@@ -80,6 +95,19 @@ def _compiled() -> Sweep:
         moments_kernels.sweep(tile.numpy(), width, start, arrays)
 
     return sweep
+
+
+def torch_read(
+    tile: Tensor, columns: Tensor | None, vectors: tuple[Tensor, Tensor, Tensor], result: Tensor
+) -> None:
+    """Fill `result` [rows, width] with (p - before) * factors - after for the p of a tile's columns.
+
+    columns: int64 [width] of the tile, or None for its first ones; vectors: factors [width], before and after
+    [rows], in the tile's dtype (`fsrl.moments_readings` says what they are).
+    """
+    factors, before, after = vectors
+    picked = tile[:, : result.shape[1]] if columns is None else tile[:, columns]
+    torch.sub(picked, before.unsqueeze(1), out=result).mul_(factors).sub_(after.unsqueeze(1))
 
 
 def torch_sweep(tile: Tensor, width: int, start: int, state: State) -> None:

@@ -1,4 +1,4 @@
-"""What the moments pass knows of W_U before it starts: its mean, its spread, the scale it is read in.
+"""What the moments pass knows of W_U before it starts: its mean, and the scale it is read in.
 
 W_U is read a few hundred columns at a time, in float64, and never copied whole.
 """
@@ -11,37 +11,38 @@ from torch import Tensor
 
 from fsrl.moments_plan import InOrder
 
-GRAM_STRIP = 128
-
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """W_U's columns are read as (column - mean) * scale; float64 on the device of the pass.
+    """W_U's columns are read as (column - mean) * scale, `tokens` at a time; float64, on the pass' device.
 
-    mean: [d_model] over the columns; scale: a power of two; variance: [d_model], of the scaled rows;
-    gram: [d_model, d_model], second moment of the scaled columns, None where no histogram is wanted.
+    mean: [d_model] over the columns; scale: a power of two.
     """
 
     W_U: Tensor
     mean: Tensor
     scale: Tensor
-    variance: Tensor
-    gram: Tensor | None
+    tokens: int
+
+    @property
+    def d_vocab(self) -> int:
+        """How many columns there are."""
+        return self.W_U.shape[1]
+
+    @property
+    def starts(self) -> range:
+        """The first column of each lot."""
+        return range(0, self.d_vocab, self.tokens)
+
+    @property
+    def rounding(self) -> Tensor:
+        """The length of what centring may have lost of a column as it is read (0-dim)."""
+        return self.mean.norm() * self.scale * torch.finfo(torch.float64).eps
 
     def columns(self, start: int, stop: int) -> Tensor:
         """float64 [d_model, stop - start], centred and scaled."""
         chunk = _exact(self.W_U, start, stop, self.mean.device)
         return chunk.sub_(self.mean.unsqueeze(1)).mul_(self.scale)
-
-    def noise(self, scaled: Tensor, rounding: float) -> Tensor:
-        """float64 [rows]: the std that rounding alone gives these scaled directions [rows, d_model].
-
-        Rounding adds up at random, like the terms of a row whose coordinates are independent. Of centring
-        (large where W_U is large beside its spread) it may add up in step.
-        """
-        random = (scaled.square() @ self.variance).sqrt() * rounding
-        offset = self.mean.norm() * self.scale * torch.finfo(torch.float64).eps
-        return random + 8 * scaled.norm(dim=1) * offset
 
 
 def power_of_two(peak: Tensor) -> Tensor:
@@ -52,50 +53,28 @@ def power_of_two(peak: Tensor) -> Tensor:
     return (torch.frexp(peak).mantissa / peak).masked_fill(peak == 0, 1.0)
 
 
-def measure(
-    W_U: Tensor, device: torch.device, tokens: int, in_order: InOrder, *, with_gram: bool
-) -> Vocabulary:
-    """Two passes over W_U [d_model, d_vocab], `tokens` columns at a time: the mean, then what is about it."""
-    d_model, d_vocab = W_U.shape
-    starts = range(0, d_vocab, tokens)
+def measure(W_U: Tensor, device: torch.device, tokens: int, in_order: InOrder) -> Vocabulary:
+    """A pass over W_U [d_model, d_vocab], `tokens` columns at a time."""
+    d_vocab = W_U.shape[1]
 
     def totals(start: int) -> tuple[Tensor, Tensor, Tensor]:
         chunk = _exact(W_U, start, start + tokens, device)
         return chunk.sum(1), chunk.amax(1), chunk.amin(1)
 
-    total, high, low = next(parts := in_order(totals, starts))
+    total, high, low = next(parts := in_order(totals, range(0, d_vocab, tokens)))
     for part in parts:
         total, high, low = total + part[0], high.maximum(part[1]), low.minimum(part[2])
     mean = total / d_vocab
-    scale = power_of_two(torch.maximum(high - mean, mean - low).max())
-    bare = Vocabulary(W_U, mean, scale, mean, None)
-
-    def products(start: int) -> Tensor:
-        chunk = bare.columns(start, start + tokens)
-        return _upper_products(chunk) if with_gram else chunk.square_().sum(1)
-
-    seconds = _added(in_order(products, starts)).div_(d_vocab)
-    if not with_gram:
-        return Vocabulary(W_U, mean, scale, seconds, None)
-    gram = seconds.triu() + seconds.triu(1).T
-    return Vocabulary(W_U, mean, scale, gram.diagonal(), gram)
+    return Vocabulary(W_U, mean, power_of_two(torch.maximum(high - mean, mean - low).max()), tokens)
 
 
-def _exact(W_U: Tensor, start: int, stop: int, device: torch.device) -> Tensor:
-    return W_U[:, start:stop].detach().to(device, torch.float64, copy=True)
-
-
-def _added(parts: Iterator[Tensor]) -> Tensor:
+def added(parts: Iterator[Tensor]) -> Tensor:
+    """The sum of tensors of one shape, in their order."""
     total = next(parts)
     for part in parts:
         total += part
     return total
 
 
-def _upper_products(chunk: Tensor) -> Tensor:
-    """chunk @ chunk.T, of which only the part on and above the diagonal is right: the rest is its mirror."""
-    result = torch.zeros(len(chunk), len(chunk), dtype=chunk.dtype, device=chunk.device)
-    for start in range(0, len(chunk), GRAM_STRIP):
-        strip = chunk[start : start + GRAM_STRIP]
-        torch.mm(strip, chunk[start:].T, out=result[start : start + GRAM_STRIP, start:])
-    return result
+def _exact(W_U: Tensor, start: int, stop: int, device: torch.device) -> Tensor:
+    return W_U[:, start:stop].detach().to(device, torch.float64, copy=True)

@@ -9,23 +9,27 @@ on skewness or kurtosis means something only beside these quantiles. State the M
 the 0.999 quantile of kurtosis has an sd of .07 at 3,000 draws and .02 at 100,000.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from fsrl import moments, null_directions
+from fsrl import moments, moments_views, null_directions
 from fsrl.errors import FsrlError
+from fsrl.moments import LogitMoments
 from fsrl.null_directions import DRAWS_PER_BLOCK
 from fsrl.null_kinds import KINDS, SHARED
 from fsrl.quantiles import quantile, quantile_error
+from fsrl.weights import Unembedding
 
 __all__ = [
     "DRAWS_PER_BLOCK",
     "isotropic",
     "isotropic_directions",
+    "isotropic_of_views",
     "of_layer",
     "quantile",
     "quantile_error",
@@ -35,6 +39,7 @@ __all__ = [
 # Blocks that go through `moments` together: W_U is centred once a pass, and 8 x 4096 x 768 floats are 100 MB.
 BLOCKS_PER_PASS = 8
 LEVELS = (0.001, 0.01, 0.5, 0.99, 0.999)
+_ONLY_MOMENTS: dict[str, Any] = {"n_extremes": 0, "n_bins": 0}
 _SHAPE = ("mean", "std", "skewness", "kurtosis", "bimodality", "norm")
 
 
@@ -49,7 +54,24 @@ def isotropic(W_U: Tensor, *, draws: int, seed: int) -> pd.DataFrame:
     implied_tokens is taken against the draws' own median kurtosis. Raises FsrlError for draws < 1, a negative
     seed, or W_U that `fsrl.moments` refuses.
     """
-    return _table(SHARED, null_directions.isotropic(W_U.shape[0], draws=draws, seed=seed), W_U, None)
+    directions = null_directions.isotropic(W_U.shape[0], draws=draws, seed=seed)
+    return _table(SHARED, directions, W_U, None)
+
+
+def isotropic_of_views(
+    unembedding: Unembedding, views: Mapping[str, Mapping[str, Any]], *, draws: int, seed: int
+) -> dict[str, pd.DataFrame]:
+    """`isotropic` under each view, by its name: the same directions, multiplied once for all views of a W_U.
+
+    views: name -> settings of `fsrl.weights.view_unembedding`, whose errors are raised too.
+    """
+    passes: dict[str, list[LogitMoments]] = {name: [] for name in views}
+    directions = null_directions.isotropic(unembedding.folded.shape[0], draws=draws, seed=seed)
+    for group in _groups(directions, BLOCKS_PER_PASS):
+        found = moments_views.logit_moments_of_views(torch.cat(group), unembedding, views, **_ONLY_MOMENTS)
+        for name, result in found.items():
+            passes[name].append(result.moments)
+    return {name: _frame(SHARED, results, None) for name, results in passes.items()}
 
 
 def of_layer(
@@ -113,15 +135,20 @@ def _draw(
 
 
 def _table(kind: str, blocks: Iterable[Tensor], W_U: Tensor, kappa0: float | None) -> pd.DataFrame:
-    """The draws' moments, a few blocks at a time; kappa0 None: their own median kurtosis."""
+    """The draws' moments, a few blocks at a time."""
     passes = [
-        moments.logit_moments(torch.cat(group), W_U, n_extremes=0, n_bins=0)
+        moments.logit_moments(torch.cat(group), W_U, **_ONLY_MOMENTS)
         for group in _groups(blocks, BLOCKS_PER_PASS)
     ]
+    return _frame(kind, passes, kappa0)
+
+
+def _frame(kind: str, passes: Sequence[LogitMoments], kappa0: float | None) -> pd.DataFrame:
+    """The table of one kind from the passes over its draws; kappa0 None: their own median kurtosis."""
     found = {name: torch.cat([getattr(result, name) for result in passes]) for name in _SHAPE}
     if kappa0 is None:
         kappa0 = found["kurtosis"].nanquantile(0.5).item()
-    implied = moments.implied_tokens(found["skewness"], found["kurtosis"], W_U.shape[1], kappa0)
+    implied = moments.implied_tokens(found["skewness"], found["kurtosis"], passes[0].d_vocab, kappa0)
     draws = len(implied)
     columns = {"kind": pd.Series([kind] * draws, dtype="str"), "draw": np.arange(draws, dtype=np.int32)}
     columns |= {name: found[name].numpy() for name in _SHAPE[:-1]}

@@ -112,22 +112,34 @@ def view_unembedding(
     centre over the kept tokens, then scale each column to length 1. Raises FsrlError for another setting, for
     trained tokens that are unknown, for no token left, and for a column without direction.
     """
+    matrix, token_ids = stored_unembedding(unembedding, w_u=w_u, tokens=tokens)
+    if tokens == "trained":
+        matrix = matrix[:, token_ids]
+    if cosine:
+        matrix = _unit_columns(matrix, token_ids)
+    return matrix, token_ids
+
+
+def stored_unembedding(
+    unembedding: Unembedding, *, w_u: str = "folded", tokens: str = "all"
+) -> tuple[Tensor, Tensor]:
+    """The whole W_U [d_model, d_vocab] that a view reads, no copy, and the token_ids of the columns it keeps.
+
+    Settings and errors are those of `view_unembedding`.
+    """
     choices = {"folded": unembedding.folded, "raw": unembedding.raw}
     if w_u not in choices:
         raise FsrlError(f"view: w_u is {w_u!r}; choose folded or raw")
     if tokens not in ("all", "trained"):
         raise FsrlError(f"view: tokens is {tokens!r}; choose all or trained")
-    matrix, token_ids = choices[w_u], torch.arange(len(unembedding.tokens))
-    if tokens == "trained":
-        if unembedding.trained is None:
-            raise FsrlError("view: this model's undertrained tokens are unknown; use a view with tokens: all")
-        token_ids = unembedding.trained.nonzero().squeeze(1)
-        if not len(token_ids):
-            raise FsrlError("view: no token counts as trained; lower tokens.min_count")
-        matrix = matrix[:, token_ids]
-    if cosine:
-        matrix = _unit_columns(matrix, token_ids)
-    return matrix, token_ids
+    if tokens == "all":
+        return choices[w_u], torch.arange(len(unembedding.tokens))
+    if unembedding.trained is None:
+        raise FsrlError("view: this model's undertrained tokens are unknown; use a view with tokens: all")
+    token_ids = unembedding.trained.nonzero().squeeze(1)
+    if not len(token_ids):
+        raise FsrlError("view: no token counts as trained; lower tokens.min_count")
+    return choices[w_u], token_ids
 
 
 def view(
@@ -143,18 +155,28 @@ def view(
     cosine also scales the decoder's rows to length 1; a zero row stays zero (it has no shape in any view).
     Raises FsrlError where the decoder does not fit the model.
     """
-    d_model = unembedding.folded.shape[0]
-    if decoder.W_dec.shape[1] != d_model:
-        raise FsrlError(
-            f"decoder {decoder.sae}: d_model is {decoder.W_dec.shape[1]} but the model's is {d_model}; "
-            "this SAE was trained on another model"
-        )
+    check_fit(decoder, unembedding)
     matrix, token_ids = view_unembedding(unembedding, w_u=w_u, tokens=tokens, cosine=cosine)
     rows = decoder.W_dec
     if cosine:
         norms = rows.double().norm(dim=1, keepdim=True)
         rows = (rows / norms.masked_fill(norms == 0, 1.0)).float()
     return View(rows, matrix, token_ids)
+
+
+def check_fit(decoder: Decoder, unembedding: Unembedding) -> None:
+    """Raise FsrlError where the decoder is not of this model's width."""
+    d_model = unembedding.folded.shape[0]
+    if decoder.W_dec.shape[1] != d_model:
+        raise FsrlError(
+            f"decoder {decoder.sae}: d_model is {decoder.W_dec.shape[1]} but the model's is {d_model}; "
+            "this SAE was trained on another model"
+        )
+
+
+def no_direction(token: int) -> FsrlError:
+    """The error for a token that a view with cosines cannot read."""
+    return FsrlError(f"view: token {token} lies at the vocabulary's mean, its cosine is undefined")
 
 
 def write_unembedding(unembedding: Unembedding, path: str | Path) -> None:
@@ -206,8 +228,7 @@ def _unit_columns(matrix: Tensor, token_ids: Tensor) -> Tensor:
     wide = wide - wide.mean(dim=1, keepdim=True)
     norms = wide.norm(dim=0)
     if (norms == 0).any():
-        token = int(token_ids[(norms == 0).int().argmax()])
-        raise FsrlError(f"view: token {token} lies at the vocabulary's mean, its cosine is undefined")
+        raise no_direction(int(token_ids[(norms == 0).int().argmax()]))
     return (wide / norms).float()
 
 

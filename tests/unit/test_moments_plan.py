@@ -3,12 +3,12 @@
 import subprocess
 import sys
 import textwrap
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
-from fsrl import moments, moments_plan
+from fsrl import moments, moments_plan, moments_products
 from fsrl.errors import FsrlError
 from tests.unit.moment_examples import random_matrices, tiles
 
@@ -29,7 +29,7 @@ def threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("precision", ["fp64", "fp32", "split", "bf16"])
+@pytest.mark.parametrize("precision", moments_products.MODES)
 def test_threads_and_panels_change_no_byte(precision, threads, monkeypatch):
     weights = random_matrices(n=100, d_model=40, d_vocab=3001)
     threads(1)
@@ -84,6 +84,18 @@ def test_the_least_limit_that_the_error_names_is_enough():
     assert moments_plan.panel_tokens(GPT2, (256, 512), 2, least * MIB) >= 512
 
 
+def test_every_reading_takes_memory():
+    limit = 400 * MIB
+    one, three = (
+        moments_plan.panel_tokens(replace(GPT2, readings=readings), (256, 512), 2, limit)
+        for readings in (1, 3)
+    )
+    assert one > three >= 512
+    # Two more states: ten extremes a side (value, id, copies in the result), 52 slots, sums and means.
+    states = 2 * GPT2.n * (2 * 10 * (4 + 8 + 8) + 52 * 16 + 112)
+    assert (one - three) * GPT2.d_model * GPT2.weight_bytes > states * 0.8
+
+
 def test_logit_moments_refuses_a_limit_it_cannot_keep():
     with pytest.raises(FsrlError, match="memory_limit is 0 MiB"):
         moments.logit_moments(*random_matrices(n=3), memory_limit=0)
@@ -109,8 +121,10 @@ PEAK = """
     def peak():  # ru_maxrss would count what the parent held when it forked
         line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
+    some = torch.arange(1, 50257)
+    readings = [moments.Reading(), moments.Reading(some), moments.Reading(cosine=True)][:{readings}]
     before = peak()
-    moments.logit_moments(W_dec, W_U, precision="{precision}", memory_limit={limit})
+    moments.logit_moments_of_readings(W_dec, W_U, readings, precision="{precision}", memory_limit={limit})
     print(peak() - before)
 """
 
@@ -119,13 +133,14 @@ PEAK = """
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
-    ("precision", "limit"), [("fp32", 240), ("split", 240), ("fp64", 250), ("fp32", 280)]
+    ("precision", "limit", "readings"),
+    [("fp32", 240, 1), ("split", 240, 1), ("fp64", 250, 1), ("fp32", 280, 1), ("fp32", 260, 3)],
 )
-def test_the_peak_of_a_process_stays_below_the_limit(precision, limit, threads):
+def test_the_peak_of_a_process_stays_below_the_limit(precision, limit, readings, threads):
     """The product alone would take 400 MB in float32, the prepared W_U 50 to 100 MB."""
 
     def peak(n: int) -> int:
-        code = PEAK.format(n=n, threads=threads, precision=precision, limit=limit * MIB)
+        code = PEAK.format(n=n, threads=threads, precision=precision, readings=readings, limit=limit * MIB)
         command = [sys.executable, "-c", textwrap.dedent(code)]
         return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 

@@ -7,13 +7,13 @@ from unittest import mock
 import pytest
 import torch
 
-from fsrl import moments, moments_products, moments_sweep
+from fsrl import moments, moments_products, moments_sweep, moments_units
 from fsrl.errors import FsrlError
 from tests.unit.moment_examples import planted_matrices, random_matrices, tiles, varied_matrices
 
 # As the docstring of logit_moments states them: at a model's width, and for rows made by single tokens.
-BOUNDS = {"fp64": 1e-12, "fp32": 5e-6, "split": 2e-5, "bf16": 5e-3}
-WORST_BOUNDS = {"fp64": 1e-12, "fp32": 5e-6, "split": 1e-4, "bf16": 3e-2}
+BOUNDS = {"fp64": 1e-12, "fp32": 5e-6, "split": 2e-5, "bf16": 5e-3, "int8": 5e-3}
+WORST_BOUNDS = {"fp64": 1e-12, "fp32": 5e-6, "split": 5e-4, "bf16": 3e-2, "int8": 1e-1}
 SHAPE = ("std", "skewness", "kurtosis")
 SINGLE_TOKENS = [varied_matrices(), random_matrices(), random_matrices(5, 300, 4000)]
 
@@ -51,7 +51,7 @@ def test_error_where_single_tokens_make_the_shape(precision, weights):
 @pytest.mark.parametrize("weights", [planted_matrices(), *SINGLE_TOKENS])
 def test_split_in_tf32_is_as_good_as_float32(weights, monkeypatch):
     """As on CUDA, but for the units: TF32 operands, multiplied in float32, lo rounded as the units would."""
-    halves = moments_products._halves
+    halves = moments_products._tf32_halves
 
     def rounded(matrix):
         hi, lo = halves(matrix)
@@ -59,8 +59,8 @@ def test_split_in_tf32_is_as_good_as_float32(weights, monkeypatch):
         assert ((hi.view(torch.int32) & (2**13 - 1)) == 0).all()
         return hi, (lo.view(torch.int32) & -(2**13)).view(torch.float32)
 
-    monkeypatch.setattr(moments_products, "_on_tf32", lambda device: True)
-    monkeypatch.setattr(moments_products, "_halves", rounded)
+    monkeypatch.setattr(moments_products, "_tf32_split", lambda precision, device: True)
+    monkeypatch.setattr(moments_products, "_tf32_halves", rounded)
     assert_near(moments.logit_moments(*weights, precision="split"), oracle(*weights), BOUNDS["fp32"])
 
 
@@ -69,16 +69,16 @@ def test_lower_precision_is_really_used():
     exact = moments.logit_moments(*weights, precision="fp64").kurtosis
     errors = [
         (moments.logit_moments(*weights, precision=precision).kurtosis / exact - 1).abs().max().item()
-        for precision in ("fp32", "split", "bf16")
+        for precision in ("fp32", "split", "bf16", "int8")
     ]
-    assert 0 < errors[0] < errors[1] < errors[2]
+    assert 0 < errors[0] < errors[1] < errors[2] < errors[3]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "split"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "split", "int8"])
 def test_without_onednn_the_numbers_are_the_same_to_tolerance(precision, monkeypatch):
     weights = varied_matrices()
     usual = moments.logit_moments(*weights, precision=precision)
-    monkeypatch.setattr(moments_products, "_prepacked", lambda columns: False)
+    monkeypatch.setattr(moments_units, "_x86_with_onednn", lambda: False)
     plain = moments.logit_moments(*weights, precision=precision)
     assert_near(plain, oracle(*weights), WORST_BOUNDS[precision])
     assert_near(plain, usual, 2 * WORST_BOUNDS[precision])

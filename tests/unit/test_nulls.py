@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import torch
 
-from fsrl import moments, null_directions, nulls, tables
+from fsrl import moments, null_directions, nulls, tables, weights
 from fsrl.errors import FsrlError
 
 
@@ -41,6 +41,28 @@ def test_table_does_not_depend_on_the_passes(monkeypatch):
     monkeypatch.setattr(nulls, "BLOCKS_PER_PASS", 2)
     passed = nulls.isotropic(unembedding(), draws=300, seed=0)
     pd.testing.assert_frame_equal(passed, expected, rtol=1e-6)
+
+
+def test_all_views_of_the_same_directions_at_once(monkeypatch):
+    W_U = unembedding()
+    trained = torch.arange(300) % 7 != 0
+    known = weights.Unembedding(W_U, W_U * 2, tuple(map(str, range(300))), None, trained, {})
+    views = {"trained": {"tokens": "trained"}, "main": {}, "cosine": {"cosine": True}, "raw": {"w_u": "raw"}}
+    monkeypatch.setattr(null_directions, "DRAWS_PER_BLOCK", 64)
+    monkeypatch.setattr(nulls, "BLOCKS_PER_PASS", 2)
+    found = nulls.isotropic_of_views(known, views, draws=300, seed=1)
+    assert list(found) == list(views)
+    for name, view in views.items():
+        alone = nulls.isotropic(weights.view_unembedding(known, **view)[0], draws=300, seed=1)
+        # What few tokens imply blows up where the kurtosis is next to its median.
+        pd.testing.assert_frame_equal(
+            found[name].drop(columns="implied_tokens"),
+            alone.drop(columns="implied_tokens"),
+            rtol=3e-6,
+            atol=3e-6,
+        )
+        assert found[name]["implied_tokens"].isna().equals(alone["implied_tokens"].isna())
+    pd.testing.assert_frame_equal(found["main"], nulls.isotropic(W_U, draws=300, seed=1), check_exact=True)
 
 
 def test_table_holds_the_moments_of_the_directions(tmp_path):

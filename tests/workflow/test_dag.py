@@ -118,8 +118,8 @@ def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> Non
 
 
 def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
-    # Weights, activations; nulls; layer nulls, moments, types; layer figures; summary, study figures.
-    jobs = 2 + len(VIEWS) + 3 * len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
+    # Weights, activations, nulls; moments; layer nulls, types; layer figures; summary, study figures.
+    jobs = 3 + len(SAE_IDS) + 2 * len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
     # Token sets; enrichment by layer; that of the study, claims, sensitivity, their figures.
     jobs += 1 + len(SAE_IDS) + 4
     jobs += 2  # effects and their figures
@@ -181,7 +181,7 @@ def test_a_second_run_does_nothing(built: Project) -> None:
         ("lexicon/colour.txt", {"token_sets": 1, "enrichment": 2, **AFTER_ENRICHMENT}),
         (
             "moment_tables.py",
-            {"moments": 6, "types": 6, **AFTER_TYPES},
+            {"moments_tiny": 2, "types": 6, **AFTER_TYPES},
         ),
     ],
 )
@@ -244,7 +244,7 @@ def test_after_kill_9_the_same_command_gives_the_same_bytes(
     (project.folder / "results/tiny/nulls/main.parquet").unlink()
     for table in (project.folder / "results/tiny").glob("*/main/*.parquet"):
         table.unlink()
-    logs = [project.folder / f"logs/tiny/{sae}/main/moments.log" for sae in SAE_IDS]
+    logs = [project.folder / f"logs/tiny/{sae}/moments.log" for sae in SAE_IDS]
     for log in logs:
         log.unlink()
     with subprocess.Popen(

@@ -75,6 +75,13 @@ def every_layer(pattern):
     return lambda wildcards: expand(pattern, sae=STUDIES[wildcards.study].sae_ids, allow_missing=True)
 
 
+def of_views(study, pattern):
+    """The pattern for each of the study's views, in the config's order; what else it names is left open."""
+    return [
+        path.replace("{study}", study.name) for path in expand(pattern, view=study.views, allow_missing=True)
+    ]
+
+
 def view_options(wildcards):
     """The keyword arguments of weights.view for this view."""
     return config["views"][wildcards.view]

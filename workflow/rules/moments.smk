@@ -1,27 +1,31 @@
-# Moments, extreme tokens and histogram of every feature's logit weights, a job a layer and view: single threads side
-# by side use the cores better than one job after the other.
-MOMENTS = targets(f"{STAGES}/moments.parquet", f"{STAGES}/extremes.parquet", f"{STAGES}/histograms.parquet")
+# Moments, extreme tokens and histogram of every feature's logit weights: a job a layer for all of the study's views, in
+# one pass over their common product. The views are part of the outputs' names, hence a rule for each study. Single
+# threads side by side use the cores better than one job after the other.
+MOMENT_TABLES = ["moments", "extremes", "histograms"]
+MOMENTS = targets(*(f"{STAGES}/{table}.parquet" for table in MOMENT_TABLES))
 
 
-rule moments:
-    input:
-        decoder=DECODER,
-        unembedding=UNEMBEDDING,
-        null=NULL,
-        code=library("moments.py"),
-    output:
-        moments=f"{STAGES}/moments.parquet",
-        extremes=f"{STAGES}/extremes.parquet",
-        histograms=f"{STAGES}/histograms.parquet",
-    log:
-        "logs/{study}/{sae}/{view}/moments.log",
-    benchmark:
-        "results/benchmarks/{study}/{sae}/{view}/moments.tsv"
-    threads: ONE
-    resources:
-        mem_mb=2000,
-    params:
-        view=view_options,
-        settings=config["moments"],
-    script:
-        "../scripts/moments.py"
+for study in STUDIES.values():
+
+    rule:
+        name:
+            f"moments_{study.name}"
+        input:
+            decoder=DECODER.replace("{study}", study.name),
+            unembedding=UNEMBEDDING.format(study=study.name),
+            nulls=of_views(study, NULL),
+            code=library("moments.py"),
+        output:
+            **{table: of_views(study, f"{STAGES}/{table}.parquet") for table in MOMENT_TABLES},
+        log:
+            f"logs/{study.name}/{{sae}}/moments.log",
+        benchmark:
+            f"results/benchmarks/{study.name}/{{sae}}/moments.tsv"
+        threads: ONE
+        resources:
+            mem_mb=2000,
+        params:
+            views={view: config["views"][view] for view in study.views},
+            settings=config["moments"],
+        script:
+            "../scripts/moments.py"

@@ -7,28 +7,30 @@ LAYER_KINDS = [kind for kind in config["nulls"]["kinds"] if kind != "isotropic"]
 NULLS = sorted(set(targets(NULL))) + (targets(LAYER_NULL) if LAYER_KINDS else [])
 
 
-rule null_moments:
-    input:
-        unembedding=UNEMBEDDING,
-        code=library("null_moments.py"),
-    output:
-        null=NULL,
-    log:
-        "logs/{study}/nulls/{view}.log",
-    benchmark:
-        "results/benchmarks/{study}/nulls/{view}.tsv"
-    threads: ONE
-    resources:
-        mem_mb=2000,
-    params:
-        view=view_options,
-        draws=config["nulls"]["draws"],
-        seed=config["nulls"]["seed"],
-    script:
-        "../scripts/null_moments.py"
-
-
 for study in STUDIES.values():
+
+    # One job for all of the study's views, with all cores: every layer waits for its median kurtosis.
+    rule:
+        name:
+            f"null_moments_{study.name}"
+        input:
+            unembedding=UNEMBEDDING.format(study=study.name),
+            code=library("null_moments.py"),
+        output:
+            nulls=of_views(study, NULL),
+        log:
+            f"logs/{study.name}/null_moments.log",
+        benchmark:
+            f"results/benchmarks/{study.name}/null_moments.tsv"
+        threads: ALL
+        resources:
+            mem_mb=2000,
+        params:
+            views={view: config["views"][view] for view in study.views},
+            draws=config["nulls"]["draws"],
+            seed=config["nulls"]["seed"],
+        script:
+            "../scripts/null_moments.py"
 
     rule:
         name:

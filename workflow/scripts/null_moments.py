@@ -1,14 +1,14 @@
-"""Moments of random directions under one view of W_U."""
+"""Moments of random directions under all of a study's views of W_U."""
 
 from fsrl import joblog
 
-joblog.to(snakemake.log[0], threads=1)
+joblog.to(snakemake.log[0], threads=snakemake.threads)
 
 from fsrl import nulls, provenance, tables, weights
 
 params = snakemake.params
 unembedding = weights.read_unembedding(snakemake.input.unembedding)
-W_U, _ = weights.view_unembedding(unembedding, **params.view)
-frame = nulls.isotropic(W_U, draws=params.draws, seed=params.seed)
-metadata = provenance.of(unembedding, view=params.view, draws=params.draws, seed=params.seed)
-tables.write(frame, snakemake.output.null, tables.NULL, metadata)
+settings = {"draws": params.draws, "seed": params.seed}
+found = nulls.isotropic_of_views(unembedding, params.views, **settings)
+for path, (view, frame) in zip(snakemake.output.nulls, found.items(), strict=True):
+    tables.write(frame, path, tables.NULL, provenance.of(unembedding, view=params.views[view], **settings))
