@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsrl import releases
+from fsrl import effect_batches, releases
 from fsrl.hub import clear_errors, layer_of
 from fsrl.sae_files import SAEFiles
 from fsrl.sources import SAESource
 
-VECTORS_PER_BATCH = 4096
+# Copies that an encoder makes of its activations on the way.
+COPIES = 5
 
 
 def read_encoder(source: SAESource, sae_id: str, device: str | torch.device = "cpu") -> Any | None:
@@ -56,10 +57,11 @@ def activations(sae: Any, stored: Tensor, hook: str, b_V: Tensor, features: Tens
     else:
         x = stored - stored.mean(-1, keepdim=True)
     parts = []
+    size = effect_batches.rows(x.device, COPIES * x.element_size() * int(sae.cfg.d_sae))
     # An SAE over hook_z would flatten the heads itself; they are flat here.
     if hasattr(sae, "turn_off_forward_pass_hook_z_reshaping"):
         sae.turn_off_forward_pass_hook_z_reshaping()
-    for part in x.flatten(0, 1).split(VECTORS_PER_BATCH):
+    for part in x.flatten(0, 1).split(size):
         found = sae.encode(part)[:, features.to(part.device)]
         parts.append((found * _scale(sae, part)).cpu())
     return torch.cat(parts).view(*stored.shape[:2], -1)

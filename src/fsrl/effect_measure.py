@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fsrl import effect_runs, effect_sample, effects
+from fsrl import effect_batches, effect_runs, effect_sample, effects
 from fsrl.effect_runs import Clean, Place, Tail
 from fsrl.weights import Decoder
 
@@ -36,7 +36,6 @@ READINGS = (
 )
 PAIRWISE = ("pearson", "spearman", "slope", "explained", "overlap")
 MOMENTS = ("mean", "std", "skewness", "kurtosis")
-SITES_PER_BATCH = 96
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,33 +52,33 @@ def measure(
     tail: Tail,
     clean: Clean,
     decoder: Decoder,
-    W_U: Tensor,
+    vocabulary: effects.Vocabulary,
     features: Sequence[int],
     activations: Tensor | None,
     *,
     positions: int,
     seed: Sequence[int],
-    batch: int = SITES_PER_BATCH,
+    batch: int | None = None,
     progress: bool = False,
 ) -> Measured:
     """Push every feature of the sample and compare the changes with the weights.
 
-    W_U [d_model, n_tokens] folded, as a view sees it; features: rows of the decoder; activations [contexts,
-    positions, features] of these, or None for a dictionary without an encoder (no steps of its own
-    activation then); positions: sites a state; seed: of sites and random directions, each feature's its own,
-    so that another sample gives a feature the same figures; batch: sites pushed in one go (the figures don't
-    depend on it). Compute happens where the clean run lies.
+    vocabulary: of the folded W_U as a view sees it, where the clean run lies, which is where compute happens;
+    features: rows of the decoder; activations [contexts, positions, features] of these, on the CPU, or None
+    for a dictionary without an encoder (no steps of its own activation then); positions: sites a state; seed:
+    of sites and random directions, each feature's its own, so that another sample gives a feature the same
+    figures; batch: sites pushed in one go, by default what memory allows (the figures don't depend on it).
     """
     seeds = [(*seed, int(feature)) for feature in features]
     sites = effect_sample.sites(activations, clean.final.shape[:2], seeds, positions)
     unknown = np.full(len(features), np.nan)
     own = unknown if activations is None else effect_sample.mean_activation(activations)
     vectors, alphas = _vectors(decoder.W_dec, features, seeds).to(clean.final), _alphas(own).to(clean.final)
-    vocabulary = effects.Vocabulary.of(W_U.to(clean.final))
     layer = _Layer(tail, clean, effect_runs.place_of(decoder.hook), vectors, alphas, vocabulary)
     with _single_threads(clean.final.device) as workers, ThreadPoolExecutor(workers) as pool:
         index = torch.stack([sites.feature, sites.context, sites.position]).to(clean.final.device)
-        done = list(pool.map(layer.push, index.split(batch, dim=1)))
+        size = batch or effect_batches.rows(clean.final.device, layer.site_bytes())
+        done = list(pool.map(layer.push, index.split(size, dim=1)))
         change, scale, relative = (torch.cat(parts) for parts in zip(*done, strict=True))
         pushed = _Pushed(change, scale, relative, sites.state)
 
@@ -133,6 +132,12 @@ class _Layer:
     vectors: Tensor
     alphas: Tensor
     vocabulary: effects.Vocabulary
+
+    def site_bytes(self) -> int:
+        """What one site takes on its way through a block: its versions, and its context's keys and values."""
+        context = sum(kept[0][0].numel() for kept in (self.clean.keys, self.clean.values) if kept)
+        width = max((block.W_in.shape[1] for block in self.tail.blocks), default=self.vectors.shape[-1])
+        return self.vectors.element_size() * (2 * context + 4 * width * (len(PUSHES) + 1))
 
     def push(self, sites: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """change, scale and relative step of sites, int64 [3, n]: feature (place in the sample), context,

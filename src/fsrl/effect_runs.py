@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from fsrl import effect_batches
 from fsrl.errors import FsrlError
 
-CONTEXTS_PER_BATCH = 16
 # Largest difference from the model's own forward pass, relative to the largest value, in float32.
 TOLERANCE = 1e-4
 _HOOK = re.compile(r"blocks\.(\d+)\.(?:attn\.|mlp\.)?hook_(\w+)")
@@ -97,7 +97,9 @@ def normalise(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class Tail:
-    """The blocks of a GPT-2 for one position at a time; `of` reads them from a TransformerBridge."""
+    """The blocks of a GPT-2 for one position at a time; `of` reads them from a TransformerBridge, in whose
+    memory they stay where the device is the same.
+    """
 
     blocks: list[Block]
     eps: float
@@ -118,13 +120,7 @@ class Tail:
         ]
         if odd:
             raise FsrlError(f"effects: {', '.join(odd)}; effects are measured in raw GPT-2 models only")
-        stacked = {name: getattr(bridge, name).detach() for name in Block.__annotations__ if name[0] in "Wb"}
-        blocks = []
-        for layer, block in enumerate(bridge.blocks):
-            norms = {f"ln{i}_w": getattr(block, f"ln{i}").weight.detach() for i in (1, 2)}
-            norms |= {f"ln{i}_b": getattr(block, f"ln{i}").bias.detach() for i in (1, 2)}
-            blocks.append(Block(**norms, **{name: part[layer] for name, part in stacked.items()}).to(device))
-        return cls(blocks, cfg.eps)
+        return cls([_block(block).to(device) for block in bridge.blocks], cfg.eps)
 
     def push(self, x: Tensor, place: Place, clean: Clean, contexts: Tensor, positions: Tensor) -> Tensor:
         """The residual stream at the end [m, s, d_model] when it is x at `place`.
@@ -141,6 +137,15 @@ class Tail:
             )
             x = x + inner @ block.W_out + block.b_out
         return x
+
+
+def _block(block: Any) -> Block:
+    """The weights of one block of a TransformerBridge; no copies (its W_Q, W_in, ... stack those of all)."""
+    parts = {f"ln{i}_w": getattr(block, f"ln{i}").weight for i in (1, 2)}
+    parts |= {f"ln{i}_b": getattr(block, f"ln{i}").bias for i in (1, 2)}
+    parts |= {name: getattr(block.attn, name) for name in Block.__annotations__ if name[-1] in "QKVO"}
+    parts |= {name: getattr(block.mlp, name) for name in ("W_in", "b_in", "W_out", "b_out")}
+    return Block(**{name: part.detach() for name, part in parts.items()})
 
 
 def _norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -177,19 +182,29 @@ def run_clean(
         raise FsrlError(f"effects: the model has no {unknown[0]}; check the SAE's hook")
     # Filled in place: a list of batches joined at the end would hold everything twice.
     caught: dict[str, Tensor] = {}
-    batches = inputs.split(CONTEXTS_PER_BATCH)
+    size = effect_batches.rows(torch.device(device), _context_bytes(bridge.cfg, inputs.shape[1]))
+    batches = inputs.split(size)
     for i, batch in enumerate(tqdm(batches, desc="clean run", unit="batch", mininterval=5, disable=None)):
-        _, cache = bridge.run_with_cache(batch, names_filter=sorted(wanted), return_type=None)
+        # Logits of one position, as none are wanted: all take a third of the time and most of the memory.
+        _, cache = bridge.run_with_cache(
+            batch, names_filter=sorted(wanted), return_type=None, logits_to_keep=1
+        )
         for name in wanted:
             if name not in caught:
                 caught[name] = cache[name].new_empty((len(inputs), *cache[name].shape[1:]), device=device)
-            start = i * CONTEXTS_PER_BATCH
+            start = i * size
             caught[name][start : start + len(batch)] = cache[name]
     keys, values = (
         [caught[f"blocks.{layer}.attn.hook_{part}"].transpose(1, 2) for layer in range(n)] for part in "kv"
     )
     residual = {place: caught[name] for place, name in names.items()}
     return Clean(keys, values, residual, residual[Place(n, False)], {name: caught[name] for name in hooks})
+
+
+def _context_bytes(cfg: Any, positions: int) -> int:
+    """What one context takes on its way through a block, and what is caught of it, float32."""
+    block = 4 * cfg.d_mlp + 3 * cfg.n_heads * positions
+    return 4 * positions * (block + 4 * cfg.n_layers * cfg.d_model)
 
 
 def _residual_name(place: Place, n_layers: int) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fsrl import effect_encoders, effect_measure, effect_runs, effect_sample, effect_tables, quantiles
+from fsrl import (
+    effect_encoders,
+    effect_measure,
+    effect_runs,
+    effect_sample,
+    effect_tables,
+    effects,
+    quantiles,
+)
 from fsrl.effect_sample import SampleSize
 from fsrl.errors import FsrlError
 from fsrl.hub import Model
@@ -57,11 +65,18 @@ def pick_device(device: str) -> str:
 
 
 def measure_study(
-    model: Model, source: SAESource, layers: Sequence[Layer], W_U: Tensor, settings: Settings
+    model: Model,
+    source: SAESource,
+    hooks: Sequence[str],
+    layers: Iterable[Layer],
+    W_U: Tensor,
+    settings: Settings,
 ) -> Iterator[tuple[pd.DataFrame, dict[str, str]]]:
     """The table `effects` of each layer, with what to say of it in its metadata.
 
-    W_U [d_model, n_tokens]: folded, as the view sees it. Raises FsrlError for a model that is no GPT-2.
+    hooks: those of the layers' decoders, in their order, known before the layers are read: of these only one
+    need be held at a time. W_U [d_model, n_tokens]: folded, as the view sees it. Raises FsrlError for a model
+    that is no GPT-2, and for a layer of another hook than said.
     """
     device = pick_device(settings.device)
     parameters = sum(part.numel() for part in model.bridge.original_model.parameters())
@@ -78,10 +93,14 @@ def measure_study(
     )
     bridge = model.bridge if device == "cpu" else model.bridge.to(device)
     tail = effect_runs.Tail.of(bridge, device)
-    places = [effect_runs.place_of(layer.decoder.hook) for layer in layers]
+    places = [effect_runs.place_of(hook) for hook in hooks]
     # Neurons have no encoder to read what their hook holds.
-    hooks = [] if source.neurons is not None else [layer.decoder.hook for layer in layers]
-    clean = effect_runs.run_clean(bridge, inputs.to(device), places, hooks, device)
+    encoded = [] if source.neurons is not None else hooks
+    clean = effect_runs.run_clean(bridge, inputs.to(device), places, encoded, device)
+    vocabulary = effects.Vocabulary.of(W_U.to(device))
+    # A generator holds its arguments to the end: the model's own W_U and what it was read from can go.
+    b_V = bridge.b_V.detach()
+    del W_U, model, bridge
     said = {
         "device": device,
         "sample": str(size),
@@ -89,8 +108,10 @@ def measure_study(
         "text_sha256": hashlib.sha256(settings.text.encode()).hexdigest(),
         "contexts": f"{len(inputs)} windows of {context} tokens, spread over the text",
     }
-    for layer in layers:
-        yield _measure_layer(layer, source, tail, clean, bridge.b_V.detach(), W_U, size, settings), said
+    for hook, layer in zip(hooks, layers, strict=True):
+        if layer.decoder.hook != hook:
+            raise FsrlError(f"effects: {layer.decoder.sae} is of {layer.decoder.hook}, expected of {hook}")
+        yield _measure_layer(layer, source, tail, clean, b_V, vocabulary, size, settings), said
 
 
 def _measure_layer(
@@ -99,7 +120,7 @@ def _measure_layer(
     tail: effect_runs.Tail,
     clean: effect_runs.Clean,
     b_V: Tensor,
-    W_U: Tensor,
+    vocabulary: effects.Vocabulary,
     size: SampleSize,
     settings: Settings,
 ) -> pd.DataFrame:
@@ -113,13 +134,14 @@ def _measure_layer(
         tail,
         clean,
         decoder,
-        W_U,
+        vocabulary,
         features.tolist(),
         activations,
         positions=size.positions,
         seed=seed,
         progress=True,
     )
+    d_model, n_tokens = vocabulary.centred.shape
     isotropic = layer.null[layer.null["kind"] == SHARED]
     return effect_tables.effects_frame(
         measured,
@@ -127,8 +149,8 @@ def _measure_layer(
         settings.scheme,
         layer.null,
         kappa0=quantiles.quantile(isotropic, "kurtosis", 0.5),
-        n_tokens=W_U.shape[1],
-        d_model=W_U.shape[0],
+        n_tokens=n_tokens,
+        d_model=d_model,
     )
 
 

@@ -25,9 +25,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsrl import effect_batches
+
 TOP = 10
-# Rows that go through the statistics together: their tiles stay in the cache.
-ROWS_PER_BLOCK = {"cpu": 16, "cuda": 512}
+# Rows that go through the statistics together on a CPU: their tiles stay in the cache.
+ROWS_PER_BLOCK = 16
+# Numbers of 4 bytes that the statistics hold of one logit on the way.
+COPIES = 14
+# Columns of W_U read in float64 together.
+COLUMNS_PER_BLOCK = 4096
 # A change smaller than this many roundings of the normalised stream is no change.
 NOISE = 64.0
 
@@ -45,10 +51,15 @@ class Vocabulary:
     @classmethod
     def of(cls, W_U: Tensor) -> "Vocabulary":
         """W_U [d_model, n_tokens] taken apart, in float64 and then in its own dtype."""
-        mean = W_U.double().mean(1)
-        centred = W_U.double() - mean[:, None]
-        covariance = centred @ centred.T / centred.shape[1]
-        return cls(centred.to(W_U.dtype), mean.to(W_U.dtype), covariance)
+        blocks, n_tokens = W_U.split(COLUMNS_PER_BLOCK, dim=1), W_U.shape[1]
+        mean = torch.stack([block.double().sum(1) for block in blocks]).sum(0) / n_tokens
+        centred = torch.empty_like(W_U, memory_format=torch.contiguous_format)
+        covariance = torch.zeros(len(W_U), len(W_U), dtype=torch.float64, device=W_U.device)
+        for block, own in zip(blocks, centred.split(COLUMNS_PER_BLOCK, dim=1), strict=True):
+            exact = block.double() - mean[:, None]
+            own.copy_(exact)
+            covariance += exact @ exact.T
+        return cls(centred, mean.to(W_U.dtype), covariance / n_tokens)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +129,19 @@ def agreement(
     change [n, d_model] of the normalised residual stream at the end; alpha [n] that caused it; scale [n] of
     the final LayerNorm at the position, by which the weights are divided to predict.
     """
+    size = _rows_per_block(vocabulary.centred)
     parts = [
-        _agreement(change[rows], alpha[rows], scale[rows], direct, vocabulary)
-        for rows in torch.arange(len(change)).split(ROWS_PER_BLOCK[change.device.type])
+        _agreement(*rows, direct, vocabulary)
+        for rows in zip(change.split(size), alpha.split(size), scale.split(size), strict=True)
     ]
     names = Agreement.__dataclass_fields__
     return Agreement(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+def _rows_per_block(W_U: Tensor) -> int:
+    if W_U.device.type == "cpu":
+        return ROWS_PER_BLOCK
+    return effect_batches.rows(W_U.device, COPIES * 4 * W_U.shape[1])
 
 
 def _agreement(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fsrl import model_fit
+from fsrl import arguments, model_fit
 from fsrl.errors import FsrlError, did_you_mean
 from fsrl.sae_adapter import HOOKS, SAEAdapter
 
@@ -106,7 +106,10 @@ class HookedModel(nn.Module):
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> "HookedModel":
-        """Move model and adapter to a device, a dtype, or both."""
+        """Move model and adapter to a device, a dtype, or both; FsrlError for a device that is not here."""
+        for given in (*args, kwargs.get("device")):
+            if isinstance(given, str | int | torch.device):
+                arguments.device(given, "HookedModel")
         device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         for target in (device, dtype):
             if target is not None:
@@ -176,7 +179,11 @@ class HookedModel(nn.Module):
         return points
 
     def _checked(self, hooks: Hooks) -> list[Any]:
+        wanted = "give pairs (hook's name or a function of it, function)"
+        arguments.require(isinstance(hooks, Iterable), "HookedModel", "hooks", hooks, wanted)
         hooks = list(hooks)
+        pairs = all(isinstance(hook, tuple | list) and len(hook) == 2 for hook in hooks)
+        arguments.require(pairs, "HookedModel", "hooks", hooks, wanted)
         self._check_names([name for name, _ in hooks])
         return hooks
 
@@ -184,6 +191,8 @@ class HookedModel(nn.Module):
         """Refuse an unknown hook name: a TransformerBridge would pass over it without a word."""
         if names is None or callable(names):
             return
+        wanted = "give a hook's name, a list of names, or a function of the name"
+        arguments.require(isinstance(names, Iterable), "HookedModel", "names_filter", names, wanted)
         known = self.model.hook_dict if self._disabled else self.hook_dict
         for name in names:
             if isinstance(name, str) and name not in known:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fsrl import effect_encoders
+from fsrl import effect_batches, effect_encoders
 from fsrl.sources import SAESource
 from tests.fixtures import tiny_study as tiny
 
@@ -52,3 +52,12 @@ def test_a_scale_that_the_sae_divides_by_is_multiplied_back(tiny_study, tmp_path
 
 def test_neurons_have_no_encoder():
     assert effect_encoders.read_encoder(SAESource(neurons=2), "blocks.0.mlp.hook_post") is None
+
+
+def test_activations_depend_on_no_batch(sae, monkeypatch):
+    given = (sae, STORED, "blocks.0.hook_resid_pre", NO_BIAS, FEATURES)
+    together, sizes, encode = effect_encoders.activations(*given), [], sae.encode
+    monkeypatch.setattr(sae, "encode", lambda x: (sizes.append(len(x)), encode(x))[1])
+    monkeypatch.setattr(effect_batches, "CPU_BYTES", 2 * effect_encoders.COPIES * 4 * tiny.D_SAE)
+    torch.testing.assert_close(effect_encoders.activations(*given), together)
+    assert sizes == [2] * 7 + [1]

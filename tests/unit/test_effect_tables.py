@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from fsrl import effect_measure, effect_runs, effect_summary, effect_tables, tables
+from fsrl import effect_measure, effect_runs, effect_summary, effect_tables, effects, tables
 from fsrl.errors import FsrlError
 from tests.unit import effect_examples as ex
 
@@ -42,7 +42,15 @@ def measured(study, features=FEATURES, encoder=True, **options):
     _, tail, clean, W_U = study
     activations = ex.activations()[..., features] if encoder else None
     return effect_measure.measure(
-        tail, clean, ex.decoder(), W_U, features, activations, positions=POSITIONS, seed=(0,), **options
+        tail,
+        clean,
+        ex.decoder(),
+        effects.Vocabulary.of(W_U),
+        features,
+        activations,
+        positions=POSITIONS,
+        seed=(0,),
+        **options,
     )
 
 

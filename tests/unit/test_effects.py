@@ -29,6 +29,15 @@ def agreement(change, weights, alpha=None, scale=None):
     return effects.agreement(change, alpha, scale, direct, VOCABULARY)
 
 
+def test_a_vocabulary_read_in_blocks_is_the_whole(monkeypatch):
+    monkeypatch.setattr(effects, "COLUMNS_PER_BLOCK", 7)
+    given = W_U.float()
+    found, exact = effects.Vocabulary.of(given), given.double()
+    assert torch.equal(found.centred, (exact - exact.mean(1, keepdim=True)).float())
+    assert torch.equal(found.mean, exact.mean(1).float())
+    np.testing.assert_allclose(found.covariance, np.cov(exact.numpy(), bias=True), rtol=1e-12, atol=1e-14)
+
+
 def test_against_scipy():
     change, weights = normal(40, D_MODEL, seed=2), normal(3, D_MODEL, seed=3)
     alpha, scale = 2 * normal(40, seed=4), normal(40, seed=5).abs() + 0.5

@@ -49,8 +49,8 @@ for study in STUDIES.values():
             f"results/benchmarks/{study.name}/effects.tsv"
         threads: ALL
         resources:
-            # GPT-2 small on a CPU; mini takes 1500.
-            mem_mb=6000,
+            # GPT-2 small on a CPU; mini takes half.
+            mem_mb=3000,
         params:
             source=source_of(study),
             view=config["views"][EFFECT_VIEW],

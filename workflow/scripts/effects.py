@@ -5,6 +5,7 @@ from fsrl import joblog
 joblog.to(snakemake.log[0], threads=snakemake.threads)
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -12,28 +13,41 @@ import pandas as pd
 from fsrl import effect_study, effect_tables, hub, provenance, sources, tables, weights
 
 given, params = snakemake.input, snakemake.params
-unembedding = weights.read_unembedding(given.unembedding)
-W_U, _ = weights.view_unembedding(unembedding, **params.view)
-layers = []
-for i, decoder in enumerate(given.decoders):
-    types = tables.read(given.types[i], tables.TYPES)
-    density = tables.read(given.moments[i], tables.MOMENTS).set_index("feature")["log10_density"]
-    nulls = [tables.read(path, tables.NULL) for path in (given.null, *given.layer_nulls[i : i + 1])]
-    layers.append(
-        effect_study.Layer(
-            weights.read_decoder(decoder),
+
+
+def layers() -> Iterator[effect_study.Layer]:
+    """One after the other, so that one decoder is held at a time."""
+    for i, path in enumerate(given.decoders):
+        types = tables.read(given.types[i], tables.TYPES)
+        density = tables.read(given.moments[i], tables.MOMENTS).set_index("feature")["log10_density"]
+        nulls = [tables.read(null, tables.NULL) for null in (given.null, *given.layer_nulls[i : i + 1])]
+        yield effect_study.Layer(
+            weights.read_decoder(path),
             types[types["scheme"] == params.scheme],
             density,
             pd.concat(nulls, ignore_index=True),
         )
-    )
+
+
+unembedding = weights.read_unembedding(given.unembedding)
+hooks, made_from = [], []
+for path in given.decoders:
+    decoder = weights.read_decoder(path)
+    hooks.append(decoder.hook)
+    made_from.append(provenance.of(unembedding, decoder, view=params.view))
+W_U = [weights.view_unembedding(unembedding, **params.view)[0]]
+# What is read is let go of where it is used up: decoders and W_U of GPT-2 are 2 GB together.
+del decoder, unembedding
 scheme = {params.scheme: params.schemes[params.scheme]}
 text = Path(given.text).read_text(encoding="utf-8")
-settings = effect_study.Settings(scheme, text, **params.settings)
-model = hub.read_model(sources.ModelSource(**params.source["model"]))
-saes = sources.SAESource.from_settings(params.source["saes"])
-measured = effect_study.measure_study(model, saes, layers, W_U, settings)
-for layer, (frame, said), path in zip(layers, measured, snakemake.output, strict=True):
+measured = effect_study.measure_study(
+    hub.read_model(sources.ModelSource(**params.source["model"])),
+    sources.SAESource.from_settings(params.source["saes"]),
+    hooks,
+    layers(),
+    W_U.pop(),
+    effect_study.Settings(scheme, text, **params.settings),
+)
+for (frame, said), metadata, path in zip(measured, made_from, snakemake.output, strict=True):
     said |= {"text": given.text, "scheme": json.dumps(scheme, sort_keys=True)}
-    metadata = provenance.of(unembedding, layer.decoder, view=params.view, **said)
-    tables.write(frame, path, effect_tables.EFFECTS, metadata)
+    tables.write(frame, path, effect_tables.EFFECTS, metadata | said)
