@@ -126,9 +126,6 @@ def contenders() -> dict[str, Contender]:
 SHARES = {
     "torch.mm product, tiled, fp32": 1 / 4,
     "our product, fp32": 1 / 4,
-    "our product, split": 1 / 4,
-    "our product, bf16": 1 / 4,
-    "our product, int8": 1 / 4,
     "ours, fp64, moments": 1 / 12,
     "materialised (tutorial)": 1 / 4,
     "merged blocks": 1 / 4,

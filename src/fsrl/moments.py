@@ -249,13 +249,20 @@ class _Pass:
     ) -> list[tuple[tuple[Tensor, ...], list[Piece]]]:
         """For each tile from start to stop: W_U's columns, prepared, and what every reading keeps of them."""
 
-        def prepare(first: int) -> tuple[tuple[Tensor, ...], list[Piece]]:
-            last = min(first + self.tile[1], stop)
-            columns = self.vocabulary.columns(first, last)
-            pieces = [features.lens.piece(first, last, self.dtype) for features in readings]
-            return moments_products.prepare_columns(self.precision, columns, self.tile[0]), pieces
+        starts = range(start, stop, self.tile[1])
 
-        return list(self.in_order(prepare, range(start, stop, self.tile[1])))
+        def end(first: int) -> int:
+            return min(first + self.tile[1], stop)
+
+        def prepare(first: int) -> tuple[Tensor, ...]:
+            columns = self.vocabulary.columns(first, end(first))
+            return moments_products.prepare_columns(self.precision, columns, self.tile[0])
+
+        # Small tensors first: made between large ones, they keep the allocator from using freed room again.
+        pieces = [
+            [features.lens.piece(first, end(first), self.dtype) for features in readings] for first in starts
+        ]
+        return list(zip(self.in_order(prepare, starts), pieces, strict=True))
 
     def _room(self, padding: int) -> Tensor:
         """Space for a tile."""
