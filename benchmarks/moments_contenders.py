@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from fsrl import moments, moments_plan, moments_products
+from fsrl import moments, moments_plan, moments_products, moments_units
 
 D_MODEL, D_VOCAB = 768, 50257
 MODES = ("fp64", "fp32", "split", "bf16", "int8")
@@ -96,7 +96,7 @@ def best_product(precision: str) -> Contender:
 
         def block(rows: Tensor) -> None:
             operands = moments_products.prepare_rows(precision, rows.double())
-            buffer = torch.empty(features * (tokens + moments_products.PADDING), device=W_U.device)
+            buffer = torch.empty(features * (tokens + moments_units.PADDING), device=W_U.device)
             for tile in tiles:
                 moments_products.multiply(operands, tile, buffer)
 

@@ -16,7 +16,14 @@ from pathlib import Path
 import torch
 from moments_contenders import D_MODEL, D_VOCAB, MODES, weights
 
-from fsrl import moments_plan, moments_products, moments_readings, moments_sweep, moments_vocabulary
+from fsrl import (
+    moments_plan,
+    moments_products,
+    moments_readings,
+    moments_sweep,
+    moments_units,
+    moments_vocabulary,
+)
 
 CPU = torch.device("cpu")
 FULL = 24576
@@ -37,7 +44,7 @@ class Parts:
         self.tile = moments_plan.tile_shape(moments_plan.cache_bytes(CPU), self.mode.dtype.itemsize)
         self.starts = range(0, D_VOCAB, self.tile[1])
         self.buffer = torch.empty(
-            self.tile[0] * (self.tile[1] + moments_products.PADDING), dtype=self.mode.dtype
+            self.tile[0] * (self.tile[1] + moments_units.PADDING), dtype=self.mode.dtype
         )
         self.sweep = moments_sweep.sweep_for(CPU)
 

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from fsrl import moments_plan, moments_products, moments_readings, moments_vocabulary
+from fsrl import moments_plan, moments_products, moments_readings, moments_units, moments_vocabulary
 from fsrl.errors import FsrlError
 from fsrl.moments_features import HISTOGRAM_HALF_WIDTH, Features, LogitMoments
 from fsrl.moments_plan import InOrder
@@ -224,9 +224,10 @@ class _Pass:
         tiles = self._tiles(start, stop, readings)
 
         def add_block(rows: slice) -> None:
+            """Every tile of the panel, for these features."""
             operands = moments_products.prepare_rows(self.precision, self._scaled(rows)[0])
             blocks = [features.block(rows) for features in readings]
-            buffer = self._room(moments_products.PADDING)
+            buffer = self._room(moments_units.PADDING)
             scratch = self._room(0)
             for columns, pieces in tiles:
                 product = moments_products.multiply(operands, columns, buffer)

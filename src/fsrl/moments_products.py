@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from fsrl import moments_int8, moments_units
-from fsrl.moments_units import PADDING, pack, product
+from fsrl.moments_units import pack, product
 
 __all__ = [
     "MODES",
-    "PADDING",
     "PRECISIONS",
     "fastest_exact",
     "mode",
@@ -81,7 +80,8 @@ def weight_bytes(precision: str, device: torch.device) -> int:
     if _tf32_split(precision, device):
         return 3 * 4
     if precision in _PARTS:
-        return {1: 1, 2: 3}[_PARTS[precision]] * moments_units.int8_bytes(device)
+        # hi; of two parts lo and hi beside it.
+        return (2 * _PARTS[precision] - 1) * moments_units.int8_bytes(device)
     return MODES[precision].operand.itemsize
 
 

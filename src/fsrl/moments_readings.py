@@ -124,6 +124,7 @@ def focus(vocabulary: Vocabulary, reading: Reading, in_order: InOrder, *, with_g
     count = vocabulary.d_vocab if columns is None else len(columns)
 
     def read(start: int) -> Tensor:
+        """The columns that count, of a lot."""
         chunk = vocabulary.columns(start, start + vocabulary.tokens)
         low, high, places = _within(columns, start, start + vocabulary.tokens)
         return chunk[:, : high - low] if places is None else chunk[:, places.to(chunk.device)]
@@ -136,6 +137,7 @@ def focus(vocabulary: Vocabulary, reading: Reading, in_order: InOrder, *, with_g
     least = 8 * (vocabulary.rounding + shift.norm() * torch.finfo(shift.dtype).eps)
 
     def products(start: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Of a lot as it is read: its second moments, its sum, and what its columns are multiplied by."""
         chunk = read(start).sub_(shift.unsqueeze(1))
         lengths = torch.ones(chunk.shape[1], dtype=chunk.dtype, device=chunk.device)
         if reading.cosine:

@@ -1,12 +1,13 @@
-"""Weights that several tests of the moments share."""
+"""Weights, and ways to compare, that several tests of the moments share."""
 
 import math
 from contextlib import AbstractContextManager
+from dataclasses import fields
 from unittest import mock
 
 import torch
 
-from fsrl import moments_plan
+from fsrl import moments, moments_plan
 
 # Logit weights (0, 0, 0, 4): mean 1, deviations (-1, -1, -1, 3), variance (1 + 1 + 1 + 9) / 4 = 3,
 # third moment (-3 + 27) / 4 = 6, fourth (3 + 81) / 4 = 21.
@@ -67,3 +68,10 @@ def planted_matrices(n=96, d_model=768, d_vocab=5000, seed=0):
 def tiles(features: int, tokens: int) -> AbstractContextManager:
     """Within it, the pass is cut into tiles of this shape whatever the cache."""
     return mock.patch.object(moments_plan, "tile_shape", lambda cache, item_bytes: (features, tokens))
+
+
+def assert_same_bytes(result, expected):
+    for field in fields(moments.LogitMoments):
+        if field.name != "d_vocab":
+            ours, theirs = getattr(result, field.name), getattr(expected, field.name)
+            assert ours.numpy().tobytes() == theirs.numpy().tobytes(), field.name

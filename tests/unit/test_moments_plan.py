@@ -3,23 +3,16 @@
 import subprocess
 import sys
 import textwrap
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
 
 from fsrl import moments, moments_plan, moments_products
 from fsrl.errors import FsrlError
-from tests.unit.moment_examples import random_matrices, tiles
+from tests.unit.moment_examples import assert_same_bytes, random_matrices, tiles
 
 MIB = moments_plan.MIB
-
-
-def assert_same_bytes(result, expected):
-    for field in fields(moments.LogitMoments):
-        if field.name != "d_vocab":
-            ours, theirs = getattr(result, field.name), getattr(expected, field.name)
-            assert ours.numpy().tobytes() == theirs.numpy().tobytes(), field.name
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """All readings of one product in one pass, against each by itself on matrices made for it."""
 
-from dataclasses import fields
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from fsrl import moments, moments_plan, moments_sweep, moments_views, weights
 from fsrl.errors import FsrlError
 from fsrl.moments import Reading
-from tests.unit.moment_examples import random_matrices, tiles, varied_matrices
+from tests.unit.moment_examples import assert_same_bytes, random_matrices, tiles, varied_matrices
 
 SHAPE = ("skewness", "kurtosis", "bimodality")
 EXACT = ("top_ids", "bottom_ids", "underflow", "counts", "overflow")
@@ -47,13 +45,6 @@ def assert_agree(result, expected, tolerance):
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True, msg=name)
     for name in EXACT:
         assert torch.equal(getattr(result, name), getattr(expected, name)), name
-
-
-def assert_same_bytes(result, expected):
-    for field in fields(moments.LogitMoments):
-        if field.name != "d_vocab":
-            ours, theirs = getattr(result, field.name), getattr(expected, field.name)
-            assert ours.numpy().tobytes() == theirs.numpy().tobytes(), field.name
 
 
 def some_readings(d_vocab, seed=0):
