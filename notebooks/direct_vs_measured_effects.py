@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown, display
 
-from fsrl import effect_plots, effect_summary, effect_tables, notebook_setup, plot_style, tables
+from fsrl import effect_plots, effect_summary, effect_tables, notebook_setup, plot_style, tables, type_names
 
 notebook_setup.start()
 STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
@@ -65,7 +65,7 @@ display(sampled[[name for name in plot_style.TYPE_COLORS if name in sampled]])
 last = effects[saes[-1]]
 feature = last.loc[last["direct_skewness"].where(last["direction"] == "feature").idxmax(), "feature"]
 one = last[(last["feature"] == feature) & (last["state"] == "active")].set_index(["direction", "step"])
-display(Markdown(f"Feature {feature}, {plot_style.type_label(one['type'].iloc[0])} by its logit weights:"))
+display(Markdown(f"Feature {feature}, {type_names.type_label(one['type'].iloc[0])} by its logit weights:"))
 columns = ["alpha", "positions", "pearson", "pearson_se", "slope", "overlap", "kurtosis", "measured_type"]
 display(one[columns])
 
@@ -82,7 +82,7 @@ effect_plots.agreement(summary, title=TITLE)
 # %%
 of_all = summary[(summary["step"] == "+1") & (summary["type"] == effect_summary.ALL)]
 active = of_all[of_all["state"] == "active"]
-active = active.set_index(active["sae"].map(plot_style.hook_label)).rename_axis(None)
+active = active.set_index(active["sae"].map(type_names.hook_label)).rename_axis(None)
 columns = ["pearson", "random", "other", "difference", "difference_low", "difference_high", "overlap"]
 display(active[columns])
 below = active[active["difference_high"] < 0].index

@@ -16,7 +16,16 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown, display
 
-from fsrl import evidence_tables, notebook_setup, plot_layers, plot_nulls, plot_style, plots, tables
+from fsrl import (
+    evidence_tables,
+    notebook_setup,
+    plot_layers,
+    plot_nulls,
+    plot_style,
+    plots,
+    tables,
+    type_names,
+)
 
 notebook_setup.start()
 STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
@@ -113,7 +122,7 @@ display(wide[[*plot_style.TYPES, "unclassified"]].rename_axis(index=None, column
 typed = table[table["type"].isin(plot_style.TYPES)]
 clear = typed[typed["features"] > 3 * typed["expected"].clip(lower=1)]
 lines = "\n".join(
-    f"- {row.layer}: {row.features} {plot_style.type_label(row.type)}, at most {row.expected:.1f} by chance"
+    f"- {row.layer}: {row.features} {type_names.type_label(row.type)}, at most {row.expected:.1f} by chance"
     for row in clear.itertuples()
 )
 display(Markdown(f"More than three times what chance gives, and more than three:\n\n{lines}"))

@@ -19,9 +19,9 @@ from fsrl import (
     plot_evidence,
     plot_exemplars,
     plot_heatmap,
-    plot_style,
     tables,
     token_text,
+    type_names,
 )
 
 notebook_setup.start()
@@ -167,7 +167,7 @@ effect = [
     "{:.3g}\N{NO-BREAK SPACE}[{:.3g},\N{NO-BREAK SPACE}{:.3g}]".format(*row)
     for row in decided[["effect", "low", "high"]].to_numpy()
 ]
-decided = decided.assign(layer=decided["sae"].map(plot_style.hook_label), effect=effect)
+decided = decided.assign(layer=decided["sae"].map(type_names.hook_label), effect=effect)
 columns = {
     "n_type": "features",
     "value_type": "of the type",

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fsrl import dashboard_histogram, files, plot_style
+from fsrl import dashboard_histogram, files, plot_style, type_names
 from fsrl.dashboard_facts import FeatureFacts, from_tables
 from fsrl.dashboard_text import ABSENT, TOKEN_LIMIT, column, is_number, number, plain, power, token_parts
 from fsrl.errors import FsrlError
@@ -56,7 +56,7 @@ def feature_page(facts: FeatureFacts, hide: Collection[str] = ()) -> str:
         facts=facts,
         chip=None
         if name is None
-        else {"label": plot_style.type_label(name), "color": color, "text": _ink(color)},
+        else {"label": type_names.type_label(name), "color": color, "text": _ink(color)},
         moments=_moments(facts.moments, facts.unit),
         histogram=dashboard_histogram.drawing(facts),
         frame=dashboard_histogram,

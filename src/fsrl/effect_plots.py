@@ -14,16 +14,8 @@ from matplotlib.lines import Line2D
 
 from fsrl import plot_plane
 from fsrl.effect_summary import ALL
-from fsrl.plot_style import (
-    DOUBLE,
-    NULL_COLOR,
-    SMALL,
-    TYPE_COLORS,
-    hook_label,
-    new_figure,
-    styled,
-    type_label,
-)
+from fsrl.plot_style import DOUBLE, NULL_COLOR, SMALL, TYPE_COLORS, new_figure, styled
+from fsrl.type_names import hook_label, type_label
 
 COLORS = {**TYPE_COLORS, ALL: "#000000"}
 ORDER = [name for name in COLORS if name != "degenerate"]

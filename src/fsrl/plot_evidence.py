@@ -13,18 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fsrl.plot_style import (
-    DOUBLE,
-    LOG10,
-    SINGLE,
-    SMALL,
-    fix_ticks,
-    hook_label,
-    new_figure,
-    percent,
-    styled,
-    text_width,
-)
+from fsrl.plot_style import DOUBLE, LOG10, SINGLE, SMALL, fix_ticks, new_figure, percent, styled, text_width
+from fsrl.type_names import hook_label
 
 SET_KINDS = {
     "surface": ("#332288", "o"),

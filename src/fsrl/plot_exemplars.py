@@ -28,13 +28,11 @@ from fsrl.plot_style import (
     new_figure,
     percent,
     population,
-    scheme_counts,
     styled,
     text_width,
-    type_label,
-    typed,
 )
 from fsrl.token_text import legible
+from fsrl.type_names import scheme_counts, type_label, typed
 
 EDGES = 8.0  # the histogram's range: mean ± 8 std, as in the table histograms
 LEFT, GAP, RIGHT = 0.42, 0.22, 0.06  # inches: margin of the page, between panels, margin

@@ -15,18 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fsrl.plot_evidence import SET_KINDS, Evidence
-from fsrl.plot_style import (
-    DOUBLE,
-    SMALL,
-    TYPE_COLORS,
-    TYPES,
-    expected,
-    hook_label,
-    new_figure,
-    scheme_counts,
-    styled,
-    type_label,
-)
+from fsrl.plot_style import DOUBLE, SMALL, TYPE_COLORS, TYPES, expected, new_figure, styled
+from fsrl.type_names import hook_label, scheme_counts, type_label
 
 SIDES = ("promoted", "suppressed")
 NORM = LogNorm(1e-2, 1e2)  # odds ratios beyond have the colours of its ends

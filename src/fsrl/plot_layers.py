@@ -20,16 +20,12 @@ from fsrl.plot_style import (
     TYPES,
     expected,
     fix_ticks,
-    hook_label,
     new_figure,
     null_quantiles,
-    scheme_counts,
     styled,
     text_width,
-    type_label,
-    typed,
-    values,
 )
+from fsrl.type_names import hook_label, scheme_counts, type_label, typed, values
 
 MOMENTS = ("mean / norm", "std / norm", "skewness", "kurtosis")
 LEVELS = (0.001, 0.05, 0.25, 0.5, 0.75, 0.95, 0.999)

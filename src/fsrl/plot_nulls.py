@@ -15,15 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fsrl import plot_layers
-from fsrl.plot_style import (
-    DOUBLE,
-    NULL_BOUNDS,
-    by_kind,
-    new_figure,
-    styled,
-    type_label,
-    values,
-)
+from fsrl.plot_style import DOUBLE, NULL_BOUNDS, by_kind, new_figure, styled
+from fsrl.type_names import type_label, values
 
 MOMENTS = ("skewness", "kurtosis")
 MARKERS = {"isotropic": "o", "second_moment": "s", "sign_flip": "^", "activations": "D"}

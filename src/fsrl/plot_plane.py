@@ -28,8 +28,8 @@ from fsrl.plot_style import (
     fix_ticks,
     null_quantiles,
     percent,
-    type_label,
 )
+from fsrl.type_names import type_label
 
 INSIDE = 0.999  # share of a kind's null draws inside its contour
 CENTRAL = (2e-4, 1 - 2e-4)  # quantiles between which the null is drawn
@@ -207,7 +207,7 @@ def draw_types(ax: Axes, labelled: pd.DataFrame) -> None:
 
     Args:
         ax: a panel whose scales are set.
-        labelled: moments with a column `type`, from `plot_style.typed`.
+        labelled: moments with a column `type`, from `type_names.typed`.
     """
     style = dots(len(labelled))
     for name in ("unclassified", *reversed(TYPES)):
@@ -228,7 +228,7 @@ def type_handles(counts: pd.DataFrame) -> list[Line2D]:
     """Legend entries of a scheme's types, with their counts; `degenerate` only where there are some.
 
     Args:
-        counts: rows of one scheme, from `plot_style.scheme_counts`.
+        counts: rows of one scheme, from `type_names.scheme_counts`.
     """
     handles = []
     for name in TYPE_COLORS:

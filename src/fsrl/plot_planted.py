@@ -15,17 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
-from fsrl.plot_style import (
-    DOUBLE,
-    SMALL,
-    TYPE_COLORS,
-    TYPES,
-    fix_ticks,
-    new_figure,
-    of_scheme,
-    styled,
-    type_label,
-)
+from fsrl.plot_style import DOUBLE, SMALL, TYPE_COLORS, TYPES, fix_ticks, new_figure, styled
+from fsrl.type_names import of_scheme, type_label
 
 POPULATIONS: dict[str, Any] = {"all": (0, (3, 1.5)), "clear": "-"}  # line styles
 MARKERS = dict(zip(TYPES, "os^D", strict=True))

@@ -12,19 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from fsrl.plot_style import (
-    DOUBLE,
-    NULL_COLOR,
-    SMALL,
-    TYPE_COLORS,
-    TYPES,
-    fix_ticks,
-    hook_label,
-    new_figure,
-    of_scheme,
-    styled,
-    type_label,
-)
+from fsrl.plot_style import DOUBLE, NULL_COLOR, SMALL, TYPE_COLORS, TYPES, fix_ticks, new_figure, styled
+from fsrl.type_names import hook_label, of_scheme, type_label
 
 TOGETHER = "null quantiles"  # rows in which all null bounds of a scheme are moved at once
 MEASURES = {

@@ -20,12 +20,11 @@ from fsrl.plot_style import (
     empty_panel,
     glyphs,
     new_figure,
-    scheme_counts,
     styled,
     text_width,
-    type_label,
 )
 from fsrl.token_text import legible
+from fsrl.type_names import scheme_counts, type_label
 
 BINS = 60
 SHOWN_TOKENS = 4

@@ -23,16 +23,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from fsrl import null_kinds
 from fsrl.errors import FsrlError
-
-# Named here too, for the figures.
-from fsrl.type_names import (  # noqa: F401
-    hook_label,
-    of_scheme,
-    scheme_counts,
-    type_label,
-    typed,
-    values,
-)
+from fsrl.type_names import type_label, values
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 SINGLE, DOUBLE = 3.4, 7.0  # widths in inches: one column of a paper, and two

@@ -19,9 +19,8 @@ from fsrl.plot_style import (
     null_quantiles,
     percent,
     styled,
-    type_label,
-    typed,
 )
+from fsrl.type_names import type_label, typed
 
 MOMENTS = ("skewness", "kurtosis")
 DIAGONAL: dict[str, Any] = {"color": "#8C8C8C", "linewidth": 0.9}

@@ -27,12 +27,9 @@ from fsrl.plot_style import (
     null_quantiles,
     percent,
     population,
-    scheme_counts,
     styled,
-    type_label,
-    typed,
-    values,
 )
+from fsrl.type_names import scheme_counts, type_label, typed, values
 
 FEATURES = "#56B4E9"  # features before they have a type: none of the types' colours
 

@@ -22,7 +22,8 @@ from fsrl import (
     plot_splits,
     plot_views,
 )
-from fsrl.plot_style import DOUBLE, SINGLE, TYPES, hook_label
+from fsrl.plot_style import DOUBLE, SINGLE, TYPES
+from fsrl.type_names import hook_label
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures.plot_figures import assert_legible, draw_layer, draw_study, drawn_texts, words
 from tests.fixtures.plot_tables import Study, four_kinds

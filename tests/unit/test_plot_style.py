@@ -15,6 +15,7 @@ from fsrl import (
     plot_style,
     plots,
     token_sets,
+    type_names,
 )
 from fsrl.plot_style import TYPE_COLORS
 from tests.fixtures.plot_tables import Study
@@ -73,7 +74,7 @@ def test_ticks_keep_their_distance() -> None:
     ],
 )
 def test_hook_labels(hook: str, label: str) -> None:
-    assert plot_style.hook_label(hook) == label
+    assert type_names.hook_label(hook) == label
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.contour import ContourSet
 from matplotlib.patches import StepPatch
 
-from fsrl import plot_style
+from fsrl import plot_style, type_names
 from fsrl.errors import FsrlError
 from tests.fixtures.plot_figures import (
     TITLE,
@@ -60,7 +60,7 @@ def test_long_titles_are_wrapped(layer: dict, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_legend_of_types_has_counts_beside_the_nulls(layer: dict) -> None:
-    counts = plot_style.scheme_counts(layer["type_counts"], "calibrated")
+    counts = type_names.scheme_counts(layer["type_counts"], "calibrated")
     text = words(draw_layer("types", layer))
     prediction = counts.loc["prediction", "features"]
     assert prediction > 0
