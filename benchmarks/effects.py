@@ -27,11 +27,15 @@ import yaml
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from fsrl import effect_encoders, effect_measure, effect_runs, effect_sample, effects, hub
-from fsrl.effect_runs import Clean, Tail
-from fsrl.feature_types import DEGENERATE, LABELS
-from fsrl.sources import ModelSource, SAESource
-from fsrl.weights import Decoder
+from fsrl.effects import agreement, forward
+from fsrl.effects import encoders as effect_encoders
+from fsrl.effects import measure as effect_measure
+from fsrl.effects import sample as effect_sample
+from fsrl.effects.forward import Clean, Tail
+from fsrl.models import reading
+from fsrl.models.sources import ModelSource, SAESource
+from fsrl.types.classify import DEGENERATE, LABELS
+from fsrl.weights.matrices import Decoder
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())["effects"]
@@ -44,21 +48,21 @@ MINUTES = 5
 class Study:
     """The model, and one SAE at a time, on the device."""
 
-    model: hub.Model
+    model: reading.Model
     tail: Tail
     source: SAESource
     hooks: Sequence[str]
-    vocabulary: effects.Vocabulary
+    vocabulary: agreement.Vocabulary
     device: str
 
     @classmethod
     def read(cls, device: str) -> "Study":
         """From the hub's cache."""
-        model = hub.read_model(ModelSource(hub="gpt2"))
+        model = reading.read_model(ModelSource(hub="gpt2"))
         source = SAESource(release="gpt2-small-res-jb")
         bridge = model.bridge if device == "cpu" else model.bridge.to(device)
-        W_U = hub.fold(bridge.W_U.detach(), bridge.ln_final.weight.detach())
-        vocabulary = effects.Vocabulary.of(W_U[:, : model.W_U.shape[1]])
+        W_U = reading.fold(bridge.W_U.detach(), bridge.ln_final.weight.detach())
+        vocabulary = agreement.Vocabulary.of(W_U[:, : model.W_U.shape[1]])
         return cls(model, Tail.of(bridge, device), source, source.sae_ids, vocabulary, device)
 
     def clean(self, contexts: int, hooks: Sequence[str]) -> Clean:
@@ -67,8 +71,8 @@ class Study:
         inputs = effect_sample.windows(
             self.model.bridge.tokenizer, text, context=CONFIG["context"], contexts=contexts
         )
-        places = [effect_runs.place_of(hook) for hook in hooks]
-        return effect_runs.run_clean(self.model.bridge, inputs.to(self.device), places, hooks, self.device)
+        places = [forward.place_of(hook) for hook in hooks]
+        return forward.run_clean(self.model.bridge, inputs.to(self.device), places, hooks, self.device)
 
     def read_sae(self, hook: str) -> tuple[Any, Decoder]:
         """The SAE on the device, and its directions as a study holds them."""
@@ -141,7 +145,7 @@ def count(study: Study) -> dict[str, Any]:
         if run(2, 3) != 3 * (fixed + 2 * each):
             raise SystemExit(f"{hook}: operations are not linear in the features")
         per_hook[hook] = {"vector": encoder, "feature": fixed, "positions": each}
-    once = operations(lambda: effects.Vocabulary.of(study.vocabulary.centred))
+    once = operations(lambda: agreement.Vocabulary.of(study.vocabulary.centred))
     samples = {"sample": CONFIG["sample"], "large_model_on_cpu": SMALL}
     found_all = {name: totals(sample, per_hook, context, once, n_tokens) for name, sample in samples.items()}
     return {"n_tokens": n_tokens, "d_model": d_model, "per_context": context, "per": per_hook, **found_all}

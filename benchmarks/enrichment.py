@@ -27,7 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsrl import enrichment, enrichment_scores
+from fsrl.enrichment import scores as enrichment_scores
+from fsrl.enrichment import statistics as enrichment
 
 N_FEATURES, D_MODEL, D_VOCAB, N_SETS = 24576, 768, 50257, 200
 SCORED_FEATURES, SCORED_SETS, SMALLEST, LARGEST = 5000, 20, 20, 30000

@@ -25,7 +25,8 @@ import torch
 from moments_contenders import D_MODEL, D_VOCAB, MODES, Contender, contenders, ours, share, weights
 from torch import Tensor
 
-from fsrl import moments, moments_products
+from fsrl.moments import engine
+from fsrl.moments import products as moments_products
 
 
 def seconds(contender: Contender, W_dec: Tensor, W_U: Tensor) -> float:
@@ -68,10 +69,10 @@ def timings(n: int, rounds: int, device: str) -> dict[str, dict[str, object]]:
 def errors(device: str, n: int = 512) -> dict[str, dict[str, float]]:
     """Largest error against fp64: relative for std and kurtosis, absolute for skewness."""
     W_dec, W_U = weights(n, device)
-    exact = moments.logit_moments(W_dec, W_U, precision="fp64", n_extremes=0, n_bins=0)
+    exact = engine.logit_moments(W_dec, W_U, precision="fp64", n_extremes=0, n_bins=0)
     found = {}
     for precision in MODES[1:]:
-        result = moments.logit_moments(W_dec, W_U, precision=precision, n_extremes=0, n_bins=0)
+        result = engine.logit_moments(W_dec, W_U, precision=precision, n_extremes=0, n_bins=0)
         found[precision] = {
             "std": (result.std / exact.std - 1).abs().max().item(),
             "skewness": (result.skewness - exact.skewness).abs().max().item(),

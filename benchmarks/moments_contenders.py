@@ -6,7 +6,10 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from fsrl import moments, moments_plan, moments_products, moments_units
+from fsrl.moments import engine
+from fsrl.moments import plan as moments_plan
+from fsrl.moments import products as moments_products
+from fsrl.moments import units as moments_units
 
 D_MODEL, D_VOCAB = 768, 50257
 MODES = ("fp64", "fp32", "split", "bf16", "int8")
@@ -28,7 +31,7 @@ def weights(n: int, device: str) -> tuple[Tensor, Tensor]:
 
 
 def ours(precision: str, **parts: int) -> Contender:
-    return lambda W_dec, W_U: moments.logit_moments(W_dec, W_U, precision=precision, **parts)
+    return lambda W_dec, W_U: engine.logit_moments(W_dec, W_U, precision=precision, **parts)
 
 
 def materialised(W_dec: Tensor, W_U: Tensor) -> Tensor:

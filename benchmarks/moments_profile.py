@@ -16,14 +16,12 @@ from pathlib import Path
 import torch
 from moments_contenders import D_MODEL, D_VOCAB, MODES, weights
 
-from fsrl import (
-    moments_plan,
-    moments_products,
-    moments_readings,
-    moments_sweep,
-    moments_units,
-    moments_vocabulary,
-)
+from fsrl.moments import plan as moments_plan
+from fsrl.moments import products as moments_products
+from fsrl.moments import readings as moments_readings
+from fsrl.moments import sweep as moments_sweep
+from fsrl.moments import units as moments_units
+from fsrl.moments import vocabulary as moments_vocabulary
 
 CPU = torch.device("cpu")
 FULL = 24576

@@ -15,20 +15,18 @@ import yaml
 from IPython.display import display
 from safetensors.torch import load_file
 
-from fsrl import (
-    enrichment,
-    enrichment_pvalues,
-    feature_types,
-    hub,
-    moment_tables,
-    moments,
-    notebook_setup,
-    nulls,
-    plots,
-    token_sets,
-    token_text,
-    weights,
-)
+from fsrl.enrichment import best_sets as enrichment_pvalues
+from fsrl.enrichment import statistics as enrichment
+from fsrl.figures import layer as plots
+from fsrl.models import reading
+from fsrl.moments import engine
+from fsrl.moments import frames as moment_frames
+from fsrl.notebooks import setup as notebook_setup
+from fsrl.nulls import frames as nulls
+from fsrl.tokens import sets as token_sets
+from fsrl.tokens import text as token_text
+from fsrl.types import classify
+from fsrl.weights import matrices as weights
 
 notebook_setup.start()
 SAE = "data/mini/saes/blocks.5.hook_resid_post/sae_weights.safetensors"
@@ -44,7 +42,7 @@ MODEL = "data/mini/model"
 # %%
 W_dec = load_file(SAE)["W_dec"].float()
 model = load_file(f"{MODEL}/model.safetensors")
-W_U = hub.fold(model["transformer.wte.weight"].float().T, model["transformer.ln_f.weight"].float())
+W_U = reading.fold(model["transformer.wte.weight"].float().T, model["transformer.ln_f.weight"].float())
 with open(f"{MODEL}/vocab.json", encoding="utf-8") as file:
     vocabulary = json.load(file)
 tokens = sorted(vocabulary, key=vocabulary.get)
@@ -53,7 +51,7 @@ print(f"W_dec {list(W_dec.shape)}, W_U {list(W_U.shape)}, {len(tokens)} tokens")
 # %% [markdown]
 # A few hundred tokens that training hardly saw lie together in $W_U$ and dominate the kurtosis of *every*
 # direction, so they are left out. Here the training text's counts are known; where yours are not,
-# `fsrl.undertrained.by_distance` finds such tokens from $W_U$ alone.
+# `fsrl.nulls.undertrained.by_distance` finds such tokens from $W_U$ alone.
 
 # %%
 kept = (load_file("data/mini/token_counts.safetensors")["count"] >= 100).nonzero().squeeze(1)
@@ -68,7 +66,7 @@ print(f"{len(tokens)} tokens kept")
 # GB.
 
 # %%
-result = moments.logit_moments(W_dec, W_U)
+result = engine.logit_moments(W_dec, W_U)
 shape = {"mean": result.mean, "std": result.std, "skewness": result.skewness, "kurtosis": result.kurtosis}
 frame = pd.DataFrame(shape)
 frame["raises most"] = ["  ".join(token_text.legible(tokens[i]) for i in row[:6]) for row in result.top_ids]
@@ -78,7 +76,7 @@ display(frame.nlargest(6, "skewness"))
 # The fast path can be checked against the definition, on a few rows, in double precision:
 
 # %%
-exact = moments.row_moments(W_dec[:50].double() @ W_U.double())
+exact = engine.row_moments(W_dec[:50].double() @ W_U.double())
 error = (torch.stack([result.skewness, result.kurtosis])[:, :50] - exact[:, 2:].T).abs().amax(1).tolist()
 print(f"differences below 1e-5: skewness {error[0] < 1e-5}, kurtosis {error[1] < 1e-5}")
 
@@ -97,12 +95,12 @@ layer = nulls.of_layer(W_dec, W_U, kinds=kinds, draws=10_000, seed=0, kappa0=kap
 null = pd.concat([isotropic, layer], ignore_index=True)
 
 mine = weights.Decoder(W_dec, None, hook="mine", layer=5, sae="mine", metadata={})
-table = moment_tables.moments_frame(result, mine, kappa0)
+table = moment_frames.moments_frame(result, mine, kappa0)
 with open("config/config.yaml", encoding="utf-8") as file:
     calibrated = yaml.safe_load(file)["types"]["schemes"]["calibrated"]
 schemes = {"calibrated": calibrated}
-types = feature_types.classify(table, schemes, null)
-counts = feature_types.type_counts(table, schemes, null)
+types = classify.classify(table, schemes, null)
+counts = classify.type_counts(table, schemes, null)
 display(counts.set_index("type")[["features", "expected"]].rename_axis(None))
 
 # %% [markdown]
@@ -113,7 +111,7 @@ plots.types(table, null, types, counts, scheme="calibrated", title="my SAE")
 
 # %% [markdown]
 # With a text at hand there is a fourth kind of null, directions that vary like the layer's activations
-# (`fsrl.activations`); the workflow uses it too, so its thresholds are stricter than these.
+# (`fsrl.models.activations`); the workflow uses it too, so its thresholds are stricter than these.
 #
 # ## Which tokens are promoted?
 #

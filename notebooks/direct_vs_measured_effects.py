@@ -13,7 +13,13 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown, display
 
-from fsrl import effect_plots, effect_summary, effect_tables, notebook_setup, plot_style, tables, type_names
+from fsrl.effects import frames as effect_frames
+from fsrl.effects import summary as effect_summary
+from fsrl.figures import effects as effect_plots
+from fsrl.figures import style as plot_style
+from fsrl.notebooks import setup as notebook_setup
+from fsrl.tables import core as tables
+from fsrl.types import select
 
 notebook_setup.start()
 STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
@@ -43,7 +49,7 @@ saes = list(pd.read_csv(RESULTS / f"summary/{VIEW}.tsv", sep="\t")["sae"])
 # also compared with the weights of **another** feature.
 
 # %%
-effects = {sae: tables.read(RESULTS / sae / VIEW / "effects.parquet", effect_tables.EFFECTS) for sae in saes}
+effects = {sae: tables.read(RESULTS / sae / VIEW / "effects.parquet", effect_frames.EFFECTS) for sae in saes}
 summary = tables.read(RESULTS / "summary/effects_summary.parquet", effect_summary.SUMMARY)
 every = pd.concat(effects, names=["sae"])
 pairs = every.reset_index("sae")[["sae", "feature", "type"]].drop_duplicates()
@@ -65,7 +71,7 @@ display(sampled[[name for name in plot_style.TYPE_COLORS if name in sampled]])
 last = effects[saes[-1]]
 feature = last.loc[last["direct_skewness"].where(last["direction"] == "feature").idxmax(), "feature"]
 one = last[(last["feature"] == feature) & (last["state"] == "active")].set_index(["direction", "step"])
-display(Markdown(f"Feature {feature}, {type_names.type_label(one['type'].iloc[0])} by its logit weights:"))
+display(Markdown(f"Feature {feature}, {select.type_label(one['type'].iloc[0])} by its logit weights:"))
 columns = ["alpha", "positions", "pearson", "pearson_se", "slope", "overlap", "kurtosis", "measured_type"]
 display(one[columns])
 
@@ -82,7 +88,7 @@ effect_plots.agreement(summary, title=TITLE)
 # %%
 of_all = summary[(summary["step"] == "+1") & (summary["type"] == effect_summary.ALL)]
 active = of_all[of_all["state"] == "active"]
-active = active.set_index(active["sae"].map(type_names.hook_label)).rename_axis(None)
+active = active.set_index(active["sae"].map(select.hook_label)).rename_axis(None)
 columns = ["pearson", "random", "other", "difference", "difference_low", "difference_high", "overlap"]
 display(active[columns])
 below = active[active["difference_high"] < 0].index

@@ -16,16 +16,14 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown, display
 
-from fsrl import (
-    evidence_tables,
-    notebook_setup,
-    plot_layers,
-    plot_nulls,
-    plot_style,
-    plots,
-    tables,
-    type_names,
-)
+from fsrl.figures import layer as plots
+from fsrl.figures import layers as plot_layers
+from fsrl.figures import nulls as plot_nulls
+from fsrl.figures import style as plot_style
+from fsrl.notebooks import setup as notebook_setup
+from fsrl.tables import core as tables
+from fsrl.tables import evidence as evidence_tables
+from fsrl.types import select
 
 notebook_setup.start()
 STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
@@ -122,7 +120,7 @@ display(wide[[*plot_style.TYPES, "unclassified"]].rename_axis(index=None, column
 typed = table[table["type"].isin(plot_style.TYPES)]
 clear = typed[typed["features"] > 3 * typed["expected"].clip(lower=1)]
 lines = "\n".join(
-    f"- {row.layer}: {row.features} {type_names.type_label(row.type)}, at most {row.expected:.1f} by chance"
+    f"- {row.layer}: {row.features} {select.type_label(row.type)}, at most {row.expected:.1f} by chance"
     for row in clear.itertuples()
 )
 display(Markdown(f"More than three times what chance gives, and more than three:\n\n{lines}"))

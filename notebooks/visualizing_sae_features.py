@@ -9,7 +9,9 @@
 import torch
 from IPython.display import display
 
-from fsrl import HookedModel, SAEAdapter, hub, notebook_setup
+from fsrl import HookedModel, SAEAdapter
+from fsrl.models import reading
+from fsrl.notebooks import setup as notebook_setup
 from fsrl.utils import SAEfeatureAnalyzer
 
 notebook_setup.start()
@@ -28,7 +30,7 @@ adapter_kwargs = {"use_lora_adapter": True, "lora_rank": 64, "lora_alpha": 32, "
 sae, cfg_dict, sparsity = SAEAdapter.from_pretrained(
     "data/mini/saes", "blocks.5.hook_resid_post", device=device, **adapter_kwargs
 )
-model = hub.load_model("data/mini", device=device)
+model = reading.load_model("data/mini", device=device)
 sae_model = HookedModel(model, sae)
 
 text = "The function returns a list (see"

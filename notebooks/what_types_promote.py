@@ -12,17 +12,15 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown, display
 
-from fsrl import (
-    claims,
-    enrichment_tables,
-    notebook_setup,
-    plot_evidence,
-    plot_exemplars,
-    plot_heatmap,
-    tables,
-    token_text,
-    type_names,
-)
+from fsrl.claims import claims
+from fsrl.figures import enrichment as plot_evidence
+from fsrl.figures import exemplars as plot_exemplars
+from fsrl.figures import heatmap as plot_heatmap
+from fsrl.notebooks import setup as notebook_setup
+from fsrl.tables import core as tables
+from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tokens import text as token_text
+from fsrl.types import select
 
 notebook_setup.start()
 STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
@@ -167,7 +165,7 @@ effect = [
     "{:.3g}\N{NO-BREAK SPACE}[{:.3g},\N{NO-BREAK SPACE}{:.3g}]".format(*row)
     for row in decided[["effect", "low", "high"]].to_numpy()
 ]
-decided = decided.assign(layer=decided["sae"].map(type_names.hook_label), effect=effect)
+decided = decided.assign(layer=decided["sae"].map(select.hook_label), effect=effect)
 columns = {
     "n_type": "features",
     "value_type": "of the type",

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from fsrl import type_rules
 from fsrl.errors import FsrlError, did_you_mean
+from fsrl.types import rules as type_rules
 
 
 def check(config: dict[str, Any], schema: Path) -> None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fsrl import hub_files
 from fsrl.errors import FsrlError
-from fsrl.hub_files import HubFile
-from fsrl.sources import ModelSource, SAESource
+from fsrl.models import hub_files
+from fsrl.models.hub_files import HubFile
+from fsrl.models.sources import ModelSource, SAESource
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class Study:
         if self.saes.release is None:
             return dict.fromkeys(self.sae_ids)
         # Imported here, as below: requests costs every job a fifth of a second.
-        from fsrl import neuronpedia_links
+        from fsrl.neuronpedia import links as neuronpedia_links
 
         return {sae: neuronpedia_links.source_id(sae, self.saes.release) for sae in self.sae_ids}
 
     def lacks_export(self, kind: str, cache: str | None) -> list[str]:
         """The sources at Neuronpedia whose explanations or features are not in the cache; asks no network."""
-        from fsrl import explanation_cache
+        from fsrl.neuronpedia import explanation_cache
 
         return explanation_cache.lacking(filter(None, self.neuronpedia().values()), kind, cache)
 

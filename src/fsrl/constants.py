@@ -2,12 +2,12 @@
 
 # Tokens that a set must have, and leave out, to be tested (fsrl.enrichment).
 SMALLEST_SET = 5
-# Of the second moment C of a layer's decoder rows (fsrl.enrichment_covariance). Enough to bound C^-1. Ledoit
+# Of the second moment C of a layer's decoder rows (fsrl.enrichment.covariance). Enough to bound C^-1. Ledoit
 # and Wolf's would be .02 to .26 on mini's layers, and lowers the variance of C where it is large: p of 1e-3
 # then came up to 4 times too often for decoders drawn from N(0, C).
 SHRINKAGE = 1e-3
 # Two suffice: t of decoders drawn from N(0, C) has an sd of 1.007 to 1.009 (Student: 1.006), after none of
 # 1.01 to 1.08, since scaling rows to length 1 makes C rounder than it is.
 TYLER_STEPS = 2
-# By so much of its value a bound may move before a clear feature's type changes (fsrl.recovery).
+# By so much of its value a bound may move before a clear feature's type changes (fsrl.claims.recovery).
 SLACK = 0.2

@@ -1,5 +1,5 @@
 """Where a notebook finds the feature analyzer: `from fsrl.utils import SAEfeatureAnalyzer`."""
 
-from fsrl.feature_analyzer import SAEfeatureAnalyzer
+from fsrl.analyzer.analyzer import SAEfeatureAnalyzer
 
 __all__ = ["SAEfeatureAnalyzer"]

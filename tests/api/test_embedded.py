@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fsrl import null_kinds
-from fsrl.analyzer_pages import LocalPage
-from fsrl.explanations import LOCAL_MODEL
+from fsrl.analyzer.pages import LocalPage
+from fsrl.explanations.local import LOCAL_MODEL
 from tests.api import lines
 
 ROOT = Path(__file__).parents[2]

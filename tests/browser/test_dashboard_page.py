@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from fsrl import dashboard, dashboard_text
-from fsrl.token_text import legible
+from fsrl.pages import page as dashboard
+from fsrl.pages import text as dashboard_text
+from fsrl.tokens.text import legible
 from tests.fixtures.dashboard_facts import HOSTILE, facts_of, hostile_facts
 
 IMAGE = '<img src="http://leak.test/image.png"><img src="https://leak.test/safe.png">'

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from fsrl import notebook_page, notebook_run
+from fsrl.notebooks import page as notebook_page
+from fsrl.notebooks import run as notebook_run
 from tests.notebooks.sources import SAMPLE, written
 
 

@@ -53,7 +53,7 @@ import torch
 from safetensors.torch import load_file
 from fsrl import SAEAdapter, HookedModel
 from fsrl.errors import FsrlError
-from fsrl.hub import load_model
+from fsrl.models.reading import load_model
 
 place = "gpt2-small-res-jb", "blocks.7.hook_resid_pre"
 sae, _, _ = SAEAdapter.from_pretrained(*place)
@@ -73,7 +73,7 @@ import warnings
 import torch
 from fsrl import SAEAdapter, HookedModel
 from fsrl.errors import FsrlError
-from fsrl.hub import load_model
+from fsrl.models.reading import load_model
 from transformer_lens import HookedTransformer
 
 model = load_model("gpt2-small")

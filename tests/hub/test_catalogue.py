@@ -20,7 +20,7 @@ import json, logging, sys
 from safetensors.torch import save_file
 from fsrl import hub, hub_files
 from fsrl.errors import FsrlError
-from fsrl.sources import ModelSource, SAESource
+from fsrl.models.sources import ModelSource, SAESource
 
 logging.basicConfig(filename="warnings.log", level=logging.WARNING)
 tensors, facts, models = {}, {}, {}

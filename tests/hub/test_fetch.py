@@ -20,7 +20,7 @@ FETCH = """
 import json, sys
 from fsrl import hub_files
 from fsrl.errors import FsrlError
-from fsrl.sources import ModelSource, SAESource
+from fsrl.models.sources import ModelSource, SAESource
 
 model, saes = json.loads(sys.argv[1])
 files = (ModelSource(**model).hub_files() if model else []) + SAESource.from_settings(saes).hub_files()

@@ -5,8 +5,9 @@ import socket
 import pytest
 import torch
 
-from fsrl import hub, hub_files, moments
-from fsrl.sources import ModelSource, SAESource
+from fsrl.models import hub_files, reading
+from fsrl.models.sources import ModelSource, SAESource
+from fsrl.moments import engine
 
 # Printed by a public run of the SAELens logit-lens tutorial for blocks.8.hook_resid_pre of gpt2-small-res-jb,
 # folded W_U: feature, std, skewness, kurtosis, log10 density.
@@ -39,11 +40,11 @@ def test_layer_8_has_the_published_moments():
     source = ModelSource(hub="gpt2")
     saes = SAESource(release="gpt2-small-res-jb", ids=("blocks.8.hook_resid_pre",))
     hub_files.fetch(source.hub_files() + saes.hub_files())
-    model = hub.read_model(source)
-    [decoder] = hub.decoders(saes, model, study="network")
-    folded = hub.fold(model.W_U, model.bridge.ln_final.weight.detach())
+    model = reading.read_model(source)
+    [decoder] = reading.decoders(saes, model, study="network")
+    folded = reading.fold(model.W_U, model.bridge.ln_final.weight.detach())
     features = [row[0] for row in PUBLISHED]
-    found = moments.logit_moments(decoder.W_dec[features], folded, precision="fp64")
+    found = engine.logit_moments(decoder.W_dec[features], folded, precision="fp64")
     columns = torch.stack([found.std, found.skewness, found.kurtosis], dim=1)
     expected = torch.tensor([row[1:4] for row in PUBLISHED], dtype=torch.float64)
     torch.testing.assert_close(columns, expected, rtol=1e-3, atol=0)

@@ -72,7 +72,7 @@ def test_a_study_is_fetched_built_and_rebuilt_without_the_hub(
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    from fsrl import tables
+    from fsrl.tables import core as tables
 
     return tables.read_metadata(path)
 

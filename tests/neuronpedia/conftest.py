@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from fsrl import neuronpedia_http
+from fsrl.neuronpedia import http as neuronpedia_http
 from tests.neuronpedia.servers import Api, Bucket
 
 # Looks like a real one: letters, digits, hyphens. Joined here, so that no scanner takes it for a secret.

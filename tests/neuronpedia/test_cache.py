@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fsrl import neuronpedia, neuronpedia_cache
 from fsrl.errors import FsrlError
+from fsrl.neuronpedia import api as neuronpedia
+from fsrl.neuronpedia import cache as neuronpedia_cache
 from tests.neuronpedia.rows import MODEL, SOURCE, explanation, fill
 from tests.neuronpedia.servers import Answer, packed
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from fsrl import explanation_cache, neuronpedia
 from fsrl.errors import FsrlError
+from fsrl.neuronpedia import api as neuronpedia
+from fsrl.neuronpedia import explanation_cache
 from tests.neuronpedia.rows import MODEL, SOURCE, explanation, fill
 
 KIND = "explanations"

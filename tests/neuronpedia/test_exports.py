@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fsrl import neuronpedia
 from fsrl.errors import FsrlError
+from fsrl.neuronpedia import api as neuronpedia
 from tests.neuronpedia.rows import MODEL, SOURCE, batches, explanation, feature, fill
 
 UNPUBLISHED = [3, 1024, 7777, 12000, 24000, 24575]

@@ -5,9 +5,10 @@ import socket
 
 import pytest
 
-from fsrl import neuronpedia, neuronpedia_http
 from fsrl.errors import FsrlError
-from fsrl.neuronpedia_http import Client
+from fsrl.neuronpedia import api as neuronpedia
+from fsrl.neuronpedia import http as neuronpedia_http
+from fsrl.neuronpedia.http import Client
 from tests.neuronpedia.rows import MODEL, SOURCE, explanation, feature, fill
 from tests.neuronpedia.servers import Answer
 
@@ -246,7 +247,7 @@ def test_an_older_neuronpedia_still_has_the_export(api, bucket, tmp_path):
 )
 def test_an_export_that_is_neither_there_nor_moved_is_an_error(api, answer, tmp_path):
     api.fault("answer", EXPORT, answer=answer)
-    with pytest.raises(FsrlError, match="use fsrl.neuronpedia.explanations"):
+    with pytest.raises(FsrlError, match="use fsrl.neuronpedia.api.explanations"):
         neuronpedia.legacy_explanations(MODEL, SOURCE, cache=tmp_path)
 
 

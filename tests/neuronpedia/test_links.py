@@ -10,9 +10,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsrl import neuronpedia, releases
 from fsrl.errors import FsrlError
-from fsrl.neuronpedia_links import EMBED_PARTS
+from fsrl.models import releases
+from fsrl.neuronpedia import api as neuronpedia
+from fsrl.neuronpedia.links import EMBED_PARTS
 
 RES_JB = "gpt2-small-res-jb"
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,10}", fullmatch=True)

@@ -18,7 +18,8 @@ import sys
 
 import pandas as pd
 
-from fsrl import notebook_setup, plot_style
+from fsrl.figures import style as plot_style
+from fsrl.notebooks import setup as notebook_setup
 
 notebook_setup._set_up_display()
 print("said", os.environ.get("NEURONPEDIA_API_KEY"), file=sys.stdout)

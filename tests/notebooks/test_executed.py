@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from fsrl import notebook_run
+from fsrl.notebooks import run as notebook_run
 from tests.notebooks.sources import NOTEBOOKS
 
 pytestmark = pytest.mark.slow

@@ -7,8 +7,8 @@ import lxml.html
 import nbformat
 import pytest
 
-from fsrl import notebook_page
 from fsrl.errors import FsrlError
+from fsrl.notebooks import page as notebook_page
 
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
 

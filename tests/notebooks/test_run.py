@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fsrl import notebook_run
 from fsrl.errors import FsrlError
+from fsrl.notebooks import run as notebook_run
 from tests.notebooks.sources import SAMPLE, written
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fsrl import notebook_setup, plot_style
+from fsrl.figures import style as plot_style
+from fsrl.notebooks import setup as notebook_setup
 from tests.notebooks.sources import ROOT
 
 
@@ -34,7 +35,8 @@ def test_elsewhere_it_is_the_library_s(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_figure_is_shown_in_the_project_s_style_with_the_same_bytes() -> None:
     code = (
-        "import sys; from fsrl import notebook_setup, plot_style\n"
+        "import sys; from fsrl.figures import style as plot_style\n"
+        "from fsrl.notebooks import setup as notebook_setup\n"
         "figure = plot_style.new_figure(2, 1, 'a title'); figure.add_subplot().plot([1, 2])\n"
         "sys.stdout.buffer.write(notebook_setup.png(figure)); assert 'matplotlib.pyplot' not in sys.modules"
     )

@@ -8,7 +8,8 @@ import jupytext
 import nbformat
 import pytest
 
-from fsrl import notebook_page, notebook_run
+from fsrl.notebooks import page as notebook_page
+from fsrl.notebooks import run as notebook_run
 from tests.notebooks.sources import NOTEBOOKS, ROOT
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -6,17 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fsrl import (
-    claims,
-    effect_summary,
-    enrichment_tables,
-    evidence_tables,
-    feature_types,
-    null_kinds,
-    sensitivity_tables,
-    summary,
-    tables,
-)
+from fsrl import null_kinds
+from fsrl.claims import claims
+from fsrl.effects import summary as effect_summary
+from fsrl.tables import core as tables
+from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tables import evidence as evidence_tables
+from fsrl.tables import sensitivity as sensitivity_tables
+from fsrl.types import classify, summary
 from tests.unit.type_examples import CALIBRATED, POST
 
 STUDY, VIEW, OTHER = "made-up", "trained", "main"
@@ -94,9 +91,9 @@ def _layer(
     frame = frame[list(tables.MOMENTS.columns)]
     null = _null(rng, [kind for kind in null_kinds.KINDS if kind != null_kinds.SHARED], 1000)
     both = pd.concat([shared, null], ignore_index=True)
-    counts = feature_types.type_counts(frame, SCHEMES, both, d_model=D_MODEL)
-    types = feature_types.classify(frame, SCHEMES, both, d_model=D_MODEL)
-    cuts = feature_types.thresholds(frame, SCHEMES, both, d_model=D_MODEL)
+    counts = classify.type_counts(frame, SCHEMES, both, d_model=D_MODEL)
+    types = classify.classify(frame, SCHEMES, both, d_model=D_MODEL)
+    cuts = classify.thresholds(frame, SCHEMES, both, d_model=D_MODEL)
     _put(place / "null.parquet", null, tables.NULL)
     _put(place / "types.parquet", types, tables.TYPES)
     _put(place / "type_counts.parquet", counts, tables.TYPE_COUNTS)
@@ -124,7 +121,7 @@ def _evidence(rng: np.random.Generator, folder: Path) -> dict[str, Path]:
         + [(sae, "views", VIEW, OTHER, "calibrated", "any", 0.5) for sae in SAES],
         columns=["sae", "compared", "first", "second", "scheme", "type", "kappa"],
     )
-    stable = pd.DataFrame({"scheme": "calibrated", "type": feature_types.TYPES, "layers": n})
+    stable = pd.DataFrame({"scheme": "calibrated", "type": classify.TYPES, "layers": n})
     stable["layers_above_chance"] = [3, 1, 0, 0]
     effects = _effects(rng)
     planted = _recovery(rng)
@@ -149,7 +146,7 @@ def _evidence(rng: np.random.Generator, folder: Path) -> dict[str, Path]:
 def _moved(rng: np.random.Generator) -> pd.DataFrame:
     rows = [
         ("calibrated", "null quantiles", label, factor, sae)
-        for label in feature_types.TYPES
+        for label in classify.TYPES
         for factor in (10.0, 1.0, 0.1)
         for sae in SAES
     ]
@@ -201,7 +198,7 @@ def _recovery(rng: np.random.Generator) -> pd.DataFrame:
     rows = [
         {"scheme": "calibrated", "type": label, "planted_share": share, "strength": strength}
         | {"population": population}
-        for label in feature_types.TYPES
+        for label in classify.TYPES
         for share in (0.01, 0.05, 0.15)
         for strength in (2.0, 12.0)
         for population in ("all", "clear")

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fsrl import tex_numbers, tex_numbers_fixed, tex_numbers_tables
+from fsrl.numbers import fixed as tex_numbers_fixed
+from fsrl.numbers import headlines as tex_numbers
+from fsrl.numbers import reading as tex_numbers_tables
 from tests.paper import synthetic
 from tests.paper.naive import TYPES, Naive
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 
-from fsrl import tex_document, tex_numbers, tex_studies
 from fsrl.errors import FsrlError
+from fsrl.latex import document as tex_document
+from fsrl.latex import studies as tex_studies
+from fsrl.numbers import headlines as tex_numbers
 from tests.paper import synthetic
 from tests.paper.test_numbers import SOURCES, fixed_values, read
 

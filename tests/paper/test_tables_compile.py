@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from fsrl import (
-    tex,
-    tex_tables_claims,
-    tex_tables_effects,
-    tex_tables_sensitivity,
-    tex_tables_speed,
-    tex_tables_study,
-    tex_tables_types,
-    token_text,
-)
+from fsrl.latex import claims as tex_tables_claims
+from fsrl.latex import effects as tex_tables_effects
+from fsrl.latex import sensitivity as tex_tables_sensitivity
+from fsrl.latex import speed as tex_tables_speed
+from fsrl.latex import study as tex_tables_study
+from fsrl.latex import text as tex
+from fsrl.latex import types as tex_tables_types
+from fsrl.tokens import text as token_text
 from tests.fixtures import plot_evidence_tables, plot_tables
 from tests.unit import tex_examples as ex
 

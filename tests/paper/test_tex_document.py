@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fsrl import tex_document
 from fsrl.errors import FsrlError
+from fsrl.latex import document as tex_document
 
 LATEX = pytest.mark.skipif(
     bool(tex_document.missing_programs()), reason=f"no LaTeX here: {tex_document.HOW_TO_GET}"

@@ -1,10 +1,10 @@
-"""Feature analyzers on the tiny study, for the tests of `fsrl.feature_analyzer`."""
+"""Feature analyzers on the tiny study, for the tests of `fsrl.analyzer.analyzer`."""
 
 import torch
 from safetensors.torch import load_file
 
-from fsrl.hooked_model import HookedModel
-from fsrl.sae_adapter import SAEAdapter
+from fsrl.adapter.adapter import SAEAdapter
+from fsrl.adapter.hooked_model import HookedModel
 from fsrl.utils import SAEfeatureAnalyzer
 from tests.fixtures import tiny_study as tiny
 from tests.unit import adapter_examples, model_examples

@@ -4,9 +4,9 @@ from functools import partial
 
 import torch
 
-from fsrl import hub
-from fsrl.effect_runs import Place, Tail, run_clean
-from fsrl.weights import Decoder
+from fsrl.effects.forward import Place, Tail, run_clean
+from fsrl.models import reading
+from fsrl.weights.matrices import Decoder
 
 N_LAYERS, D_MODEL = 2, 16
 PLACES = [Place(layer, mid) for layer in range(N_LAYERS) for mid in (False, True)] + [Place(N_LAYERS, False)]
@@ -30,7 +30,7 @@ def bridge(folder, dtype=torch.float64):
 def study(folder, dtype=torch.float64, hooks=()):
     """The model, its tail, a clean run with every place, and the folded W_U."""
     model = bridge(folder, dtype)
-    W_U = hub.fold(model.W_U.detach(), model.ln_final.weight.detach())
+    W_U = reading.fold(model.W_U.detach(), model.ln_final.weight.detach())
     return model, Tail.of(model), run_clean(model, TOKENS, PLACES, hooks, "cpu"), W_U
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from fsrl.enrichment_covariance import LayerCovariance
+from fsrl.enrichment.covariance import LayerCovariance
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
 

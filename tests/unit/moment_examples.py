@@ -7,7 +7,8 @@ from unittest import mock
 
 import torch
 
-from fsrl import moments, moments_plan
+from fsrl.moments import engine
+from fsrl.moments import plan as moments_plan
 
 # Logit weights (0, 0, 0, 4): mean 1, deviations (-1, -1, -1, 3), variance (1 + 1 + 1 + 9) / 4 = 3,
 # third moment (-3 + 27) / 4 = 6, fourth (3 + 81) / 4 = 21.
@@ -71,7 +72,7 @@ def tiles(features: int, tokens: int) -> AbstractContextManager:
 
 
 def assert_same_bytes(result, expected):
-    for field in fields(moments.LogitMoments):
+    for field in fields(engine.LogitMoments):
         if field.name != "d_vocab":
             ours, theirs = getattr(result, field.name), getattr(expected, field.name)
             assert ours.numpy().tobytes() == theirs.numpy().tobytes(), field.name

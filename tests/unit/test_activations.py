@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fsrl import activations, covariances
 from fsrl.errors import FsrlError
+from fsrl.models import activations
+from fsrl.weights import covariances
 from tests.fixtures.tiny_study import TEXT
 
 HOOKS = ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_pre", "blocks.0.attn.hook_z"]

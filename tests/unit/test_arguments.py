@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from fsrl import analyzer_pages, analyzer_steering, analyzer_tables, arguments, hub, sae_files
-from fsrl.analyzer_pages import LocalPage
+from fsrl import arguments
+from fsrl.adapter.adapter import SAEAdapter
+from fsrl.analyzer import pages as analyzer_pages
+from fsrl.analyzer import steering as analyzer_steering
+from fsrl.analyzer import tables as analyzer_tables
+from fsrl.analyzer.pages import LocalPage
 from fsrl.errors import FsrlError
-from fsrl.sae_adapter import SAEAdapter
+from fsrl.models import reading, sae_files
 from fsrl.utils import SAEfeatureAnalyzer
 from tests.fixtures import tiny_study as tiny
 from tests.neuronpedia import rows
@@ -95,14 +99,14 @@ def test_a_device_that_is_not_here_is_refused_before_anything_is_read(tiny_study
     with pytest.raises(FsrlError, match=r"^SAE: device .*; give cpu, or a GPU") as raised:
         SAEAdapter.from_pretrained("no-such-release", tiny.SAE_IDS[0], device=device)
     assert str(device) in str(raised.value) and "\n" not in str(raised.value)
-    refused(lambda: hub.load_model("no-such-folder", device=device), r"^load_model: device .*; give cpu, or")
+    refused(lambda: reading.load_model("no-such-folder", device=device), "^load_model: device .*; give cpu")
     assert arguments.device("cpu", "here") == torch.device("cpu")
 
 
 def test_what_is_no_place_is_refused(tiny_study):
     refused(lambda: SAEAdapter.from_pretrained(5, "sae"), "release is 5; give a release or a folder")
     refused(lambda: SAEAdapter.from_pretrained(tiny_study / "saes", 5), "sae_id is 5; give")
-    refused(lambda: hub.load_model(None), "place is None; give a folder or a name")
+    refused(lambda: reading.load_model(None), "place is None; give a folder or a name")
     adapter = SAEAdapter(make_sae())
     refused(lambda: adapter.save_adapter(5), "folder is 5; give the path")
     refused(lambda: adapter.load_from_pretrained_adapter(None), "folder is None; give the path")

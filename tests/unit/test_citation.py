@@ -55,7 +55,7 @@ def test_the_version_stands_in_one_place(cff: dict, zenodo: dict) -> None:
     assert zenodo["version"] == fsrl.__version__
     assert f"version = {{{fsrl.__version__}}}" in BIBTEX[1]
     # pyproject.toml reads it from the package; the newest entry of the changelog is of this version.
-    assert 'version = { attr = "fsrl.__version__" }' in (ROOT / "pyproject.toml").read_text()
+    assert 'version = { attr = "fsrl._version.__version__" }' in (ROOT / "pyproject.toml").read_text()
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert newest[1] == fsrl.__version__
 

@@ -8,8 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from fsrl import claims, claims_dips, claims_evidence, claims_tests, tables
-from fsrl.claims_list import BIMODAL, CLAIMS, FIXES, Layer
+from fsrl.claims import claims
+from fsrl.claims import dips as claims_dips
+from fsrl.claims import evidence as claims_evidence
+from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, Layer
+from fsrl.stats import two_groups
+from fsrl.tables import core as tables
 from tests.unit.type_examples import SCHEMES, table
 
 SETS = ["starts_with_space", "quote", "digits", "verb"]
@@ -146,7 +150,7 @@ def test_an_odds_ratio_counts_clusters_as_its_p_does():
     assert len(odds) > 10 and odds["effect"].notna().all()
     assert ((odds["effect"] > 1) == (odds["value_type"] > odds["value_other"])).all()
     yes, others = odds["value_type"] * odds["units_type"], odds["value_other"] * odds["units_other"]
-    by_hand = claims_tests.odds_ratio(yes, odds["units_type"], others, odds["units_other"])
+    by_hand = two_groups.odds_ratio(yes, odds["units_type"], others, odds["units_other"])
     np.testing.assert_allclose(odds["effect"], by_hand)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from fsrl import claims_tests
+from fsrl.stats import two_groups
 
 SAMPLES = st.lists(st.integers(0, 5).map(float), min_size=2, max_size=12)
 
@@ -21,7 +21,7 @@ def placements(mine, others):
 @settings(deadline=None)
 @given(SAMPLES, SAMPLES)
 def test_auc_and_its_interval_by_counting_pairs(mine, others):
-    found = claims_tests.ranks(np.array(mine), np.array(others))
+    found = two_groups.ranks(np.array(mine), np.array(others))
     pairs = placements(mine, others)
     assert found.effect == pytest.approx(pairs.mean())
     error = np.sqrt(pairs.mean(1).var(ddof=1) / len(mine) + pairs.mean(0).var(ddof=1) / len(others))
@@ -31,13 +31,13 @@ def test_auc_and_its_interval_by_counting_pairs(mine, others):
 
 
 def test_worked_example():
-    assert claims_tests.ranks(np.array([1.0, 2, 3]), np.array([0.0, 1])).effect == 5.5 / 6
+    assert two_groups.ranks(np.array([1.0, 2, 3]), np.array([0.0, 1])).effect == 5.5 / 6
 
 
 def test_the_interval_covers_what_it_should():
     generator = np.random.default_rng(0)
     truth = stats.norm.cdf(1 / np.sqrt(2))
-    found = [claims_tests.ranks(generator.normal(1, 1, 40), generator.normal(0, 1, 200)) for _ in range(400)]
+    found = [two_groups.ranks(generator.normal(1, 1, 40), generator.normal(0, 1, 200)) for _ in range(400)]
     inside = np.mean([result.low <= truth <= result.high for result in found])
     assert 0.91 <= inside <= 0.98
 
@@ -46,19 +46,19 @@ def test_a_cluster_counts_once_in_each_group():
     values = np.array([1.0, 3, np.nan, 10, 5, 7])
     clusters = np.array([4, 4, 9, 9, 4, 2])
     group = np.array([True, True, True, True, False, False])
-    assert claims_tests.speakers(group, clusters).tolist() == [0, 2]
+    assert two_groups.speakers(group, clusters).tolist() == [0, 2]
     # Of cluster 9 the first feature is unknown.
-    assert claims_tests.units(values, group, clusters).tolist() == [1.0, 10.0]
-    assert claims_tests.units(values, ~group, clusters).tolist() == [7.0, 5.0]
-    assert claims_tests.units(values, np.zeros(6, dtype=bool), clusters).tolist() == []
+    assert two_groups.units(values, group, clusters).tolist() == [1.0, 10.0]
+    assert two_groups.units(values, ~group, clusters).tolist() == [7.0, 5.0]
+    assert two_groups.units(values, np.zeros(6, dtype=bool), clusters).tolist() == []
 
 
 def test_copies_of_a_feature_are_no_evidence():
     flags = np.array([1.0] * 30 + [0.0] * 60)
     group = np.arange(90) < 40
     once = np.where(np.arange(90) < 30, 0, np.arange(90))
-    alone = claims_tests.shares(*(claims_tests.units(flags, side, np.arange(90)) for side in (group, ~group)))
-    copied = claims_tests.shares(*(claims_tests.units(flags, side, once) for side in (group, ~group)))
+    alone = two_groups.shares(*(two_groups.units(flags, side, np.arange(90)) for side in (group, ~group)))
+    copied = two_groups.shares(*(two_groups.units(flags, side, once) for side in (group, ~group)))
     assert alone.p < 1e-6 and (copied.units_type, copied.value_type) == (11, 1 / 11)
     assert np.isnan(copied.p)  # one yes among 61 could not be significant: 11 / 61
 
@@ -81,7 +81,7 @@ def called(test, draw, sizes, copies, seed=0, runs=200):
     for _ in range(runs):
         own, shared = draw(generator, len(clusters)), draw(generator, clusters[-1] + 1)[clusters]
         values = np.where(generator.random(len(clusters)) < copies, shared, own)
-        p.append(test(*(claims_tests.units(values, side, clusters) for side in (group, ~group))).p)
+        p.append(test(*(two_groups.units(values, side, clusters) for side in (group, ~group))).p)
     return np.nanmean(np.array(p) < 0.05)
 
 
@@ -95,8 +95,8 @@ def test_sizes_of_clusters_are_no_evidence(sizes, copies):
         return generator.exponential(size=size)
 
     # 10 % of 200 runs: a chance of 1 in 400. With means of clusters, yes from a half up: 16 to 74 % in pairs.
-    assert called(claims_tests.shares, yes, sizes, copies) <= 0.1
-    assert 0.01 <= called(claims_tests.ranks, skewed, sizes, copies) <= 0.1
+    assert called(two_groups.shares, yes, sizes, copies) <= 0.1
+    assert 0.01 <= called(two_groups.ranks, skewed, sizes, copies) <= 0.1
 
 
 COUNTS = st.tuples(st.integers(0, 40), st.integers(1, 40)).map(lambda pair: (min(pair), pair[1]))
@@ -104,7 +104,7 @@ COUNTS = st.tuples(st.integers(0, 40), st.integers(1, 40)).map(lambda pair: (min
 
 @given(COUNTS, COUNTS)
 def test_the_odds_ratio_is_on_the_side_of_the_larger_share_and_finite(mine, others):
-    found = claims_tests.odds_ratio(*map(np.array, (*mine, *others)))
+    found = two_groups.odds_ratio(*map(np.array, (*mine, *others)))
     a, m, c, n = *mine, *others
     assert np.sign(np.round(np.log(found), 9)) == np.sign(a * n - c * m)
     p, q = m / (m + n), n / (m + n)  # added to a group's counts
@@ -112,9 +112,9 @@ def test_the_odds_ratio_is_on_the_side_of_the_larger_share_and_finite(mine, othe
 
 
 def test_the_odds_ratio_by_hand():
-    assert claims_tests.odds_ratio(9, 10, 1, 10) == pytest.approx(9.5**2 / 1.5**2)
-    assert claims_tests.odds_ratio(0, 20, 0, 1200) == 1.0
-    assert np.isnan(claims_tests.odds_ratio(np.array([0, 3]), np.array([0, 5]), 0, np.array([7, 0]))).all()
+    assert two_groups.odds_ratio(9, 10, 1, 10) == pytest.approx(9.5**2 / 1.5**2)
+    assert two_groups.odds_ratio(0, 20, 0, 1200) == 1.0
+    assert np.isnan(two_groups.odds_ratio(np.array([0, 3]), np.array([0, 5]), 0, np.array([7, 0]))).all()
 
 
 @settings(deadline=None)
@@ -122,7 +122,7 @@ def test_the_odds_ratio_by_hand():
 def test_a_sample_that_cannot_be_significant_is_not_tested(m, n, data):
     yes = data.draw(st.integers(0, m)), data.draw(st.integers(0, n))
     mine, others = (np.arange(size) < count for size, count in zip((m, n), yes, strict=True))
-    found = claims_tests.shares(mine.astype(float), others.astype(float))
+    found = two_groups.shares(mine.astype(float), others.astype(float))
     total = sum(yes)
     every = [
         stats.fisher_exact([[k, m - k], [total - k, n - total + k]]).pvalue
@@ -137,7 +137,7 @@ def test_a_sample_that_cannot_be_significant_is_not_tested(m, n, data):
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=7))
 def test_holm_is_the_closed_test_of_bonferroni(p):
     """Adjusted p of a hypothesis: the largest Bonferroni p among all sets of hypotheses that hold it."""
-    found = claims_tests.holm(np.array([*p, np.nan]))
+    found = two_groups.holm(np.array([*p, np.nan]))
     slow = []
     for number in range(len(p)):
         chosen = [c for c in product([False, True], repeat=len(p)) if c[number]]
@@ -147,6 +147,6 @@ def test_holm_is_the_closed_test_of_bonferroni(p):
 
 
 def test_nothing_on_one_side_is_no_comparison():
-    for test in (claims_tests.ranks, claims_tests.shares):
+    for test in (two_groups.ranks, two_groups.shares):
         found = test(np.empty(0), np.ones(3))
         assert (found.units_type, found.units_other) == (0, 3) and np.isnan(found.p)

@@ -10,18 +10,14 @@ import pandas as pd
 import pytest
 import torch
 
-from fsrl import (
-    HookedModel,
-    SAEAdapter,
-    effect_batches,
-    effect_measure,
-    effects,
-    enrichment_scores,
-    hub,
-    moments,
-    nulls,
-)
+from fsrl import HookedModel, SAEAdapter
+from fsrl.effects import agreement, batches
+from fsrl.effects import measure as effect_measure
+from fsrl.enrichment import scores as enrichment_scores
 from fsrl.errors import FsrlError
+from fsrl.models import reading
+from fsrl.moments import engine
+from fsrl.nulls import frames as nulls
 from tests.fixtures import tiny_study as tiny
 from tests.fixtures.pretend_cuda import OnCuda, pretend_cuda
 from tests.unit import effect_examples as ex
@@ -75,11 +71,11 @@ def test_without_the_pretence_there_is_no_gpu():
 
 
 @pytest.mark.parametrize("places", PLACES, ids=str)
-@pytest.mark.parametrize("precision", moments.PRECISIONS)
+@pytest.mark.parametrize("precision", engine.PRECISIONS)
 def test_moments(device, precision, places):
-    exact = moments.logit_moments(W_DEC, W_U, precision="fp64")
+    exact = engine.logit_moments(W_DEC, W_U, precision="fp64")
     W_dec, columns = (matrix.to(place) for matrix, place in zip((W_DEC, W_U), places, strict=False))
-    found = moments.logit_moments(W_dec, columns, precision=precision, device=places[2])
+    found = engine.logit_moments(W_dec, columns, precision=precision, device=places[2])
     for name in ("mean", "std", "skewness", "kurtosis", "norm", "top_weights", "bottom_weights"):
         column = getattr(found, name)
         assert not column.is_cuda
@@ -114,7 +110,7 @@ def measured(folder, where, positions=3):
     model = ex.bridge(folder, torch.float32).to(where)
     tail = ex.Tail.of(model, where)
     clean = ex.run_clean(model, ex.TOKENS.to(where), ex.PLACES, (), where)
-    vocabulary = effects.Vocabulary.of(hub.fold(model.W_U.detach(), model.ln_final.weight.detach()))
+    vocabulary = agreement.Vocabulary.of(reading.fold(model.W_U.detach(), model.ln_final.weight.detach()))
     assert vocabulary.centred.device.type == clean.final.device.type == torch.device(where).type
     features = list(range(9))
     return effect_measure.measure(
@@ -155,11 +151,11 @@ def test_a_batch_follows_the_memory_of_the_gpu(device, monkeypatch):
     sizes = []
     for gib in (8, 80):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_, gib=gib: (gib * 2**30, 2**40))
-        sizes.append(effect_batches.rows(cuda, 2**20))
+        sizes.append(batches.rows(cuda, 2**20))
         assert sizes[-1] * 2**20 <= gib * 2**30 / 8
     assert sizes[1] == 10 * sizes[0]
-    assert effect_batches.rows(cuda, 2**60) == 1
-    assert effect_batches.rows(torch.device("cpu"), 2**20) == effect_batches.CPU_BYTES // 2**20
+    assert batches.rows(cuda, 2**60) == 1
+    assert batches.rows(torch.device("cpu"), 2**20) == batches.CPU_BYTES // 2**20
 
 
 @pytest.mark.parametrize("form", model_examples.FORMS)

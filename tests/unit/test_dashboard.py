@@ -9,9 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsrl import dashboard, dashboard_histogram, dashboard_text, files, plot_style
+from fsrl import files
 from fsrl.errors import FsrlError
-from fsrl.token_text import legible
+from fsrl.figures import style as plot_style
+from fsrl.pages import histogram as dashboard_histogram
+from fsrl.pages import page as dashboard
+from fsrl.pages import text as dashboard_text
+from fsrl.tokens.text import legible
 from tests.fixtures.dashboard_facts import HOSTILE, facts_of, hostile_facts
 
 BARE = dashboard.FeatureFacts(title="t", study="s", hook="h", feature=3, moments={})

@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fsrl import dashboard
-from fsrl.dashboard_facts import sets_of
 from fsrl.errors import FsrlError
+from fsrl.pages import page as dashboard
+from fsrl.pages.facts import sets_of
 
 NOTHING = np.nan
 

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from fsrl import effect_plots, effect_summary
-from fsrl.feature_types import LABELS
-from fsrl.plot_style import SMALL
+from fsrl.effects import summary as effect_summary
+from fsrl.figures import effects as effect_plots
+from fsrl.figures.style import SMALL
+from fsrl.types.classify import LABELS
 
 SAES = ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_post"]
 

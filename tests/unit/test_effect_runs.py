@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fsrl import HookedModel, SAEAdapter, effect_batches, effect_runs
-from fsrl.effect_runs import Place, Tail, changes, normalise, place_of
+from fsrl import HookedModel, SAEAdapter
+from fsrl.effects import batches, forward
+from fsrl.effects.forward import Place, Tail, changes, normalise, place_of
 from fsrl.errors import FsrlError
 from tests.unit import effect_examples as ex
 from tests.unit.adapter_examples import make_sae
@@ -156,15 +157,15 @@ def test_a_hook_that_does_not_write_to_the_stream_is_refused(hook):
 
 def test_a_hook_that_the_model_lacks_is_named(exact):
     with pytest.raises(FsrlError, match="no blocks.7.hook_resid_pre"):
-        effect_runs.run_clean(exact[0], ex.TOKENS, [Place(7, False)], [], "cpu")
+        forward.run_clean(exact[0], ex.TOKENS, [Place(7, False)], [], "cpu")
 
 
 def test_a_clean_run_depends_on_no_batch_and_computes_no_logits(exact, monkeypatch):
     model, _, whole, _ = exact
-    monkeypatch.setattr(effect_batches, "CPU_BYTES", 1)
+    monkeypatch.setattr(batches, "CPU_BYTES", 1)
     logits = []
     with model.hooks([("unembed.hook_out", lambda found, hook: logits.append(tuple(found.shape)))]):
-        single = effect_runs.run_clean(model, ex.TOKENS, ex.PLACES, [], "cpu")
+        single = forward.run_clean(model, ex.TOKENS, ex.PLACES, [], "cpu")
     assert logits == [(1, 1, 300)] * len(ex.TOKENS)
     for ours, theirs in ((single.keys, whole.keys), (single.values, whole.values)):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsrl import effect_sample
-from fsrl.effect_sample import SampleSize, choose_features, mean_activation, sites, windows
+from fsrl.effects import sample as effect_sample
+from fsrl.effects.sample import SampleSize, choose_features, mean_activation, sites, windows
 from fsrl.errors import FsrlError
 
 LARGE = {"million_parameters": 5, "features_per_type": 1, "positions": 2, "contexts": 3}

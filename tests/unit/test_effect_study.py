@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from fsrl import effect_study, hub
+from fsrl.effects import study as effect_study
 from fsrl.errors import FsrlError
-from fsrl.sources import ModelSource, SAESource
-from fsrl.weights import Decoder
+from fsrl.models import reading
+from fsrl.models.sources import ModelSource, SAESource
+from fsrl.weights.matrices import Decoder
 from tests.fixtures import tiny_study as tiny
 from tests.unit.test_effect_tables import NULL, SCHEME
 
@@ -28,7 +29,7 @@ def layer(hook):
 
 def study_of(folder, device, hooks=tiny.SAE_IDS, layers=None):
     """The tables of the tiny study's SAEs, with what is said of them."""
-    model = hub.read_model(ModelSource(folder=str(folder / "model")))
+    model = reading.read_model(ModelSource(folder=str(folder / "model")))
     settings = effect_study.Settings(
         SCHEME,
         (folder / "evaluation_text.txt").read_text(),
@@ -39,7 +40,7 @@ def study_of(folder, device, hooks=tiny.SAE_IDS, layers=None):
         device=device,
     )
     layers = map(layer, hooks) if layers is None else layers
-    W_U = hub.fold(model.W_U, model.bridge.ln_final.weight.detach())
+    W_U = reading.fold(model.W_U, model.bridge.ln_final.weight.detach())
     source = SAESource(folder=str(folder / "saes"))
     return list(effect_study.measure_study(model, source, hooks, layers, W_U, settings))
 

@@ -6,8 +6,12 @@ import pytest
 import torch
 from scipy import stats
 
-from fsrl import effect_measure, effect_runs, effect_summary, effect_tables, effects, tables
+from fsrl.effects import agreement, forward
+from fsrl.effects import frames as effect_frames
+from fsrl.effects import measure as effect_measure
+from fsrl.effects import summary as effect_summary
 from fsrl.errors import FsrlError
+from fsrl.tables import core as tables
 from tests.unit import effect_examples as ex
 
 SCHEME = {
@@ -45,7 +49,7 @@ def measured(study, features=FEATURES, encoder=True, **options):
         tail,
         clean,
         ex.decoder(),
-        effects.Vocabulary.of(W_U),
+        agreement.Vocabulary.of(W_U),
         features,
         activations,
         positions=POSITIONS,
@@ -69,7 +73,7 @@ def frame_of(study, features=FEATURES, **options):
     W_U = study[3]
     found = measured(study, features, **options)
     sizes = {"n_tokens": W_U.shape[1], "d_model": W_U.shape[0]}
-    return effect_tables.effects_frame(found, sample(features), SCHEME, NULL, kappa0=3.0, **sizes)
+    return effect_frames.effects_frame(found, sample(features), SCHEME, NULL, kappa0=3.0, **sizes)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +104,7 @@ def test_a_row_is_what_brute_force_gives(study, frame):
         context, position = int(sites.context[i]), int(sites.position[i])
         hook = "blocks.1.hook_resid_pre"
         changes.append(ex.logits_change(model, context, position, hook, alpha * direction).numpy() / alpha)
-        scales.append(effect_runs.normalise(clean.final[context, position], tail.eps)[1].item())
+        scales.append(forward.normalise(clean.final[context, position], tail.eps)[1].item())
     pearson = [stats.pearsonr(u, w)[0] for u in changes]
     assert found["pearson"] == pytest.approx(np.mean(pearson))
     assert found["pearson_se"] == pytest.approx(np.std(pearson, ddof=1) / np.sqrt(POSITIONS))
@@ -116,11 +120,11 @@ def test_a_row_is_what_brute_force_gives(study, frame):
 
 
 def test_the_table_is_as_specified(frame, tmp_path):
-    tables.write(frame, tmp_path / "effects.parquet", effect_tables.EFFECTS, {})
-    shares = frame[effect_tables.TYPE_SHARES].sum(axis=1)
+    tables.write(frame, tmp_path / "effects.parquet", effect_frames.EFFECTS, {})
+    shares = frame[effect_frames.TYPE_SHARES].sum(axis=1)
     np.testing.assert_allclose(shares, 1)
     assert (frame["kept"] <= 1).all()
-    assert not frame.duplicated(effect_tables.KEYS).any()
+    assert not frame.duplicated(effect_frames.KEYS).any()
 
 
 def test_a_feature_that_is_never_active_has_inactive_rows_only_and_no_step_of_its_own(frame):
@@ -165,7 +169,7 @@ def test_a_scheme_that_a_change_cannot_be_read_by_is_refused(study, scheme):
     W_U = study[3]
     asked = {"odd": SCHEME["numbers"] | scheme}
     with pytest.raises(FsrlError, match="scheme odd"):
-        effect_tables.effects_frame(
+        effect_frames.effects_frame(
             measured(study, [1]), sample([1]), asked, NULL, kappa0=3.0, n_tokens=300, d_model=W_U.shape[0]
         )
 

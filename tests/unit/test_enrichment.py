@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsrl import enrichment, enrichment_covariance
+from fsrl.enrichment import covariance as enrichment_covariance
+from fsrl.enrichment import statistics as enrichment
 from fsrl.errors import FsrlError
 from tests.unit.enrichment_examples import as_matrix, random_case
 

@@ -8,7 +8,9 @@ import pytest
 import scipy.stats
 import torch
 
-from fsrl import enrichment, enrichment_covariance, enrichment_pvalues
+from fsrl.enrichment import best_sets as enrichment_pvalues
+from fsrl.enrichment import covariance as enrichment_covariance
+from fsrl.enrichment import statistics as enrichment
 from tests.unit.enrichment_examples import mini_decoder, mini_sets, mini_unembedding
 
 DRAWS = 20000

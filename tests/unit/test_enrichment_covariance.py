@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fsrl import enrichment, enrichment_covariance
+from fsrl.enrichment import covariance as enrichment_covariance
+from fsrl.enrichment import statistics as enrichment
 from fsrl.errors import FsrlError
 from tests.unit.enrichment_examples import as_matrix, random_case
 

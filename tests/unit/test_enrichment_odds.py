@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsrl import enrichment_odds
 from fsrl.errors import FsrlError
+from fsrl.stats import odds as enrichment_odds
 
 
 def table(significant, types, clusters, draws=200, seed=0):

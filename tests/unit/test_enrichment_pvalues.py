@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsrl import enrichment_pvalues
+from fsrl.enrichment import best_sets as enrichment_pvalues
 from fsrl.errors import FsrlError
 
 

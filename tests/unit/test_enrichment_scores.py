@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsrl import enrichment_scores
+from fsrl.enrichment import scores as enrichment_scores
 from fsrl.errors import FsrlError
 from tests.unit.enrichment_examples import random_case
 

@@ -8,17 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from fsrl import (
-    discoveries,
-    enrichment,
-    enrichment_frames,
-    enrichment_odds,
-    enrichment_pvalues,
-    enrichment_scores,
-    enrichment_tables,
-    tables,
-)
+from fsrl.enrichment import best_sets as enrichment_pvalues
+from fsrl.enrichment import discoveries
+from fsrl.enrichment import frames as enrichment_frames
+from fsrl.enrichment import scores as enrichment_scores
+from fsrl.enrichment import statistics as enrichment
 from fsrl.errors import FsrlError
+from fsrl.stats import odds as enrichment_odds
+from fsrl.tables import core as tables
+from fsrl.tables import enrichment as enrichment_tables
 from tests.unit.enrichment_examples import random_case
 
 NAMES = ["a", "b", "c", "d", "e"]

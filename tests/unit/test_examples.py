@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsrl.errors import FsrlError
-from fsrl.examples import Example, top_activating
+from fsrl.models.examples import Example, top_activating
 from tests.unit import effect_examples
 
 HOOK = "blocks.0.hook_resid_post"

@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsrl import enrichment, enrichment_pvalues, explanation_tables, explanations, tables
+from fsrl.enrichment import best_sets as enrichment_pvalues
+from fsrl.enrichment import statistics as enrichment
 from fsrl.errors import FsrlError
+from fsrl.explanations import local as explanations
+from fsrl.tables import core as tables
+from fsrl.tables import explanations as explanation_tables
 from tests.unit import enrichment_examples
 
 SETS = ["bracket_close", "noun", "digits"]

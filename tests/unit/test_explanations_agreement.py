@@ -8,9 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsrl import explanation_agreement, explanation_tables, tables
 from fsrl.errors import FsrlError
-from fsrl.weights import Unembedding
+from fsrl.explanations import agreement as explanation_agreement
+from fsrl.tables import core as tables
+from fsrl.tables import explanations as explanation_tables
+from fsrl.weights.matrices import Unembedding
 
 D_MODEL, TOKENS = (
     8,

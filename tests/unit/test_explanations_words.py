@@ -11,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from fsrl import enrichment_pvalues, explanation_tables, explanation_words, explanations, tables
+from fsrl.enrichment import best_sets as enrichment_pvalues
 from fsrl.errors import FsrlError
+from fsrl.explanations import local as explanations
+from fsrl.explanations import words as explanation_words
+from fsrl.tables import core as tables
+from fsrl.tables import explanations as explanation_tables
 
 TYPES = ["prediction", "unclassified", "suppression", "degenerate"]
 LEXICON = ["bracket", "digit", "verb", "Paris", "the"]

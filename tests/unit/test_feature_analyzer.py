@@ -13,11 +13,16 @@ import torch
 import yaml
 from scipy import stats
 
-from fsrl import analyzer_facts, analyzer_tables, analyzer_weights, hub, type_rules, weights
-from fsrl.analyzer_pages import LocalPage
+from fsrl.analyzer import facts as analyzer_facts
+from fsrl.analyzer import tables as analyzer_tables
+from fsrl.analyzer import weights as analyzer_weights
+from fsrl.analyzer.pages import LocalPage
 from fsrl.errors import FsrlError
-from fsrl.explanations import LOCAL_MODEL
+from fsrl.explanations.local import LOCAL_MODEL
+from fsrl.models import reading
+from fsrl.types import rules as type_rules
 from fsrl.utils import SAEfeatureAnalyzer
+from fsrl.weights import matrices as weights
 from tests.fixtures import tiny_study as tiny
 from tests.unit import analyzer_examples as examples
 from tests.unit.adapter_examples import D_IN
@@ -52,7 +57,7 @@ def test_moments_are_those_of_the_whole_product(tiny_study, form):
 def test_views_are_those_of_weights(tiny_study):
     found = examples.analyzer(tiny_study, "raw bridge")
     W_dec, W_U = examples.rows(tiny_study), examples.folded(tiny_study)
-    raw = hub.read_model(hub.ModelSource(folder=str(tiny_study / "model"))).W_U.double()
+    raw = reading.read_model(reading.ModelSource(folder=str(tiny_study / "model"))).W_U.double()
     trained = torch.ones(W_U.shape[1], dtype=torch.bool)
     trained[:30] = False  # as the study's counts have it; the analyzer's bound is higher and leaves out more
     trained &= torch.arange(W_U.shape[1]).clamp(max=1000) + tiny.MIN_COUNT >= 100
@@ -72,8 +77,8 @@ def test_what_a_processed_model_does_not_hold_is_refused_or_given(tiny_study, tm
     sae_model.model.cfg.model_name = "elsewhere"  # so that no study's counts lie beside it
     with pytest.raises(FsrlError, match="undertrained is not known"):
         SAEfeatureAnalyzer(sae_model).logit_distr(tokens="trained")
-    model = hub.read_model(hub.ModelSource(folder=str(tiny_study / "model")))
-    given = hub.unembedding(model, study="tiny", counts_path=None, min_count=5, draws=2000, seed=0)
+    model = reading.read_model(reading.ModelSource(folder=str(tiny_study / "model")))
+    given = reading.unembedding(model, study="tiny", counts_path=None, min_count=5, draws=2000, seed=0)
     weights.write_unembedding(given, tmp_path / "unembedding.safetensors")
     found = SAEfeatureAnalyzer(sae_model, unembedding=tmp_path / "unembedding.safetensors")
     expected = examples.by_hand(examples.rows(tiny_study), examples.folded(tiny_study))[ALIVE]

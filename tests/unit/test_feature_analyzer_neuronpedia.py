@@ -6,10 +6,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from fsrl.analyzer_info import FeatureInfo, MissingExplanation
-from fsrl.analyzer_pages import LocalPage
+from fsrl.adapter.adapter import SAEAdapter
+from fsrl.analyzer.explanations import FeatureInfo, MissingExplanation
+from fsrl.analyzer.pages import LocalPage
 from fsrl.errors import FsrlError
-from fsrl.sae_adapter import SAEAdapter
 from fsrl.utils import SAEfeatureAnalyzer
 from tests.fixtures import tiny_study as tiny
 from tests.neuronpedia import rows

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from fsrl import analyzer_steering
+from fsrl.analyzer import steering as analyzer_steering
 from fsrl.errors import FsrlError
-from fsrl.explanations import LOCAL_MODEL
-from fsrl.token_text import legible
+from fsrl.explanations.local import LOCAL_MODEL
+from fsrl.tokens.text import legible
 from tests.fixtures import tiny_study as tiny
 from tests.unit import analyzer_examples as examples
 

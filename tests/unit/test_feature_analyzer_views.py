@@ -4,11 +4,11 @@ from html import escape
 
 import pytest
 
-from fsrl import hub
-from fsrl.dashboard_text import plain
+from fsrl.adapter.adapter import SAEAdapter
+from fsrl.adapter.hooked_model import HookedModel
 from fsrl.errors import FsrlError
-from fsrl.hooked_model import HookedModel
-from fsrl.sae_adapter import SAEAdapter
+from fsrl.models import reading
+from fsrl.pages.text import plain
 from fsrl.utils import SAEfeatureAnalyzer
 from tests.fixtures import tiny_study as tiny
 from tests.unit import analyzer_examples as examples
@@ -19,13 +19,13 @@ def test_a_folder_that_is_not_there_is_said(tmp_path, monkeypatch):
     with pytest.raises(FsrlError, match="no such folder"):
         SAEAdapter.from_pretrained("data/mini/saes", "x")
     with pytest.raises(FsrlError, match="no such folder"):
-        hub.load_model("data/of/mini")
+        reading.load_model("data/of/mini")
 
 
 def test_a_change_of_the_working_directory_changes_nothing(tiny_study, tmp_path, monkeypatch):
     monkeypatch.chdir(tiny_study)
     sae, _, density = SAEAdapter.from_pretrained("saes", tiny.SAE_IDS[0])
-    sae_model = HookedModel(hub.load_model("."), sae)
+    sae_model = HookedModel(reading.load_model("."), sae)
     monkeypatch.chdir(tmp_path)
     found = SAEfeatureAnalyzer(sae_model, **examples.FEW)
     assert found.logit_distr()["log10_density"].tolist() == pytest.approx(density.tolist())

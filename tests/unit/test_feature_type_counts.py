@@ -4,14 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fsrl import feature_types, tables
+from fsrl.tables import core as tables
+from fsrl.types import classify
 from tests.unit.type_examples import NULL, SCHEMES, random_tables, table
 
 
 def test_margin_worked_example():
     # Ten features, skewness 0 to 9; prediction from 6.5 up: 7, 8 and 9 are in.
     scheme = {"s": {"types": {"prediction": {"skewness": {"min": 6.5}}}}}
-    found = feature_types.classify(table(skewness=np.arange(10.0)), scheme)
+    found = classify.classify(table(skewness=np.arange(10.0)), scheme)
     # A value stands in the middle of its own tenth; the bound lies between the seventh and the eighth.
     expected = [-0.65, -0.55, -0.45, -0.35, -0.25, -0.15, -0.05, 0.05, 0.15, 0.25]
     assert found["margin"].tolist() == pytest.approx(expected)
@@ -27,9 +28,7 @@ def test_margin_takes_the_nearest_bound_inside_and_the_nearest_type_outside():
         }
     }
     kurtosis = np.array([5, 5, 5, 5, 5, 5, 5, 5, 1, 5.0])
-    found = feature_types.classify(table(skewness=np.arange(10.0), kurtosis=kurtosis), scheme)[
-        "margin"
-    ].tolist()
+    found = classify.classify(table(skewness=np.arange(10.0), kurtosis=kurtosis), scheme)["margin"].tolist()
     assert found[7] == pytest.approx(0.05)  # .05 above the lower bound, .15 below the upper one
     assert found[2] == pytest.approx(-0.05)  # .05 from suppression, .45 from prediction
     # In skewness, but kurtosis 1 is the one value below the bound: half of its own tenth is lacking.
@@ -38,18 +37,18 @@ def test_margin_takes_the_nearest_bound_inside_and_the_nearest_type_outside():
 
 def test_margin_of_a_missing_value_is_the_whole_scale():
     scheme = {"s": {"types": {"local_context": {"implied_tokens": {"max": 20}}}}}
-    found = feature_types.classify(table(implied_tokens=[10.0, 30.0, np.nan]), scheme)
+    found = classify.classify(table(implied_tokens=[10.0, 30.0, np.nan]), scheme)
     assert found["margin"].tolist() == pytest.approx([0.25, -0.25, -1.0])
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_margin_has_the_sign_of_the_label(seed):
     moments, null = random_tables(seed)
-    found = feature_types.classify(moments, SCHEMES, null, d_model=50)
+    found = classify.classify(moments, SCHEMES, null, d_model=50)
     unclassified = found["type"] == "unclassified"
     assert (found.loc[unclassified, "margin"] <= 0).all()
     assert (found.loc[unclassified, "margin"] >= -1).all()
-    typed = found["type"].isin(feature_types.TYPES)
+    typed = found["type"].isin(classify.TYPES)
     assert (found.loc[typed, "margin"] >= 0).all()
     assert (found["margin"].isna() == (found["type"] == "degenerate")).all()
     assert typed.any()
@@ -103,8 +102,8 @@ def tally(rows, features, null, d_model, scheme):
 @pytest.mark.parametrize("seed", range(3))
 def test_types_and_counts_against_brute_force(seed, tmp_path):
     moments, null = random_tables(seed)
-    found = feature_types.type_counts(moments, SCHEMES, null, d_model=50)
-    types = feature_types.classify(moments, SCHEMES, null, d_model=50)
+    found = classify.type_counts(moments, SCHEMES, null, d_model=50)
+    types = classify.classify(moments, SCHEMES, null, d_model=50)
     for scheme, rows in found.groupby("scheme"):
         primary, members = tally(moments, moments, null, 50, scheme)
         null_primary, null_members = tally(null, moments, null, 50, scheme)
@@ -124,7 +123,7 @@ def test_types_and_counts_against_brute_force(seed, tmp_path):
 
 
 def test_counts_have_a_row_for_each_type_of_the_scheme_even_if_empty():
-    found = feature_types.type_counts(table(kurtosis=[3.0]), SCHEMES, NULL, d_model=50)
+    found = classify.type_counts(table(kurtosis=[3.0]), SCHEMES, NULL, d_model=50)
     assert found.loc[found["scheme"] == "universal_neurons", "type"].tolist() == [
         "prediction",
         "suppression",

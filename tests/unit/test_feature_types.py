@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fsrl import feature_types
 from fsrl.errors import FsrlError
+from fsrl.types import classify
 from tests.unit.type_examples import CALIBRATED, NULL, SCHEMES, null_table, random_tables, table
 
 
 def types_of(moments, name, null=None, **settings):
-    return feature_types.classify(moments, {name: SCHEMES[name]}, null, **settings)
+    return classify.classify(moments, {name: SCHEMES[name]}, null, **settings)
 
 
 def test_calibrated_worked_example():
@@ -88,15 +88,15 @@ def test_universal_neurons_worked_example():
 
 def test_std_is_compared_relative_to_the_norm():
     scheme = {"s": {"types": {"partition": {"std": {"min": 0.5}}}}}
-    found = feature_types.classify(table(std=[1.0, 1.0, 4.0], norm=[2.0, 4.0, 8.0]), scheme)
+    found = classify.classify(table(std=[1.0, 1.0, 4.0], norm=[2.0, 4.0, 8.0]), scheme)
     assert found["partition"].tolist() == [True, False, True]
 
 
 def test_precedence_of_the_primary_label():
-    everything = {"s": {"types": {name: {"kurtosis": {"min": 0}} for name in reversed(feature_types.TYPES)}}}
+    everything = {"s": {"types": {name: {"kurtosis": {"min": 0}} for name in reversed(classify.TYPES)}}}
     remaining = dict(everything["s"]["types"])
     for expected in ("local_context", "prediction", "suppression", "partition"):
-        found = feature_types.classify(table(kurtosis=[3.0]), {"s": {"types": remaining}})
+        found = classify.classify(table(kurtosis=[3.0]), {"s": {"types": remaining}})
         assert found["type"].tolist() == [expected]
         assert found[list(remaining)].to_numpy().all()
         del remaining[expected]
@@ -105,17 +105,17 @@ def test_precedence_of_the_primary_label():
 def test_rows_without_shape_are_degenerate_and_leave_the_quantiles_alone():
     moments = table(kurtosis=[np.nan, 1.0, 2.0, 3.0], skewness=[np.nan, 0, 0, 0], std=[0.0, 1, 1, 1])
     moments.loc[0, "norm"] = 0.0
-    found = feature_types.classify(moments, {"s": {"types": {"partition": {"std": {"min": 0}}}}})
+    found = classify.classify(moments, {"s": {"types": {"partition": {"std": {"min": 0}}}}})
     assert found["type"].tolist() == ["degenerate", "partition", "partition", "partition"]
-    assert not found.loc[0, list(feature_types.TYPES)].any()
+    assert not found.loc[0, list(classify.TYPES)].any()
     assert np.isnan(found.loc[0, "margin"])
-    median = feature_types.classify(moments, {"s": {"types": {"partition": {"std": {"min": "q0"}}}}})
+    median = classify.classify(moments, {"s": {"types": {"partition": {"std": {"min": "q0"}}}}})
     assert median["partition"].tolist() == [False, True, True, True]
 
 
 def test_a_constant_row_is_no_member_of_a_type_whose_bounds_it_meets():
     moments = table(kurtosis=[np.nan, 3.0], skewness=[np.nan, 0.0], std=[0.0, 0.1])
-    found = feature_types.classify(moments, {"s": {"types": {"partition": {"std": {"max": 0.5}}}}})
+    found = classify.classify(moments, {"s": {"types": {"partition": {"std": {"max": 0.5}}}}})
     assert found["partition"].tolist() == [False, True]
     assert found["type"].tolist() == ["degenerate", "partition"]
 
@@ -144,8 +144,8 @@ def test_classification_is_stable_under_reordering_of_the_features():
 def test_inputs_are_left_as_they_were():
     moments, null = random_tables(0)
     before = moments.copy(), null.copy()
-    feature_types.type_counts(moments, SCHEMES, null, d_model=50)
-    feature_types.classify(moments, SCHEMES, null, d_model=50)
+    classify.type_counts(moments, SCHEMES, null, d_model=50)
+    classify.classify(moments, SCHEMES, null, d_model=50)
     pd.testing.assert_frame_equal(moments, before[0])
     pd.testing.assert_frame_equal(null, before[1])
 
@@ -161,7 +161,7 @@ def test_a_null_bound_without_a_null_is_refused_with_its_place():
             types_of(table(kurtosis=[3.0]), "calibrated", null)
     scheme = {"calibrated": {"types": {"prediction": CALIBRATED["types"]["prediction"]}}}
     with pytest.raises(FsrlError, match=PREDICTION + "quantile 0.999 of skewness: the column holds no value"):
-        feature_types.classify(table(kurtosis=[3.0]), scheme, NULL.assign(skewness=np.nan))
+        classify.classify(table(kurtosis=[3.0]), scheme, NULL.assign(skewness=np.nan))
 
 
 def test_variance_x_d_model_without_d_model_is_refused_with_its_place():

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from fsrl import figure_files
 from fsrl.errors import FsrlError
+from fsrl.figures import files as figure_files
 
 SAVE = """
 import sys
 from pathlib import Path
-from fsrl import figure_files
+from fsrl.figures import files as figure_files
 from tests.fixtures.plot_tables import Study
 from tests.fixtures.plot_figures import draw_layer, draw_study
 folder, study = Path(sys.argv[1]), Study()

@@ -12,18 +12,16 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from fsrl import (
-    effect_plots,
-    effect_summary,
-    plot_evidence,
-    plot_heatmap,
-    plot_planted,
-    plot_sensitivity,
-    plot_splits,
-    plot_views,
-)
-from fsrl.plot_style import DOUBLE, SINGLE, TYPES
-from fsrl.type_names import hook_label
+from fsrl.effects import summary as effect_summary
+from fsrl.figures import effects as effect_plots
+from fsrl.figures import enrichment as plot_evidence
+from fsrl.figures import heatmap as plot_heatmap
+from fsrl.figures import planted as plot_planted
+from fsrl.figures import sensitivity as plot_sensitivity
+from fsrl.figures import splits as plot_splits
+from fsrl.figures import views as plot_views
+from fsrl.figures.style import DOUBLE, SINGLE, TYPES
+from fsrl.types.select import hook_label
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures.plot_figures import assert_legible, draw_layer, draw_study, drawn_texts, words
 from tests.fixtures.plot_tables import Study, four_kinds
@@ -98,7 +96,7 @@ class Drawn:
             "effect_plots.retention": lambda: effect_plots.retention(
                 summary.retention(self.effects), **title
             ),
-            "plot_graph.rules": lambda: importlib.import_module("fsrl.plot_graph").rules(
+            "plot_graph.rules": lambda: importlib.import_module("fsrl.figures.rulegraph").rules(
                 [("export_weights", "moments"), ("moments", "layer_figures")], **title
             ),
         }

@@ -6,7 +6,7 @@ import torch
 import fsrl
 from fsrl import HookedModel, SAEAdapter
 from fsrl.errors import FsrlError
-from fsrl.hub import load_model
+from fsrl.models.reading import load_model
 from tests.unit import model_examples
 from tests.unit.adapter_examples import ARCHITECTURES, make_sae, train
 from tests.unit.model_examples import TOKENS
@@ -278,7 +278,8 @@ def test_load_model_names_what_is_missing(tmp_path):
 
 
 def test_the_names_of_the_notebook_api_are_at_the_top():
-    from fsrl import hooked_model, sae_adapter
+    from fsrl.adapter import adapter as sae_adapter
+    from fsrl.adapter import hooked_model
 
     assert fsrl.HookedModel is hooked_model.HookedModel and fsrl.SAEAdapter is sae_adapter.SAEAdapter
     assert {"HookedModel", "SAEAdapter"} <= set(dir(fsrl))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fsrl.hub import load_model
+from fsrl.models.reading import load_model
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,21 +7,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fsrl import hub
 from fsrl.errors import FsrlError
-from fsrl.sources import ModelSource, SAESource
+from fsrl.models import reading
+from fsrl.models.sources import ModelSource, SAESource
 from tests.fixtures import tiny_study as tiny
 
 TRAINED = {"min_count": tiny.MIN_COUNT, "draws": 1000, "seed": 0}
 
 
 def model_of(study):
-    return hub.read_model(ModelSource(folder=str(study / "model")))
+    return reading.read_model(ModelSource(folder=str(study / "model")))
 
 
 def unembedding_of(study, counts="token_counts.safetensors"):
     path = None if counts is None else study / counts
-    return hub.unembedding(model_of(study), study="tiny", counts_path=path, **TRAINED)
+    return reading.unembedding(model_of(study), study="tiny", counts_path=path, **TRAINED)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def study(tiny_study, tmp_path):
 
 
 def decoders_of(study, model, ids=None):
-    return list(hub.decoders(SAESource(folder=str(study / "saes"), ids=ids), model, study="tiny"))
+    return list(reading.decoders(SAESource(folder=str(study / "saes"), ids=ids), model, study="tiny"))
 
 
 def test_raw_is_the_tied_embedding_and_folded_what_transformer_lens_folds(unembedding, tiny_study):
@@ -61,7 +61,7 @@ def test_raw_is_the_tied_embedding_and_folded_what_transformer_lens_folds(unembe
 def test_fold_by_hand():
     W_U = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     # gain 1 and 2: rows [1, 2] and [6, 8], less their mean over d_model [3.5, 5]
-    assert torch.equal(hub.fold(W_U, torch.tensor([1.0, 2.0])), torch.tensor([[-2.5, -3.0], [2.5, 3.0]]))
+    assert torch.equal(reading.fold(W_U, torch.tensor([1.0, 2.0])), torch.tensor([[-2.5, -3.0], [2.5, 3.0]]))
 
 
 def test_tokens_are_as_stored_and_counts_belong_to_them(unembedding, tiny_study):
@@ -168,7 +168,7 @@ def test_trained_tokens_are_those_seen_often_enough(unembedding):
 
 
 def test_neurons_are_the_rows_of_w_out(model, tiny_study):
-    found = list(hub.decoders(SAESource(neurons=tiny.N_LAYERS), model, study="tiny"))
+    found = list(reading.decoders(SAESource(neurons=tiny.N_LAYERS), model, study="tiny"))
     state = load_file(tiny_study / "model/model.safetensors")
     for layer, decoder in enumerate(found):
         stored = next(t for name, t in state.items() if name.endswith(f"h.{layer}.mlp.c_proj.weight"))
@@ -176,7 +176,7 @@ def test_neurons_are_the_rows_of_w_out(model, tiny_study):
         assert (decoder.hook, decoder.layer) == (f"blocks.{layer}.mlp.hook_post", layer)
         assert decoder.log10_density is None
     with pytest.raises(FsrlError, match="has 2 layers; saes.neurons asks for more"):
-        list(hub.decoders(SAESource(neurons=3), model, study="tiny"))
+        list(reading.decoders(SAESource(neurons=3), model, study="tiny"))
 
 
 def test_a_mapped_hook_z_row_is_what_the_model_adds_to_attn_out(model):
@@ -185,7 +185,7 @@ def test_a_mapped_hook_z_row_is_what_the_model_adds_to_attn_out(model):
     W_dec = torch.randn(3, heads * d_head, generator=torch.Generator().manual_seed(0))
     tokens = torch.tensor([[0, 5, 9, 17]])
     for layer in range(tiny.N_LAYERS):
-        mapped = hub.through_W_O(W_dec, model, layer)
+        mapped = reading.through_W_O(W_dec, model, layer)
         plain = attn_out(model.bridge, tokens, layer)
         for row, expected in zip(W_dec, mapped, strict=True):
             moved = attn_out(model.bridge, tokens, layer, add=row.reshape(heads, d_head))
@@ -205,15 +205,15 @@ def attn_out(bridge, tokens, layer, add=None):
 
 def test_a_hook_z_decoder_of_another_width_is_refused(model):
     with pytest.raises(FsrlError, match="W_dec has width 20, but the heads of .* have 16 together"):
-        hub.through_W_O(torch.zeros(2, 20), model, 0)
+        reading.through_W_O(torch.zeros(2, 20), model, 0)
 
 
 @pytest.mark.parametrize(("hook", "layer"), [("blocks.8.hook_resid_pre", 8), ("blocks.11.attn.hook_z", 11)])
 def test_layer_of_a_hook(hook, layer):
-    assert hub.layer_of(hook) == layer
+    assert reading.layer_of(hook) == layer
 
 
 @pytest.mark.parametrize("hook", ["hook_embed", "blocks.x.hook_resid_pre", "blocks.3"])
 def test_a_hook_without_a_layer_is_refused(hook):
     with pytest.raises(FsrlError, match="expected blocks.N.hook_NAME"):
-        hub.layer_of(hook)
+        reading.layer_of(hook)

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from fsrl.mini_ngram import Trigram, discounts
+from fsrl.mini.ngram import Trigram, discounts
 
 D_VOCAB = 7
 

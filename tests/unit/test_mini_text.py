@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fsrl import mini_corpus, mini_readers, mini_tokens
 from fsrl.errors import FsrlError
+from fsrl.mini import corpus as mini_corpus
+from fsrl.mini import readers as mini_readers
+from fsrl.mini import tokens as mini_tokens
 
 
 def read(reader, path):

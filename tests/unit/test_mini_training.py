@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from fsrl import mini_evaluation, mini_export, mini_saes, mini_training
-from fsrl.mini_model import N_CTX, evaluate, loss_of, new_model, windows
+from fsrl.mini import evaluation as mini_evaluation
+from fsrl.mini import export as mini_export
+from fsrl.mini import saes as mini_saes
+from fsrl.mini import training as mini_training
+from fsrl.mini.model import N_CTX, evaluate, loss_of, new_model, windows
 
 SETTINGS = mini_training.Training(
     steps=4,

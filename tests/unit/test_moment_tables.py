@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
-from fsrl import moment_tables, moments, tables
 from fsrl.errors import FsrlError
-from fsrl.weights import Decoder
+from fsrl.moments import engine
+from fsrl.moments import frames as moment_frames
+from fsrl.tables import core as tables
+from fsrl.weights.matrices import Decoder
 
 TOKENS = ("a", "b", "c", "d", "e", "f")
 KEPT = torch.tensor([0, 2, 3, 5])  # the view leaves tokens 1 and 4 out
@@ -20,12 +22,12 @@ def decoder(density):
 
 def result(**settings):
     W_U = torch.tensor([[0.0, 0.0, 0.0, 4.0], [1.0, -1.0, 3.0, -3.0]])
-    return moments.logit_moments(decoder(None).W_dec, W_U, precision="fp64", **settings)
+    return engine.logit_moments(decoder(None).W_dec, W_U, precision="fp64", **settings)
 
 
 def test_moments_frame_worked_example():
     density = torch.tensor([-2.0, -9.0, -9.5])
-    frame = moment_tables.moments_frame(result(), decoder(density), kappa0=2.0)
+    frame = moment_frames.moments_frame(result(), decoder(density), kappa0=2.0)
     assert frame["feature"].tolist() == [0, 1, 2]
     assert frame["mean"].tolist() == [1.0, 0.0, 0.0]
     assert frame["std"].tolist() == pytest.approx([3**0.5, 20**0.5, 0.0])
@@ -38,13 +40,13 @@ def test_moments_frame_worked_example():
 
 
 def test_unknown_density_stays_unknown():
-    frame = moment_tables.moments_frame(result(), decoder(None), kappa0=2.0)
+    frame = moment_frames.moments_frame(result(), decoder(None), kappa0=2.0)
     assert frame["log10_density"].isna().all()
     assert frame["alive"].isna().all()
 
 
 def test_extremes_frame_names_tokens_of_the_whole_vocabulary():
-    frame = moment_tables.extremes_frame(result(n_extremes=2), TOKENS, KEPT)
+    frame = moment_frames.extremes_frame(result(n_extremes=2), TOKENS, KEPT)
     first = frame[frame["feature"] == 0]
     assert first["side"].tolist() == ["top", "top", "bottom", "bottom"]
     assert first["rank"].tolist() == [0, 1, 0, 1]
@@ -57,7 +59,7 @@ def test_extremes_frame_names_tokens_of_the_whole_vocabulary():
 
 
 def test_histogram_frame():
-    frame = moment_tables.histogram_frame(result(n_bins=16))
+    frame = moment_frames.histogram_frame(result(n_bins=16))
     # Feature 1: (2, -2, 6, -6) / sqrt(20) = (0.4, -0.4, 1.3, -1.3) std.
     assert frame["counts"][1].tolist() == [0] * 6 + [1, 1, 1, 1] + [0] * 6
     assert frame["counts"].map(sum).tolist() == [4, 4, 4]
@@ -66,9 +68,9 @@ def test_histogram_frame():
 def test_every_frame_fits_its_table(tmp_path):
     found = result()
     frames = {
-        tables.MOMENTS.name: moment_tables.moments_frame(found, decoder(None), kappa0=2.0),
-        tables.EXTREMES.name: moment_tables.extremes_frame(found, TOKENS, KEPT),
-        tables.HISTOGRAMS.name: moment_tables.histogram_frame(found),
+        tables.MOMENTS.name: moment_frames.moments_frame(found, decoder(None), kappa0=2.0),
+        tables.EXTREMES.name: moment_frames.extremes_frame(found, TOKENS, KEPT),
+        tables.HISTOGRAMS.name: moment_frames.histogram_frame(found),
     }
     for table in (tables.MOMENTS, tables.EXTREMES, tables.HISTOGRAMS):
         tables.write(frames[table.name], tmp_path / table.name, table, {})
@@ -78,6 +80,6 @@ def test_every_frame_fits_its_table(tmp_path):
 def test_what_does_not_belong_together_is_refused():
     other = Decoder(torch.ones(2, 2), None, "hook", 0, "sae", {})
     with pytest.raises(FsrlError, match="3 rows of moments but the decoder has 2"):
-        moment_tables.moments_frame(result(), other, kappa0=3.0)
+        moment_frames.moments_frame(result(), other, kappa0=3.0)
     with pytest.raises(FsrlError, match="6 token ids for moments over 4 tokens"):
-        moment_tables.extremes_frame(result(), TOKENS, torch.arange(6))
+        moment_frames.extremes_frame(result(), TOKENS, torch.arange(6))

@@ -9,8 +9,8 @@ import pytest
 import scipy.stats
 import torch
 
-from fsrl import moments
 from fsrl.errors import FsrlError
+from fsrl.moments import engine
 from tests.unit.moment_examples import SHAPE, WORKED, random_matrices, tiles, varied_matrices, worked_matrices
 
 ALL_PRECISIONS = ["fp64", "fp32", "split", "bf16", "int8"]
@@ -31,7 +31,7 @@ def assert_matches_scipy(result, logits, rtol):
 
 @pytest.mark.parametrize("precision", ["fp64", "fp32", "bf16"])  # those that are exact for small integers
 def test_worked_four_token_example(precision):
-    result = moments.logit_moments(*worked_matrices(), precision=precision, n_extremes=2, n_bins=16)
+    result = engine.logit_moments(*worked_matrices(), precision=precision, n_extremes=2, n_bins=16)
     for name, value in WORKED.items():
         assert getattr(result, name).item() == pytest.approx(value, rel=1e-6), name
     assert result.top_ids.tolist() == [[3, 0]]
@@ -47,7 +47,7 @@ def test_worked_four_token_example(precision):
 
 
 def test_row_moments_of_the_worked_example():
-    row = moments.row_moments(torch.tensor([[0.0, 0.0, 0.0, 4.0]], dtype=torch.float64))
+    row = engine.row_moments(torch.tensor([[0.0, 0.0, 0.0, 4.0]], dtype=torch.float64))
     expected = [WORKED[name] for name in ("mean", "std", "skewness", "kurtosis")]
     assert row[0].tolist() == pytest.approx(expected, rel=1e-12)
 
@@ -55,7 +55,7 @@ def test_row_moments_of_the_worked_example():
 @pytest.mark.parametrize(("precision", "rtol"), [("fp64", 1e-12), ("fp32", 2e-6)])
 def test_against_scipy_in_float64(precision, rtol):
     W_dec, W_U = random_matrices()
-    result = moments.logit_moments(W_dec, W_U, precision=precision)
+    result = engine.logit_moments(W_dec, W_U, precision=precision)
     logits = (W_dec.double() @ W_U.double()).numpy()
     assert_matches_scipy(result, logits, rtol)
     assert result.norm.numpy() == pytest.approx(W_dec.double().norm(dim=1).numpy(), rel=1e-12)
@@ -66,7 +66,7 @@ def test_against_scipy_in_float64(precision, rtol):
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])
 def test_heavy_tailed_and_bimodal_rows_against_scipy(precision):
     W_dec, W_U = varied_matrices()
-    result = moments.logit_moments(W_dec, W_U, precision=precision)
+    result = engine.logit_moments(W_dec, W_U, precision=precision)
     logits = (W_dec @ W_U).numpy()
     assert_matches_scipy(result, logits, 1e-12 if precision == "fp64" else 2e-6)
     # The examples are what they are called: heavy tails, two levels, and a skewed mixture.
@@ -77,7 +77,7 @@ def test_heavy_tailed_and_bimodal_rows_against_scipy(precision):
 
 def test_row_moments_against_scipy():
     logits = torch.randn(7, 501, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) ** 3 + 5
-    mean, std, skewness, kurtosis = moments.row_moments(logits).T.numpy()
+    mean, std, skewness, kurtosis = engine.row_moments(logits).T.numpy()
     assert mean == pytest.approx(logits.numpy().mean(1), rel=1e-12)
     assert std == pytest.approx(logits.numpy().std(1), rel=1e-12)
     assert skewness == pytest.approx(scipy.stats.skew(logits.numpy(), axis=1), rel=1e-11)
@@ -85,13 +85,13 @@ def test_row_moments_against_scipy():
 
 
 def moments_of_row(row):
-    return moments.logit_moments(torch.ones(1, 1, dtype=torch.float64), row.unsqueeze(0), precision="fp64")
+    return engine.logit_moments(torch.ones(1, 1, dtype=torch.float64), row.unsqueeze(0), precision="fp64")
 
 
 def block_average(row, block=1000):
     """The published mistake: shapes averaged over blocks of the vocabulary, the tail dropped."""
     blocks = row[: len(row) // block * block].view(-1, block)
-    std, skewness, kurtosis = moments.row_moments(blocks).mean(0)[1:].tolist()
+    std, skewness, kurtosis = engine.row_moments(blocks).mean(0)[1:].tolist()
     return std, skewness, kurtosis
 
 
@@ -145,7 +145,7 @@ def test_constant_and_zero_rows_have_no_shape(precision, offset):
     W_U = torch.randn(3, 1500, generator=generator)
     W_U[0] = offset  # the same for every token
     W_dec = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0], [2.0, 1.0, 0.0]])
-    result = moments.logit_moments(W_dec, W_U, precision=precision)
+    result = engine.logit_moments(W_dec, W_U, precision=precision)
     for name in SHAPE:
         assert getattr(result, name).isnan().tolist() == [True, True, False], name
     assert result.std[:2].tolist() == [0.0, 0.0]
@@ -159,7 +159,7 @@ def test_equal_columns_are_constant_for_every_direction(precision):
     # In float64 not even the mean of equal numbers is exact.
     column = torch.tensor([[0.1], [1000 / 7], [1 / 3]], dtype=torch.float64)
     W_dec = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
-    result = moments.logit_moments(W_dec, column.expand(3, 777), precision=precision)
+    result = engine.logit_moments(W_dec, column.expand(3, 777), precision=precision)
     assert result.kurtosis.isnan().all()
     assert (result.std == 0).all()
 
@@ -169,7 +169,7 @@ def test_equal_columns_are_constant_for_every_direction(precision):
 def test_rows_that_cancel_to_rounding_have_no_shape(precision, size):
     """W_U's rows add up to 3 for every token, but only to rounding."""
     row = size * torch.randn(1500, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    result = moments.logit_moments(torch.ones(1, 2), torch.stack([row, 3 - row]), precision=precision)
+    result = engine.logit_moments(torch.ones(1, 2), torch.stack([row, 3 - row]), precision=precision)
     assert result.std.item() == 0.0
     assert result.kurtosis.isnan().item()
     assert result.mean.item() == pytest.approx(3, rel=1e-10)
@@ -177,7 +177,7 @@ def test_rows_that_cancel_to_rounding_have_no_shape(precision, size):
 
 
 def test_one_token_vocabulary():
-    result = moments.logit_moments(torch.tensor([[2.0]]), torch.tensor([[3.0]]))
+    result = engine.logit_moments(torch.tensor([[2.0]]), torch.tensor([[3.0]]))
     assert (result.mean.item(), result.std.item()) == (6.0, 0.0)
     assert result.skewness.isnan().item()
     assert result.top_ids.tolist() == result.bottom_ids.tolist() == [[0]]
@@ -192,28 +192,28 @@ def test_non_finite_weights_are_refused_with_their_position(value):
         kept = matrix[position].clone()
         matrix[position] = value
         with pytest.raises(FsrlError, match=rf"{name}: {value} at \[{position[0]}, {position[1]}\]"):
-            moments.logit_moments(W_dec, W_U)
+            engine.logit_moments(W_dec, W_U)
         matrix[position] = kept
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_weights_are_upcast(dtype):
     W_dec, W_U = (matrix.to(dtype) for matrix in random_matrices())
-    result = moments.logit_moments(W_dec, W_U, precision="fp64")
+    result = engine.logit_moments(W_dec, W_U, precision="fp64")
     assert_matches_scipy(result, (W_dec.double() @ W_U.double()).numpy(), 1e-12)
 
 
 def test_layout_gradients_and_inputs_do_not_matter():
     W_dec, W_U = (matrix.double() for matrix in random_matrices())
     before = W_dec.clone(), W_U.clone()
-    plain = moments.logit_moments(W_dec, W_U, precision="fp64")
+    plain = engine.logit_moments(W_dec, W_U, precision="fp64")
     wide = torch.zeros(2 * len(W_dec), W_dec.shape[1], dtype=torch.float64)
     wide[::2] = W_dec
     strided = wide[::2].requires_grad_()
     assert not strided.is_contiguous()
     turned = W_U.T.contiguous().T
     assert not turned.is_contiguous()
-    other = moments.logit_moments(strided, turned, precision="fp64", device="cpu")
+    other = engine.logit_moments(strided, turned, precision="fp64", device="cpu")
     assert not other.kurtosis.requires_grad
     torch.testing.assert_close(other.kurtosis, plain.kurtosis, rtol=1e-12, atol=0)
     assert torch.equal(other.top_ids, plain.top_ids)
@@ -225,16 +225,16 @@ def test_layout_gradients_and_inputs_do_not_matter():
 def test_the_unit_of_the_weights_does_not_matter_in_float32(unit):
     """Fourth powers of such logits leave float32's range."""
     W_dec, W_U = random_matrices(n=5)
-    plain = moments.logit_moments(W_dec, W_U)
-    scaled = moments.logit_moments(W_dec * unit, W_U)
+    plain = engine.logit_moments(W_dec, W_U)
+    scaled = engine.logit_moments(W_dec * unit, W_U)
     torch.testing.assert_close(scaled.kurtosis, plain.kurtosis, rtol=1e-5, atol=0)
     torch.testing.assert_close(scaled.std, plain.std * unit, rtol=1e-5, atol=0)
 
 
 def test_parts_left_out_are_empty_and_change_nothing_else():
     W_dec, W_U = random_matrices(n=6)
-    full = moments.logit_moments(W_dec, W_U)
-    bare = moments.logit_moments(W_dec, W_U, n_extremes=0, n_bins=0)
+    full = engine.logit_moments(W_dec, W_U)
+    bare = engine.logit_moments(W_dec, W_U, n_extremes=0, n_bins=0)
     assert bare.top_ids.shape == bare.bottom_weights.shape == bare.counts.shape == (6, 0)
     assert bare.underflow.tolist() == bare.overflow.tolist() == [0] * 6
     for name in ("mean", "std", "norm", *SHAPE):
@@ -246,7 +246,7 @@ def test_progress_is_shown_on_a_terminal_when_asked_for(asked, terminal, monkeyp
     stderr = io.StringIO()
     stderr.isatty = lambda: terminal
     monkeypatch.setattr(sys, "stderr", stderr)
-    moments.logit_moments(*worked_matrices(), progress=asked)
+    engine.logit_moments(*worked_matrices(), progress=asked)
     assert ("moments" in stderr.getvalue()) == (asked and terminal)
 
 
@@ -266,13 +266,13 @@ def test_progress_is_shown_on_a_terminal_when_asked_for(asked, terminal, monkeyp
 def test_bad_arguments_are_refused(change, message):
     W_dec, W_U = worked_matrices()
     with pytest.raises(FsrlError, match=message):
-        moments.logit_moments(**({"W_dec": W_dec, "W_U": W_U} | change))
+        engine.logit_moments(**({"W_dec": W_dec, "W_U": W_U} | change))
 
 
 def test_implied_tokens():
     skewness = torch.tensor([2.0, -2.0, 2.0, torch.nan, 0.0], dtype=torch.float64)
     kurtosis = torch.tensor([11.0, 11.0, 3.0, torch.nan, 11.0], dtype=torch.float64)
-    result = moments.implied_tokens(skewness, kurtosis, d_vocab=8192, kappa0=3.0)
+    result = engine.implied_tokens(skewness, kurtosis, d_vocab=8192, kappa0=3.0)
     assert result[0].item() == 8192 * 2**4 / 8**3  # 256
     assert result[1:].isnan().all()
 
@@ -281,5 +281,5 @@ def test_implied_tokens_recovers_how_many_were_raised():
     row = torch.randn(50000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     row[:12] += 30
     result = moments_of_row(row)
-    implied = moments.implied_tokens(result.skewness, result.kurtosis, result.d_vocab, kappa0=3.0)
+    implied = engine.implied_tokens(result.skewness, result.kurtosis, result.d_vocab, kappa0=3.0)
     assert implied.item() == pytest.approx(12, rel=0.1)

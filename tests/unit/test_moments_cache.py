@@ -7,7 +7,7 @@ from pathlib import Path
 
 SCRIPT = """
 import hashlib, torch
-from fsrl import moments
+from fsrl.moments import engine as moments
 
 generator = torch.Generator().manual_seed(0)
 W_dec, W_U = torch.randn(500, 24, generator=generator), torch.randn(24, 353, generator=generator)

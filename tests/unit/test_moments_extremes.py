@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fsrl import moments, moments_sweep
+from fsrl.moments import engine
+from fsrl.moments import sweep as moments_sweep
 from tests.unit.moment_examples import random_matrices, tiles, worked_matrices
 
 
@@ -18,7 +19,7 @@ def test_extremes_against_brute_force_with_ties_by_token_id(precision, sweep, mo
     W_U = torch.randint(-2, 3, (3, 128), generator=generator).double()
     W_U = torch.cat([W_U, -W_U], dim=1)
     with tiles(16, 37):
-        result = moments.logit_moments(W_dec, W_U, precision=precision, n_extremes=40)
+        result = engine.logit_moments(W_dec, W_U, precision=precision, n_extremes=40)
     logits = W_dec @ W_U
     for row, weights in enumerate(logits.tolist()):
         top = sorted(range(256), key=lambda token, w=weights: (-w[token], token))[:40]
@@ -36,7 +37,7 @@ def test_equal_columns_are_ranked_by_token_id_within_and_across_tiles(precision,
     W_dec, W_U = random_matrices(n=n)
     copies = [2499, *range(480, 530), 1023, 1024, 5, 255]
     W_U[:, copies] = W_U[:, 97:98] * 20
-    result = moments.logit_moments(W_dec, W_U, precision=precision, n_extremes=2500)
+    result = engine.logit_moments(W_dec, W_U, precision=precision, n_extremes=2500)
     for ranking in [*result.top_ids.tolist(), *result.bottom_ids.tolist()]:
         assert [token for token in ranking if token in copies] == sorted(copies)
 
@@ -45,7 +46,7 @@ def test_histogram_against_brute_force():
     W_dec, W_U = random_matrices(n=20)
     W_U[:, 3] *= 500  # one token far beyond 8 std, on either side
     W_dec[1] = -W_dec[0]
-    result = moments.logit_moments(W_dec, W_U, precision="fp64", n_bins=31)
+    result = engine.logit_moments(W_dec, W_U, precision="fp64", n_bins=31)
     logits = (W_dec.double() @ W_U.double()).numpy()
     for row, weights in enumerate(logits):
         mean, std = weights.mean(), weights.std()
@@ -58,6 +59,6 @@ def test_histogram_against_brute_force():
 
 
 def test_more_extremes_than_tokens_are_clipped():
-    result = moments.logit_moments(*worked_matrices(), n_extremes=10)
+    result = engine.logit_moments(*worked_matrices(), n_extremes=10)
     assert result.top_ids.tolist() == [[3, 0, 1, 2]]
     assert result.bottom_ids.tolist() == [[0, 1, 2, 3]]

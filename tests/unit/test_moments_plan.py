@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fsrl import moments, moments_plan, moments_products
 from fsrl.errors import FsrlError
+from fsrl.moments import engine
+from fsrl.moments import plan as moments_plan
+from fsrl.moments import products as moments_products
 from tests.unit.moment_examples import assert_same_bytes, random_matrices, tiles
 
 MIB = moments_plan.MIB
@@ -27,12 +29,12 @@ def test_threads_and_panels_change_no_byte(precision, threads, monkeypatch):
     weights = random_matrices(n=100, d_model=40, d_vocab=3001)
     threads(1)
     with tiles(16, 64):
-        expected = moments.logit_moments(*weights, precision=precision)
+        expected = engine.logit_moments(*weights, precision=precision)
         threads(3)
-        assert_same_bytes(moments.logit_moments(*weights, precision=precision), expected)
+        assert_same_bytes(engine.logit_moments(*weights, precision=precision), expected)
         assert torch.get_num_threads() == 3
         monkeypatch.setattr(moments_plan, "panel_tokens", lambda *_: 5 * 64)
-        assert_same_bytes(moments.logit_moments(*weights, precision=precision), expected)
+        assert_same_bytes(engine.logit_moments(*weights, precision=precision), expected)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_every_reading_takes_memory():
 
 def test_logit_moments_refuses_a_limit_it_cannot_keep():
     with pytest.raises(FsrlError, match="memory_limit is 0 MiB"):
-        moments.logit_moments(*random_matrices(n=3), memory_limit=0)
+        engine.logit_moments(*random_matrices(n=3), memory_limit=0)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -108,7 +110,7 @@ def test_workers_keep_the_order_pass_errors_on_and_restore_the_threads(count, th
 
 PEAK = """
     import torch
-    from fsrl import moments
+    from fsrl.moments import engine as moments
     torch.set_num_threads({threads})
     W_dec, W_U = torch.randn({n}, 256), torch.randn(256, 50257)
     def peak():  # ru_maxrss would count what the parent held when it forked

@@ -7,8 +7,11 @@ from unittest import mock
 import pytest
 import torch
 
-from fsrl import moments, moments_products, moments_sweep, moments_units
 from fsrl.errors import FsrlError
+from fsrl.moments import engine
+from fsrl.moments import products as moments_products
+from fsrl.moments import sweep as moments_sweep
+from fsrl.moments import units as moments_units
 from tests.unit.moment_examples import planted_matrices, random_matrices, tiles, varied_matrices
 
 # As the docstring of logit_moments states them: at a model's width, and for rows made by single tokens.
@@ -27,7 +30,7 @@ def assert_near(result, expected, bound):
 
 
 def oracle(W_dec, W_U):
-    std, skewness, kurtosis = moments.row_moments(W_dec.double() @ W_U.double())[:, 1:].T
+    std, skewness, kurtosis = engine.row_moments(W_dec.double() @ W_U.double())[:, 1:].T
     return mock.Mock(std=std, skewness=skewness, kurtosis=kurtosis)
 
 
@@ -37,14 +40,14 @@ def test_error_at_a_models_width(precision):
     exact = oracle(*weights)
     assert exact.kurtosis[:32].min() > 10  # heavy-tailed
     assert exact.kurtosis[32:64].max() < 2.9  # two levels
-    assert_near(moments.logit_moments(*weights, precision=precision), exact, BOUNDS[precision])
+    assert_near(engine.logit_moments(*weights, precision=precision), exact, BOUNDS[precision])
 
 
 @pytest.mark.parametrize("precision", WORST_BOUNDS)
 @pytest.mark.parametrize("weights", SINGLE_TOKENS)
 def test_error_where_single_tokens_make_the_shape(precision, weights):
     assert_near(
-        moments.logit_moments(*weights, precision=precision), oracle(*weights), WORST_BOUNDS[precision]
+        engine.logit_moments(*weights, precision=precision), oracle(*weights), WORST_BOUNDS[precision]
     )
 
 
@@ -61,14 +64,14 @@ def test_split_in_tf32_is_as_good_as_float32(weights, monkeypatch):
 
     monkeypatch.setattr(moments_products, "_tf32_split", lambda precision, device: True)
     monkeypatch.setattr(moments_products, "_tf32_halves", rounded)
-    assert_near(moments.logit_moments(*weights, precision="split"), oracle(*weights), BOUNDS["fp32"])
+    assert_near(engine.logit_moments(*weights, precision="split"), oracle(*weights), BOUNDS["fp32"])
 
 
 def test_lower_precision_is_really_used():
     weights = varied_matrices()
-    exact = moments.logit_moments(*weights, precision="fp64").kurtosis
+    exact = engine.logit_moments(*weights, precision="fp64").kurtosis
     errors = [
-        (moments.logit_moments(*weights, precision=precision).kurtosis / exact - 1).abs().max().item()
+        (engine.logit_moments(*weights, precision=precision).kurtosis / exact - 1).abs().max().item()
         for precision in ("fp32", "split", "bf16", "int8")
     ]
     assert 0 < errors[0] < errors[1] < errors[2] < errors[3]
@@ -77,9 +80,9 @@ def test_lower_precision_is_really_used():
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "split", "int8"])
 def test_without_onednn_the_numbers_are_the_same_to_tolerance(precision, monkeypatch):
     weights = varied_matrices()
-    usual = moments.logit_moments(*weights, precision=precision)
+    usual = engine.logit_moments(*weights, precision=precision)
     monkeypatch.setattr(moments_units, "_x86_with_onednn", lambda: False)
-    plain = moments.logit_moments(*weights, precision=precision)
+    plain = engine.logit_moments(*weights, precision=precision)
     assert_near(plain, oracle(*weights), WORST_BOUNDS[precision])
     assert_near(plain, usual, 2 * WORST_BOUNDS[precision])
 
@@ -89,17 +92,17 @@ def test_without_onednn_the_numbers_are_the_same_to_tolerance(precision, monkeyp
 def test_torch_and_compiled_sweeps_agree(precision, offset, monkeypatch):
     W_dec, W_U = varied_matrices()
     weights = W_dec, W_U + offset
-    compiled = moments.logit_moments(*weights, precision=precision)
+    compiled = engine.logit_moments(*weights, precision=precision)
     monkeypatch.setattr(moments_sweep, "sweep_for", lambda device: moments_sweep.torch_sweep)
-    plain = moments.logit_moments(*weights, precision=precision)
+    plain = engine.logit_moments(*weights, precision=precision)
     assert_near(compiled, plain, 1e-12 if precision == "fp64" else 5e-6)
     for name in ("top_ids", "bottom_ids", "top_weights", "bottom_weights", "underflow", "counts", "overflow"):
         assert torch.equal(getattr(compiled, name), getattr(plain, name)), name
 
 
 def test_a_machine_without_numba_says_so_and_uses_torch(monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "fsrl.moments_kernels", None)
-    monkeypatch.delattr("fsrl.moments_kernels", raising=False)
+    monkeypatch.setitem(sys.modules, "fsrl.moments.kernels", None)
+    monkeypatch.delattr("fsrl.moments.kernels", raising=False)
     moments_sweep._compiled.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert moments_sweep.sweep_for(torch.device("cpu")) is moments_sweep.torch_sweep
@@ -118,26 +121,26 @@ def test_auto_goes_by_what_the_device_has(device, capability, expected, monkeypa
 
 @pytest.mark.parametrize("weights", [planted_matrices(), *SINGLE_TOKENS])
 def test_auto_holds_what_it_promises(weights):
-    auto = moments.logit_moments(*weights, precision="auto")
+    auto = engine.logit_moments(*weights, precision="auto")
     assert_near(auto, oracle(*weights), 1e-5)
     chosen = moments_products.fastest_exact(torch.device("cpu"))
-    assert torch.equal(auto.kurtosis, moments.logit_moments(*weights, precision=chosen).kurtosis)
+    assert torch.equal(auto.kurtosis, engine.logit_moments(*weights, precision=chosen).kurtosis)
 
 
 @pytest.mark.parametrize("setting", ["highest", "high", "medium"])
 def test_the_callers_matmul_setting_is_not_used_and_is_left_as_it_was(setting):
     weights = random_matrices()
-    plain = moments.logit_moments(*weights)
+    plain = engine.logit_moments(*weights)
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision(setting)
-        assert torch.equal(moments.logit_moments(*weights).kurtosis, plain.kurtosis)
+        assert torch.equal(engine.logit_moments(*weights).kurtosis, plain.kurtosis)
         assert torch.get_float32_matmul_precision() == setting
         with (
             pytest.raises(FsrlError),
-            mock.patch.object(moments, "_Pass", side_effect=FsrlError("stopped half way")),
+            mock.patch.object(engine, "_Pass", side_effect=FsrlError("stopped half way")),
         ):
-            moments.logit_moments(*weights)
+            engine.logit_moments(*weights)
         assert torch.get_float32_matmul_precision() == setting
     finally:
         torch.set_float32_matmul_precision(before)
@@ -147,7 +150,7 @@ def test_the_callers_matmul_setting_is_not_used_and_is_left_as_it_was(setting):
 @pytest.mark.parametrize("precision", BOUNDS)
 def test_any_dtype_of_weights_in_any_precision(dtype, precision):
     W_dec, W_U = (matrix.to(dtype) for matrix in varied_matrices())
-    result = moments.logit_moments(W_dec, W_U, precision=precision)
+    result = engine.logit_moments(W_dec, W_U, precision=precision)
     assert_near(result, oracle(W_dec, W_U), WORST_BOUNDS[precision])
 
 
@@ -156,9 +159,9 @@ def test_any_dtype_of_weights_in_any_precision(dtype, precision):
 @pytest.mark.parametrize("devices", [("cpu", "cuda"), ("cuda", "cpu"), ("cuda", "cuda")])
 def test_cuda_gives_what_the_cpu_gives(precision, devices):
     W_dec, W_U = varied_matrices()
-    exact = moments.logit_moments(W_dec, W_U, precision="fp64")
+    exact = engine.logit_moments(W_dec, W_U, precision="fp64")
     with tiles(8, 512):
-        result = moments.logit_moments(
+        result = engine.logit_moments(
             W_dec.to(devices[0]), W_U.to(devices[1]), precision=precision, device="cuda"
         )
     assert result.kurtosis.device.type == "cpu"

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsrl import moments
+from fsrl.moments import engine
 from tests.unit.moment_examples import tiles
 
 NAMES = ("mean", "std", "skewness", "kurtosis", "bimodality", "norm")
@@ -25,7 +25,7 @@ def matrices(draw):
 
 def run(W_dec, W_U, tile=(128, 1024), **settings):
     with tiles(*tile):
-        return moments.logit_moments(W_dec, W_U, precision="fp64", **settings)
+        return engine.logit_moments(W_dec, W_U, precision="fp64", **settings)
 
 
 def assert_same(result, expected, names, tolerance=1e-10):
@@ -49,7 +49,7 @@ def test_any_tiling_gives_the_same_table(weights, features, tokens):
 @given(matrices())
 def test_equals_the_oracle(weights):
     W_dec, W_U = weights
-    result, oracle = run(*weights), moments.row_moments(W_dec @ W_U)
+    result, oracle = run(*weights), engine.row_moments(W_dec @ W_U)
     for column, name in enumerate(("mean", "std", "skewness", "kurtosis")):
         torch.testing.assert_close(getattr(result, name), oracle[:, column], rtol=1e-9, atol=1e-9)
 
@@ -105,7 +105,7 @@ def test_adding_one_vector_to_every_column_changes_only_the_mean(weights, seed, 
 @given(matrices(), st.integers(1, 60))
 def test_every_token_is_in_the_histogram_once(weights, n_bins):
     for precision in ("fp32", "fp64"):
-        result = moments.logit_moments(*weights, precision=precision, n_bins=n_bins)
+        result = engine.logit_moments(*weights, precision=precision, n_bins=n_bins)
         total = result.underflow + result.counts.sum(1) + result.overflow
         assert total.tolist() == [weights[1].shape[1]] * len(weights[0])
 

@@ -5,9 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsrl import moments, moments_plan, moments_sweep, moments_views, weights
 from fsrl.errors import FsrlError
-from fsrl.moments import Reading
+from fsrl.moments import engine
+from fsrl.moments import plan as moments_plan
+from fsrl.moments import sweep as moments_sweep
+from fsrl.moments import views as moments_views
+from fsrl.moments.engine import Reading
+from fsrl.weights import matrices as weights
 from tests.unit.moment_examples import assert_same_bytes, random_matrices, tiles, varied_matrices
 
 SHAPE = ("skewness", "kurtosis", "bimodality")
@@ -74,9 +78,9 @@ def products(draw):
 def test_one_pass_gives_what_each_reading_gives_by_itself(product, features, tokens):
     W_dec, W_U, readings = product
     with tiles(features, tokens):
-        found = moments.logit_moments_of_readings(W_dec, W_U, readings, precision="fp64", n_bins=17)
+        found = engine.logit_moments_of_readings(W_dec, W_U, readings, precision="fp64", n_bins=17)
         for reading, result in zip(readings, found, strict=True):
-            alone = moments.logit_moments(*made(W_dec, W_U, reading), precision="fp64", n_bins=17)
+            alone = engine.logit_moments(*made(W_dec, W_U, reading), precision="fp64", n_bins=17)
             assert_agree(result, alone, 1e-10)
 
 
@@ -84,8 +88,8 @@ def test_one_pass_gives_what_each_reading_gives_by_itself(product, features, tok
 def test_weights_like_a_models_agree_to_1e_12(number):
     W_dec, W_U = varied_matrices()
     reading = some_readings(W_U.shape[1])[number]
-    (result,) = moments.logit_moments_of_readings(W_dec, W_U, [reading], precision="fp64")
-    assert_agree(result, moments.logit_moments(*made(W_dec, W_U, reading), precision="fp64"), 1e-12)
+    (result,) = engine.logit_moments_of_readings(W_dec, W_U, [reading], precision="fp64")
+    assert_agree(result, engine.logit_moments(*made(W_dec, W_U, reading), precision="fp64"), 1e-12)
 
 
 @pytest.mark.parametrize("precision", ["fp64", "fp32", "split", "bf16"])
@@ -96,19 +100,19 @@ def test_order_company_threads_and_panels_change_no_byte(precision, monkeypatch)
     with tiles(16, 64):
         try:
             torch.set_num_threads(1)
-            expected = moments.logit_moments_of_readings(W_dec, W_U, readings, precision=precision)
+            expected = engine.logit_moments_of_readings(W_dec, W_U, readings, precision=precision)
             alone = [
-                moments.logit_moments_of_readings(W_dec, W_U, [reading], precision=precision)[0]
+                engine.logit_moments_of_readings(W_dec, W_U, [reading], precision=precision)[0]
                 for reading in readings
             ]
             torch.set_num_threads(3)
             monkeypatch.setattr(moments_plan, "panel_tokens", lambda *_: 5 * 64)
-            turned = moments.logit_moments_of_readings(
+            turned = engine.logit_moments_of_readings(
                 W_dec, W_U, [*readings[::-1], Reading()], precision=precision
             )
         finally:
             torch.set_num_threads(before)
-        plain = moments.logit_moments(W_dec, W_U, precision=precision)
+        plain = engine.logit_moments(W_dec, W_U, precision=precision)
     for number, result in enumerate(expected):
         assert_same_bytes(alone[number], result)
         assert_same_bytes(turned[3 - number], result)
@@ -122,9 +126,9 @@ def test_torch_and_compiled_code_read_the_same_bytes(precision, monkeypatch):
     readings = some_readings(700)
     assert moments_sweep.read_for(torch.device("cpu")) is not moments_sweep.torch_read
     with tiles(16, 64):
-        compiled = moments.logit_moments_of_readings(W_dec, W_U, readings, precision=precision)
+        compiled = engine.logit_moments_of_readings(W_dec, W_U, readings, precision=precision)
         monkeypatch.setattr(moments_sweep, "read_for", lambda device: moments_sweep.torch_read)
-        plain = moments.logit_moments_of_readings(W_dec, W_U, readings, precision=precision)
+        plain = engine.logit_moments_of_readings(W_dec, W_U, readings, precision=precision)
     for ours, theirs in zip(compiled, plain, strict=True):
         assert_same_bytes(ours, theirs)
 
@@ -133,9 +137,9 @@ def test_a_sweep_that_overwrites_its_tile_spoils_no_other_reading(monkeypatch):
     W_dec, W_U = random_matrices(n=20, d_vocab=700)
     readings = [Reading(), *some_readings(700), Reading()]
     with tiles(16, 64):
-        compiled = moments.logit_moments_of_readings(W_dec, W_U, readings, precision="fp64")
+        compiled = engine.logit_moments_of_readings(W_dec, W_U, readings, precision="fp64")
         monkeypatch.setattr(moments_sweep, "sweep_for", lambda device: moments_sweep.torch_sweep)
-        plain = moments.logit_moments_of_readings(W_dec, W_U, readings, precision="fp64")
+        plain = engine.logit_moments_of_readings(W_dec, W_U, readings, precision="fp64")
     for ours, theirs in zip(plain, compiled, strict=True):
         assert_agree(ours, theirs, 1e-12)
 
@@ -153,7 +157,7 @@ def test_rows_that_are_constant_over_the_kept_tokens_have_no_shape(precision):
     W_U[0, 100:] = 0.7
     W_dec = torch.tensor([[3.0, 0.0, 0.0], [0.0, 0.0, 0.0], [2.0, 1.0, 0.0]])
     kept = Reading(torch.arange(100, 900))
-    both = moments.logit_moments_of_readings(W_dec, W_U, [kept, Reading()], precision=precision)
+    both = engine.logit_moments_of_readings(W_dec, W_U, [kept, Reading()], precision=precision)
     for result, constant in zip(both, ([True, True, False], [False, True, False]), strict=True):
         for name in SHAPE:
             assert getattr(result, name).isnan().tolist() == constant, name
@@ -171,26 +175,26 @@ def test_equal_columns_are_constant_however_the_rest_lies(precision):
     W_dec[10:] -= (W_dec[10:] @ column) * column.T / column.square().sum()
     W_U = torch.cat([-0.3 * column, column.expand(-1, 200), torch.zeros(1024, 99)], dim=1)
     kept = Reading(torch.arange(1, 201))
-    (found,) = moments.logit_moments_of_readings(W_dec, W_U, [kept], precision=precision)
+    (found,) = engine.logit_moments_of_readings(W_dec, W_U, [kept], precision=precision)
     assert (found.std == 0).all() and found.kurtosis.isnan().all()
 
 
 def test_one_token_and_all_tokens_named():
     W_dec, W_U = random_matrices(n=6, d_vocab=300)
-    one, every = moments.logit_moments_of_readings(
+    one, every = engine.logit_moments_of_readings(
         W_dec, W_U, [Reading(torch.tensor([123])), Reading(torch.arange(300))]
     )
     logits = W_dec.double() @ W_U[:, 123].double()
     assert one.mean.tolist() == pytest.approx(logits.tolist(), rel=1e-12)
     assert one.std.tolist() == [0.0] * 6 and one.kurtosis.isnan().all()
     assert one.top_ids.tolist() == [[0]] * 6 and one.counts[:, 25].tolist() == [1] * 6
-    assert_same_bytes(every, moments.logit_moments(W_dec, W_U))
+    assert_same_bytes(every, engine.logit_moments(W_dec, W_U))
 
 
 def test_cosines_have_rows_of_length_one_or_none():
     W_dec, W_U = random_matrices(n=5, d_vocab=200)
     W_dec[3] = 0
-    (found,) = moments.logit_moments_of_readings(W_dec, W_U, [Reading(cosine=True)])
+    (found,) = engine.logit_moments_of_readings(W_dec, W_U, [Reading(cosine=True)])
     assert found.norm.tolist() == [1, 1, 1, 0, 1]
     assert found.std[3] == 0 and found.kurtosis.isnan().tolist() == [False, False, False, True, False]
     assert found.top_weights.abs().max() <= 1
@@ -216,7 +220,7 @@ def test_what_cannot_be_read_is_refused(reading, message):
     others = torch.arange(30) != 17
     W_U[:, 17] = W_U[:, others].mean(1)
     with tiles(16, 8), pytest.raises(FsrlError, match=message):
-        moments.logit_moments_of_readings(W_dec, W_U, [Reading(), reading])
+        engine.logit_moments_of_readings(W_dec, W_U, [Reading(), reading])
 
 
 def small_study(trained=True):
@@ -233,7 +237,7 @@ def test_views_agree_with_the_matrices_that_a_view_makes():
     assert list(found) == list(VIEWS)
     for name, view in VIEWS.items():
         matrices = weights.view(decoder, unembedding, **view)
-        expected = moments.logit_moments(matrices.W_dec, matrices.W_U, n_bins=31)
+        expected = engine.logit_moments(matrices.W_dec, matrices.W_U, n_bins=31)
         assert torch.equal(found[name].token_ids, matrices.token_ids)
         assert torch.equal(found[name].moments.top_ids, expected.top_ids)
         for column in ("std", "norm", *SHAPE):

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsrl import null_directions
 from fsrl.errors import FsrlError
+from fsrl.nulls import directions as null_directions
 
 SIZE = null_directions.DRAWS_PER_BLOCK
 

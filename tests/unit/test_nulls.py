@@ -6,8 +6,12 @@ import pytest
 import scipy.stats
 import torch
 
-from fsrl import moments, null_directions, nulls, tables, weights
 from fsrl.errors import FsrlError
+from fsrl.moments import engine
+from fsrl.nulls import directions as null_directions
+from fsrl.nulls import frames as nulls
+from fsrl.tables import core as tables
+from fsrl.weights import matrices as weights
 
 
 def unembedding(d_model=8, d_vocab=300):
@@ -69,7 +73,7 @@ def test_table_holds_the_moments_of_the_directions(tmp_path):
     W_U = unembedding()
     frame = nulls.isotropic(W_U, draws=50, seed=3)
     logits = nulls.isotropic_directions(8, draws=50, seed=3).double() @ W_U.double()
-    oracle = moments.row_moments(logits).numpy()
+    oracle = engine.row_moments(logits).numpy()
     assert frame[["mean", "std", "skewness", "kurtosis"]].to_numpy() == pytest.approx(
         oracle, rel=1e-4, abs=1e-5
     )

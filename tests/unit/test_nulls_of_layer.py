@@ -8,8 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fsrl import evidence_tables, feature_types, moments, null_directions, nulls, tables
 from fsrl.errors import FsrlError
+from fsrl.moments import engine
+from fsrl.nulls import directions as null_directions
+from fsrl.nulls import frames as nulls
+from fsrl.tables import core as tables
+from fsrl.tables import evidence as evidence_tables
+from fsrl.types import classify
 from tests.unit.type_examples import CALIBRATED
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
@@ -34,7 +39,7 @@ def test_table_holds_the_moments_of_each_kinds_directions(tmp_path):
         null_directions.activations(W_dec, covariance, **settings),
     ]
     exact = torch.cat([torch.cat(list(blocks)) for blocks in directions]).double()
-    oracle = moments.row_moments(exact @ W_U.double()).numpy()
+    oracle = engine.row_moments(exact @ W_U.double()).numpy()
     found = frame[["mean", "std", "skewness", "kurtosis"]].to_numpy()
     assert found == pytest.approx(oracle, rel=1e-4, abs=1e-5)
     assert frame["norm"].to_numpy() == pytest.approx(exact.norm(dim=1).numpy(), rel=1e-6)
@@ -118,15 +123,15 @@ def test_fresh_draws_reach_the_calibrated_types_at_their_nominal_rate(mini):
     fresh = mini_null(mini, 20_000, 1, covariance)
     schemes = {"calibrated": CALIBRATED}
     features = fresh[:1000].assign(feature=range(1000))
-    on_the_same = feature_types.null_counts(features, schemes, null)
-    types = on_the_same[on_the_same["type"].isin(feature_types.TYPES)]
+    on_the_same = classify.null_counts(features, schemes, null)
+    types = on_the_same[on_the_same["type"].isin(classify.TYPES)]
     assert (types["member_null_share"] <= 0.001).all()  # by construction
     for kind, part in fresh.groupby("kind"):
-        labels = feature_types.classify(part.assign(feature=part["draw"]), schemes, null)
-        shares = labels[list(feature_types.TYPES)].mean()
+        labels = classify.classify(part.assign(feature=part["draw"]), schemes, null)
+        shares = labels[list(classify.TYPES)].mean()
         assert (shares <= 0.002).all(), (kind, shares)
     # The kind that decides a bound meets it at about the nominal rate on fresh draws: the check can fail.
-    cuts = feature_types.thresholds(features, schemes, null).set_index(["type", "column"])
+    cuts = classify.thresholds(features, schemes, null).set_index(["type", "column"])
     for name, column in (("prediction", "skewness"), ("suppression", "skewness"), ("partition", "kurtosis")):
         cut, kind = cuts.loc[(name, column), ["threshold", "kind"]]
         values = fresh.loc[fresh["kind"] == kind, column]

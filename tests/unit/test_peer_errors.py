@@ -10,8 +10,11 @@ import pytest
 import torch
 from scipy import stats
 
-from fsrl import effect_runs, moments, neuronpedia, token_sets
+from fsrl.effects import forward
 from fsrl.errors import FsrlError
+from fsrl.moments import engine
+from fsrl.neuronpedia import api as neuronpedia
+from fsrl.tokens import sets as token_sets
 from fsrl.utils import SAEfeatureAnalyzer
 from tests.neuronpedia import rows
 from tests.neuronpedia.conftest import KEY, api, bucket, environment, key  # noqa: F401
@@ -23,7 +26,7 @@ D_VOCAB, BLOCK = 50257, 1024
 
 def of_one_row(logits):
     """The moments of one row of logit weights [d_vocab], computed as any feature's."""
-    return moments.logit_moments(torch.ones(1, 1), logits.float()[None], n_extremes=0, n_bins=0)
+    return engine.logit_moments(torch.ones(1, 1), logits.float()[None], n_extremes=0, n_bins=0)
 
 
 def averaged_over_blocks(logits):
@@ -57,7 +60,7 @@ def test_1_a_split_by_token_id_is_seen():
 def test_2_the_mean_is_taken_off_before_the_division():
     row = 2 * torch.randn(4000, generator=torch.Generator().manual_seed(1), dtype=torch.float64).exp() + 5
     wrong = row - row.mean() / row.std(correction=0)
-    found, twin = of_one_row(row), moments.row_moments(row[None])[0]
+    found, twin = of_one_row(row), engine.row_moments(row[None])[0]
     for ours in (found.skewness.item(), twin[2].item()):
         assert ours == pytest.approx(stats.skew(row), rel=1e-5)
         assert ours != pytest.approx(wrong.pow(3).mean().item(), rel=0.1)
@@ -67,7 +70,7 @@ def test_2_the_mean_is_taken_off_before_the_division():
 
 def test_3_the_layernorm_s_scale_is_a_root():
     x = 3 * torch.randn(5, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64) + 1
-    normalised, scale = effect_runs.normalise(x, 1e-5)
+    normalised, scale = forward.normalise(x, 1e-5)
     torch.testing.assert_close(normalised, torch.nn.functional.layer_norm(x, (16,), eps=1e-5))
     torch.testing.assert_close(scale[:, 0], (x.var(1, correction=0) + 1e-5).sqrt())
     assert ((scale - (x.var(1, correction=0, keepdim=True) + 1e-5)).abs() > 1).all()

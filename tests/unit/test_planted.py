@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
-from fsrl import evidence_tables, nulls, planted, tables
+from fsrl.claims import planted
 from fsrl.errors import FsrlError
+from fsrl.nulls import frames as nulls
+from fsrl.tables import core as tables
+from fsrl.tables import evidence as evidence_tables
 
 STRENGTHS = (1.0, 4.0, 8.0)
 KAPPA0 = 3.3

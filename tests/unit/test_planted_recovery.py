@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fsrl import evidence_tables, planted, recovery, tables
+from fsrl.claims import planted, recovery
 from fsrl.errors import FsrlError
-from fsrl.mini_tokens import vocabulary
+from fsrl.mini.tokens import vocabulary
+from fsrl.tables import core as tables
+from fsrl.tables import evidence as evidence_tables
 from tests.unit.test_nulls_of_layer import MINI
 from tests.unit.type_examples import CALIBRATED, SCHEMES
 

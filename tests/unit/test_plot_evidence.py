@@ -10,7 +10,10 @@ import torch
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 
-from fsrl import enrichment, enrichment_check, plot_evidence, plot_heatmap
+from fsrl.enrichment import calibration
+from fsrl.enrichment import statistics as enrichment
+from fsrl.figures import enrichment as plot_evidence
+from fsrl.figures import heatmap as plot_heatmap
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures.plot_evidence_tables import CUT, SETS
 from tests.fixtures.plot_figures import assert_legible, words
@@ -120,13 +123,13 @@ def test_null_p_are_those_of_the_tests() -> None:
     generator = torch.Generator().manual_seed(0)
     w_dec, w_u = (torch.randn(shape, generator=generator) for shape in ((60, 12), (12, 200)))
     sets = torch.arange(200) % 4 == torch.arange(2).unsqueeze(1)
-    p = enrichment_check.null_log10_p(w_dec, w_u, sets, draws=400, seed=1)
+    p = calibration.null_log10_p(w_dec, w_u, sets, draws=400, seed=1)
     assert p["t"].shape == p["z"].shape == (400, 2)
     assert scipy.stats.kstest(10 ** p["t"][:, 0], "uniform").pvalue > 1e-3
-    again = enrichment_check.null_log10_p(w_dec, w_u, sets, draws=400, seed=1)
+    again = calibration.null_log10_p(w_dec, w_u, sets, draws=400, seed=1)
     assert np.array_equal(p["z"], again["z"])
     # z as enrichment has it for a direction is turned into the two-sided normal p.
-    covariance = enrichment_check.enrichment_covariance.layer_covariance(w_dec)
+    covariance = calibration.enrichment_covariance.layer_covariance(w_dec)
     normal = torch.randn(400, covariance.k, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     z = enrichment.set_statistics(normal @ covariance.colour.T, w_u, sets, covariance=covariance).z
     assert 10 ** p["z"] == pytest.approx(2 * scipy.stats.norm.sf(z.abs().double().numpy()), rel=1e-6)

@@ -8,8 +8,10 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle, StepPatch
 
-from fsrl import figure_files, plot_exemplars, type_names
-from fsrl.plot_style import TYPE_COLORS
+from fsrl.figures import exemplars as plot_exemplars
+from fsrl.figures import files as figure_files
+from fsrl.figures.style import TYPE_COLORS
+from fsrl.types import select
 from tests.fixtures.plot_figures import draw_layer, drawn_texts, words
 from tests.fixtures.plot_tables import DANGEROUS, Study
 
@@ -21,7 +23,7 @@ def layer(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 def test_exemplars_are_the_features_of_largest_margin_in_their_colour(layer: dict) -> None:
     figure = draw_layer("exemplars", layer)
-    labelled = type_names.typed(layer["moments"], layer["types"], "calibrated")
+    labelled = select.typed(layer["moments"], layer["types"], "calibrated")
     panels = [ax for ax in figure.axes if any(isinstance(patch, StepPatch) for patch in ax.patches)]
     colors = []
     for name in ("local_context", "prediction", "partition"):
@@ -97,6 +99,6 @@ def test_dangerous_tokens_are_printed_as_they_are(layer: dict, suffix: str, tmp_
 def test_captions_say_how_often_a_feature_fires(
     log10_density: float, alive: object, text: str, layer: dict
 ) -> None:
-    row = type_names.typed(layer["moments"], layer["types"], "calibrated").iloc[0].copy()
+    row = select.typed(layer["moments"], layer["types"], "calibrated").iloc[0].copy()
     row["log10_density"], row["alive"] = log10_density, alive
     assert plot_exemplars.caption(row)[2] == text

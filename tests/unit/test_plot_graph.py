@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
-from fsrl import plot_graph
 from fsrl.errors import FsrlError
+from fsrl.figures import rulegraph as plot_graph
 from tests.fixtures.plot_figures import assert_legible, drawn_texts
 
 RULES = [

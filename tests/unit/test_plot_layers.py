@@ -5,8 +5,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from fsrl import plot_layers, plot_nulls, plot_style, type_names
-from fsrl.plot_style import TYPE_COLORS
+from fsrl.figures import layers as plot_layers
+from fsrl.figures import nulls as plot_nulls
+from fsrl.figures import style as plot_style
+from fsrl.figures.style import TYPE_COLORS
+from fsrl.types import select
 from tests.fixtures.plot_figures import (
     TITLE,
     assert_legible,
@@ -85,7 +88,7 @@ def test_share_bars_have_the_shares_and_the_nulls_dashes(layers: list[plot_layer
     assert [ax.get_title() for ax in figure.axes] == [
         "scheme post", "scheme calibrated", "scheme universal_neurons",
     ]  # fmt: skip
-    counts = type_names.scheme_counts(layers[0].type_counts, "calibrated")
+    counts = select.scheme_counts(layers[0].type_counts, "calibrated")
     bars = [bar for bar in figure.axes[1].patches if isinstance(bar, Rectangle)][:4]
     assert [bar.get_height() for bar in bars] == [counts.loc[name, "share"] for name in plot_style.TYPES]
     assert [to_hex(bar.get_facecolor()).upper() for bar in bars] == list(TYPE_COLORS.values())[:4]

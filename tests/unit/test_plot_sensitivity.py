@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fsrl import plot_sensitivity
 from fsrl.errors import FsrlError
+from fsrl.figures import sensitivity as plot_sensitivity
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures.plot_figures import assert_legible, words
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from matplotlib.patches import StepPatch
 
-from fsrl import plot_splits
-from fsrl.plot_style import TYPES
+from fsrl.figures import splits as plot_splits
+from fsrl.figures.style import TYPES
 from tests.fixtures.plot_figures import TITLE, assert_legible, words
 from tests.fixtures.plot_tables import DANGEROUS, Study
 

@@ -6,18 +6,15 @@ import pytest
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from fsrl import (
-    feature_types,
-    null_kinds,
-    plot_evidence,
-    plot_nulls,
-    plot_plane,
-    plot_style,
-    plots,
-    token_sets,
-    type_names,
-)
-from fsrl.plot_style import TYPE_COLORS
+from fsrl import null_kinds
+from fsrl.figures import enrichment as plot_evidence
+from fsrl.figures import layer as plots
+from fsrl.figures import nulls as plot_nulls
+from fsrl.figures import plane as plot_plane
+from fsrl.figures import style as plot_style
+from fsrl.figures.style import TYPE_COLORS
+from fsrl.tokens import sets as token_sets
+from fsrl.types import classify, select
 from tests.fixtures.plot_tables import Study
 
 
@@ -27,11 +24,11 @@ def study() -> Study:
 
 
 def test_the_palette_has_the_types_of_the_schemes_in_their_order() -> None:
-    assert plot_style.TYPES == feature_types.TYPES
+    assert plot_style.TYPES == classify.TYPES
     assert tuple(plot_style.NULL_LINES) == tuple(null_kinds.KINDS) == tuple(plot_nulls.MARKERS)
     assert tuple(plot_evidence.SET_KINDS) == token_sets.KINDS
     assert not {color for color, _ in plot_evidence.SET_KINDS.values()} & set(TYPE_COLORS.values())
-    assert tuple(TYPE_COLORS) == feature_types.LABELS
+    assert tuple(TYPE_COLORS) == classify.LABELS
     assert len(set(TYPE_COLORS.values()) | {plots.FEATURES}) == len(TYPE_COLORS) + 1
 
 
@@ -74,7 +71,7 @@ def test_ticks_keep_their_distance() -> None:
     ],
 )
 def test_hook_labels(hook: str, label: str) -> None:
-    assert type_names.hook_label(hook) == label
+    assert select.hook_label(hook) == label
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from fsrl import plot_style, plot_views
 from fsrl.errors import FsrlError
+from fsrl.figures import style as plot_style
+from fsrl.figures import views as plot_views
 from tests.fixtures.plot_figures import assert_legible, expected_points, points_by_color, words
 from tests.fixtures.plot_tables import Study, four_kinds
 

@@ -6,8 +6,9 @@ import pytest
 from matplotlib.contour import ContourSet
 from matplotlib.patches import StepPatch
 
-from fsrl import plot_style, type_names
 from fsrl.errors import FsrlError
+from fsrl.figures import style as plot_style
+from fsrl.types import select
 from tests.fixtures.plot_figures import (
     TITLE,
     assert_legible,
@@ -60,7 +61,7 @@ def test_long_titles_are_wrapped(layer: dict, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_legend_of_types_has_counts_beside_the_nulls(layer: dict) -> None:
-    counts = type_names.scheme_counts(layer["type_counts"], "calibrated")
+    counts = select.scheme_counts(layer["type_counts"], "calibrated")
     text = words(draw_layer("types", layer))
     prediction = counts.loc["prediction", "features"]
     assert prediction > 0

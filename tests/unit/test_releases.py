@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fsrl import releases
 from fsrl.errors import FsrlError
+from fsrl.models import releases
 
 WHOLE = yaml.load(
     Path(find_spec("sae_lens").origin).with_name("pretrained_saes.yaml").read_text(),

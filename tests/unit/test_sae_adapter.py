@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsrl import SAEAdapter
-from fsrl.adapter_layers import FUSION_MODES
+from fsrl.adapter.layers import FUSION_MODES
 from fsrl.errors import FsrlError
 from tests.unit import adapter_examples as examples
 from tests.unit.adapter_examples import D_IN, D_SAE, activations, make_sae, train

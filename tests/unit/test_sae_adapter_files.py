@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from fsrl import SAEAdapter, adapter_files, hub_files
+from fsrl import SAEAdapter
+from fsrl.adapter import files as adapter_files
 from fsrl.errors import FsrlError
+from fsrl.models import hub_files
 from tests.unit.adapter_examples import activations, make_sae, train
 
 LORA = {"use_lora_adapter": True, "lora_rank": 3, "lora_alpha": 7.5, "fusion_mode": "multiplicative"}

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fsrl import SAEAdapter, sae_loading
+from fsrl import SAEAdapter
 from fsrl.errors import FsrlError
+from fsrl.models import sae_loading
 from tests.fixtures.tiny_study import D_SAE, SAE_IDS
 from tests.unit.adapter_examples import ARCHITECTURES, activations, make_sae
 

@@ -9,8 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsrl import feature_types, sensitivity, sensitivity_layers, sensitivity_tables, tables
-from fsrl.type_rules import TYPES, parse_schemes
+from fsrl.claims import sensitivity
+from fsrl.claims import stability as sensitivity_layers
+from fsrl.tables import core as tables
+from fsrl.tables import sensitivity as sensitivity_tables
+from fsrl.types import classify
+from fsrl.types.rules import TYPES, parse_schemes
 from tests.unit.type_examples import CALIBRATED, POST, SCHEMES, UNIVERSAL_NEURONS, null_table, table
 
 FACTORS = {"null_tail": [10, 1, 0.5], "layer_share": [2, 1, 0.5], "number": [2, 1, 0.5]}
@@ -43,7 +47,7 @@ def example(seed=0, n=300, draws=2000):
 def test_a_sweep_types_anew_with_each_bound(name):
     layer, scheme = example(), SCHEMES[name]
     swept = sensitivity.sweep(layer, {name: scheme}, **FACTORS)
-    default = feature_types.classify(layer.moments, {name: scheme}, layer.null, d_model=D_MODEL)
+    default = classify.classify(layer.moments, {name: scheme}, layer.null, d_model=D_MODEL)
     assert len(swept) > 10
     for row in swept[swept["column"] != sensitivity.EVERY_NULL].itertuples():
         changed = copy.deepcopy(scheme)
@@ -52,17 +56,17 @@ def test_a_sweep_types_anew_with_each_bound(name):
         written[row.word] = f"{prefix}{row.value:.12f}" if prefix else row.value
         arguments = (layer.moments, {name: changed}, layer.null)
         check(row, layer, default, arguments)
-        cuts = feature_types.thresholds(*arguments, d_model=D_MODEL)
+        cuts = classify.thresholds(*arguments, d_model=D_MODEL)
         same = (cuts["type"] == row.type) & (cuts["column"] == row.column) & (cuts["word"] == row.word)
         assert cuts.loc[same, "threshold"].item() == pytest.approx(row.threshold, rel=1e-9)
 
 
 def check(row, layer, default, arguments):
     """The row's counts are those of the tables that the changed scheme gives."""
-    counts = feature_types.type_counts(*arguments, d_model=D_MODEL).set_index("type").loc[row.type]
+    counts = classify.type_counts(*arguments, d_model=D_MODEL).set_index("type").loc[row.type]
     assert (row.features, row.members) == (counts["features"], counts["members"])
     assert row.expected == pytest.approx(counts["member_null_share"] * len(layer.moments))
-    now = feature_types.classify(*arguments, d_model=D_MODEL)[row.type].to_numpy()
+    now = classify.classify(*arguments, d_model=D_MODEL)[row.type].to_numpy()
     before = default[row.type].to_numpy()
     either = (now | before).sum()
     assert (np.isnan(row.jaccard) and not either) or row.jaccard == (now & before).sum() / either
@@ -75,7 +79,7 @@ def check(row, layer, default, arguments):
 def test_all_null_quantiles_move_together(tmp_path):
     layer = example()
     swept = sensitivity.sweep(layer, {"calibrated": CALIBRATED}, **FACTORS)
-    default = feature_types.classify(layer.moments, {"calibrated": CALIBRATED}, layer.null)
+    default = classify.classify(layer.moments, {"calibrated": CALIBRATED}, layer.null)
     for factor, high, low in ((10, "null0.99", "null0.01"), (0.5, "null0.9995", "null0.0005")):
         changed = copy.deepcopy(CALIBRATED)
         changed["types"]["local_context"]["kurtosis"]["above"] = high
@@ -117,7 +121,7 @@ def test_a_bound_of_zero_stays():
 
 
 def labelled(schemes, moments, null):
-    return feature_types.classify(moments, schemes, null, d_model=D_MODEL)
+    return classify.classify(moments, schemes, null, d_model=D_MODEL)
 
 
 def test_agreement_counts_members_and_labels(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from fsrl.errors import FsrlError
-from fsrl.sources import ModelSource, SAESource
+from fsrl.models.sources import ModelSource, SAESource
 
 
 def test_files_of_a_hub_model_at_a_revision():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fsrl.summary import Layer, layer_summary
+from fsrl.types.summary import Layer, layer_summary
 
 
 def test_tails_and_types_by_hand():

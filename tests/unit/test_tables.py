@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from fsrl import tables
 from fsrl.errors import FsrlError
+from fsrl.tables import core as tables
 
 
 def moments_frame():

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fsrl import tex
 from fsrl.errors import FsrlError
-from fsrl.token_text import ALPHABET, decode
+from fsrl.latex import text as tex
+from fsrl.tokens.text import ALPHABET, decode
 
 # Written out again, so that a wrong macro in the library is not its own proof.
 MACROS = {

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsrl import tex, tex_numbers, tex_numbers_fixed, tex_studies
 from fsrl.errors import FsrlError
-from fsrl.tex_numbers import StudyTables
+from fsrl.latex import studies as tex_studies
+from fsrl.latex import text as tex
+from fsrl.numbers import fixed as tex_numbers_fixed
+from fsrl.numbers import headlines as tex_numbers
+from fsrl.numbers.headlines import StudyTables
 from tests.unit.type_examples import CALIBRATED, UNIVERSAL_NEURONS
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +97,7 @@ def test_a_headline_needs_its_tables_and_a_name_of_its_own():
 
 
 def test_every_headline_says_what_it_is_and_what_it_reads():
-    import fsrl.tex_numbers_tables  # noqa: F401  (registers them)
+    import fsrl.numbers.reading  # noqa: F401  (registers them)
 
     assert len(tex_numbers.HEADLINES) > 20
     for one in tex_numbers.HEADLINES.values():

@@ -9,9 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fsrl import tex, tex_tables, tex_tables_speed, tex_tables_study, tex_tables_types
 from fsrl.errors import FsrlError
-from fsrl.tex_tables import Column
+from fsrl.latex import speed as tex_tables_speed
+from fsrl.latex import study as tex_tables_study
+from fsrl.latex import table as tex_tables
+from fsrl.latex import text as tex
+from fsrl.latex import types as tex_tables_types
+from fsrl.latex.table import Column
 from tests.fixtures.plot_tables import TYPES
 from tests.unit import tex_examples as ex
 

@@ -8,8 +8,11 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from fsrl import claims_list, tex_tables_claims, tex_tables_effects, tex_tables_sensitivity
+from fsrl.claims import claims_list
 from fsrl.errors import FsrlError
+from fsrl.latex import claims as tex_tables_claims
+from fsrl.latex import effects as tex_tables_effects
+from fsrl.latex import sensitivity as tex_tables_sensitivity
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures.plot_tables import TYPES
 from tests.unit import tex_examples as ex

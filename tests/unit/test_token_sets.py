@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from fsrl.errors import FsrlError
-from fsrl.token_sets import KINDS, NAME, SURFACE, describe, token_sets
-from fsrl.token_text import ALPHABET
+from fsrl.tokens.sets import KINDS, NAME, SURFACE, describe, token_sets
+from fsrl.tokens.text import ALPHABET
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
 STORED = {byte: char for char, byte in ALPHABET.items()}

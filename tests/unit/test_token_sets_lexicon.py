@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsrl import token_lexicon
-from fsrl.token_lexicon import CLOSED_CLASSES, DEFINITIONS, FORMS, LISTS, ONLY, lexical_sets, word_of
+from fsrl.tokens import lexicon as token_lexicon
+from fsrl.tokens.lexicon import CLOSED_CLASSES, DEFINITIONS, FORMS, LISTS, ONLY, lexical_sets, word_of
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_space_before_a_capital_changes_nothing(word):
 
 @pytest.mark.parametrize("name", LISTS)
 def test_word_lists_state_their_source_and_hold_words(name):
-    text = resources.files("fsrl").joinpath("lexicon", f"{name}.txt").read_text(encoding="utf-8")
+    text = resources.files("fsrl.tokens").joinpath("word_lists", f"{name}.txt").read_text(encoding="utf-8")
     head = " ".join(line[2:] for line in text.splitlines() if line.startswith("#"))
     assert "Source:" in head and re.search("licence|[Pp]ublic domain|Names are facts", head)
     words = [word for line in text.splitlines() if not line.startswith("#") for word in line.split()]

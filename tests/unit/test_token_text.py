@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsrl.plot_style import glyphs
-from fsrl.token_text import ALPHABET, ELLIPSIS, decode, legible
+from fsrl.figures.style import glyphs
+from fsrl.tokens.text import ALPHABET, ELLIPSIS, decode, legible
 
 STORED = {byte: char for char, byte in ALPHABET.items()}
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from fsrl import feature_types
 from fsrl.errors import FsrlError
-from fsrl.type_rules import Bound, parse_bound, parse_schemes
+from fsrl.types import classify
+from fsrl.types.rules import Bound, parse_bound, parse_schemes
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from fsrl.type_rules import Bound, parse_bound, parse_schemes
 def test_bounds(written, expected):
     assert parse_bound(written) == expected
     assert parse_bound(str(expected) if isinstance(written, str) else float(str(expected))) == expected
-    assert feature_types.parse_bound is parse_bound
+    assert classify.parse_bound is parse_bound
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsrl import nulls, undertrained
 from fsrl.errors import FsrlError
-from fsrl.token_text import ALPHABET
+from fsrl.nulls import frames as nulls
+from fsrl.nulls import undertrained
+from fsrl.tokens.text import ALPHABET
 
 D_VOCAB = 1200
 STORED = {byte: char for char, byte in ALPHABET.items()}

@@ -10,8 +10,8 @@ import sys
 import pytest
 import torch
 
-from fsrl import weights
 from fsrl.errors import FsrlError
+from fsrl.weights import matrices as weights
 
 
 def unembedding(**changes):
@@ -215,7 +215,7 @@ def test_a_trained_view_without_trained_tokens_is_refused(trained, message):
 def test_a_file_that_cannot_be_written_whole_leaves_nothing(tmp_path):
     """A full disk, as a limit on the size of files that the operating system enforces."""
     script = (
-        "import resource, signal, sys, torch; from fsrl import weights\n"
+        "import resource, signal, sys, torch; from fsrl.weights import matrices as weights\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "big = weights.Decoder(torch.ones(100, 100), None, 'blocks.0.hook_z', 0, 'big', {})\n"

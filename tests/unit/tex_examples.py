@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fsrl import claims, claims_list, effect_summary, explanations, sensitivity_tables
-from fsrl.tex_tables_types import ExemplarLayer
+from fsrl.claims import claims, claims_list
+from fsrl.effects import summary as effect_summary
+from fsrl.explanations import local as explanations
+from fsrl.latex.types import ExemplarLayer
+from fsrl.tables import sensitivity as sensitivity_tables
 from tests.fixtures import plot_tables
 
 HOOKS = [*(f"blocks.{layer}.hook_resid_pre" for layer in range(12)), "blocks.11.hook_resid_post"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fsrl import tex_document
+from fsrl.latex import document as tex_document
 from tests.fixtures.tiny_study import SAE_IDS
 from tests.workflow.conftest import Project, environment
 

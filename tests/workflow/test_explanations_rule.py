@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fsrl import explanation_tables, explanation_words, explanations, tables
-from fsrl.enrichment_tables import BEST_SETS
+from fsrl.explanations import local as explanations
+from fsrl.explanations import words as explanation_words
+from fsrl.tables import core as tables
+from fsrl.tables import explanations as explanation_tables
+from fsrl.tables.enrichment import BEST_SETS
 from tests.fixtures.tiny_study import SAE_IDS
 from tests.hub import clients
 from tests.hub.conftest import _serving_hub, hub_tree

@@ -40,8 +40,10 @@ def test_what_the_issue_of_the_model_asked_for_is_reached(record):
 
 @pytest.mark.slow
 def test_the_shipped_weights_reach_what_the_record_says_on_the_shipped_text(record):
-    from fsrl import mini_evaluation, mini_export, mini_tokens
-    from fsrl.mini_model import evaluate
+    from fsrl.mini import evaluation as mini_evaluation
+    from fsrl.mini import export as mini_export
+    from fsrl.mini import tokens as mini_tokens
+    from fsrl.mini.model import evaluate
 
     model = mini_export.read_model(MINI / "model")
     stream = mini_tokens.encode_text((MINI / "evaluation_text.txt").read_text(), MINI / "model")
@@ -101,7 +103,7 @@ def test_the_figures_of_the_readme_are_those_that_the_workflow_builds(built):
 @pytest.mark.slow
 def test_training_is_in_nobody_s_plan(built):
     """An edit to the training code leaves the built study up to date."""
-    with (built / "src/fsrl/mini_training.py").open("a") as file:
+    with (built / "src/fsrl/mini/training.py").open("a") as file:
         file.write("\n# edited\n")
     command = [sys.executable, "-m", "snakemake", "--cores", "8", "--dry-run"]
     plan = subprocess.run(command, cwd=built, check=True, capture_output=True, text=True)

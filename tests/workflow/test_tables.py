@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 from scipy import stats
 
-from fsrl import tables
+from fsrl.tables import core as tables
 from tests.fixtures.tiny_study import D_SAE, MIN_COUNT, SAE_IDS
 from tests.workflow.conftest import Project
 

@@ -54,8 +54,15 @@ wildcard_constraints:
 
 def library(script):
     """A script of workflow/scripts and the files of the library that it imports: the inputs that are code."""
-    path = ROOT / "workflow/scripts" / script
-    files = [path, *imports.closure(path, ROOT / "src/fsrl")]
+    return code_of(ROOT / "workflow/scripts" / script)
+
+
+def code_of(path):
+    """A Python file and the files of the library that it imports."""
+    try:
+        files = [path, *imports.closure(path, ROOT / "src/fsrl")]
+    except FsrlError as error:
+        stop(error)
     return [str(file.relative_to(ROOT)) for file in files]
 
 

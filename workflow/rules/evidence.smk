@@ -4,7 +4,6 @@ TOKEN_SETS = "results/{study}/token_sets.parquet"
 ENRICHMENT = f"{STAGES}/enrichment.parquet"
 BEST_SETS = f"{STAGES}/best_sets.parquet"
 DISCOVERIES = "results/{study}/discoveries/{view}.parquet"
-LEXICON = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "src/fsrl/lexicon").glob("*.txt"))
 
 
 def enriched_views(study):
@@ -36,7 +35,6 @@ rule token_sets:
     input:
         unembedding=UNEMBEDDING,
         code=library("token_sets.py"),
-        lexicon=LEXICON,
     output:
         sets=TOKEN_SETS,
         list="results/{study}/token_set_list.tsv",

@@ -2,7 +2,6 @@
 # is not built, or not as they read it, there are none.
 NOTEBOOK_STUDY, NOTEBOOK_VIEW, NOTEBOOK_SCHEME = "mini", "trained", "calibrated"
 NOTEBOOK_PAGE = "results/notebooks/{notebook}.html"
-NOTEBOOK_TEMPLATE = "src/fsrl/templates/notebook.html.j2"
 
 
 def of_layers(*names):
@@ -71,12 +70,8 @@ def notebook_tables(wildcards):
 
 
 def notebook_code(wildcards):
-    """The library as the notebook imports it. What `from fsrl import NAME` loads no import statement shows."""
-    files = [ROOT / f"notebooks/{wildcards.notebook}.py"]
-    if wildcards.notebook == "visualizing_sae_features":
-        files += [ROOT / "src/fsrl/sae_adapter.py", ROOT / "src/fsrl/hooked_model.py"]
-    found = {path for file in files for path in (file, *imports.closure(file, ROOT / "src/fsrl"))}
-    return sorted(str(path.relative_to(ROOT)) for path in found)
+    """The library as the notebook imports it."""
+    return code_of(ROOT / f"notebooks/{wildcards.notebook}.py")[1:]
 
 
 def notebook_study(wildcards):
@@ -90,7 +85,7 @@ rule run_notebook:
         notebook="notebooks/{notebook}.py",
         tables=notebook_tables,
         study=notebook_study,
-        code=library("run_notebook.py") + [NOTEBOOK_TEMPLATE],
+        code=library("run_notebook.py"),
         imported=notebook_code,
     output:
         html=NOTEBOOK_PAGE,

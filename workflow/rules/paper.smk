@@ -1,6 +1,6 @@
 # The article: the numbers of its prose -> paper/generated, and with the LaTeX tables and the figures of the studies
 # that are built -> paper/main.pdf. Part of `all` where LaTeX is found; `snakemake --cores 8 paper` insists.
-from fsrl import tex_document
+from fsrl.latex import document as tex_document
 
 PAPER = "paper/main.pdf"
 PAPER_SOURCES = sorted(
@@ -40,7 +40,7 @@ def paper_parts(study):
 
 
 def paper_tables(study):
-    """The tables behind the study's numbers: name of `fsrl.tex_numbers.StudyTables` -> path or paths."""
+    """The tables behind the study's numbers: name of `fsrl.numbers.headlines.StudyTables` -> path or paths."""
     parts, view = paper_parts(study), paper_view(study)
     tables = {
         "moments": of_study(study, f"{STAGES}/moments.parquet", view=view),

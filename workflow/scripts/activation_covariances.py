@@ -6,7 +6,9 @@ joblog.to(snakemake.log[0], threads=snakemake.threads)
 
 from pathlib import Path
 
-from fsrl import activations, covariances, sources, weights
+from fsrl.models import activations, sources
+from fsrl.weights import covariances
+from fsrl.weights import matrices as weights
 
 given, params = snakemake.input, snakemake.params
 hooks = dict.fromkeys(weights.read_decoder(path).hook for path in given.decoders)

@@ -8,7 +8,13 @@ import json
 
 import pandas as pd
 
-from fsrl import claims, claims_dips, claims_evidence, enrichment_tables, files, tables, weights
+from fsrl import files
+from fsrl.claims import claims
+from fsrl.claims import dips as claims_dips
+from fsrl.claims import evidence as claims_evidence
+from fsrl.tables import core as tables
+from fsrl.tables import enrichment as enrichment_tables
+from fsrl.weights import matrices as weights
 
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 settings = params.settings

@@ -6,11 +6,16 @@ joblog.to(snakemake.log[0], threads=1)
 
 from pathlib import Path
 
-from fsrl import effect_plots, effect_summary, effect_tables, figure_files, files, tables
+from fsrl import files
+from fsrl.effects import frames as effect_frames
+from fsrl.effects import summary as effect_summary
+from fsrl.figures import effects as effect_plots
+from fsrl.figures import files as figure_files
+from fsrl.tables import core as tables
 
 given, params, output = snakemake.input, snakemake.params, snakemake.output
 effects = {
-    sae: tables.read(path, effect_tables.EFFECTS)
+    sae: tables.read(path, effect_frames.EFFECTS)
     for sae, path in zip(params.sae_ids, given.effects, strict=True)
 }
 summary = effect_summary.summarise(effects, seed=params.seed)

@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsrl import effect_study, effect_tables, hub, provenance, sources, tables, weights
+from fsrl.effects import frames as effect_frames
+from fsrl.effects import study as effect_study
+from fsrl.models import reading, sources
+from fsrl.tables import core as tables
+from fsrl.weights import matrices as weights
+from fsrl.weights import provenance
 
 given, params = snakemake.input, snakemake.params
 
@@ -41,7 +46,7 @@ del decoder, unembedding
 scheme = {params.scheme: params.schemes[params.scheme]}
 text = Path(given.text).read_text(encoding="utf-8")
 measured = effect_study.measure_study(
-    hub.read_model(sources.ModelSource(**params.source["model"])),
+    reading.read_model(sources.ModelSource(**params.source["model"])),
     sources.SAESource.from_settings(params.source["saes"]),
     hooks,
     layers(),
@@ -50,4 +55,4 @@ measured = effect_study.measure_study(
 )
 for (frame, said), metadata, path in zip(measured, made_from, snakemake.output, strict=True):
     said |= {"text": given.text, "scheme": json.dumps(scheme, sort_keys=True)}
-    tables.write(frame, path, effect_tables.EFFECTS, metadata | said)
+    tables.write(frame, path, effect_frames.EFFECTS, metadata | said)

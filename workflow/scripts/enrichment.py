@@ -6,7 +6,12 @@ joblog.to(snakemake.log[0], threads=1)
 
 import torch
 
-from fsrl import enrichment, enrichment_frames, enrichment_tables, provenance, tables, weights
+from fsrl.enrichment import frames as enrichment_frames
+from fsrl.enrichment import statistics as enrichment
+from fsrl.tables import core as tables
+from fsrl.tables import enrichment as enrichment_tables
+from fsrl.weights import matrices as weights
+from fsrl.weights import provenance
 
 given, params = snakemake.input, snakemake.params
 unembedding = weights.read_unembedding(given.unembedding)

@@ -10,16 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fsrl import (
-    discoveries,
-    enrichment_frames,
-    enrichment_odds,
-    enrichment_pvalues,
-    enrichment_scores,
-    enrichment_tables,
-    tables,
-    weights,
-)
+from fsrl.enrichment import best_sets as enrichment_pvalues
+from fsrl.enrichment import discoveries
+from fsrl.enrichment import frames as enrichment_frames
+from fsrl.enrichment import scores as enrichment_scores
+from fsrl.stats import odds as enrichment_odds
+from fsrl.tables import core as tables
+from fsrl.tables import enrichment as enrichment_tables
+from fsrl.weights import matrices as weights
 
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 settings, level = params.settings, params.settings["level"]

@@ -10,19 +10,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fsrl import (
-    enrichment,
-    enrichment_check,
-    enrichment_tables,
-    figure_files,
-    plot_evidence,
-    plot_heatmap,
-    plot_sensitivity,
-    plot_splits,
-    sensitivity_tables,
-    tables,
-    weights,
-)
+from fsrl.enrichment import calibration
+from fsrl.enrichment import statistics as enrichment
+from fsrl.figures import enrichment as plot_evidence
+from fsrl.figures import files as figure_files
+from fsrl.figures import heatmap as plot_heatmap
+from fsrl.figures import sensitivity as plot_sensitivity
+from fsrl.figures import splits as plot_splits
+from fsrl.tables import core as tables
+from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tables import sensitivity as sensitivity_tables
+from fsrl.weights import matrices as weights
 
 given, params = snakemake.input, snakemake.params
 title = f"{params.title} · view {snakemake.wildcards.view}"
@@ -43,7 +41,7 @@ for number, sae in enumerate(params.sae_ids):
     tested = torch.from_numpy(members.to_numpy().T.copy())
     tested = tested[enrichment.testable(tested)]
     draws = {"draws": params.draws, "seed": params.seed + number}
-    chance.append(enrichment_check.null_log10_p(view.W_dec, view.W_U, tested, **draws))
+    chance.append(calibration.null_log10_p(view.W_dec, view.W_U, tested, **draws))
     tokens = [unembedding.tokens[i] for i in ids]
     splits = [
         plot_splits.Split(

@@ -8,7 +8,13 @@ import sys
 
 import pandas as pd
 
-from fsrl import explanation_agreement, explanation_tables, files, neuronpedia, provenance, tables, weights
+from fsrl import files
+from fsrl.explanations import agreement as explanation_agreement
+from fsrl.neuronpedia import api as neuronpedia
+from fsrl.tables import core as tables
+from fsrl.tables import explanations as explanation_tables
+from fsrl.weights import matrices as weights
+from fsrl.weights import provenance
 
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 settings = params.settings

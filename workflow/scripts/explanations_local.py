@@ -4,7 +4,10 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
-from fsrl import enrichment_tables, explanation_tables, explanations, tables
+from fsrl.explanations import local as explanations
+from fsrl.tables import core as tables
+from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tables import explanations as explanation_tables
 
 given, level = snakemake.input, snakemake.params.level
 paths = zip(given.best_sets, given.enrichment, given.extremes, snakemake.output, strict=True)

@@ -6,7 +6,10 @@ joblog.to(snakemake.log[0], threads=1)
 
 import sys
 
-from fsrl import explanation_tables, explanations, neuronpedia, tables
+from fsrl.explanations import local as explanations
+from fsrl.neuronpedia import api as neuronpedia
+from fsrl.tables import core as tables
+from fsrl.tables import explanations as explanation_tables
 
 params = snakemake.params
 model_id, source = params.place

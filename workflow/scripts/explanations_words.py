@@ -6,7 +6,12 @@ joblog.to(snakemake.log[0], threads=1)
 
 import json
 
-from fsrl import enrichment_tables, explanation_tables, explanation_words, explanations, files, tables
+from fsrl import files
+from fsrl.explanations import local as explanations
+from fsrl.explanations import words as explanation_words
+from fsrl.tables import core as tables
+from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tables import explanations as explanation_tables
 
 given, params = snakemake.input, snakemake.params
 layers = []

@@ -4,7 +4,7 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
-from fsrl import hub_files, sources
+from fsrl.models import hub_files, sources
 
 source = snakemake.params.source
 model = sources.ModelSource(**source["model"])

@@ -6,20 +6,18 @@ joblog.to(snakemake.log[0], threads=1)
 
 from pathlib import Path
 
-from fsrl import (
-    claims,
-    effect_summary,
-    evidence_tables,
-    explanation_tables,
-    sensitivity_tables,
-    tables,
-    tex_tables,
-    tex_tables_claims,
-    tex_tables_effects,
-    tex_tables_sensitivity,
-    tex_tables_study,
-    tex_tables_types,
-)
+from fsrl.claims import claims
+from fsrl.effects import summary as effect_summary
+from fsrl.latex import claims as tex_tables_claims
+from fsrl.latex import effects as tex_tables_effects
+from fsrl.latex import sensitivity as tex_tables_sensitivity
+from fsrl.latex import study as tex_tables_study
+from fsrl.latex import table as tex_tables
+from fsrl.latex import types as tex_tables_types
+from fsrl.tables import core as tables
+from fsrl.tables import evidence as evidence_tables
+from fsrl.tables import explanations as explanation_tables
+from fsrl.tables import sensitivity as sensitivity_tables
 
 given, params = dict(snakemake.input.items()), snakemake.params
 saes, scheme = params.sae_ids, params.scheme

@@ -7,7 +7,8 @@ joblog.to(snakemake.log[0], threads=1)
 import json
 from pathlib import Path
 
-from fsrl import tex_tables, tex_tables_speed
+from fsrl.latex import speed as tex_tables_speed
+from fsrl.latex import table as tex_tables
 
 given = snakemake.input
 moments, enrichment = (json.loads(Path(path).read_text()) for path in (given.moments, given.enrichment))

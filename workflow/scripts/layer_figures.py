@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsrl import figure_files, plot_exemplars, plots, tables
+from fsrl.figures import exemplars as plot_exemplars
+from fsrl.figures import files as figure_files
+from fsrl.figures import layer as plots
+from fsrl.tables import core as tables
 
 given, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
 title = f"{params.title} · {wildcards.sae} · view {wildcards.view}"

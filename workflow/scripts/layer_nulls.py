@@ -4,7 +4,11 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
-from fsrl import covariances, nulls, provenance, quantiles, tables, weights
+from fsrl.nulls import frames as nulls
+from fsrl.stats import quantiles
+from fsrl.tables import core as tables
+from fsrl.weights import covariances, provenance
+from fsrl.weights import matrices as weights
 
 given, params = snakemake.input, snakemake.params
 unembedding = weights.read_unembedding(given.unembedding)

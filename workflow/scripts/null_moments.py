@@ -4,7 +4,10 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=snakemake.threads)
 
-from fsrl import nulls, provenance, tables, weights
+from fsrl.nulls import frames as nulls
+from fsrl.tables import core as tables
+from fsrl.weights import matrices as weights
+from fsrl.weights import provenance
 
 params = snakemake.params
 unembedding = weights.read_unembedding(snakemake.input.unembedding)

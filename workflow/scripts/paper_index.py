@@ -7,7 +7,10 @@ joblog.to(snakemake.log[0], threads=1)
 import json
 from pathlib import Path
 
-from fsrl import files, tex_numbers, tex_numbers_fixed, tex_studies
+from fsrl import files
+from fsrl.latex import studies as tex_studies
+from fsrl.numbers import fixed as tex_numbers_fixed
+from fsrl.numbers import headlines as tex_numbers
 
 given, params = snakemake.input, snakemake.params
 speed, record = (json.loads(Path(path).read_text(encoding="utf-8")) for path in (given.speed, given.record))

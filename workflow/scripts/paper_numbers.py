@@ -6,7 +6,9 @@ joblog.to(snakemake.log[0], threads=1)
 
 from pathlib import Path
 
-from fsrl import files, tex_numbers, tex_numbers_tables
+from fsrl import files
+from fsrl.numbers import headlines as tex_numbers
+from fsrl.numbers import reading as tex_numbers_tables
 
 given, params = dict(snakemake.input.items()), snakemake.params
 tables = tex_numbers_tables.read(given, params.sae_ids, **params.study)

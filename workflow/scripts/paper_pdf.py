@@ -6,7 +6,7 @@ joblog.to(snakemake.log[0], threads=1)
 
 from pathlib import Path
 
-from fsrl import tex_document
+from fsrl.latex import document as tex_document
 
 given = snakemake.input
 sources = [Path(path) for part in ("sources", "generated", "figures") for path in given[part]]

@@ -6,7 +6,10 @@ joblog.to(snakemake.log[0], threads=1)
 
 from pathlib import Path
 
-from fsrl import evidence_tables, figure_files, plot_planted, tables
+from fsrl.figures import files as figure_files
+from fsrl.figures import planted as plot_planted
+from fsrl.tables import core as tables
+from fsrl.tables import evidence as evidence_tables
 
 given, params = snakemake.input, snakemake.params
 shown = {"scheme": params.scheme, "title": f"{params.title} · planted truth"}

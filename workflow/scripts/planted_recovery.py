@@ -6,7 +6,9 @@ joblog.to(snakemake.log[0], threads=1)
 
 import json
 
-from fsrl import evidence_tables, planted, recovery, tables
+from fsrl.claims import planted, recovery
+from fsrl.tables import core as tables
+from fsrl.tables import evidence as evidence_tables
 
 settings, schemes = dict(snakemake.params.settings), snakemake.params.schemes
 tokens = tables.read(snakemake.input.tokens, tables.TOKENS)["token"].tolist()

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 
-from fsrl import figure_files, plot_graph
 from fsrl.errors import FsrlError
+from fsrl.figures import files as figure_files
+from fsrl.figures import rulegraph as plot_graph
 
 study = snakemake.wildcards.study
 with tempfile.NamedTemporaryFile("w", suffix=".json") as config:

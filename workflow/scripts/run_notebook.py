@@ -4,7 +4,9 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
-from fsrl import files, notebook_page, notebook_run
+from fsrl import files
+from fsrl.notebooks import page as notebook_page
+from fsrl.notebooks import run as notebook_run
 
 source, output = snakemake.input.notebook, snakemake.output
 notebook = notebook_run.execute(source)

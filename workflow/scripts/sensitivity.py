@@ -9,7 +9,12 @@ from itertools import pairwise
 
 import pandas as pd
 
-from fsrl import enrichment_tables, sensitivity, sensitivity_layers, sensitivity_tables, tables, weights
+from fsrl.claims import sensitivity
+from fsrl.claims import stability as sensitivity_layers
+from fsrl.tables import core as tables
+from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tables import sensitivity as sensitivity_tables
+from fsrl.weights import matrices as weights
 
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 view, views, sae_ids = snakemake.wildcards.view, params.views, params.sae_ids

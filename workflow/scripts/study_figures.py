@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsrl import figure_files, plot_layers, plot_nulls, tables
+from fsrl.figures import files as figure_files
+from fsrl.figures import layers as plot_layers
+from fsrl.figures import nulls as plot_nulls
+from fsrl.tables import core as tables
 
 given, params = snakemake.input, snakemake.params
 title = f"{params.title} · view {snakemake.wildcards.view}"

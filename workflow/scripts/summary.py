@@ -6,7 +6,9 @@ joblog.to(snakemake.log[0], threads=1)
 
 import pandas as pd
 
-from fsrl import files, summary, tables
+from fsrl import files
+from fsrl.tables import core as tables
+from fsrl.types import summary
 
 given, sae_ids = snakemake.input, snakemake.params.sae_ids
 shared = tables.read(given.null, tables.NULL)

@@ -4,7 +4,12 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
-from fsrl import enrichment_tables, files, provenance, tables, token_sets, weights
+from fsrl import files
+from fsrl.tables import core as tables
+from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tokens import sets as token_sets
+from fsrl.weights import matrices as weights
+from fsrl.weights import provenance
 
 unembedding = weights.read_unembedding(snakemake.input.unembedding)
 extra = snakemake.params.extra

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsrl import mini_corpus
+from fsrl.mini import corpus as mini_corpus
 
 sources = pd.read_csv(snakemake.input.sources, sep="\t")
 packages = Path(snakemake.params.packages)

@@ -8,7 +8,8 @@ if __name__ == "__main__":
 
     from pathlib import Path
 
-    from fsrl import mini_export, mini_training
+    from fsrl.mini import export as mini_export
+    from fsrl.mini import training as mini_training
 
     params, output = snakemake.params, snakemake.output
     folder = Path(params.checkpoints)

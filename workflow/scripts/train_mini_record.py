@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fsrl import mini_evaluation
+from fsrl.mini import evaluation as mini_evaluation
 
 record = mini_evaluation.record(
     Path(snakemake.input.weights).parents[1],

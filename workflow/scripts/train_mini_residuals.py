@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import save_file
 
-from fsrl import mini_export, mini_saes
+from fsrl.mini import export as mini_export
+from fsrl.mini import saes as mini_saes
 
 model = mini_export.read_model(Path(snakemake.input.weights).parent)
 stream = np.memmap(snakemake.input.train, dtype=np.uint16, mode="r")

@@ -9,7 +9,9 @@ from pathlib import Path
 import pandas as pd
 from safetensors.torch import load_file
 
-from fsrl import mini_evaluation, mini_export, mini_saes
+from fsrl.mini import evaluation as mini_evaluation
+from fsrl.mini import export as mini_export
+from fsrl.mini import saes as mini_saes
 
 x = load_file(snakemake.input.residuals)["residuals"]
 settings = mini_saes.SAETraining(**snakemake.params.settings)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsrl import mini_corpus, mini_tokens
+from fsrl.mini import corpus as mini_corpus
+from fsrl.mini import tokens as mini_tokens
 
 settings, output = snakemake.params.settings, snakemake.output
 corpus = pd.read_parquet(snakemake.input.corpus)

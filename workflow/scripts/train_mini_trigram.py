@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fsrl import mini_ngram
+from fsrl.mini import ngram as mini_ngram
 
 train, held_out = (np.fromfile(snakemake.input[name], dtype=np.uint16) for name in ("train", "held_out"))
 nats = mini_ngram.Trigram(train, snakemake.params.d_vocab).nats_per_token(held_out)

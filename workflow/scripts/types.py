@@ -8,16 +8,18 @@ import json
 
 import pandas as pd
 
-from fsrl import evidence_tables, feature_types, tables
+from fsrl.tables import core as tables
+from fsrl.tables import evidence as evidence_tables
+from fsrl.types import classify
 
 given, views, schemes = snakemake.input, snakemake.params.views, snakemake.params.schemes
 metadata = tables.read_metadata(given.moments[0])
 metadata["schemes"] = json.dumps(schemes, sort_keys=True)
 made = {
-    "types": (feature_types.classify, tables.TYPES),
-    "type_counts": (feature_types.type_counts, tables.TYPE_COUNTS),
-    "type_null_counts": (feature_types.null_counts, evidence_tables.TYPE_NULL_COUNTS),
-    "thresholds": (feature_types.thresholds, evidence_tables.THRESHOLDS),
+    "types": (classify.classify, tables.TYPES),
+    "type_counts": (classify.type_counts, tables.TYPE_COUNTS),
+    "type_null_counts": (classify.null_counts, evidence_tables.TYPE_NULL_COUNTS),
+    "thresholds": (classify.thresholds, evidence_tables.THRESHOLDS),
 }
 moments = [tables.read(path, tables.MOMENTS) for path in given.moments]
 nulls = [

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsrl import figure_files, plot_views, tables
+from fsrl.figures import files as figure_files
+from fsrl.figures import views as plot_views
+from fsrl.tables import core as tables
 
 given, params = snakemake.input, snakemake.params
 views = tuple(params.views)

@@ -1,0 +1,274 @@
+"""The features of one SAE, looked at from a notebook: what they are said to be, and what they promote.
+
+    sae_analyzer = SAEfeatureAnalyzer(sae_model)           # computes nothing and asks nobody
+    sae_analyzer.feature_info[0]["description"]            # Neuronpedia's explanation, or one made here
+    sae_analyzer.get_feature_page(0)                       # the feature's dashboard, inline
+    sae_analyzer.logit_distr()                             # moments of every feature's logit weights
+    sae_analyzer.plot_logit_distr_skewness_vs_kurtosis()
+
+The logit weights of a feature are its decoder row times W_U (`fsrl.moments`). They are those of the SAE; the
+adapter changes none of them.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from fsrl import arguments
+from fsrl.adapter.hooked_model import HookedModel
+from fsrl.analyzer import arguments as analyzer_arguments
+from fsrl.analyzer import explanations as analyzer_info
+from fsrl.analyzer import facts as analyzer_facts
+from fsrl.analyzer import figures as analyzer_figures
+from fsrl.analyzer import pages as analyzer_pages
+from fsrl.analyzer import steering as analyzer_steering
+from fsrl.analyzer import weights as analyzer_weights
+from fsrl.analyzer.explanations import FeatureInfo
+from fsrl.analyzer.pages import Link, LocalPage
+from fsrl.analyzer.tables import FeatureTables, TableSettings, ViewSettings
+from fsrl.errors import FsrlError
+from fsrl.figures import layer as plots
+from fsrl.neuronpedia import api as neuronpedia
+from fsrl.pages import page as dashboard
+from fsrl.weights.matrices import Unembedding
+
+__all__ = ["SAEfeatureAnalyzer"]
+
+logger = logging.getLogger(__name__)
+
+WIDTH, HEIGHT = "100%", 900
+_NOT_HOSTED = "is not at Neuronpedia (a folder's SAE is not); give neuronpedia= its model and source there"
+
+
+class SAEfeatureAnalyzer:
+    """Explanations, dashboards and logit weights of the features of the SAE in a `HookedModel`.
+
+    Making one computes nothing and asks nobody; what is asked for is computed once, on the model's device
+    (moments; all else on the CPU), and kept.
+
+    neuronpedia: the SAE's place there, "gpt2-small/7-res-jb"; None: as its configuration or release says,
+    False: nowhere. explanations: "neuronpedia" or "local"; None: Neuronpedia's for an SAE that it hosts.
+    text: a file of evaluation text (passages separated by <|endoftext|>) to look for examples in;
+    token_counts: a file of each token's occurrences in the training text; None: those that lie beside the
+    model in its study's folder, as in data/mini. unembedding: an `fsrl.weights.Unembedding` or its file in
+    results/, for the raw W_U, the undertrained tokens and the mean logit weight, which a processed model
+    does not hold. sparsity: log10 densities [d_sae]; None: those beside the SAE's weights.
+    w_u, tokens, cosine: the view (`fsrl.weights.view`) that methods take unless they are given another one.
+    table_settings: precision (of `fsrl.moments`), null_draws (directions of each kind of null), seed, and
+    token_sets (of the caller's, by name: {"regex": ...} or {"words": [...]}).
+    cache: folder of what Neuronpedia exported (None: ~/.cache/fsrl/neuronpedia); progress: show a bar.
+    Raises FsrlError for a model without adapter and an unknown setting, by name.
+    """
+
+    def __init__(
+        self,
+        sae_model: HookedModel,
+        *,
+        neuronpedia: str | bool | None = None,
+        explanations: str | None = None,
+        text: str | Path | None = None,
+        token_counts: str | Path | None = None,
+        unembedding: Unembedding | str | Path | None = None,
+        sparsity: Tensor | None = None,
+        w_u: str = "folded",
+        tokens: str = "all",
+        cosine: bool = False,
+        cache: str | Path | None = None,
+        progress: bool = True,
+        **table_settings: Any,
+    ) -> None:
+        given = {"unembedding": unembedding, "token_counts": token_counts, "sparsity": sparsity}
+        others = {"neuronpedia": neuronpedia, "explanations": explanations, "text": text, "cache": cache}
+        analyzer_arguments.check(sae_model, {**given, **others, "progress": progress})
+        self.sae_model = sae_model
+        self.view = ViewSettings(w_u, tokens, cosine)
+        self.place = analyzer_info.place_at_neuronpedia(sae_model.sae_adapter, neuronpedia)
+        if explanations == "neuronpedia" and self.place is None:
+            raise FsrlError(f"SAEfeatureAnalyzer: {self.name} {_NOT_HOSTED}")
+        self._examples = analyzer_facts.TextExamples(sae_model, text)
+        device = next(sae_model.model.parameters()).device
+        settings = TableSettings.of(table_settings, device, progress=progress)
+        self.tables = FeatureTables(sae_model, settings, given)
+        hosted = None if explanations == "local" else self.place
+        self._explanations = analyzer_info.Explanations(hosted, self.tables, cache=cache, progress=progress)
+
+    @property
+    def name(self) -> str:
+        """Model and hook, as titles have them."""
+        return f"{analyzer_weights.study_name(self.sae_model.model)} \u00b7 {self.sae_model.hook_name}"
+
+    @property
+    def n_features(self) -> int:
+        """Features of the SAE."""
+        return self.tables.n_features
+
+    def __repr__(self) -> str:
+        where = "/".join(self.place) if self.place else "not at Neuronpedia"
+        return f"<SAEfeatureAnalyzer of {self.name}: {self.n_features} features, {where}>"
+
+    @property
+    def feature_info(self) -> FeatureInfo:
+        """Feature -> its explanation; `feature_info.every(i)` has all of a feature's.
+
+        Neuronpedia's bulk export, fetched when first asked for and then read from the cache; or, for an SAE
+        that Neuronpedia does not host, made here from the token sets that a feature promotes and suppresses
+        (their explanationModelName says so). Raises FsrlError where the export cannot be had.
+        """
+        return self._explanations.of(self.view)
+
+    def logit_distr(self, **view: Any) -> pd.DataFrame:
+        """Moments of every feature's logit weights, a row each (the index is the feature).
+
+        mean and std (logit per unit of activation), skewness, kurtosis (3 for a Gaussian), bimodality: of
+        the population, by default over all tokens and the folded W_U; norm, log10_density, alive. mean is 0
+        where the model's W_U is centred over the vocabulary. view: w_u, tokens, cosine, as
+        `fsrl.weights.view`. A copy: change it freely.
+        """
+        return self.tables.distribution(self.view.but(view))
+
+    def types(self, **view: Any) -> pd.DataFrame:
+        """The table `types` (see `fsrl.tables`) of the scheme calibrated, one row a feature."""
+        return self.tables.types(self.view.but(view)).copy()
+
+    def plot_logit_distr_skewness(self, save_path: str | Path | None = None, **view: Any) -> Figure:
+        """Histogram of the features' skewness beside that of null directions. save_path: .pdf or .png."""
+        return self._plot(plots.skewness, save_path, view)
+
+    def plot_logit_distr_kurtosis(self, save_path: str | Path | None = None, **view: Any) -> Figure:
+        """Histogram of log10 of the features' kurtosis (3 for a Gaussian), like the one of skewness."""
+        return self._plot(plots.kurtosis, save_path, view)
+
+    def plot_logit_distr_skewness_vs_kurtosis(
+        self, save_path: str | Path | None = None, **view: Any
+    ) -> Figure:
+        """Skewness against kurtosis (log scale), coloured by std as a share of the decoder row's norm."""
+        draw = partial(plots.skewness_vs_kurtosis, cosine=self.view.but(view).cosine)
+        return self._plot(draw, save_path, view)
+
+    def get_feature_page(
+        self,
+        feature: int,
+        *,
+        live: bool | None = None,
+        save_path: str | Path | None = None,
+        width: str = WIDTH,
+        height: int = HEIGHT,
+        hide: Collection[str] = (),
+        test_text: str | None = None,
+        **view: Any,
+    ) -> Any:
+        """The feature's dashboard, to be shown by a notebook: an IFrame of Neuronpedia's, or a `LocalPage`.
+
+        live: True for Neuronpedia's; False for a self-contained page made here (moments, type, histogram,
+        extreme tokens, token sets, explanations, and examples where a text is at hand); None: Neuronpedia's
+        if it hosts the SAE and answers, else the local one, whose notes and the log say why. save_path: write
+        the local page there (.html); None for `live` is then False. hide, test_text: as
+        `fsrl.neuronpedia.embed_url`; a local page has no field for a text to test. view: as
+        `logit_distr`, for the local page. Raises FsrlError for a feature that there is not, live=True of an
+        SAE that Neuronpedia has not, and a test_text where the page can only be local.
+        """
+        index = analyzer_arguments.feature(feature, self.n_features)
+        analyzer_pages.check(
+            live=live, save_path=save_path, width=width, height=height, hide=hide, test_text=test_text
+        )
+        settings = self.view.but(view)
+        if live and self.place is None:
+            raise FsrlError(f"feature page: {self.name} {_NOT_HOSTED}")
+        live = live if save_path is None else False
+        why = analyzer_pages.why_local(self.place, index, live, test_text)
+        if why is None:
+            assert self.place is not None
+            url = neuronpedia.embed_url(*self.place, index, hide=hide, test_text=test_text)
+            logger.info("feature %d: the live page %s", index, url)
+            return analyzer_pages.live_frame(url, width=width, height=height)
+        logger.info("feature %d: a local page; %s", index, why)
+        page = LocalPage(self._html(index, why, hide, settings), why, width, height)
+        if save_path is not None:
+            page.save(save_path)
+        return page
+
+    def get_steered_features_info(
+        self,
+        vector: Any,
+        threshold: float | None = None,
+        top_k: int | None = 20,
+        *,
+        descriptions: bool = True,
+        **view: Any,
+    ) -> pd.DataFrame:
+        """The features that a steering vector [..., d_sae] steers, strongest first; a row each.
+
+        feature; steering (mean value over the leading dimensions), strength (mean of the absolute value, by
+        which features are ranked), peak (the value furthest from 0); description (null where there is none;
+        descriptions=False asks for none); type; std, skewness, kurtosis, norm, log10_density; top_tokens and
+        bottom_tokens. threshold: least strength; top_k: at most so many rows. `plot_steered_features` draws
+        it. The first call computes moments, those of null directions included (for the types). Raises
+        FsrlError for a vector that does not fit, and as `feature_info` does.
+        """
+        settings = self.view.but(view)
+        ranked = analyzer_steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
+        info = self._explanations.of(settings) if descriptions else {}
+        return analyzer_facts.described(ranked, info, self.tables, settings)
+
+    def plot_steered_features(
+        self,
+        vector: Any,
+        threshold: float | None = None,
+        top_k: int | None = 20,
+        save_path: str | Path | None = None,
+        *,
+        descriptions: bool = True,
+    ) -> Figure:
+        """Bars of the mean steering value of the features that `get_steered_features_info` lists."""
+        analyzer_figures.check_path(save_path)
+        ranked = analyzer_steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
+        if descriptions:
+            ranked["description"] = analyzer_facts.descriptions(ranked["feature"], self.feature_info)
+        title = f"{self.name} \u00b7 steered features"
+        return analyzer_figures.finished(analyzer_steering.figure(ranked, title=title), save_path)
+
+    def quick_list(self, features: Iterable[int], name: str | None = None) -> Link:
+        """Address (text; a link in a notebook) of Neuronpedia's page with the dashboards of these features.
+
+        1 to 150 features, in this order; name: the list's title. Nothing is asked of Neuronpedia. Raises
+        FsrlError for more or none, for a feature that there is not, and for an SAE that it does not host.
+        """
+        if self.place is None:
+            raise FsrlError(f"quick list: {self.name} {_NOT_HOSTED}")
+        chosen = analyzer_arguments.features(features, self.n_features)
+        arguments.require(name is None or isinstance(name, str), "quick list", "name", name, "give a text")
+        title = name or f"{'/'.join(self.place)}: {len(chosen)} features"
+        url = neuronpedia.quick_list_url(title, [(*self.place, feature) for feature in chosen])
+        return Link(url, title)
+
+    def _plot(self, draw: Any, save_path: str | Path | None, view: Mapping[str, Any]) -> Figure:
+        analyzer_figures.check_path(save_path)
+        settings = self.view.but(view)
+        title = f"{self.name} \u00b7 {settings}"
+        figure = draw(self.tables.frame(settings), self.tables.null(settings), title=title)
+        return analyzer_figures.finished(figure, save_path)
+
+    def _html(self, feature: int, why: str, hide: Collection[str], settings: ViewSettings) -> str:
+        said, notes = ([], []) if "explanation" in hide else self._explanations.said(feature, settings)
+        examples, source = [], None
+        if "activations" not in hide:
+            examples = self._examples.of_feature(feature, self.tables.weights.unembedding.tokens)
+            source = self._examples.source
+            notes = [*notes, *self._examples.notes]
+        facts = analyzer_facts.of_feature(
+            self.tables,
+            settings,
+            feature,
+            study=analyzer_weights.study_name(self.sae_model.model),
+            explanations=said,
+            examples=examples,
+            examples_from=source,
+            notes=[why, *notes],
+        )
+        return dashboard.feature_page(facts, hide)

@@ -1,0 +1,277 @@
+"""The tables behind a feature analyzer, computed when first asked for and kept: moments, nulls, types, sets.
+
+They are those of the workflow (`fsrl.tables`), made by the same functions, for one SAE. Two things differ,
+since a notebook has one layer and little time: there are fewer null directions, of the kinds that need no
+text; and the false discovery rate of the enrichment is that of this SAE alone, not of all layers of a study.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fsrl import arguments
+from fsrl.adapter.hooked_model import HookedModel
+from fsrl.analyzer import weights as analyzer_weights
+from fsrl.analyzer.weights import AnalyzedWeights
+from fsrl.enrichment import best_sets as enrichment_pvalues
+from fsrl.enrichment import frames as enrichment_frames
+from fsrl.enrichment import statistics as enrichment
+from fsrl.enrichment.statistics import SetStatistics
+from fsrl.errors import FsrlError
+from fsrl.moments import engine
+from fsrl.moments import frames as moment_frames
+from fsrl.moments.engine import LogitMoments
+from fsrl.null_kinds import SHARED
+from fsrl.nulls import frames as nulls
+from fsrl.stats import quantiles
+from fsrl.tokens import sets as token_sets
+from fsrl.types import classify
+from fsrl.weights.matrices import View
+from fsrl.weights.matrices import view as view_of
+
+logger = logging.getLogger(__name__)
+
+# As types.schemes.calibrated of config/config.yaml.
+SCHEME = "calibrated"
+RULES: dict[str, Any] = {
+    "view": None,
+    "types": {
+        "local_context": {
+            "kurtosis": {"above": "null0.999"},
+            "skewness": {"above": 0},
+            "implied_tokens": {"max": 20},
+        },
+        "prediction": {"skewness": {"above": "null0.999"}},
+        "suppression": {"skewness": {"below": "null0.001"}},
+        "partition": {"kurtosis": {"below": "null0.001"}},
+    },
+}
+LAYER_KINDS = ("second_moment", "sign_flip")
+FALSE_DISCOVERY_RATE = 0.05  # as enrichment.level there
+CHOICES: dict[str, tuple[str | bool, ...]] = {
+    "w_u": ("folded", "raw"),
+    "tokens": ("all", "trained"),
+    "cosine": (False, True),
+}
+_BY_FEATURE = ("z", "eta2", "t", "log10_p", "t_stratified", "log10_p_stratified")
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """What of the weights is looked at: the settings of `fsrl.weights.view`."""
+
+    w_u: str = "folded"
+    tokens: str = "all"
+    cosine: bool = False
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            arguments.require(
+                value in choices, "view", name, value, f"choose {' or '.join(map(str, choices))}"
+            )
+
+    def but(self, changes: Mapping[str, Any]) -> "ViewSettings":
+        """With other settings; FsrlError, naming it, for one that there is not."""
+        arguments.known_names("view", changes, [field.name for field in fields(self)])
+        return replace(self, **changes)
+
+    def __str__(self) -> str:
+        return f"{self.w_u} W_U, {self.tokens} tokens{', cosines' if self.cosine else ''}"
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """precision, device, progress: of `fsrl.moments.logit_moments`; null_draws: directions of each kind;
+    seed: theirs; token_sets: of the caller's, as `fsrl.tokens.sets.token_sets` takes them.
+    """
+
+    precision: str = "fp32"
+    null_draws: int = 10_000
+    seed: int = 0
+    token_sets: Mapping[str, Mapping[str, Any]] | None = None
+    device: str = "cpu"
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        def require(met: bool, name: str, wanted: str) -> None:
+            arguments.require(met, "SAEfeatureAnalyzer", name, getattr(self, name), wanted)
+
+        known = ", ".join(engine.PRECISIONS)
+        require(self.precision in engine.PRECISIONS, "precision", f"choose one of {known}")
+        require(arguments.is_whole(self.null_draws, 1), "null_draws", "give a whole number above 0")
+        require(arguments.is_whole(self.seed), "seed", "give a whole number from 0 on")
+        named = self.token_sets is None or _are_named(self.token_sets)
+        require(named, "token_sets", "give sets by name, {name: {'regex': ...} or {'words': [...]}}")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], device: torch.device, *, progress: bool = False) -> "TableSettings":
+        """For a model on this device; FsrlError, naming it, for a setting that there is not."""
+        known = [field.name for field in fields(cls) if field.name not in ("device", "progress")]
+        arguments.known_names("SAEfeatureAnalyzer", given, known)
+        # Only these two have the float64 that sums are taken in.
+        where = str(device) if device.type in ("cpu", "cuda") else "cpu"
+        return cls(**given, device=where, progress=progress)
+
+
+def _are_named(sets: Any) -> bool:
+    named = isinstance(sets, Mapping) and all(isinstance(name, str) for name in sets)
+    return named and all(isinstance(settings, Mapping) for settings in sets.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Enrichment:
+    """Statistics of every feature and tested set: sets [n_sets] names; log10_q, float32 [n, n_sets]; best:
+    the table `best_sets`, less its clusters.
+    """
+
+    sets: list[str]
+    statistics: SetStatistics
+    log10_q: Tensor
+    best: pd.DataFrame
+
+    def of_feature(self, feature: int) -> pd.DataFrame:
+        """The rows of one feature of the table `enrichment`."""
+        columns = {name: getattr(self.statistics, name) for name in _BY_FEATURE}
+        own: dict[str, Any] = {
+            name: None if part is None else part[[feature]] for name, part in columns.items()
+        }
+        frame = enrichment_frames.enrichment_frame(replace(self.statistics, **own), self.sets)
+        return frame.assign(feature=np.int32(feature))
+
+
+class FeatureTables:
+    """Tables of one SAE in any view. Nothing is computed before it is asked for, and nothing twice."""
+
+    def __init__(self, sae_model: HookedModel, settings: TableSettings, given: Mapping[str, Any]) -> None:
+        self.sae_model, self.settings, self._given = sae_model, settings, dict(given)
+        self._kept: dict[tuple[str, ViewSettings], Any] = {}
+
+    @property
+    def n_features(self) -> int:
+        """Features of the SAE."""
+        return int(self.sae_model.sae_adapter.cfg.d_sae)
+
+    @cached_property
+    def weights(self) -> AnalyzedWeights:
+        """Both matrices; which tokens are undertrained may still be unknown."""
+        return analyzer_weights.read(self.sae_model, **self._given)
+
+    def view(self, settings: ViewSettings) -> View:
+        """Both matrices as a view sees them; FsrlError where W_U or its tokens are not known so far."""
+        if settings.tokens == "trained":
+            self.weights = analyzer_weights.with_trained(self.weights)
+        found = self.weights
+        if settings.w_u == "raw" and not found.has_raw:
+            raise FsrlError(
+                "analyzer: this model's W_U is already folded; for the raw one give an unembedding of the "
+                "workflow, or HookedTransformer.from_pretrained_no_processing's model"
+            )
+        return view_of(
+            found.decoder,
+            found.unembedding,
+            w_u=settings.w_u,
+            tokens=settings.tokens,
+            cosine=settings.cosine,
+        )
+
+    def moments(self, settings: ViewSettings) -> LogitMoments:
+        """Moments, ten extreme tokens a side and histogram of every feature."""
+        return self._once("moments", settings, self._moments)
+
+    def null(self, settings: ViewSettings) -> pd.DataFrame:
+        """The table `null`: isotropic directions, then the layer's own kinds that need no text."""
+        return self._once("null", settings, self._null)
+
+    def frame(self, settings: ViewSettings) -> pd.DataFrame:
+        """The table `moments`, with implied_tokens against the isotropic null."""
+        return self._once("frame", settings, self._frame)
+
+    def types(self, settings: ViewSettings) -> pd.DataFrame:
+        """The table `types` of the calibrated scheme; row i is feature i."""
+        return self._once("types", settings, self._types)
+
+    def enrichment(self, settings: ViewSettings) -> Enrichment:
+        """Of every feature in every token set that is large enough to test."""
+        return self._once("enrichment", settings, self._enrichment)
+
+    def distribution(self, settings: ViewSettings) -> pd.DataFrame:
+        """The table `moments` without what needs nulls, a row a feature (the index)."""
+        frame = moment_frames.moments_frame(self.moments(settings), self.weights.decoder, kappa0=np.nan)
+        return frame.drop(columns="implied_tokens").set_index("feature")
+
+    def extremes(self, settings: ViewSettings, features: list[int]) -> pd.DataFrame:
+        """The table `extremes` of some features, in the given order."""
+        found = self.moments(settings)
+        token_ids = self._once("token_ids", settings, lambda of: self.view(of).token_ids)
+        names = ("top_ids", "top_weights", "bottom_ids", "bottom_weights")
+        chosen = replace(found, **{name: getattr(found, name)[features] for name in names})
+        frame = moment_frames.extremes_frame(chosen, self.weights.unembedding.tokens, token_ids)
+        return frame.assign(feature=np.asarray(features, dtype=np.int32)[frame["feature"]])
+
+    def _once(self, name: str, settings: ViewSettings, make: Any) -> Any:
+        if (name, settings) not in self._kept:
+            self._kept[name, settings] = make(settings)
+        return self._kept[name, settings]
+
+    def _moments(self, settings: ViewSettings) -> LogitMoments:
+        view, chosen = self.view(settings), self.settings
+        logger.info("logit weights of %d features, %s, on %s", len(view.W_dec), settings, chosen.device)
+        return engine.logit_moments(
+            view.W_dec,
+            view.W_U,
+            precision=chosen.precision,
+            device=chosen.device,
+            progress=chosen.progress,
+        )
+
+    def _null(self, settings: ViewSettings) -> pd.DataFrame:
+        view, chosen = self.view(settings), self.settings
+        draws: dict[str, Any] = {"draws": chosen.null_draws, "seed": chosen.seed}
+        logger.info("%d null directions of each of %d kinds", chosen.null_draws, 1 + len(LAYER_KINDS))
+        shared = nulls.isotropic(view.W_U, **draws)
+        kappa0 = quantiles.quantile(shared, "kurtosis", 0.5)
+        own = nulls.of_layer(view.W_dec, view.W_U, kinds=LAYER_KINDS, kappa0=kappa0, **draws)
+        return pd.concat([shared, own], ignore_index=True)
+
+    def _frame(self, settings: ViewSettings) -> pd.DataFrame:
+        null = self.null(settings)
+        kappa0 = quantiles.quantile(null[null["kind"] == SHARED], "kurtosis", 0.5)
+        return moment_frames.moments_frame(self.moments(settings), self.weights.decoder, kappa0)
+
+    def _types(self, settings: ViewSettings) -> pd.DataFrame:
+        d_model = self.weights.decoder.W_dec.shape[1]
+        scheme = {SCHEME: RULES}
+        return classify.classify(self.frame(settings), scheme, self.null(settings), d_model=d_model)
+
+    def _enrichment(self, settings: ViewSettings) -> Enrichment:
+        view, own = self.view(settings), self.weights.unembedding
+        counts = None if own.counts is None else own.counts.numpy()
+        sets = token_sets.token_sets(own.tokens, counts=counts, extra=self.settings.token_sets)
+        members = torch.from_numpy(sets.to_numpy()[view.token_ids.numpy()].T.copy())
+        tested = enrichment.testable(members)
+        strata = None if own.counts is None else enrichment.frequency_strata(own.counts[view.token_ids])
+        found = enrichment.set_statistics(view.W_dec, view.W_U, members[tested], strata=strata)
+        names = sets.columns[tested.numpy()].tolist()
+        log10_q = enrichment_pvalues.benjamini_hochberg(found.log10_p)
+        return Enrichment(names, found, log10_q, _best_sets(names, found, log10_q))
+
+
+def _best_sets(names: list[str], found: SetStatistics, log10_q: Tensor) -> pd.DataFrame:
+    called = log10_q <= np.log10(FALSE_DISCOVERY_RATE)  # False for NaN
+    counts = tuple((called & side).sum(dim=1).numpy() for side in (found.t > 0, found.t < 0))
+    best = enrichment_frames.best_sets_frame(
+        enrichment_pvalues.best_sets(found.t, found.log10_p, log10_q),
+        names,
+        eta2=found.eta2.numpy(),
+        clusters=np.zeros(len(log10_q)),  # not looked for: comparing all pairs of rows takes long
+        counts=counts,
+    )
+    return best.drop(columns="cluster")

@@ -1,0 +1,204 @@
+"""What a feature analyzer reads of a running model and its SAE: W_U with tokens, decoder rows, densities.
+
+TransformerLens folds the final LayerNorm's weight into W_U and takes the mean over d_model out of it (when a
+HookedTransformer is loaded; for a TransformerBridge in compatibility mode); here both are done to whatever
+W_U the model holds, which changes nothing where they were done before. TransformerLens also centres W_U over
+the vocabulary, and then nobody can tell the mean logit weight any more: it comes out as 0. The other moments
+do not depend on it.
+"""
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsrl.adapter.hooked_model import HookedModel
+from fsrl.errors import FsrlError
+from fsrl.models import reading, sae_files, sae_loading
+from fsrl.models.fit import is_bridge
+from fsrl.models.sae_files import SAEFiles
+from fsrl.nulls import undertrained
+from fsrl.weights import matrices as weights
+from fsrl.weights.matrices import Decoder, Unembedding
+
+logger = logging.getLogger(__name__)
+
+# Hooks where an SAE's decoder rows are directions of the residual stream as they are.
+RESIDUAL = (
+    "hook_resid_pre",
+    "hook_resid_mid",
+    "hook_resid_post",
+    "hook_attn_out",
+    "hook_mlp_out",
+    "hook_embed",
+)
+# Beside the model's folder in the folder of a study.
+COUNTS, TEXT = "token_counts.safetensors", "evaluation_text.txt"
+MIN_COUNT = 100
+# As in config/config.yaml, tokens.
+DRAWS, SEED = 20_000, 0
+# A mean over the vocabulary this small beside W_U's spread is rounding.
+CENTRED = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class AnalyzedWeights:
+    """Both matrices on the CPU, float32. has_raw: whether unembedding.raw is W_U as stored, else it repeats
+    the folded one; vocabulary_centred: whether mean logit weights are lost (they come out as 0).
+    """
+
+    unembedding: Unembedding
+    decoder: Decoder
+    has_raw: bool
+    vocabulary_centred: bool
+
+
+def read(
+    sae_model: HookedModel,
+    *,
+    unembedding: Unembedding | str | Path | None = None,
+    token_counts: str | Path | None = None,
+    sparsity: Tensor | None = None,
+) -> AnalyzedWeights:
+    """Of the model and the SAE in `sae_model`, or with W_U of an `Unembedding` (or its file) in its place.
+
+    token_counts, sparsity: as `SAEfeatureAnalyzer` takes them. Raises FsrlError for a model without
+    tokenizer, a hook whose directions are not in the residual stream, and what does not fit.
+    """
+    model = sae_model.model
+    if unembedding is None:
+        own, has_raw = _own_unembedding(model, token_counts), _is_raw(model)
+    else:
+        if token_counts is not None:
+            raise FsrlError("analyzer: give token_counts or an unembedding, which holds its own counts")
+        given = weights.read_unembedding(unembedding) if isinstance(unembedding, str | Path) else unembedding
+        own, has_raw = _fitting(given, model), True
+    spread = own.folded.std()
+    centred = bool(own.folded.mean(dim=1).abs().max() <= CENTRED * spread)
+    return AnalyzedWeights(own, _decoder(sae_model, sparsity), has_raw, centred)
+
+
+def with_trained(found: AnalyzedWeights) -> AnalyzedWeights:
+    """With the undertrained tokens told, by their distance in raw W_U where no counts are known.
+
+    Raises FsrlError where raw W_U is not known either.
+    """
+    own = found.unembedding
+    if own.trained is not None:
+        return found
+    if not found.has_raw:
+        raise FsrlError(
+            "analyzer: which tokens are undertrained is not known of a processed model; give token_counts, "
+            "an unembedding of the workflow, or HookedTransformer.from_pretrained_no_processing's model"
+        )
+    told = undertrained.by_distance(own.raw, own.folded, own.tokens, draws=DRAWS, seed=SEED)
+    metadata = {**own.metadata, "trained_tokens": told.description}
+    return dataclasses.replace(
+        found, unembedding=dataclasses.replace(own, trained=told.trained, metadata=metadata)
+    )
+
+
+def study_folder(model: Any) -> Path | None:
+    """The folder of a study that this model was loaded from (its model is in model/), if there is one."""
+    folder = Path(str(model.cfg.model_name))
+    has_more = any((folder.parent / name).exists() for name in (COUNTS, TEXT, "saes"))
+    return folder.parent if folder.name == "model" and folder.is_dir() and has_more else None
+
+
+def study_name(model: Any) -> str:
+    """What names the model in titles."""
+    folder = study_folder(model)
+    return str(model.cfg.model_name) if folder is None else folder.resolve().name
+
+
+def beside_model(model: Any, name: str) -> Path | None:
+    """A file of the model's study, if it has one of this name."""
+    folder = study_folder(model)
+    return folder / name if folder is not None and (folder / name).is_file() else None
+
+
+def tokens_of(model: Any) -> tuple[str, ...]:
+    """The vocabulary as stored ("Ġthe"), without W_U's padding columns; FsrlError without a tokenizer."""
+    tokenizer = model.tokenizer
+    if tokenizer is None:
+        raise FsrlError("analyzer: the model has no tokenizer, so its tokens have no names; set one")
+    n_tokens = min(len(tokenizer), model.W_U.shape[1])
+    return tuple(token or "" for token in tokenizer.convert_ids_to_tokens(list(range(n_tokens))))
+
+
+def _own_unembedding(model: Any, token_counts: str | Path | None) -> Unembedding:
+    tokens = tokens_of(model)
+    W_U = model.W_U.detach()[:, : len(tokens)].float().cpu().contiguous()
+    gain = getattr(model.ln_final, "weight", getattr(model.ln_final, "w", None))
+    gain = torch.ones(len(W_U)) if gain is None else gain.detach().float().cpu()
+    if model.cfg.normalization_type not in ("LN", "LNPre"):
+        raise FsrlError(
+            f"analyzer: {model.cfg.model_name} ends in {model.cfg.normalization_type}, and W_U can be folded "
+            "with a LayerNorm only; give an unembedding"
+        )
+    path = token_counts or beside_model(model, COUNTS)
+    counts = None if path is None else reading._counts(Path(path), len(tokens))
+    trained = None if counts is None else counts >= MIN_COUNT
+    return Unembedding(
+        reading.fold(W_U, gain), W_U, tokens, counts, trained, {"model": str(model.cfg.model_name)}
+    )
+
+
+def _is_raw(model: Any) -> bool:
+    """Whether W_U is as stored (or centred over the vocabulary, which changes the mean alone)."""
+    if is_bridge(model):
+        return not model.compatibility_mode
+    return model.cfg.normalization_type == "LN"
+
+
+def _fitting(given: Unembedding, model: Any) -> Unembedding:
+    if given.tokens != tokens_of(model) or given.folded.shape[0] != model.W_U.shape[0]:
+        raise FsrlError(
+            f"analyzer: the unembedding is of {given.metadata.get('model', 'another model')}, and the model "
+            f"is {model.cfg.model_name}: tokens or d_model differ; give the one of this model"
+        )
+    return given
+
+
+def _decoder(sae_model: HookedModel, sparsity: Tensor | None) -> Decoder:
+    adapter, hook = sae_model.sae_adapter, sae_model.hook_name
+    rows = _in_residual_stream(adapter.W_dec.detach(), sae_model.model, hook).float().cpu().contiguous()
+    density = _densities(adapter) if sparsity is None else sparsity.detach().float().cpu()
+    layer = -1 if hook == "hook_embed" else reading.layer_of(hook)
+    name = adapter.identity.sae_id or hook
+    return Decoder(rows, density, hook, layer, name, {"release": str(adapter.identity.release)})
+
+
+def _in_residual_stream(W_dec: Tensor, model: Any, hook: str) -> Tensor:
+    """Decoder rows as what they add to the residual stream: heads through W_O, neurons through W_out."""
+    place = hook.rsplit(".", 1)[-1]
+    if place in RESIDUAL:
+        return W_dec
+    writing = {"hook_z": "W_O", "hook_post": "W_out"}.get(place)
+    if writing is None:
+        raise FsrlError(
+            f"analyzer: directions at {hook} are not in the residual stream and have no logit weights; give "
+            "an SAE of a residual, attention or MLP output, of hook_z or of hook_post"
+        )
+    matrix = getattr(model, writing)[reading.layer_of(hook)].detach()
+    return W_dec @ matrix.reshape(-1, matrix.shape[-1]).to(W_dec.dtype)
+
+
+def _densities(adapter: Any) -> Tensor | None:
+    """Those that were read with the SAE or lie beside it; None, with a warning, where there are none."""
+    if adapter.log10_density is not None:
+        return adapter.log10_density.detach().float().cpu()
+    place, sae_id = adapter.place, adapter.identity.sae_id
+    if place is None or sae_id is None:
+        logger.warning("densities of the features are unknown; give sparsity=")
+        return None
+    try:
+        files = SAEFiles.of(sae_loading.source_of(place, sae_id), sae_id)
+        return sae_files.densities(files, adapter.cfg.d_sae)
+    except FsrlError as error:
+        logger.warning("densities of the features are unknown (%s); give sparsity=", error)
+        return None

@@ -1,0 +1,78 @@
+"""How bimodal: the dip statistic of logit weights, beside that of null directions and of a matched sample.
+
+The dip (Hartigan & Hartigan 1985; library `diptest`) is the largest distance between the distribution of a
+feature's logit weights and the nearest unimodal one. The usual reference is the uniform distribution; what
+counts here is whether the dip is larger than that of directions which mean nothing: Gaussian, with the second
+moment of the layer's decoder rows.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fsrl.nulls import directions as null_directions
+from fsrl.tables.core import FEATURE, SAE, Column, Table
+
+PARTITION, MATCHED = "partition", "matched"
+ROWS_PER_BLOCK = 256
+DIPS = Table(
+    "dips",
+    {
+        "sae": SAE,
+        "feature": FEATURE,
+        "sample": Column(
+            "string", "1", "partition (under some scheme), or matched to one of these in std / norm"
+        ),
+        "dip": Column("float64", "1", "dip statistic of the logit weights"),
+        "null_quantile": Column("float64", "1", "share of null directions with a smaller dip"),
+    },
+)
+
+
+def sample(types: pd.DataFrame, moments: pd.DataFrame, *, count: int, seed: int) -> pd.DataFrame:
+    """Features to measure (columns feature, sample): at most `count` partitions, and as many matched to them.
+
+    types, moments: tables of one layer. A partition has that primary label under some scheme; where there are
+    more than `count`, they are drawn at random. Each is matched with the feature nearest to it in std / norm
+    among those that no scheme calls a partition, none of them twice.
+    """
+    labelled = np.unique(types.loc[types["type"] == "partition", "feature"].to_numpy())
+    generator = np.random.default_rng(seed)
+    chosen = np.sort(generator.permutation(labelled)[:count])
+    std = (moments["std"] / moments["norm"].replace(0.0, np.nan)).to_numpy(dtype=float)
+    free = ~np.isnan(std) & moments["skewness"].notna().to_numpy()
+    free[labelled] = False
+    matched = []
+    for feature in chosen[: int(free.sum())]:
+        nearest = int(np.where(free, np.abs(std - std[feature]), np.inf).argmin())
+        free[nearest] = False
+        matched.append(nearest)
+    frame = pd.DataFrame({"feature": np.concatenate([chosen, np.array(matched, dtype=int)]).astype(np.int32)})
+    return frame.assign(sample=[PARTITION] * len(chosen) + [MATCHED] * len(matched)).astype({"sample": "str"})
+
+
+def dips(rows: Tensor, W_U: Tensor) -> np.ndarray:
+    """Dip statistic of the logit weights of each of the rows [n, d_model] under W_U [d_model, n_tokens]."""
+    import diptest
+
+    found = []
+    for block in rows.float().split(ROWS_PER_BLOCK):
+        found += [diptest.dipstat(logits) for logits in (block @ W_U.float()).double().numpy()]
+    return np.array(found, dtype=float)
+
+
+def measure(
+    W_dec: Tensor, W_U: Tensor, features: pd.DataFrame, *, sae: str, draws: int, seed: int
+) -> pd.DataFrame:
+    """The table `dips` for the features of `sample`; draws: of null directions. Nothing is drawn for none."""
+    if not len(features):
+        null = np.empty(0)
+    else:
+        null = np.sort(
+            dips(torch.cat(list(null_directions.second_moment(W_dec, draws=draws, seed=seed))), W_U)
+        )
+    own = dips(W_dec[torch.from_numpy(features["feature"].to_numpy(dtype=np.int64))], W_U)
+    frame = features.assign(sae=sae, dip=own)
+    frame["null_quantile"] = np.searchsorted(null, own, side="left") / max(len(null), 1)
+    return frame[list(DIPS.columns)].astype({"sae": "str"})

@@ -1,0 +1,212 @@
+"""What a feature really does to the logits, beside what its logit weights say.
+
+alpha * W_dec[i] is added to the residual stream at the feature's hook, at one position of real text, and the
+change of that position's logits is measured over the whole vocabulary (`fsrl.effects.forward`). Per unit of
+activation, u = (LN(x' ) - LN(x)) W_U / alpha, x and x' the stream at the end before and after, W_U folded.
+The logit weights w = W_dec[i] W_U predict w / s, s the final LayerNorm's scale at that position: the direct
+path, with the later layers and the change of s left out. For one position, over the tokens of the view:
+
+    pearson, spearman   correlation of u and w
+    slope               cov(u, w / s) / var(w / s):  1 if the direct path were all there is
+    explained           1 - var(u - w / s) / var(u): share of the measured change that is the direct path; it
+                        has no free factor, and is negative where w / s is worse than no prediction at all
+    overlap             share of the ten tokens that u raises most among the ten with the largest w
+    std, skewness, kurtosis   of u; std times s, so that it compares with that of w
+
+Per-position figures come first: averaging u over positions before correlating it removes what differs from
+context to context and flatters the agreement; figures of the averaged change stand beside them.
+
+Example: in a model without blocks and with a fixed final scale, u = w / s, and all but the moments are 1.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsrl.effects import batches
+
+TOP = 10
+# Rows that go through the statistics together on a CPU: their tiles stay in the cache.
+ROWS_PER_BLOCK = 16
+# Numbers of 4 bytes that the statistics hold of one logit on the way.
+COPIES = 14
+# Columns of W_U read in float64 together.
+COLUMNS_PER_BLOCK = 4096
+# A change smaller than this many roundings of the normalised stream is no change.
+NOISE = 64.0
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """W_U [d_model, n_tokens] of a view, centred over its tokens; the mean that was taken off [d_model]; and
+    the covariance of the tokens' columns, float64 [d_model, d_model].
+    """
+
+    centred: Tensor
+    mean: Tensor
+    covariance: Tensor
+
+    @classmethod
+    def of(cls, W_U: Tensor) -> "Vocabulary":
+        """W_U [d_model, n_tokens] taken apart, in float64 and then in its own dtype."""
+        blocks, n_tokens = W_U.split(COLUMNS_PER_BLOCK, dim=1), W_U.shape[1]
+        mean = torch.stack([block.double().sum(1) for block in blocks]).sum(0) / n_tokens
+        centred = torch.empty_like(W_U, memory_format=torch.contiguous_format)
+        covariance = torch.zeros(len(W_U), len(W_U), dtype=torch.float64, device=W_U.device)
+        for block, own in zip(blocks, centred.split(COLUMNS_PER_BLOCK, dim=1), strict=True):
+            exact = block.double() - mean[:, None]
+            own.copy_(exact)
+            covariance += exact @ exact.T
+        return cls(centred, mean.to(W_U.dtype), covariance / n_tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class Shapes:
+    """Rows of logits reduced to what is compared: moments [n]; z-scores and rank z-scores [n, n_tokens]; top
+    [n, 10] columns. NaN where a row is constant.
+    """
+
+    mean: Tensor
+    std: Tensor
+    skewness: Tensor
+    kurtosis: Tensor
+    z: Tensor
+    rank_z: Tensor
+    top: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """Of n changes with m rows of weights: [n, m] each, and the changes' own moments [n]; see the module."""
+
+    pearson: Tensor
+    spearman: Tensor
+    slope: Tensor
+    explained: Tensor
+    overlap: Tensor
+    mean: Tensor
+    std: Tensor
+    skewness: Tensor
+    kurtosis: Tensor
+
+
+def shapes(rows: Tensor, vocabulary: Vocabulary, constant: Tensor) -> Shapes:
+    """Shapes of rows [n, d_model] @ W_U; `constant` bool [n] marks those that are rounding only."""
+    logits = rows @ vocabulary.centred
+    std = logits.pow(2).mean(1).sqrt().masked_fill(constant, torch.nan)
+    z = logits / std[:, None]
+    squared = z * z
+    order = _order(logits)
+    ranks = _rank_z(logits, order)
+    return Shapes(
+        (rows @ vocabulary.mean).masked_fill(constant, torch.nan),
+        std,
+        (squared * z).mean(1),
+        (squared * squared).mean(1),
+        z,
+        ranks.masked_fill(constant[:, None], torch.nan),
+        order[:, -TOP:],
+    )
+
+
+def direct_shapes(directions: Tensor, vocabulary: Vocabulary) -> Shapes:
+    """Shapes of the logit weights of directions [n, d_model]; one that W_U doesn't see is constant.
+
+    The folded W_U is centred over d_model, so the part of a direction along (1, ..., 1) isn't seen.
+    """
+    seen = directions - directions.mean(-1, keepdim=True)
+    eps = torch.finfo(directions.dtype).eps
+    return shapes(seen, vocabulary, seen.norm(dim=-1) <= NOISE * eps * directions.norm(dim=-1))
+
+
+def agreement(
+    change: Tensor, alpha: Tensor, scale: Tensor, direct: Shapes, vocabulary: Vocabulary
+) -> Agreement:
+    """Agreement of measured changes with the weights of `direct`.
+
+    change [n, d_model] of the normalised residual stream at the end; alpha [n] that caused it; scale [n] of
+    the final LayerNorm at the position, by which the weights are divided to predict.
+    """
+    size = _rows_per_block(vocabulary.centred)
+    parts = [
+        _agreement(*rows, direct, vocabulary)
+        for rows in zip(change.split(size), alpha.split(size), scale.split(size), strict=True)
+    ]
+    names = Agreement.__dataclass_fields__
+    return Agreement(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+def _rows_per_block(W_U: Tensor) -> int:
+    if W_U.device.type == "cpu":
+        return ROWS_PER_BLOCK
+    return batches.rows(W_U.device, COPIES * 4 * W_U.shape[1])
+
+
+def _agreement(
+    change: Tensor, alpha: Tensor, scale: Tensor, direct: Shapes, vocabulary: Vocabulary
+) -> Agreement:
+    # The normalised stream has length sqrt(d_model), whatever alpha.
+    rounding = NOISE * torch.finfo(change.dtype).eps * change.shape[-1] ** 0.5
+    found = shapes(change / alpha[:, None], vocabulary, change.norm(dim=-1) <= rounding)
+    n_tokens = vocabulary.centred.shape[1]
+    pearson = found.z @ direct.z.T / n_tokens
+    # Standard deviations of what was measured and of what was predicted.
+    measured, predicted = found.std[:, None], direct.std / scale[:, None]
+    slope = pearson * measured / predicted
+    hits = (found.top[:, None, :, None] == direct.top[None, :, None, :]).any(-1)
+    return Agreement(
+        pearson,
+        found.rank_z @ direct.rank_z.T / n_tokens,
+        slope,
+        2 * pearson * predicted / measured - (predicted / measured).pow(2),
+        hits.to(change.dtype).mean(-1).masked_fill(pearson.isnan(), torch.nan),
+        found.mean * scale,
+        found.std * scale,
+        found.skewness,
+        found.kurtosis,
+    )
+
+
+def odd_share(plus: Tensor, minus: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """Share of the change that turns its sign with alpha's [...]: 1 in a linear model, 0 for a pure square.
+
+    plus, minus [..., d_model]: changes by +alpha and -alpha. Of the odd and the even part of the logits'
+    change it is var(odd) / (var(odd) + var(even)), over the tokens; NaN where nothing changed.
+    """
+    parts = ((plus - minus).double(), (plus + minus).double())
+    odd, even = (((part @ vocabulary.covariance) * part).sum(-1) for part in parts)
+    return odd / (odd + even)
+
+
+def _order(logits: Tensor) -> Tensor:
+    """Columns of each row in ascending order; NumPy sorts float32 six times as fast as Torch on a CPU."""
+    if logits.is_cuda:
+        return logits.argsort(dim=1)
+    return torch.from_numpy(np.argsort(logits.numpy(), axis=1))
+
+
+def _rank_z(logits: Tensor, order: Tensor) -> Tensor:
+    """Ranks of each row, ties sharing their mean rank, as z-scores; NaN for a constant row."""
+    n_tokens = logits.shape[1]
+    places = torch.arange(n_tokens, dtype=logits.dtype, device=logits.device)
+    ranks = torch.empty_like(logits).scatter_(1, order, places.expand_as(logits))
+    ordered = logits.gather(1, order)
+    tied = (ordered[:, 1:] == ordered[:, :-1]).any(1)
+    if tied.any():
+        shared = _mean_ranks(ordered[tied])
+        ranks[tied] = torch.empty_like(shared).scatter_(1, order[tied], shared)
+    ranks -= (n_tokens - 1) / 2
+    return ranks / ranks.pow(2).mean(1, keepdim=True).sqrt()
+
+
+def _mean_ranks(ordered: Tensor) -> Tensor:
+    """Mean rank of each run of equal values in ascending rows."""
+    n_tokens = ordered.shape[1]
+    places = torch.arange(n_tokens, device=ordered.device).expand_as(ordered)
+    edge = torch.ones_like(ordered[:, :1], dtype=torch.bool)
+    new = ordered[:, 1:] != ordered[:, :-1]
+    first = torch.where(torch.cat([edge, new], 1), places, 0).cummax(1).values
+    last = torch.where(torch.cat([new, edge], 1), places, n_tokens - 1).flip(1).cummin(1).values.flip(1)
+    return (first + last).to(ordered.dtype) / 2

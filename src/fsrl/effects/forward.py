@@ -1,0 +1,240 @@
+"""The forward passes behind measured effects: one clean run, then single positions pushed to the end.
+
+A vector added at position p reaches the logits of position p through position p alone: what later layers read
+from earlier positions, their keys and values, is unchanged. So with the keys and values of the clean run at
+hand only one position has to be carried from the hook to the end, for all (feature, position) pairs at once.
+`Tail` is that part of a GPT-2, written out; it is checked against the model's own forward pass on every run
+(nothing added must give the clean residual) and against hooks in the tests.
+
+Where a direction is added (`place_of`): at hook_resid_* in the residual stream itself; directions of hook_z
+(through W_O), hook_attn_out, hook_mlp_out and of neurons (rows of W_out) lie in the residual stream already
+and are added where these write, after the attention or the MLP of their block, which is the same sum.
+(A TransformerBridge's own hook_resid_mid is the MLP's input alone; what is added there skips the sum.)
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from fsrl.effects import batches as effect_batches
+from fsrl.errors import FsrlError
+
+# Largest difference from the model's own forward pass, relative to the largest value, in float32.
+TOLERANCE = 1e-4
+_HOOK = re.compile(r"blocks\.(\d+)\.(?:attn\.|mlp\.)?hook_(\w+)")
+# Parts of a block that a place lies before: both, or the MLP alone; or else the place is the next block's.
+_BEFORE = {"resid_pre": 0, "resid_mid": 1, "attn_out": 1, "z": 1, "resid_post": 2, "mlp_out": 2, "post": 2}
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A point of the residual stream: before block `layer`, or, with `mid`, between its attention and MLP."""
+
+    layer: int
+    mid: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The weights of one block; W_Q, W_K, W_V [heads, d_model, d_head], W_O [heads, d_head, d_model]."""
+
+    ln1_w: Tensor
+    ln1_b: Tensor
+    W_Q: Tensor
+    b_Q: Tensor
+    W_K: Tensor
+    b_K: Tensor
+    W_V: Tensor
+    b_V: Tensor
+    W_O: Tensor
+    b_O: Tensor
+    ln2_w: Tensor
+    ln2_b: Tensor
+    W_in: Tensor
+    b_in: Tensor
+    W_out: Tensor
+    b_out: Tensor
+
+    def to(self, *where: Any) -> "Block":
+        """The same weights on another device, or of another dtype."""
+        return replace(self, **{field.name: getattr(self, field.name).to(*where) for field in fields(self)})
+
+
+@dataclass(frozen=True, eq=False)
+class Clean:
+    """What a forward pass leaves behind: keys and values of each layer [contexts, heads, positions, d_head];
+    [contexts, positions, ...]: the residual stream at each place asked for and at the end, and other hooks.
+    """
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    residual: dict[Place, Tensor]
+    final: Tensor
+    hooks: dict[str, Tensor]
+
+
+def place_of(hook: str) -> Place:
+    """Where directions of a hook are added; FsrlError for one that doesn't write to the residual stream."""
+    match = _HOOK.fullmatch(hook)
+    if match is None or match[2] not in _BEFORE:
+        raise FsrlError(f"effects: nothing can be added at {hook!r}; known hooks: {', '.join(_BEFORE)}")
+    part = _BEFORE[match[2]]
+    return Place(int(match[1]) + part // 2, part == 1)
+
+
+def normalise(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """LayerNorm without its weights: x centred and divided by its scale; the scale [..., 1]."""
+    centred = x - x.mean(-1, keepdim=True)
+    scale = (centred.pow(2).mean(-1, keepdim=True) + eps).sqrt()
+    return centred / scale, scale
+
+
+@dataclass(frozen=True, eq=False)
+class Tail:
+    """The blocks of a GPT-2 for one position at a time; `of` reads them from a TransformerBridge, in whose
+    memory they stay where the device is the same.
+    """
+
+    blocks: list[Block]
+    eps: float
+
+    @classmethod
+    def of(cls, bridge: Any, device: str | torch.device = "cpu") -> "Tail":
+        """From raw weights. Raises FsrlError for a model that is no GPT-2."""
+        cfg = bridge.cfg
+        odd = [
+            f"{name} is {found!r}"
+            for name, found, wanted in (
+                ("architecture", cfg.architecture, "GPT2LMHeadModel"),
+                ("act_fn", cfg.act_fn, "gelu_new"),
+                ("normalization_type", cfg.normalization_type, "LN"),
+                ("scale_attn_by_inverse_layer_idx", bool(cfg.scale_attn_by_inverse_layer_idx), False),
+            )
+            if found != wanted
+        ]
+        if odd:
+            raise FsrlError(f"effects: {', '.join(odd)}; effects are measured in raw GPT-2 models only")
+        return cls([_block(block).to(device) for block in bridge.blocks], cfg.eps)
+
+    def push(self, x: Tensor, place: Place, clean: Clean, contexts: Tensor, positions: Tensor) -> Tensor:
+        """The residual stream at the end [m, s, d_model] when it is x at `place`.
+
+        x [m, s, d_model]: s versions of the stream at each of m sites; contexts, positions: int64 [m].
+        """
+        for layer in range(place.layer, len(self.blocks)):
+            block = self.blocks[layer]
+            if layer > place.layer or not place.mid:
+                keys, values = clean.keys[layer][contexts], clean.values[layer][contexts]
+                x = x + _attend(block, _norm(x, block.ln1_w, block.ln1_b, self.eps), keys, values, positions)
+            inner = functional.gelu(
+                _norm(x, block.ln2_w, block.ln2_b, self.eps) @ block.W_in + block.b_in, approximate="tanh"
+            )
+            x = x + inner @ block.W_out + block.b_out
+        return x
+
+
+def _block(block: Any) -> Block:
+    """The weights of one block of a TransformerBridge; no copies (its W_Q, W_in, ... stack those of all)."""
+    parts = {f"ln{i}_w": getattr(block, f"ln{i}").weight for i in (1, 2)}
+    parts |= {f"ln{i}_b": getattr(block, f"ln{i}").bias for i in (1, 2)}
+    parts |= {name: getattr(block.attn, name) for name in Block.__annotations__ if name[-1] in "QKVO"}
+    parts |= {name: getattr(block.mlp, name) for name in ("W_in", "b_in", "W_out", "b_out")}
+    return Block(**{name: part.detach() for name, part in parts.items()})
+
+
+def _norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    return functional.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+
+def _attend(block: Block, x: Tensor, keys: Tensor, values: Tensor, positions: Tensor) -> Tensor:
+    """What the attention writes [m, s, d_model]: earlier positions from the clean run, its own anew.
+
+    x [m, s, d_model] after the LayerNorm; keys, values [m, heads, positions, d_head].
+    """
+    q, k, v = (
+        torch.einsum("msd,hde->mhse", x, W) + b[:, None]
+        for W, b in ((block.W_Q, block.b_Q), (block.W_K, block.b_K), (block.W_V, block.b_V))
+    )
+    past = torch.arange(keys.shape[2], device=x.device) < positions[:, None]
+    scores = (q @ keys.transpose(-1, -2)).masked_fill(~past[:, None, None], -torch.inf)
+    scores = torch.cat([scores, (q * k).sum(-1, keepdim=True)], dim=-1) / q.shape[-1] ** 0.5
+    pattern = scores.softmax(-1)
+    z = pattern[..., :-1] @ values + pattern[..., -1:] * v
+    return torch.einsum("mhse,hed->msd", z, block.W_O) + block.b_O
+
+
+@torch.no_grad()
+def run_clean(
+    bridge: Any, inputs: Tensor, places: Iterable[Place], hooks: Iterable[str], device: str | torch.device
+) -> Clean:
+    """One forward pass over inputs [contexts, positions], in batches; what it keeps lies on `device`."""
+    n = len(bridge.blocks)
+    names = {place: _residual_name(place, n) for place in [*places, Place(n, False)]}
+    wanted = {*names.values(), *hooks}
+    wanted |= {f"blocks.{layer}.attn.hook_{part}" for layer in range(n) for part in "kv"}
+    if unknown := sorted(wanted - set(bridge.hook_dict)):
+        raise FsrlError(f"effects: the model has no {unknown[0]}; check the SAE's hook")
+    # Filled in place: a list of batches joined at the end would hold everything twice.
+    caught: dict[str, Tensor] = {}
+    size = effect_batches.rows(torch.device(device), _context_bytes(bridge.cfg, inputs.shape[1]))
+    batches = inputs.split(size)
+    for i, batch in enumerate(tqdm(batches, desc="clean run", unit="batch", mininterval=5, disable=None)):
+        # Logits of one position, as none are wanted: all take a third of the time and most of the memory.
+        _, cache = bridge.run_with_cache(
+            batch, names_filter=sorted(wanted), return_type=None, logits_to_keep=1
+        )
+        for name in wanted:
+            if name not in caught:
+                caught[name] = cache[name].new_empty((len(inputs), *cache[name].shape[1:]), device=device)
+            start = i * size
+            caught[name][start : start + len(batch)] = cache[name]
+    keys, values = (
+        [caught[f"blocks.{layer}.attn.hook_{part}"].transpose(1, 2) for layer in range(n)] for part in "kv"
+    )
+    residual = {place: caught[name] for place, name in names.items()}
+    return Clean(keys, values, residual, residual[Place(n, False)], {name: caught[name] for name in hooks})
+
+
+def _context_bytes(cfg: Any, positions: int) -> int:
+    """What one context takes on its way through a block, and what is caught of it, float32."""
+    block = 4 * cfg.d_mlp + 3 * cfg.n_heads * positions
+    return 4 * positions * (block + 4 * cfg.n_layers * cfg.d_model)
+
+
+def _residual_name(place: Place, n_layers: int) -> str:
+    if place.layer == n_layers:
+        return f"blocks.{n_layers - 1}.hook_resid_post"
+    return f"blocks.{place.layer}.hook_resid_{'mid' if place.mid else 'pre'}"
+
+
+@torch.no_grad()
+def changes(
+    tail: Tail, clean: Clean, place: Place, contexts: Tensor, positions: Tensor, added: Tensor
+) -> Tensor:
+    """Change of the normalised stream at the end [n, s, d_model] by s vectors added at each of n sites.
+
+    contexts, positions: int64 [n]; added [n, s, d_model], where a zero vector changes nothing. The change
+    times W_U (folded) is that of the logits, LN(x + added) W_U - LN(x) W_U: biases drop out. Raises FsrlError
+    where the tail doesn't repeat the clean run.
+    """
+    at = clean.residual[place][contexts, positions][:, None]
+    # The stream as it was is pushed along: rounding is then the same on both sides of the difference.
+    pushed = tail.push(torch.cat([at, at + added], dim=1), place, clean, contexts, positions)
+    _check_repeats(pushed[:, 0], clean.final[contexts, positions])
+    final, _ = normalise(pushed, tail.eps)
+    return final[:, 1:] - final[:, :1]
+
+
+def _check_repeats(repeated: Tensor, clean: Tensor) -> None:
+    worst = float((repeated - clean).abs().max() / clean.abs().max())
+    if not worst <= TOLERANCE:
+        raise FsrlError(
+            f"effects: without anything added the residual stream at the end differs by {worst:.1e} of its "
+            "largest value from the model's own forward pass; this model computes something else than a GPT-2"
+        )

@@ -1,0 +1,145 @@
+"""Which features, contexts and positions the effects are measured on: seeded, stratified, never the whole.
+
+Features: up to a number of each type (one stratum each), and within a type spread evenly over the densities.
+Contexts: windows of a text, spread evenly over it, each begun by the tokenizer's first token. Positions: for
+each feature one position in each of several contexts where it is active, and as many where it is not, so that
+the positions of a feature are independent and a standard error over them is one over contexts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fsrl.errors import FsrlError
+from fsrl.types.classify import DEGENERATE, LABELS
+
+# Position 0 has 1.2 to 2.4 times the usual norm, always holds the same token, and SAEs don't train on it.
+FIRST_POSITION = 1
+
+
+@dataclass(frozen=True)
+class SampleSize:
+    """features of each type, positions of each feature in each state, contexts to look for them in."""
+
+    features_per_type: int
+    positions: int
+    contexts: int
+
+    def __post_init__(self) -> None:
+        if min(self.features_per_type, self.positions, self.contexts) < 1:
+            raise FsrlError(f"effects: {self}; every number must be 1 or more")
+
+
+@dataclass(frozen=True, eq=False)
+class Sites:
+    """Where features are added: feature (place in the sample), context, position, int64 [n]; state [n]."""
+
+    feature: Tensor
+    context: Tensor
+    position: Tensor
+    state: np.ndarray
+
+
+def sample_size(
+    *, sample: Mapping[str, int], large_model_on_cpu: Mapping[str, int], parameters: int, device: str
+) -> SampleSize:
+    """`sample`, or `large_model_on_cpu` on a CPU for a model above its million_parameters."""
+    smaller = dict(large_model_on_cpu)
+    limit = smaller.pop("million_parameters") * 10**6
+    return SampleSize(**(smaller if device == "cpu" and parameters > limit else sample))
+
+
+def choose_features(
+    types: pd.DataFrame, density: pd.Series, per_type: int, seed: Sequence[int]
+) -> pd.DataFrame:
+    """Up to `per_type` features of each type: columns feature, type, log10_density, stratum.
+
+    types: rows of one scheme of table `types`; density: log10 density by feature, or nulls. A type with fewer
+    features is taken whole; of a larger one every k-th in the order of density, from a random start. stratum
+    is the number of features of the type. Features without a shape (degenerate) have no reading to check and
+    are left out. Sorted by feature; the same seed gives the same sample.
+    """
+    frame = types[["feature", "type"]].assign(log10_density=density.reindex(types["feature"]).to_numpy())
+    rng = np.random.default_rng(seed)
+    parts = []
+    for label in LABELS:
+        # Shuffled first: features of one density (or of none that is known) are in random order.
+        start, order = rng.random(), rng.permutation(len(frame))
+        stratum = frame.iloc[order]
+        stratum = stratum[stratum["type"] == label].sort_values("log10_density", kind="stable")
+        if label == DEGENERATE or stratum.empty:
+            continue
+        size = len(stratum)
+        n = min(per_type, size)
+        parts.append(stratum.iloc[((np.arange(n) + start) * size / n).astype(int)].assign(stratum=size))
+    if not parts:
+        raise FsrlError("effects: every feature is degenerate; there is nothing to measure")
+    return pd.concat(parts).sort_values("feature", ignore_index=True)
+
+
+def windows(tokenizer: Any, text: str, *, context: int, contexts: int) -> Tensor:
+    """int64 [n, context] windows of `text`, at most `contexts`, spread evenly over it.
+
+    Each starts with the tokenizer's first token, then context - 1 tokens of the text; passages of the text
+    are separated by that token as text, and every passage is preceded by it. Raises FsrlError for a tokenizer
+    without such a token and a text shorter than one window.
+    """
+    first = tokenizer.bos_token_id
+    if first is None:
+        raise FsrlError("effects: the tokenizer has no bos_token; contexts need a first token")
+    encoder = tokenizer.backend_tokenizer
+    passages = encoder.encode_batch(text.split(tokenizer.bos_token), add_special_tokens=False)
+    stream = [token for passage in passages for token in (first, *passage.ids)]
+    body = context - 1
+    rows = len(stream) // body
+    if not rows:
+        raise FsrlError(
+            f"effects: {len(stream)} tokens of text do not fill a context of {context}; give a longer text"
+        )
+    chosen = np.unique(np.linspace(0, rows - 1, min(contexts, rows)).astype(int))
+    parts = torch.tensor([stream[row * body : (row + 1) * body] for row in chosen])
+    return torch.cat([torch.full((len(chosen), 1), first), parts], dim=1)
+
+
+def sites(activations: Tensor | None, shape: Sequence[int], seeds: Sequence[Sequence[int]], n: int) -> Sites:
+    """Up to n positions a state of each feature, each in another context, drawn with the feature's own seed.
+
+    activations: [contexts, positions, features] of the sampled features, active where > 0; None where the
+    dictionary has no encoder: the state is then "unknown". shape: (contexts, positions). A feature that is
+    never active has no active positions.
+    """
+    found: list[tuple[int, int, int, str]] = []
+    for feature, seed in enumerate(seeds):
+        rng = np.random.default_rng(seed)
+        if activations is None:
+            states = {"unknown": np.ones(shape, dtype=bool)}
+        else:
+            active = (activations[:, :, feature] > 0).numpy()
+            states = {"active": active, "inactive": ~active}
+        for state, allowed in states.items():
+            picked = _one_a_context(allowed, n, rng)
+            found += [(feature, context, position, state) for context, position in picked]
+    places, states_found = torch.tensor([row[:3] for row in found]), np.array([row[3] for row in found])
+    return Sites(places[:, 0], places[:, 1], places[:, 2], states_found)
+
+
+def _one_a_context(allowed: np.ndarray, n: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """A random allowed position in each of up to n random contexts that have one, contexts in order."""
+    allowed = allowed.copy()
+    allowed[:, :FIRST_POSITION] = False
+    contexts = rng.permutation(len(allowed))
+    ranks = rng.random(allowed.shape)
+    contexts = contexts[allowed[contexts].any(axis=1)][:n]
+    return [(int(c), int(np.where(allowed[c], ranks[c], -1.0).argmax())) for c in sorted(contexts)]
+
+
+def mean_activation(activations: Tensor) -> np.ndarray:
+    """float64 [features]: mean over the positions where a feature is active; NaN where there is none."""
+    values = activations[:, FIRST_POSITION:].flatten(0, 1).double()
+    active = values > 0
+    return ((values * active).sum(0) / active.sum(0)).numpy()

@@ -1,0 +1,164 @@
+"""Measured effects of a whole study: one clean run of the model for all hooks, then layer after layer."""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fsrl.effects import agreement, forward
+from fsrl.effects import encoders as effect_encoders
+from fsrl.effects import frames as effect_frames
+from fsrl.effects import measure as effect_measure
+from fsrl.effects import sample as effect_sample
+from fsrl.effects.sample import SampleSize
+from fsrl.errors import FsrlError
+from fsrl.models.reading import Model
+from fsrl.models.sources import SAESource
+from fsrl.null_kinds import SHARED
+from fsrl.stats import quantiles
+from fsrl.weights.matrices import Decoder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One SAE in one view: its decoder, rows of table `types` of one scheme, log10 density by feature, and
+    the table `null` of all kinds against which it is typed, the isotropic one among them.
+    """
+
+    decoder: Decoder
+    types: pd.DataFrame
+    density: pd.Series
+    null: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """scheme: {name: scheme} as in the config; text: what the model reads; context: tokens in a window;
+    sample and large_model_on_cpu as in the config; device: auto, cpu or cuda.
+    """
+
+    scheme: Mapping[str, Any]
+    text: str
+    context: int
+    sample: Mapping[str, int]
+    large_model_on_cpu: Mapping[str, int]
+    seed: int
+    device: str
+
+
+def pick_device(device: str) -> str:
+    """auto: cuda where there is one. FsrlError for cuda that this machine lacks."""
+    cuda = torch.cuda.is_available()
+    if device == "cuda" and not cuda:
+        raise FsrlError("effects: device is cuda, which this machine lacks; use auto or cpu")
+    return ("cuda" if cuda else "cpu") if device == "auto" else device
+
+
+def measure_study(
+    model: Model,
+    source: SAESource,
+    hooks: Sequence[str],
+    layers: Iterable[Layer],
+    W_U: Tensor,
+    settings: Settings,
+) -> Iterator[tuple[pd.DataFrame, dict[str, str]]]:
+    """The table `effects` of each layer, with what to say of it in its metadata.
+
+    hooks: those of the layers' decoders, in their order, known before the layers are read: of these only one
+    need be held at a time. W_U [d_model, n_tokens]: folded, as the view sees it. Raises FsrlError for a model
+    that is no GPT-2, and for a layer of another hook than said.
+    """
+    device = pick_device(settings.device)
+    parameters = sum(part.numel() for part in model.bridge.original_model.parameters())
+    size = effect_sample.sample_size(
+        sample=settings.sample,
+        large_model_on_cpu=settings.large_model_on_cpu,
+        parameters=parameters,
+        device=device,
+    )
+    logger.info("%.1f million parameters on %s: %s", parameters / 1e6, device, size)
+    context = min(settings.context, model.bridge.cfg.n_ctx)
+    inputs = effect_sample.windows(
+        model.bridge.tokenizer, settings.text, context=context, contexts=size.contexts
+    )
+    bridge = model.bridge if device == "cpu" else model.bridge.to(device)
+    tail = forward.Tail.of(bridge, device)
+    places = [forward.place_of(hook) for hook in hooks]
+    # Neurons have no encoder to read what their hook holds.
+    encoded = [] if source.neurons is not None else hooks
+    clean = forward.run_clean(bridge, inputs.to(device), places, encoded, device)
+    vocabulary = agreement.Vocabulary.of(W_U.to(device))
+    # A generator holds its arguments to the end: the model's own W_U and what it was read from can go.
+    b_V = bridge.b_V.detach()
+    del W_U, model, bridge
+    said = {
+        "device": device,
+        "sample": str(size),
+        "seed": str(settings.seed),
+        "text_sha256": hashlib.sha256(settings.text.encode()).hexdigest(),
+        "contexts": f"{len(inputs)} windows of {context} tokens, spread over the text",
+    }
+    for hook, layer in zip(hooks, layers, strict=True):
+        if layer.decoder.hook != hook:
+            raise FsrlError(f"effects: {layer.decoder.sae} is of {layer.decoder.hook}, expected of {hook}")
+        yield _measure_layer(layer, source, tail, clean, b_V, vocabulary, size, settings), said
+
+
+def _measure_layer(
+    layer: Layer,
+    source: SAESource,
+    tail: forward.Tail,
+    clean: forward.Clean,
+    b_V: Tensor,
+    vocabulary: agreement.Vocabulary,
+    size: SampleSize,
+    settings: Settings,
+) -> pd.DataFrame:
+    decoder = layer.decoder
+    # Each SAE's own seed, whatever other SAEs are measured.
+    seed = (settings.seed, int.from_bytes(hashlib.sha256(decoder.sae.encode()).digest()[:4]))
+    sample = effect_sample.choose_features(layer.types, layer.density, size.features_per_type, seed)
+    features = torch.tensor(sample["feature"].to_numpy(dtype="int64"))
+    activations = _activations(decoder, source, clean, b_V, features)
+    measured = effect_measure.measure(
+        tail,
+        clean,
+        decoder,
+        vocabulary,
+        features.tolist(),
+        activations,
+        positions=size.positions,
+        seed=seed,
+        progress=True,
+    )
+    d_model, n_tokens = vocabulary.centred.shape
+    isotropic = layer.null[layer.null["kind"] == SHARED]
+    return effect_frames.effects_frame(
+        measured,
+        sample,
+        settings.scheme,
+        layer.null,
+        kappa0=quantiles.quantile(isotropic, "kurtosis", 0.5),
+        n_tokens=n_tokens,
+        d_model=d_model,
+    )
+
+
+def _activations(
+    decoder: Decoder, source: SAESource, clean: forward.Clean, b_V: Tensor, features: Tensor
+) -> Tensor | None:
+    """[contexts, positions, features] of the features; None for a dictionary without an encoder."""
+    encoder = effect_encoders.read_encoder(source, decoder.sae, clean.final.device)
+    if encoder is None:
+        return None
+    found = effect_encoders.activations(encoder, clean.hooks[decoder.hook], decoder.hook, b_V, features)
+    never = int((found[:, effect_sample.FIRST_POSITION :].amax((0, 1)) <= 0).sum())
+    logger.info("%s: %d features, %d never active in the contexts", decoder.sae, len(features), never)
+    return found

@@ -1,0 +1,26 @@
+"""p-values where there is nothing to find: t and the textbook z on directions drawn like a layer's rows."""
+
+import numpy as np
+import torch
+from scipy import special
+from torch import Tensor
+
+from fsrl.enrichment import covariance as enrichment_covariance
+from fsrl.enrichment import statistics as enrichment
+
+
+def null_log10_p(W_dec: Tensor, W_U: Tensor, sets: Tensor, *, draws: int, seed: int) -> dict[str, np.ndarray]:
+    """log10 of two-sided p under directions from N(0, C), by test ("t", "z"): float64 [draws, n_sets].
+
+    W_dec: [n, d_model]; W_U: [d_model, n_tokens]; sets: bool [n_sets, n_tokens]. C is that of the rows of
+    W_dec (`fsrl.enrichment.covariance`). z is compared with a standard normal, as textbooks do. Raises what
+    `fsrl.enrichment.statistics.set_statistics` raises.
+    """
+    covariance = enrichment_covariance.layer_covariance(W_dec)
+    generator = torch.Generator().manual_seed(seed)
+    normal = torch.randn(draws, covariance.k, generator=generator, dtype=torch.float64)
+    found = enrichment.set_statistics(normal @ covariance.colour.T, W_U, sets, covariance=covariance)
+    z = found.z.double().abs().numpy()
+    # log_ndtr does not underflow where 2 Phi(-|z|) does.
+    textbook = (np.log(2) + special.log_ndtr(-z)) / np.log(10)
+    return {"t": found.log10_p.double().numpy(), "z": textbook}

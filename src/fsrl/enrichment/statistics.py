@@ -1,0 +1,212 @@
+"""Which token sets a feature promotes or suppresses, in closed form: effect sizes z, eta^2 and an honest t.
+
+With w = d @ W_U the logit weights of a decoder row d over V tokens (mean mu, population variance sigma^2), a
+set S of m tokens, and delta = mean(W_U over S) - mean(W_U over all tokens), the set's mean logit weight
+differs from the vocabulary's by d . delta: one product for all features and sets. sigma^2 = d^T G d with G
+W_U's covariance over the vocabulary. Nothing of size [features, vocabulary] is ever computed.
+
+    z     = d . delta / (sigma / sqrt(m) * sqrt((V - m) / (V - 1)))   textbook error with the finite
+                                                                      population correction
+    eta^2 = m / (V - m) * (d . delta)^2 / sigma^2 = z^2 / (V - 1)     share of sigma^2 between S and the rest
+
+Both are effect sizes. z has sd 1 if the tokens of S are drawn at random, but tokens of a set have correlated
+columns: under random directions z of "starts with space" has an sd of 11 to 23. What is tested instead is
+whether d is aligned with S more than a direction of its layer is by chance. With C the second moment of the
+layer's decoder rows (see `fsrl.enrichment.covariance`) and k its rank, directions from N(0, C) have, exactly,
+
+    r = d . delta / sqrt((d^T C^-1 d) (delta^T C delta)),   t = r sqrt(k - 1) / sqrt(1 - r^2)
+
+with t Student's on k - 1 degrees of freedom, since r is the cosine between a standard normal vector,
+C^-1/2 d, and a fixed one, C^1/2 delta.
+
+Stratified by token frequency, delta is instead the difference between the set's mean and the mean expected
+of a set with the same frequencies: with m_s of the m tokens of S in stratum s,
+
+    delta_stratified = mean(W_U over S) - sum_s m_s / m * mean(W_U over s).
+
+Example: of the logit weights (0, 0, 0, 4) the last token alone has z = 3 / (sqrt(3) * 1) and eta^2 = 1.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsrl.constants import SMALLEST_SET
+from fsrl.enrichment import best_sets as enrichment_pvalues
+from fsrl.enrichment.covariance import RANK_TOLERANCE, LayerCovariance, check_matrix, layer_covariance
+from fsrl.errors import FsrlError
+
+FEATURES_PER_BLOCK = 1024
+TOKENS_PER_BLOCK = 2048
+# As in fsrl.moments: a std below this many float32 roundings of the product is rounding.
+ROUNDING_MARGIN = 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class SetStatistics:
+    """Statistics of every feature and set, float32 [n, n_sets], computed in float64.
+
+    z, eta2, t, log10_p (two-sided, Student with k - 1 degrees): see the module. t_stratified and
+    log10_p_stratified are None where no strata were given. NaN throughout for a set of fewer than 5 tokens or
+    of more than V - 5 (sizes, int64 [n_sets]; tested, bool [n_sets], says which are not); for a row of zeros;
+    in z and eta2 for a row with constant logit weights; in the stratified pair for a set that is a union of
+    strata. k: rank of C; shrinkage: its weight on the mean eigenvalue.
+    """
+
+    z: Tensor
+    eta2: Tensor
+    t: Tensor
+    log10_p: Tensor
+    t_stratified: Tensor | None
+    log10_p_stratified: Tensor | None
+    sizes: Tensor
+    tested: Tensor
+    k: int
+    shrinkage: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Vocabulary:
+    """float64: both deltas [d_model, n_sets] (not tested: NaN) and the covariance of W_U's columns."""
+
+    delta: Tensor
+    delta_stratified: Tensor | None
+    gram: Tensor
+    rounding: Tensor  # [], std that rounding gives a direction of length 1
+
+
+def frequency_strata(counts: Tensor) -> Tensor:
+    """Strata of log frequency, int64 [n_tokens]: octaves of counts + 1 (int64 [n_tokens], 0 or more).
+
+    The counts of two tokens of a stratum differ by less than a factor of 2.
+    """
+    # frexp is exact where floor(log2) of a power of two may not be.
+    return torch.frexp((counts + 1).double()).exponent.long() - 1
+
+
+def testable(sets: Tensor) -> Tensor:
+    """bool [n_sets]: sets (bool [n_sets, n_tokens]) of at least 5 tokens that leave out at least 5."""
+    sizes = sets.sum(dim=1)
+    return (sizes >= SMALLEST_SET) & (sizes <= sets.shape[1] - SMALLEST_SET)
+
+
+def set_statistics(
+    W_dec: Tensor,
+    W_U: Tensor,
+    sets: Tensor,
+    *,
+    strata: Tensor | None = None,
+    covariance: LayerCovariance | None = None,
+) -> SetStatistics:
+    """z, eta^2, t and log10 p of the rows of W_dec [n, d_model] and sets (bool [n_sets, n_tokens]).
+
+    W_U: [d_model, n_tokens], centred over the vocabulary or not. strata: int64 [n_tokens] labels, see
+    `frequency_strata`. covariance: C, by default that of W_dec; give the layer's where W_dec holds null
+    directions. Computed on the CPU, in float64. Raises FsrlError for weights that are not finite and shapes
+    that do not fit.
+    """
+    check_arguments(W_dec, W_U, sets)
+    if strata is not None and (strata.shape != sets.shape[1:] or strata.is_floating_point()):
+        raise FsrlError(
+            f"enrichment: strata is {strata.dtype} {list(strata.shape)}; give one label per token"
+        )
+    covariance = layer_covariance(W_dec) if covariance is None else covariance
+    if covariance.whiten.shape[0] != W_dec.shape[1]:
+        raise FsrlError(
+            f"enrichment: C has d_model {covariance.whiten.shape[0]} but W_dec has {W_dec.shape[1]}"
+        )
+    sets = sets.detach().cpu()
+    vocabulary = _prepare(W_U.detach().cpu(), sets, strata)
+    blocks = [
+        _block(rows.double(), vocabulary, sets, covariance)
+        for rows in W_dec.detach().cpu().split(FEATURES_PER_BLOCK)
+    ]
+    columns: dict[str, Any] = {"t_stratified": None, "log10_p_stratified": None}
+    for name in list(blocks[0]):
+        columns[name] = torch.cat([block.pop(name) for block in blocks])
+    sizes, tested = sets.sum(dim=1), testable(sets)
+    return SetStatistics(
+        **columns, sizes=sizes, tested=tested, k=covariance.k, shrinkage=covariance.shrinkage
+    )
+
+
+def check_arguments(W_dec: Tensor, W_U: Tensor, sets: Tensor) -> None:
+    """Raise FsrlError unless W_dec [n, d_model], W_U [d_model, n_tokens] and sets [n_sets, n_tokens] fit."""
+    check_matrix("W_dec", W_dec)
+    check_matrix("W_U", W_U)
+    if W_dec.shape[1] != W_U.shape[0]:
+        raise FsrlError(f"enrichment: W_dec has d_model {W_dec.shape[1]} but W_U has {W_U.shape[0]}")
+    if sets.dtype != torch.bool or sets.dim() != 2 or sets.shape[1] != W_U.shape[1] or not len(sets):
+        raise FsrlError(
+            f"enrichment: sets is {sets.dtype} {list(sets.shape)}; it must be bool [n_sets, {W_U.shape[1]}], "
+            "one row per set and one column per token"
+        )
+
+
+def _prepare(W_U: Tensor, sets: Tensor, strata: Tensor | None) -> _Vocabulary:
+    d_model, n_tokens = W_U.shape
+    groups = torch.zeros(n_tokens, dtype=torch.int64)
+    if strata is not None:
+        groups = strata.cpu().unique(return_inverse=True)[1]
+    names = torch.arange(int(groups.max()) + 1).unsqueeze(1)
+    tiles = [slice(start, start + TOKENS_PER_BLOCK) for start in range(0, n_tokens, TOKENS_PER_BLOCK)]
+    total = torch.zeros(d_model, dtype=torch.float64)
+    for tile in tiles:  # not at once: torch would make a float64 copy of W_U
+        total += W_U[:, tile].double().sum(dim=1)
+    mean = total / n_tokens
+    gram, sums, group_sums, shared = (
+        torch.zeros(shape, dtype=torch.float64)
+        for shape in (
+            (d_model, d_model),
+            (d_model, len(sets)),
+            (d_model, len(names)),
+            (len(names), len(sets)),
+        )
+    )
+    for tile in tiles:
+        columns = W_U[:, tile].double() - mean.unsqueeze(1)
+        members, group = sets[:, tile].T.double(), (groups[tile] == names).double()
+        gram += columns @ columns.T
+        sums += columns @ members
+        group_sums += columns @ group.T
+        shared += group @ members
+    gram /= n_tokens
+    spread, sizes = gram.trace().sqrt(), sets.sum(dim=1)
+    delta = (sums / sizes).masked_fill(~testable(sets), torch.nan)
+    stratified = None
+    if strata is not None:
+        stratified = delta - (group_sums / groups.bincount()) @ (shared / sizes)
+        # A difference this small beside the columns is rounding: the set is a union of strata.
+        small = stratified.norm(dim=0) <= RANK_TOLERANCE * spread
+        stratified = stratified.masked_fill(small, torch.nan)
+    rounding = torch.finfo(torch.float32).eps * spread + torch.finfo(torch.float64).eps * mean.norm()
+    return _Vocabulary(delta, stratified, gram, ROUNDING_MARGIN * rounding)
+
+
+def _block(
+    rows: Tensor, vocabulary: _Vocabulary, sets: Tensor, covariance: LayerCovariance
+) -> dict[str, Tensor]:
+    """Columns of `SetStatistics` for float64 rows [n, d_model]."""
+    n_tokens, sizes = sets.shape[1], sets.sum(dim=1).double()
+    variance = ((rows @ vocabulary.gram) * rows).sum(dim=1, keepdim=True).clamp(min=0)
+    constant = variance.sqrt() <= vocabulary.rounding * rows.norm(dim=1, keepdim=True)
+    standardised = (rows @ vocabulary.delta) / variance.sqrt().masked_fill(constant, torch.nan)
+    z = standardised * (sizes * (n_tokens - 1) / (n_tokens - sizes)).sqrt()
+    white = rows @ covariance.whiten
+    columns = {"z": z, "eta2": z.pow(2) / (n_tokens - 1)}
+    for suffix, delta in (("", vocabulary.delta), ("_stratified", vocabulary.delta_stratified)):
+        if delta is not None:
+            columns["t" + suffix] = _student(white, covariance.colour.T @ delta)
+            log10_p = enrichment_pvalues.log10_p(columns["t" + suffix].numpy(), covariance.k - 1)
+            columns["log10_p" + suffix] = torch.from_numpy(log10_p)
+    return {name: values.float() for name, values in columns.items()}
+
+
+def _student(white: Tensor, coloured: Tensor) -> Tensor:
+    """t [n, n_sets] from C^-1/2 d [n, k] and C^1/2 delta [k, n_sets]; NaN where either is zero."""
+    cosine = white @ coloured / white.norm(dim=1, keepdim=True) / coloured.norm(dim=0)
+    # A cosine of 1 to rounding is a finite t: the largest that float64 resolves.
+    unexplained = (1 - cosine.pow(2)).clamp(min=torch.finfo(torch.float64).eps)
+    return cosine * ((white.shape[1] - 1) / unexplained).sqrt()

@@ -1,0 +1,216 @@
+"""Figures of one study: all layers side by side, each with the null beside it."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib import rcParams
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from fsrl.figures import plane as plot_plane
+from fsrl.figures.style import (
+    DOUBLE,
+    SMALL,
+    TYPE_COLORS,
+    TYPES,
+    expected,
+    fix_ticks,
+    new_figure,
+    null_quantiles,
+    styled,
+    text_width,
+)
+from fsrl.types.select import hook_label, scheme_counts, type_label, typed, values
+
+MOMENTS = ("mean / norm", "std / norm", "skewness", "kurtosis")
+LEVELS = (0.001, 0.05, 0.25, 0.5, 0.75, 0.95, 0.999)
+SPANS = ("0.1 to 99.9 %", "5 to 95 %", "quartiles")  # between the outer levels, the next ones, the inner ones
+FEATURE_SHADES = ("#9ECAE9", "#4292C6", "#08519C")  # one for each span
+NULL_SHADES = ("#DDDDDD", "#BBBBBB", "#888888")
+NONE_MARK: dict[str, Any] = {"marker": "o", "markersize": 3.0, "markerfacecolor": "white"}
+BAR_WIDTHS = (0.12, 0.22, 0.32)  # in units of the distance between layers
+
+
+class Layer(NamedTuple):
+    """The tables of one SAE in one view."""
+
+    hook: str
+    """The SAE's id, e.g. "blocks.3.hook_resid_pre"; printed in its short form."""
+    moments: pd.DataFrame
+    null: pd.DataFrame
+    types: pd.DataFrame
+    type_counts: pd.DataFrame
+
+
+@styled()
+def layers_grid(layers: Sequence[Layer], *, scheme: str, title: str) -> Figure:
+    """The plane of skewness and kurtosis of every layer, coloured by type, on shared axes.
+
+    Beside each type's colour a panel shows its count and, in brackets, the largest count that a kind of null
+    gives.
+    """
+    columns = min(4, len(layers) + 1)
+    rows = -(-len(layers) // columns)
+    legend = 0.35 if rows * columns > len(layers) else 0.6  # inches below the panels
+    figure = new_figure(
+        DOUBLE, 0.5 + 1.75 * rows + legend, f"{title} · scheme {scheme}\ndead features included"
+    )
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    extent = [frame for layer in layers for frame in (layer.moments, plot_plane.central(layer.null))]
+    for i, (ax, layer) in enumerate(zip(grid.flat, layers, strict=False)):
+        plot_plane.set_scales(ax, extent, gaps=(0.16, 0.1), headroom=0.22)
+        plot_plane.draw_types(ax, typed(layer.moments, layer.types, scheme))
+        handles = plot_plane.draw_null(ax, layer.null, quantiles=False)
+        ax.set_title(f"{hook_label(layer.hook)} · {len(layer.moments):,} features")
+        _list_counts(ax, scheme_counts(layer.type_counts, scheme))
+        if i % columns == 0:
+            ax.set_ylabel("kurtosis (log scale)")
+        if i + columns >= len(layers):
+            ax.set_xlabel("skewness (asinh scale)")
+            ax.tick_params(labelbottom=True)
+    _explain(figure, list(grid.flat[len(layers) :]), handles)
+    return figure
+
+
+def _explain(figure: Figure, spare: Sequence[Axes], references: list[Line2D]) -> None:
+    """The grid's legend: the types in a spare cell where there is one, all else below the panels."""
+    for ax in spare:
+        ax.set_axis_off()
+    handles = [plot_plane.type_handle(name, type_label(name)) for name in (*TYPES, "unclassified")]
+    heading = "in each panel:\ncount (by chance at most)"
+    if spare:
+        legend = spare[0].legend(handles=handles, loc="center left", title=heading)
+        legend.set_in_layout(False)
+        figure.legend(handles=references, loc="outside lower center", ncols=3)
+    else:
+        heading = heading.replace("\n", " ")
+        figure.legend(handles=[*handles, *references], loc="outside lower center", ncols=3, title=heading)
+
+
+def _list_counts(ax: Axes, counts: pd.DataFrame) -> None:
+    handles = []
+    for name in TYPES:
+        if name in counts.index:
+            row = counts.loc[name]
+            label = f"{row['features']:,}" if row["features"] else "none"
+            label += f" ({expected(row['expected'])})"
+            handles.append(plot_plane.type_handle(name, label, empty=row["features"] == 0))
+    tight = {"handlelength": 0.8, "borderpad": 0, "labelspacing": 0.2, "columnspacing": 0.6}
+    legend = ax.legend(handles=handles, loc="upper left", ncols=2, fontsize=SMALL, **tight)
+    legend.set_in_layout(False)
+
+
+@styled()
+def moments_by_layer(layers: Sequence[Layer], *, title: str) -> Figure:
+    """Quantiles of the four moments in every layer, the features' in blue and the null's beside them in grey.
+
+    Of several kinds of null the most extreme quantile is drawn (of medians the middle one); one by one they
+    are in `plot_nulls.nulls_by_layer`. Mean and std are divided by the direction's norm.
+    """
+    figure = new_figure(DOUBLE, 4.4, f"{title}\ndead features included")
+    places = np.arange(len(layers))
+    for ax, column in zip(figure.subplots(2, 2, sharex=True).flat, MOMENTS, strict=True):
+        for place, layer in zip(places, layers, strict=True):
+            features = values(layer.moments, column)
+            if len(features):
+                draw_quantiles(ax, place - 0.19, features.quantile(list(LEVELS)).to_numpy(), FEATURE_SHADES)
+            draw_quantiles(ax, place + 0.19, null_quantiles(layer.null, column, LEVELS), NULL_SHADES)
+        scale_moment(ax, column)
+        label_layers(ax, layers, DOUBLE / 2 - 0.6)
+    median = Line2D([], [], color="black", linewidth=1.0, label="median")
+    handles: list[Artist] = [*shade_handles("features", FEATURE_SHADES), median]
+    handles += shade_handles("most extreme null", NULL_SHADES)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return figure
+
+
+def shade_handles(name: str, shades: Sequence[str]) -> list[Patch]:
+    """Legend entries of the three bars that `draw_quantiles` draws of `name`, from the widest."""
+    return [Patch(color=color, label=f"{name}: {part}") for color, part in zip(shades, SPANS, strict=True)]
+
+
+def draw_quantiles(ax: Axes, x: float, quantiles: np.ndarray, shades: Sequence[str]) -> None:
+    """Bars from quantile to quantile in three shades and a line at the median.
+
+    Args:
+        ax: a panel with the layers along x.
+        x: the middle of the bars.
+        quantiles: at LEVELS, in their order.
+        shades: colours from the widest bar to the narrowest.
+    """
+    for i, (color, width) in enumerate(zip(shades, BAR_WIDTHS, strict=True)):
+        low, high = quantiles[i], quantiles[-1 - i]
+        ax.bar(x, high - low, width, bottom=low, color=color)
+    ax.hlines(quantiles[3], x - 0.16, x + 0.16, color="black", linewidth=1.0)
+
+
+def scale_moment(ax: Axes, column: str) -> None:
+    """Label the axis; skewness and kurtosis on the plane's scales, since single features lie far out."""
+    ax.set_ylabel(column)
+    if column not in plot_plane.SCALES:
+        ax.use_sticky_edges = False  # else the axis would end where the lowest bar does
+        ax.autoscale_view()
+        return
+    low, high = plot_plane.SCALES[column].forward(ax.dataLim.intervaly)
+    margin = 0.04 * (high - low)
+    plot_plane.set_axis(ax.yaxis, column, low - margin, high + margin, 0.08)
+    ax.set_ylabel(f"{column} ({ax.get_yscale()} scale)")
+
+
+def label_layers(ax: Axes, layers: Sequence[Layer], inches: float) -> None:
+    """Name the layers below an axis of this length; upright where they would touch."""
+    labels = [hook_label(layer.hook) for layer in layers]
+    size = rcParams["xtick.labelsize"]
+    crowded = any(text_width(label, size) + 3 > 72 * inches / len(labels) for label in labels)
+    ax.set_xticks(range(len(layers)), labels, rotation=90 if crowded else 0)
+    ax.tick_params(axis="x", length=0)
+    ax.set_xlim(-0.6, len(layers) - 0.4)
+
+
+@styled()
+def type_shares(layers: Sequence[Layer], *, title: str) -> Figure:
+    """Share of each type by layer, one panel per scheme, with the largest null's share as a dash across.
+
+    The axis is linear up to 0.1 % and logarithmic above, so that rare types and the null's rate stay visible.
+    """
+    schemes = list(dict.fromkeys(scheme for layer in layers for scheme in layer.type_counts["scheme"]))
+    note = "primary types, dead features included; axis linear up to 0.1 %, logarithmic above"
+    figure = new_figure(DOUBLE, 0.75 + 1.5 * len(schemes), f"{title}\n{note}")
+    panels = figure.subplots(len(schemes), 1, sharex=True, squeeze=False).flat
+    for ax, scheme in zip(panels, schemes, strict=True):
+        for place, layer in enumerate(layers):
+            _draw_shares(ax, place, scheme_counts(layer.type_counts, scheme))
+        ax.set_title(f"scheme {scheme}")
+        ax.set_ylabel("share of features")
+        ax.set_yscale("symlog", linthresh=1e-3, linscale=0.6)
+        ax.set_ylim(-1e-4, 1)
+        fix_ticks(ax.yaxis, [0, 1e-3, 1e-2, 0.1, 1], lambda share: f"{100 * share:g} %")
+        ax.grid(axis="y", color="#E5E5E5", linewidth=0.5)
+        label_layers(ax, layers, DOUBLE - 0.6)
+    handles: list[Artist] = [Patch(color=TYPE_COLORS[name], label=type_label(name)) for name in TYPES]
+    handles.append(
+        Line2D([], [], color="black", linewidth=1.2, label="share of null directions (largest of the kinds)")
+    )
+    handles.append(Line2D([], [], linestyle="", color="black", **NONE_MARK, label="none"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_shares(ax: Axes, place: int, counts: pd.DataFrame) -> None:
+    width = 0.2
+    for i, name in enumerate(TYPES):
+        if name not in counts.index:
+            continue
+        x = place + (i - 1.5) * width
+        share, null_share = counts.loc[name, ["share", "null_share"]].astype(float)
+        ax.bar(x, share, 0.9 * width, color=TYPE_COLORS[name], zorder=2)
+        ends = x - 0.45 * width, x + 0.45 * width
+        ax.hlines(null_share, *ends, color="white", linewidth=2.2, zorder=3)
+        ax.hlines(null_share, *ends, color="black", linewidth=1.2, zorder=4)
+        if share == 0:
+            ax.plot([x], [0], linestyle="", color=TYPE_COLORS[name], clip_on=False, zorder=5, **NONE_MARK)

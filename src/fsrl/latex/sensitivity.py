@@ -1,0 +1,158 @@
+"""LaTeX tables of robustness: thresholds moved, schemes and views compared, planted types found again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from fsrl.errors import FsrlError
+from fsrl.latex import text as tex
+from fsrl.latex.table import Column, tabular
+from fsrl.types.rules import TYPES
+from fsrl.types.select import of_scheme, type_label
+
+WORDS = {"min": r"$\geq$", "above": "$>$", "max": r"$\leq$", "below": "$<$"}
+COLUMNS = {
+    "std": "std / norm",
+    "implied_tokens": "implied tokens",
+    "variance_x_d_model": r"variance $\times\,d$",
+}
+# Heads of narrow columns.
+SHORT = {"local_context": "loc.", "prediction": "pred.", "suppression": "supp.", "partition": "part."}
+SHORT |= {"any": "any"}
+AS_IS = 1.0
+
+
+def sensitivity(frame: pd.DataFrame) -> str:
+    """Each bound loosened and tightened as far as the config says: members, chance, overlap with the rule.
+
+    frame: table `sensitivity`. Members and what chance gives are sums over the layers; the Jaccard index with
+    the members of the rule as it is, a mean over the layers that have any.
+    """
+    rows: list[tuple[str, ...]] = []
+    headings = {}
+    for scheme, of in frame.groupby("scheme", sort=False):
+        headings[len(rows)] = rf"\emph{{Scheme}} \texttt{{{tex.escape(str(scheme))}}}"
+        keys = ["type", "column", "word", "bound"]
+        for (kind, column, word, bound), part in of.groupby(keys, sort=False, dropna=False):
+            rows.append((rf"\quad {type_label(kind)}", _bound(column, word, bound), *_moved(part)))
+    kinds, bounds, *figures = zip(*rows, strict=True)
+    heads = ["loose", "strict", "loose", "as is", "strict", "loose", "as is", "strict", "loose", "strict"]
+    columns = [Column("Type", kinds), Column("Bound moved", bounds)]
+    columns += [Column(head, cells, "S") for head, cells in zip(heads, figures, strict=True)]
+    groups = [("", 2), ("factor", 2), ("members", 3), ("by chance", 3), ("Jaccard", 2)]
+    return tabular(columns, groups=groups, headings=headings, tabcolsep=3.5)
+
+
+def _bound(column: str, word: str | None, bound: str | None) -> str:
+    if pd.isna(word) or pd.isna(bound):
+        return "all null quantiles"
+    return f"{COLUMNS.get(column, tex.escape(column))} {WORDS[str(word)]} {tex.escape(str(bound))}"
+
+
+def _grows_stricter(word: str | None, bound: str | None) -> bool:
+    """Whether a larger factor asks for more: it multiplies a number to exceed, or else a tail's share."""
+    try:
+        float(str(bound))
+    except ValueError:
+        return False
+    return word in ("min", "above")
+
+
+def _moved(part: pd.DataFrame) -> list[str]:
+    """The figures of one bound: at its loosest, as it is, and at its strictest."""
+    totals = part.groupby("factor").agg({"members": "sum", "expected": "sum", "jaccard": "mean"})
+    if AS_IS not in totals.index:
+        raise FsrlError("table sensitivity: no factor 1; it must be among the config's sensitivity factors")
+    loose, strict = totals.index.max(), totals.index.min()
+    if _grows_stricter(part["word"].iloc[0], part["bound"].iloc[0]):
+        loose, strict = strict, loose
+    factors = [f"{factor:g}" for factor in (loose, strict)]
+    members = [tex.count(int(totals.at[at, "members"]), bare=True) for at in (loose, AS_IS, strict)]
+    expected = [tex.number(totals.at[at, "expected"], digits=1, bare=True) for at in (loose, AS_IS, strict)]
+    jaccard = [tex.number(totals.at[at, "jaccard"], digits=2, bare=True) for at in (loose, strict)]
+    return [*factors, *members, *expected, *jaccard]
+
+
+def agreement(frame: pd.DataFrame) -> str:
+    """How far two schemes, or two views, label the same features alike: medians over the layers.
+
+    frame: table `agreement`. For each type and for the primary labels ("any"): the Jaccard index of the
+    members, and Cohen's kappa.
+    """
+    keys = ["compared", "first", "second", "scheme"]
+    medians = frame.groupby([*keys, "type"], sort=False, dropna=False)[["jaccard", "kappa"]].median()
+    pairs = frame.drop_duplicates(keys)[keys].reset_index(drop=True)
+    names = [*TYPES, "any"]
+    columns = [Column("", [_compared(row) for row in pairs.to_dict("records")])]
+    for measure in ("jaccard", "kappa"):
+        for name in names:
+            found = [_median(medians, (*pair, name), measure) for pair in pairs.itertuples(index=False)]
+            cells = [tex.number(value, digits=2, bare=True) for value in found]
+            columns.append(Column(SHORT[name], cells, "S"))
+    groups = [("", 1), ("Jaccard index", len(names)), (r"Cohen's $\kappa$", len(names))]
+    blocks = [_block(row) for row in pairs.to_dict("records")]
+    headings = {blocks.index(block): block for block in dict.fromkeys(blocks)}
+    return tabular(columns, groups=groups, headings=headings, tabcolsep=4)
+
+
+def _code(name: str) -> str:
+    return rf"\texttt{{{tex.escape(name)}}}"
+
+
+def _block(row: Mapping[str, Any]) -> str:
+    """The line above the comparisons of one kind: schemes, or two views under each scheme."""
+    if row["compared"] == "schemes":
+        return r"\emph{Schemes}"
+    return rf"\emph{{Views}} {_code(row['first'])} \emph{{and}} {_code(row['second'])}"
+
+
+def _compared(row: Mapping[str, Any]) -> str:
+    if row["compared"] == "schemes":
+        return rf"\quad {_code(row['first'])}, {_code(row['second'])}"
+    return rf"\quad {_code(row['scheme'])}"
+
+
+def _median(medians: pd.DataFrame, key: tuple, measure: str) -> float:
+    # Looked up by comparison, since a null scheme in the key equals nothing.
+    frame = medians.reset_index()
+    alike = pd.Series(True, index=frame.index)
+    for name, value in zip(("compared", "first", "second", "scheme", "type"), key, strict=True):
+        alike &= frame[name].isna() if pd.isna(value) else frame[name] == value
+    found = frame.loc[alike, measure]
+    return float(found.iloc[0]) if len(found) else float("nan")
+
+
+def planted(recovery: pd.DataFrame, scheme: str) -> str:
+    """Precision and recall of planted types under one scheme, by type and strength.
+
+    recovery: table `recovery`, of which the middle one of the planted shares is shown: all that was planted,
+    and what clears the scheme's bounds if planted perfectly.
+    """
+    rows = of_scheme(recovery, scheme, "recovery")
+    shares = sorted(rows["planted_share"].unique())
+    rows = rows[rows["planted_share"] == shares[len(shares) // 2]]
+    keys = ["type", "strength"]
+    everything, clear = (rows[rows["population"] == name].set_index(keys) for name in ("all", "clear"))
+    index = [key for name in TYPES for key in everything.index if key[0] == name]
+    first = {
+        name: next(key for key in index if key[0] == name) for name in dict.fromkeys(key[0] for key in index)
+    }
+    labels = [type_label(key[0]) if first[key[0]] == key else "" for key in index]
+    columns = [
+        Column("Type", labels),
+        Column("Strength", [f"{key[1]:g}" for key in index], "S"),
+    ]
+    for of in (everything, clear):
+        part = of.loc[index]
+        columns += [
+            Column("planted", [tex.count(value, bare=True) for value in part["planted"]], "S"),
+            Column("labelled", [tex.count(value, bare=True) for value in part["labelled"]], "S"),
+            *(
+                Column(name, [tex.number(value, digits=2, bare=True) for value in part[name]], "S")
+                for name in ("precision", "recall")
+            ),
+        ]
+    groups = [("", 2), ("all that was planted", 4), ("those that clear the bounds", 4)]
+    spaces = [row for row, label in enumerate(labels) if label and row]
+    return tabular(columns, groups=groups, spaces=spaces, tabcolsep=5)

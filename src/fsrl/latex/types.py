@@ -1,0 +1,184 @@
+"""LaTeX tables of the types: how many, beside what chance gives; how they overlap; the best examples."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from fsrl.explanations import local as explanations
+from fsrl.latex import text as tex
+from fsrl.latex.table import Column, tabular
+from fsrl.types.rules import TYPES
+from fsrl.types.select import hook_label, of_scheme, scheme_counts, type_label, typed
+
+PER_TYPE = 3
+TOP, BOTTOM = 5, 4  # tokens of each side that an exemplar lists
+TOKEN_WIDTH = 14  # characters
+EXPLANATION_WIDTH = 130  # characters, four lines of the column
+
+
+def types_by_layer(counts: Mapping[str, pd.DataFrame], types: Mapping[str, pd.DataFrame], scheme: str) -> str:
+    """For each layer and type the features with that label, their share and the share that chance gives.
+
+    Args:
+        counts: SAE id -> table `type_counts`.
+        types: SAE id -> table `types`, for the features that meet the rules of several types.
+        scheme: the scheme whose types are counted.
+    """
+    tables = {sae: scheme_counts(frame, scheme) for sae, frame in counts.items()}
+    names = [name for name in TYPES if name in next(iter(tables.values())).index]
+    total = [int(frame["features"].sum()) for frame in tables.values()]
+    total.append(sum(total))
+    columns = [Column("Layer", [*_layers(counts), "all"]), _counts("$n$", total)]
+    for name in names:
+        rows = pd.DataFrame([frame.loc[name] for frame in tables.values()])
+        features = [*rows["features"].astype(int), int(rows["features"].sum())]
+        expected = [*rows["expected"], rows["expected"].sum()]
+        columns += [
+            _counts("$n$", features),
+            Column(r"\%", _percents(features, total, 1), "S"),
+            Column(r"\% null", _percents(expected, total, 2), "S"),
+        ]
+    unclassified = [int(frame.loc["unclassified", "features"]) for frame in tables.values()]
+    several = [_several(frame, scheme, names) for frame in types.values()]
+    columns += [
+        _counts("none", [*unclassified, sum(unclassified)]),
+        _counts("$\\geq 2$", [*several, sum(several)]),
+    ]
+    groups = [("", 2), *((type_label(name), 3) for name in names), ("", 2)]
+    return tabular(columns, groups=groups, rules=[len(counts)])
+
+
+def _layers(frames: Mapping[str, object]) -> list[str]:
+    return [tex.escape(hook_label(sae)) for sae in frames]
+
+
+def _counts(head: str, values: list[int]) -> Column:
+    return Column(head, [tex.count(value, bare=True) for value in values], "S")
+
+
+def _percents(parts: list[float], wholes: list[int], digits: int) -> list[str]:
+    pairs = zip(parts, wholes, strict=True)
+    return [tex.percent(part / whole if whole else None, digits=digits, bare=True) for part, whole in pairs]
+
+
+def _several(types: pd.DataFrame, scheme: str, names: list[str]) -> int:
+    rows = of_scheme(types, scheme, "types")
+    return int((rows[names].sum(axis=1) > 1).sum())
+
+
+def type_overlap(types: Mapping[str, pd.DataFrame]) -> str:
+    """Features of all layers that meet a type's rule, that have it as label, and that meet another's as well.
+
+    types: SAE id -> table `types`, with every scheme. A type that a scheme does not have is left out.
+    """
+    frame = pd.concat(types.values(), ignore_index=True)
+    rows: list[tuple[Any, ...]] = []
+    headings = {}
+    for scheme, part in frame.groupby("scheme", sort=False):
+        headings[len(rows)] = rf"\emph{{Scheme}} \texttt{{{tex.escape(str(scheme))}}}"
+        names = [name for name in TYPES if part[name].any() or (part["type"] == name).any()]
+        for name in names:
+            members = part[part[name]]
+            also = [members[other].sum() if other in names and other != name else None for other in TYPES]
+            rows.append((rf"\quad {type_label(name)}", len(members), (part["type"] == name).sum(), *also))
+        if not names:
+            rows.append((r"\quad no feature meets a rule", *[None] * (2 + len(TYPES))))
+    labels, *figures = zip(*rows, strict=True)
+    heads = ["meet the rule", "so labelled", *map(type_label, TYPES)]
+    columns = [Column("Type", labels)]
+    for head, cells in zip(heads, figures, strict=True):
+        columns.append(Column(head, [tex.count(value, bare=True) for value in cells], "S"))
+    groups = [("", 3), ("of the former also meet the rule of", len(TYPES))]
+    return tabular(columns, groups=groups, headings=headings, tabcolsep=5)
+
+
+@dataclass(frozen=True, eq=False)
+class ExemplarLayer:
+    """One layer's tables `moments`, `types` and `extremes`; explanations: columns feature and description."""
+
+    moments: pd.DataFrame
+    types: pd.DataFrame
+    extremes: pd.DataFrame
+    explanations: pd.DataFrame | None = None
+
+
+def best_exemplars(
+    layers: Mapping[str, ExemplarLayer], scheme: str, per_type: int = PER_TYPE
+) -> pd.DataFrame:
+    """The rows of `moments` with sae, type and margin of each type's exemplars, in the order of the types.
+
+    Of each layer first the feature of largest margin (the distance to the nearest bound in quantiles of the
+    layer), those in the order of their margins; then the second of each layer, and so on. Equal margins go to
+    the earlier layer and the lower feature.
+    """
+    labelled = pd.concat(
+        [typed(layer.moments, layer.types, scheme).assign(sae=sae) for sae, layer in layers.items()],
+        ignore_index=True,
+    )
+    labelled["layer_order"] = labelled["sae"].map({sae: i for i, sae in enumerate(layers)})
+    parts = []
+    for name in TYPES:
+        rows = labelled[labelled["type"] == name]
+        rows = rows.sort_values(["margin", "layer_order", "feature"], ascending=[False, True, True])
+        turn = rows.groupby("sae").cumcount()
+        order = rows.assign(turn=turn).sort_values(["turn", "margin"], ascending=[True, False], kind="stable")
+        parts.append(order.head(per_type))
+    return pd.concat(parts, ignore_index=True)
+
+
+def exemplars(layers: Mapping[str, ExemplarLayer], scheme: str) -> str:
+    """The clearest features of each type: moments, top and bottom tokens, explanation where known."""
+    rows: list[tuple[str, ...]] = []
+    headings = {}
+    chosen = best_exemplars(layers, scheme)
+    for name, part in chosen.groupby("type", sort=False):
+        headings[len(rows)] = rf"\emph{{{type_label(str(name))}}}"
+        for row in part.to_dict("records"):
+            rows.append(_exemplar(row, layers[row["sae"]]))
+    if not rows:
+        return r"No feature has a type under this scheme." + "\n"
+    layer, feature, std, skewness, kurtosis, top, bottom = zip(*rows, strict=True)
+    columns = [
+        Column("Layer", layer),
+        Column("Feature", feature, "r"),
+        Column("Std/norm", std, "S"),
+        Column("Skew", skewness, "S"),
+        Column("Kurt", kurtosis, "S"),
+        Column("Top tokens, most promoted first", top, "56mm"),
+        Column("Bottom tokens", bottom, "39mm"),
+    ]
+    return tabular(columns, headings=headings)
+
+
+def _exemplar(row: dict, layer: ExemplarLayer) -> tuple[str, ...]:
+    tokens = layer.extremes[layer.extremes["feature"] == row["feature"]].sort_values("rank")
+    sides = [
+        [
+            tex.token(text, limit=TOKEN_WIDTH)
+            for text in tokens.loc[tokens["side"] == side, "token"].head(number)
+        ]
+        for side, number in (("top", TOP), ("bottom", BOTTOM))
+    ]
+    shown = [r"\hspace{0.9em}".join(rf"\mbox{{{token}}}" for token in side) for side in sides]
+    if (said := _explanation(layer, row["feature"])) is not None:
+        shown[0] += rf"\newline \emph{{{said}}}"
+    figures = [
+        tex.number(row["std"] / row["norm"], digits=3, bare=True),
+        tex.number(row["skewness"], digits=2, bare=True),
+        tex.number(row["kurtosis"], digits=2, bare=True),
+    ]
+    return (rf"\quad {tex.escape(hook_label(row['sae']))}", str(row["feature"]), *figures, *shown)
+
+
+def _explanation(layer: ExemplarLayer, feature: int) -> str | None:
+    """A feature's shortest explanation that says more than which tokens are extreme; None without one."""
+    if layer.explanations is None:
+        return None
+    known = layer.explanations
+    texts = known.loc[known["feature"] == feature, "description"].dropna()
+    telling = [text for text in texts if not text.startswith(explanations.NOTHING)]
+    if not telling:
+        return None
+    return tex.shortened(min(telling, key=lambda text: (len(text), text)), EXPLANATION_WIDTH)

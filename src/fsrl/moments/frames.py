@@ -1,0 +1,85 @@
+"""From the tensors of `fsrl.moments` to the tables `moments`, `extremes` and `histograms`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from fsrl.errors import FsrlError
+from fsrl.moments.engine import LogitMoments, implied_tokens
+from fsrl.weights.matrices import Decoder
+
+# Bloom & Lin 2024: below this log10 share of tokens a feature counts as dead.
+ALIVE_LOG10_DENSITY = -9.0
+
+
+def moments_frame(result: LogitMoments, decoder: Decoder, kappa0: float) -> pd.DataFrame:
+    """The table `moments`, one row per feature; kappa0 is the null's median kurtosis (for implied_tokens).
+
+    log10_density and alive are null where the decoder's densities are unknown.
+    """
+    n_features = len(result.mean)
+    if n_features != len(decoder.W_dec):
+        raise FsrlError(
+            f"moments table: {n_features} rows of moments but the decoder has {len(decoder.W_dec)}"
+        )
+    implied = implied_tokens(result.skewness, result.kurtosis, result.d_vocab, kappa0)
+    if decoder.log10_density is None:
+        density = np.full(n_features, np.nan, dtype=np.float32)
+        alive = pd.Series([pd.NA] * n_features, dtype="boolean")
+    else:
+        density = decoder.log10_density.numpy()
+        alive = pd.Series(density >= ALIVE_LOG10_DENSITY, dtype="boolean")
+    return pd.DataFrame(
+        {
+            "feature": np.arange(n_features, dtype=np.int32),
+            "mean": result.mean.numpy(),
+            "std": result.std.numpy(),
+            "skewness": result.skewness.numpy(),
+            "kurtosis": result.kurtosis.numpy(),
+            "bimodality": result.bimodality.numpy(),
+            "implied_tokens": implied.numpy(),
+            "norm": result.norm.numpy(),
+            "log10_density": density,
+            "alive": alive,
+        }
+    )
+
+
+def extremes_frame(result: LogitMoments, tokens: Sequence[str], token_ids: Tensor) -> pd.DataFrame:
+    """The table `extremes`: for each feature the top tokens, then the bottom ones, most extreme first.
+
+    tokens: the whole vocabulary as stored; token_ids: int64 [n_tokens], the vocabulary row of each column of
+    the view that `result` was computed from.
+    """
+    if len(token_ids) != result.d_vocab:
+        raise FsrlError(
+            f"extremes table: {len(token_ids)} token ids for moments over {result.d_vocab} tokens"
+        )
+    n_features, k = result.top_ids.shape
+    columns = np.concatenate([result.top_ids.numpy(), result.bottom_ids.numpy()], axis=1).ravel()
+    weights = np.concatenate([result.top_weights.numpy(), result.bottom_weights.numpy()], axis=1).ravel()
+    ids = token_ids.numpy()[columns]
+    return pd.DataFrame(
+        {
+            "feature": np.repeat(np.arange(n_features, dtype=np.int32), 2 * k),
+            "side": pd.Series(np.tile(np.repeat(["top", "bottom"], k), n_features), dtype="str"),
+            "rank": np.tile(np.arange(k, dtype=np.int32), 2 * n_features),
+            "token_id": ids.astype(np.int32),
+            "token": pd.Series(np.asarray(tokens, dtype=object)[ids], dtype="str"),
+            "weight": weights,
+        }
+    )
+
+
+def histogram_frame(result: LogitMoments) -> pd.DataFrame:
+    """The table `histograms`: tokens per bin between mean - 8 std and mean + 8 std, and beyond."""
+    return pd.DataFrame(
+        {
+            "feature": np.arange(len(result.counts), dtype=np.int32),
+            "underflow": result.underflow.numpy(),
+            "counts": pd.Series(list(result.counts.numpy()), dtype="object"),
+            "overflow": result.overflow.numpy(),
+        }
+    )

@@ -1,0 +1,156 @@
+"""What the moments pass reads in each tile and keeps of it: power sums, extreme tokens, histogram counts.
+
+One definition in plain torch, for any device, and its compiled twin for CPUs (`fsrl.moments.kernels`).
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from fsrl.moments.plan import Shape
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What is known of each feature so far, in scaled units about its mean; one row per feature.
+
+    sums: float64 [n, 3] of squares, cubes and fourth powers; top, bottom: [n, k] the largest values, and the
+    largest negated ones, descending (-inf where none yet), with their columns in top_ids, bottom_ids: int64;
+    bins_per_unit: [n]; slots: int64 [n, n_bins + 2] tokens below, in each bin and above.
+    """
+
+    sums: Tensor
+    top: Tensor
+    top_ids: Tensor
+    bottom: Tensor
+    bottom_ids: Tensor
+    bins_per_unit: Tensor
+    slots: Tensor
+
+    @classmethod
+    def empty(cls, shape: Shape, dtype: torch.dtype, device: torch.device) -> "State":
+        """The state before the first token; dtype is that of the products."""
+        n, k = shape.n, min(shape.n_extremes, shape.d_vocab)
+
+        def integers(width: int) -> Tensor:
+            return torch.zeros(n, width, dtype=torch.int64, device=device)
+
+        return cls(
+            sums=torch.zeros(n, 3, dtype=torch.float64, device=device),
+            top=torch.full((n, k), -torch.inf, dtype=dtype, device=device),
+            top_ids=integers(k),
+            bottom=torch.full((n, k), -torch.inf, dtype=dtype, device=device),
+            bottom_ids=integers(k),
+            bins_per_unit=torch.zeros(n, dtype=dtype, device=device),
+            slots=integers(shape.n_bins + 2),
+        )
+
+    def block(self, rows: slice) -> "State":
+        """A view of some features' rows."""
+        return State(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+Sweep = Callable[[Tensor, int, int, State], None]
+Read = Callable[[Tensor, Tensor | None, tuple[Tensor, Tensor, Tensor], Tensor], None]
+
+
+def sweep_for(device: torch.device) -> Sweep:
+    """The fastest sweep for this device; says so in the log where that is not the compiled one."""
+    return torch_sweep if device.type == "cuda" else _compiled()
+
+
+def read_for(device: torch.device) -> Read:
+    """The fastest way to read a tile (see `torch_read`) for this device."""
+    return torch_read if device.type == "cuda" or _compiled() is torch_sweep else _compiled_read
+
+
+def _compiled_read(
+    tile: Tensor, columns: Tensor | None, vectors: tuple[Tensor, Tensor, Tensor], result: Tensor
+) -> None:
+    from fsrl.moments import kernels as moments_kernels
+
+    places = None if columns is None else columns.numpy()
+    moments_kernels.read(tile.numpy(), places, tuple(vector.numpy() for vector in vectors), result.numpy())
+
+
+@cache
+def _compiled() -> Sweep:
+    try:
+        from fsrl.moments import kernels as moments_kernels
+    except ImportError as error:
+        logger.warning(
+            "moments: without numba extremes and histograms take plain torch, about twice the time (%s)",
+            error,
+        )
+        return torch_sweep
+
+    def sweep(tile: Tensor, width: int, start: int, state: State) -> None:
+        arrays = tuple(getattr(state, field.name).numpy() for field in fields(State))
+        moments_kernels.sweep(tile.numpy(), width, start, arrays)
+
+    return sweep
+
+
+def torch_read(
+    tile: Tensor, columns: Tensor | None, vectors: tuple[Tensor, Tensor, Tensor], result: Tensor
+) -> None:
+    """Fill `result` [rows, width] with (p - before) * factors - after for the p of a tile's columns.
+
+    columns: int64 [width] of the tile, or None for its first ones; vectors: factors [width], before and after
+    [rows], in the tile's dtype (`fsrl.moments.readings` says what they are).
+    """
+    factors, before, after = vectors
+    picked = tile[:, : result.shape[1]] if columns is None else tile[:, columns]
+    torch.sub(picked, before.unsqueeze(1), out=result).mul_(factors).sub_(after.unsqueeze(1))
+
+
+def torch_sweep(tile: Tensor, width: int, start: int, state: State) -> None:
+    """Add the first `width` columns of a tile, those from token `start`, to the state; overwrites them."""
+    tile = tile[:, :width]
+    k, n_bins = state.top.shape[1], state.slots.shape[1] - 2
+    if k:
+        _keep_largest(tile, start, state.top, state.top_ids)
+        _keep_largest(-tile, start, state.bottom, state.bottom_ids)
+    if n_bins:
+        state.slots.add_(_bin(tile, state.bins_per_unit.unsqueeze(1), n_bins))
+    squares = tile * tile
+    sums = [squares.sum(1), tile.mul_(squares).sum(1), squares.mul_(squares).sum(1)]
+    state.sums.add_(torch.stack(sums, dim=1))
+
+
+def _keep_largest(tile: Tensor, start: int, best: Tensor, best_ids: Tensor) -> None:
+    k = best.shape[1]
+    values, columns = _top(tile, k)
+    # Tiles come in the order of the vocabulary, so a stable sort keeps the lower column first.
+    values, order = torch.cat([best, values], dim=1).sort(dim=1, descending=True, stable=True)
+    best_ids.copy_(torch.cat([best_ids, columns + start], dim=1).gather(1, order[:, :k]))
+    best.copy_(values[:, :k])
+
+
+def _top(tile: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest entries of each row, largest first, ties to the lower column: values and columns."""
+    if tile.shape[1] <= k:
+        return tile.sort(dim=1, descending=True, stable=True)
+    values, columns = tile.topk(k + 1, dim=1)
+    # topk picks any of equal entries: where the last one in equals the first one out, sort the whole row.
+    tied = values[:, k - 1] == values[:, k]
+    columns = columns[:, :k]
+    if tied.any():
+        columns[tied] = tile[tied].sort(dim=1, descending=True, stable=True).indices[:, :k]
+    columns = columns.sort(dim=1).values
+    values, order = tile.gather(1, columns).sort(dim=1, descending=True, stable=True)
+    return values, columns.gather(1, order)
+
+
+def _bin(tile: Tensor, bins_per_unit: Tensor, n_bins: int) -> Tensor:
+    """int64 [rows, n_bins + 2]: tokens below, in each bin and above; the row's mean is at n_bins / 2."""
+    bins = (tile * bins_per_unit + n_bins / 2).floor_().clamp_(-1, n_bins).long() + 1
+    rows, slots = len(tile), n_bins + 2
+    bins += torch.arange(rows, device=tile.device).unsqueeze(1) * slots
+    return torch.bincount(bins.flatten(), minlength=rows * slots).view(rows, slots)

@@ -1,0 +1,80 @@
+"""What the moments pass knows of W_U before it starts: its mean, and the scale it is read in.
+
+W_U is read a few hundred columns at a time, in float64, and never copied whole.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fsrl.moments.plan import InOrder
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """W_U's columns are read as (column - mean) * scale, `tokens` at a time; float64, on the pass' device.
+
+    mean: [d_model] over the columns; scale: a power of two.
+    """
+
+    W_U: Tensor
+    mean: Tensor
+    scale: Tensor
+    tokens: int
+
+    @property
+    def d_vocab(self) -> int:
+        """How many columns there are."""
+        return self.W_U.shape[1]
+
+    @property
+    def starts(self) -> range:
+        """The first column of each lot."""
+        return range(0, self.d_vocab, self.tokens)
+
+    @property
+    def rounding(self) -> Tensor:
+        """The length of what centring may have lost of a column as it is read (0-dim)."""
+        return self.mean.norm() * self.scale * torch.finfo(torch.float64).eps
+
+    def columns(self, start: int, stop: int) -> Tensor:
+        """float64 [d_model, stop - start], centred and scaled."""
+        chunk = _exact(self.W_U, start, stop, self.mean.device)
+        return chunk.sub_(self.mean.unsqueeze(1)).mul_(self.scale)
+
+
+def power_of_two(peak: Tensor) -> Tensor:
+    """The power of two that brings `peak` (float64) into [0.5, 1); 1 for a peak of 0.
+
+    Scaling by it is exact, and keeps fourth powers in float32's range whatever the weights' unit.
+    """
+    return (torch.frexp(peak).mantissa / peak).masked_fill(peak == 0, 1.0)
+
+
+def measure(W_U: Tensor, device: torch.device, tokens: int, in_order: InOrder) -> Vocabulary:
+    """A pass over W_U [d_model, d_vocab], `tokens` columns at a time."""
+    d_vocab = W_U.shape[1]
+
+    def totals(start: int) -> tuple[Tensor, Tensor, Tensor]:
+        chunk = _exact(W_U, start, start + tokens, device)
+        return chunk.sum(1), chunk.amax(1), chunk.amin(1)
+
+    total, high, low = next(parts := in_order(totals, range(0, d_vocab, tokens)))
+    for part in parts:
+        total, high, low = total + part[0], high.maximum(part[1]), low.minimum(part[2])
+    mean = total / d_vocab
+    return Vocabulary(W_U, mean, power_of_two(torch.maximum(high - mean, mean - low).max()), tokens)
+
+
+def added(parts: Iterator[Tensor]) -> Tensor:
+    """The sum of tensors of one shape, in their order."""
+    total = next(parts)
+    for part in parts:
+        total += part
+    return total
+
+
+def _exact(W_U: Tensor, start: int, stop: int, device: torch.device) -> Tensor:
+    return W_U[:, start:stop].detach().to(device, torch.float64, copy=True)

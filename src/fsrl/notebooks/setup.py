@@ -1,0 +1,71 @@
+"""The first line of every notebook: go to the repository's root, show figures and tables as the project does.
+
+    from fsrl.notebooks import setup as notebook_setup
+    notebook_setup.start()
+
+It does the same in Jupyter, whatever folder the notebook was opened from, and in the workflow, which runs
+the notebook at the root. Outside of IPython it changes the working directory and nothing else.
+"""
+
+import os
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fsrl.errors import FsrlError
+from fsrl.figures.files import METADATA
+from fsrl.figures.style import styled
+
+MARKER = "Snakefile"
+PNG_DPI = 200
+SCREEN_DPI = 130  # CSS pixels per inch of the figure: its smallest type, 6 pt, is then 11 pixels high
+
+
+def start() -> Path:
+    """Make the repository's root the working directory and return it; set up the display in IPython.
+
+    The root is the nearest folder, from the working directory upwards, that holds the Snakefile; else the
+    one that this library lies in. FsrlError where there is neither.
+    """
+    places = [Path.cwd(), *Path.cwd().parents, *Path(__file__).resolve().parents]
+    root = next((folder for folder in places if (folder / MARKER).is_file()), None)
+    if root is None:
+        raise FsrlError(
+            f"notebook: no {MARKER} in {Path.cwd()} or above it; open the notebook in the repository"
+        )
+    os.chdir(root)
+    _set_up_display()
+    return root
+
+
+def _set_up_display() -> None:
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is None:
+        return
+    # Not the PNG formatter, which Matplotlib's inline backend would replace as soon as pyplot is imported.
+    shell.display_formatter.ipython_display_formatter.for_type(Figure, show)
+    # Tokens hold dollar signs and are long: nothing in a table is a formula, and nothing is cut.
+    pd.set_option("display.html.use_mathjax", False)
+    pd.set_option("display.max_colwidth", None)
+    pd.set_option("display.max_columns", None)
+    pd.set_option("display.float_format", "{:.4g}".format)
+
+
+def show(figure: Figure) -> None:
+    """Display a figure inline, in the project's style; its title is the image's alternative text."""
+    from IPython.display import Image, display
+
+    width = round(SCREEN_DPI * figure.get_figwidth())
+    display(Image(data=png(figure), format="png", width=width, alt=figure.get_suptitle() or None))
+
+
+@styled()
+def png(figure: Figure) -> bytes:
+    """The figure as PNG; the same figure gives the same bytes."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata=METADATA[".png"])
+    return buffer.getvalue()

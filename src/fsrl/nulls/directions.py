@@ -1,0 +1,134 @@
+"""Null directions, in seeded blocks: what a decoder row could be if it meant nothing.
+
+    isotropic       uniform on the unit sphere of the residual stream
+    second_moment   Gaussian, with the second moment of the decoder's rows, mean(d d^T) (not centred)
+    sign_flip       a decoder row with random signs of its coordinates in W_U's PCA basis
+    activations     Gaussian, with the covariance of the layer's activations
+
+The PCA basis is that of W_U centred over the vocabulary: the eigenvectors v_i of C = Wc Wc^T / d_vocab. The
+variance of a direction's logit weights is d^T C d = sum_i lambda_i (v_i . d)^2, in which a sign drops out: a
+flipped row keeps its norm and its std exactly and loses everything else. Row i of the decoder gives the draws
+i, i + n, i + 2n, ... (n rows), so every row counts alike.
+
+Norms: isotropic directions have length 1. The Gaussian kinds are scaled, each draw to the norm of a decoder
+row drawn with replacement, independent of the direction; a flipped row has its own. std scales with the norm
+and is compared as std / norm; skewness and kurtosis do not depend on it. Decoder rows of length 0 are left
+out: they have no direction.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsrl.errors import FsrlError
+from fsrl.weights.matrices import check_finite
+
+# Each block of draws has a generator of its own: draw i is the same however many draws are asked for.
+# Changing this number changes every draw.
+DRAWS_PER_BLOCK = 4096
+# An eigenvalue of a covariance may be this far below 0, as a share of the largest, by rounding alone.
+NEGATIVE_BY_ROUNDING = 1e-6
+# The last word of each kind's seed; isotropic draws came first and have none.
+_SECOND_MOMENT, _SIGN_FLIP, _ACTIVATIONS = 1, 2, 3
+
+
+def isotropic(d_model: int, *, draws: int, seed: int) -> Iterator[Tensor]:
+    """Blocks float32 [<= DRAWS_PER_BLOCK, d_model] of directions of length 1, `draws` rows in all."""
+
+    def block(number: int, rows: int) -> Tensor:
+        normal = np.random.default_rng([seed, number]).standard_normal((rows, d_model), dtype=np.float32)
+        directions = torch.from_numpy(normal)
+        return directions.div_(directions.norm(dim=1, keepdim=True))
+
+    return _blocks(block, draws, seed)
+
+
+def second_moment(W_dec: Tensor, *, draws: int, seed: int) -> Iterator[Tensor]:
+    """Blocks of Gaussian directions with the second moment of the rows of W_dec [d_sae, d_model]."""
+    rows = _rows(W_dec)
+    return _gaussian(rows.T @ rows / len(rows), rows.norm(dim=1), draws, seed, _SECOND_MOMENT)
+
+
+def activations(W_dec: Tensor, covariance: Tensor, *, draws: int, seed: int) -> Iterator[Tensor]:
+    """Blocks of Gaussian directions with a covariance [d_model, d_model], norms those of W_dec's rows.
+
+    Raises FsrlError for a covariance of another shape, not symmetric, or with a negative eigenvalue.
+    """
+    rows = _rows(W_dec)
+    check_finite("covariance of the activations", covariance)
+    d_model = rows.shape[1]
+    if covariance.shape != (d_model, d_model):
+        raise FsrlError(
+            f"covariance of the activations: shape {list(covariance.shape)}, the decoder has "
+            f"d_model {d_model}; it belongs to another model"
+        )
+    exact = covariance.detach().to("cpu", torch.float64)
+    if not torch.allclose(exact, exact.T, rtol=1e-5, atol=1e-6 * exact.abs().max().item()):
+        raise FsrlError("covariance of the activations: not symmetric; compute it again")
+    return _gaussian(exact, rows.norm(dim=1), draws, seed, _ACTIVATIONS)
+
+
+def sign_flip(W_dec: Tensor, W_U: Tensor, *, draws: int, seed: int) -> Iterator[Tensor]:
+    """Blocks of W_dec's rows with random signs in the PCA basis of the view's W_U [d_model, n_tokens]."""
+    rows = _rows(W_dec)
+    check_finite("W_U", W_U)
+    if W_U.shape[0] != rows.shape[1]:
+        raise FsrlError(f"nulls: W_dec has d_model {rows.shape[1]} but W_U has {W_U.shape[0]}")
+    centred = W_U.detach().to("cpu", torch.float64)
+    centred = centred - centred.mean(dim=1, keepdim=True)
+    basis = torch.linalg.eigh(centred @ centred.T).eigenvectors
+    coordinates = rows @ basis
+
+    def block(number: int, size: int) -> Tensor:
+        generator = np.random.default_rng([seed, number, _SIGN_FLIP])
+        bits = generator.integers(0, 2, (DRAWS_PER_BLOCK, rows.shape[1]), dtype=np.int8)[:size]
+        index = (number * DRAWS_PER_BLOCK + torch.arange(size)) % len(rows)
+        return ((coordinates[index] * torch.from_numpy(bits * 2 - 1)) @ basis.T).float()
+
+    return _blocks(block, draws, seed)
+
+
+def _gaussian(moment: Tensor, norms: Tensor, draws: int, seed: int, kind: int) -> Iterator[Tensor]:
+    # The symmetric root does not depend on the signs of the eigenvectors, which a library may choose freely.
+    values, vectors = torch.linalg.eigh(moment)
+    peak = values.abs().max()
+    if not peak > 0 or values.min() < -NEGATIVE_BY_ROUNDING * peak:
+        raise FsrlError(
+            f"nulls: second moment with eigenvalues from {values.min():g} to {values.max():g}; "
+            "none may be negative and one must be positive"
+        )
+    root = ((vectors * values.clamp(min=0).sqrt()) @ vectors.T).float()
+
+    def block(number: int, size: int) -> Tensor:
+        # Whole blocks are drawn and cut, so that the norms do not depend on how many draws are asked for.
+        generator = np.random.default_rng([seed, number, kind])
+        normal = generator.standard_normal((DRAWS_PER_BLOCK, len(moment)), dtype=np.float32)[:size]
+        picks = generator.integers(0, len(norms), DRAWS_PER_BLOCK)[:size]
+        directions = torch.from_numpy(normal) @ root
+        return directions * (norms[picks].float() / directions.norm(dim=1)).unsqueeze(1)
+
+    return _blocks(block, draws, seed)
+
+
+def _blocks(block: Callable[[int, int], Tensor], draws: int, seed: int) -> Iterator[Tensor]:
+    """Checked now, drawn later: block(number, rows) for as many rows as there are draws."""
+    if draws < 1 or seed < 0:
+        raise FsrlError(
+            f"nulls: draws is {draws} and seed is {seed}; draws must be 1 or more, seed 0 or more"
+        )
+    starts = range(0, draws, DRAWS_PER_BLOCK)
+    return (block(number, min(DRAWS_PER_BLOCK, draws - start)) for number, start in enumerate(starts))
+
+
+def _rows(W_dec: Tensor) -> Tensor:
+    """The decoder's rows that have a direction, float64 on the CPU."""
+    if W_dec.dim() != 2 or not W_dec.is_floating_point():
+        raise FsrlError(f"nulls: W_dec is {W_dec.dtype} {list(W_dec.shape)}; it must be a floating matrix")
+    check_finite("W_dec", W_dec)
+    rows = W_dec.detach().to("cpu", torch.float64)
+    rows = rows[rows.norm(dim=1) > 0]
+    if not len(rows):
+        raise FsrlError("nulls: every row of W_dec is 0; there is no direction to take after")
+    return rows

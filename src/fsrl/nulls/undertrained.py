@@ -1,0 +1,199 @@
+"""Which tokens a model hardly ever saw in training, where the training counts are unknown (GPT-2).
+
+A token that never occurs is only ever pushed away from what does occur, so such tokens share one place in
+W_U. A few hundred of them dominate the kurtosis of every direction's logit weights, random ones included.
+
+Criterion (after Land & Bartolo 2024, "Fishing for Magikarp", arXiv 2405.05417, who also start from tokens
+that cannot occur): the Euclidean distance of a token's raw W_U column from the mean of the single-byte tokens
+that cannot occur in UTF-8 (C0, C1, F5 to FF: 13 bytes). Tokens closer than a cut count as undertrained.
+
+Where to cut: leave out the k closest tokens, for k on a grid from 0 to `MAX_SHARE` of the vocabulary (every
+number at first, then steps of 5 %), and take the 0.999 quantile q(k) of the kurtosis of isotropic directions
+over the rest. With k' where q is lowest and e its Monte Carlo error there:
+
+    k = 0, no token left out,                       unless  q(0) - q(k') > max(2 e, WORTHWHILE_FALL * q(k'))
+    else the smallest k at which the fall is over:  q(k) - q(k') <= max(e, TOLERANCE * q(k'))
+
+The first line keeps a W_U without such tokens whole: in a Gaussian one q wanders by a few percent, since any
+tokens left out change the sample. One pass over the product directions @ W_U serves all k: its columns lie in
+the order of distance, power sums are taken between one k and the next and added up from the far end.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fsrl.errors import FsrlError
+from fsrl.nulls import frames as nulls
+from fsrl.tokens import text as token_text
+from fsrl.weights.matrices import check_finite
+
+# RFC 3629: C0 and C1 could only start overlong forms, F5 to FF code points beyond U+10FFFF.
+IMPOSSIBLE_BYTES = (0xC0, 0xC1, *range(0xF5, 0x100))
+MIN_REFERENCES = 5
+QUANTILE = 0.999
+MAX_SHARE = 0.05  # of the vocabulary that may be left out
+GRID_RATIO = 1.05  # from one number of left-out tokens to the next
+WORTHWHILE_FALL = 0.05  # share of the quantile that leaving tokens out must take off at all
+TOLERANCE = 0.005  # share of the quantile within which it counts as fallen
+# A tile of the product, 0.5 MiB in float32, stays in a core's second-level cache.
+DIRECTIONS_PER_TILE = 512
+TOKENS_PER_TILE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Undertrained:
+    """Result of `by_distance`.
+
+    trained: bool [d_vocab], False for the tokens left out; distance: float64 [d_vocab], in units of raw W_U;
+    curve: one row per candidate: left_out (tokens), distance (of the closest token kept), quantile (of
+    kurtosis) and error (its Monte Carlo sd); description: one line for a table's metadata.
+    """
+
+    trained: Tensor
+    distance: Tensor
+    curve: pd.DataFrame
+    description: str
+
+
+def by_distance(W_U: Tensor, folded: Tensor, tokens: Sequence[str], *, draws: int, seed: int) -> Undertrained:
+    """Undertrained tokens by their distance from tokens that cannot occur (see the module's text).
+
+    W_U, folded: [d_model, d_vocab] raw and folded, distances are taken in the first, logit weights in the
+    second; tokens: as stored, in GPT-2's byte-level alphabet; draws: isotropic directions (at least 999, for
+    the quantile's error), seed: theirs. Raises FsrlError where the vocabulary is not byte-level, shapes do
+    not fit, or a weight is NaN or infinite. Warns where the quantile still falls at the largest share.
+    """
+    _check(W_U, folded, tokens)
+    distance = reference_distance(W_U, tokens)
+    ordered, order = distance.sort(stable=True)
+    candidates = _candidates(ordered)
+    directions = nulls.isotropic_directions(folded.shape[0], draws=draws, seed=seed)
+    kurtosis = kurtosis_without(directions, folded[:, order], candidates)
+    curve = _curve(kurtosis, candidates, ordered)
+    row = stop_of_fall(curve)
+    cut = ordered[candidates[row]]
+    description = _describe(curve, row, len(tokens), draws, seed)
+    if 0 < row == len(curve) - 1:
+        warnings.warn(f"{description}; it still falls there, the cut is the largest allowed", stacklevel=2)
+        description += "; still falling at the largest share allowed"
+    return Undertrained(distance >= cut, distance, curve, description)
+
+
+def reference_distance(W_U: Tensor, tokens: Sequence[str]) -> Tensor:
+    """float64 [d_vocab]: distance of each column of W_U [d_model, d_vocab] from the mean of the columns of
+    the single-byte tokens that cannot occur in UTF-8. FsrlError where fewer than 5 of the 13 are tokens.
+    """
+    stored = {byte: char for char, byte in token_text.ALPHABET.items()}
+    position = {token: column for column, token in enumerate(tokens)}
+    names = [stored[byte] for byte in IMPOSSIBLE_BYTES]
+    columns = [position[name] for name in names if name in position]
+    if len(columns) < MIN_REFERENCES:
+        raise FsrlError(
+            f"undertrained tokens: the vocabulary has {len(columns)} of the 13 bytes that UTF-8 never uses, "
+            f"{MIN_REFERENCES} are needed (is it byte-level?); give token counts or use tokens: all"
+        )
+    wide = W_U.detach().double()
+    return (wide - wide[:, columns].mean(dim=1, keepdim=True)).norm(dim=0)
+
+
+def kurtosis_without(
+    directions: Tensor, ordered: Tensor, candidates: Sequence[int], *, precision: torch.dtype = torch.float32
+) -> Tensor:
+    """Kurtosis of each direction's logit weights without the first k tokens: float64 [candidates, draws].
+
+    directions: [draws, d_model]; ordered: W_U [d_model, d_vocab], nearest token first; candidates: rising
+    values of k; precision: dtype of the product and of sums within a tile, sums of tiles are float64.
+    Memory: [candidates, draws] and a copy of W_U, whatever the product's size.
+    """
+    wide = ordered.detach().double()
+    # The tokens that every candidate keeps are the centre: little is left to correct for the others.
+    columns = wide - wide[:, candidates[-1] :].mean(dim=1, keepdim=True)
+    columns = (columns / columns.abs().max()).to(precision)  # fourth powers stay in float32's range
+    blocks = [
+        _kurtosis(_sums_between(block.to(columns), columns, candidates), columns.shape[1], candidates)
+        for block in directions.split(DIRECTIONS_PER_TILE)
+    ]
+    return torch.cat(blocks, dim=1)
+
+
+def stop_of_fall(curve: pd.DataFrame) -> int:
+    """Row of `curve` (columns quantile, error) where the fall is over, by the module's rule."""
+    lowest = curve.loc[curve["quantile"].idxmin()]
+    fall = (curve["quantile"] - lowest["quantile"]).to_numpy()
+    if fall[0] <= max(2 * lowest["error"], WORTHWHILE_FALL * lowest["quantile"]):
+        return 0
+    return int((fall <= max(lowest["error"], TOLERANCE * lowest["quantile"])).argmax())
+
+
+def _check(W_U: Tensor, folded: Tensor, tokens: Sequence[str]) -> None:
+    if W_U.dim() != 2 or W_U.shape != folded.shape or W_U.shape[1] != len(tokens):
+        raise FsrlError(
+            f"undertrained tokens: raw W_U is {list(W_U.shape)}, folded W_U {list(folded.shape)}, "
+            f"with {len(tokens)} tokens; both must be [d_model, d_vocab] with one column a token"
+        )
+    check_finite("raw W_U", W_U)
+    check_finite("folded W_U", folded)
+
+
+def _candidates(ordered: Tensor) -> list[int]:
+    """Numbers of tokens to leave out, rising from 0; tokens equally far stay or go together."""
+    grid, largest = [0, 1], max(1, int(MAX_SHARE * len(ordered)))
+    while grid[-1] < largest:
+        grid.append(min(max(grid[-1] + 1, round(grid[-1] * GRID_RATIO)), largest))
+    return torch.searchsorted(ordered, ordered[grid]).unique().tolist()
+
+
+def _sums_between(rows: Tensor, columns: Tensor, candidates: Sequence[int]) -> Tensor:
+    """Sums of the logit weights' powers 1 to 4 over the tokens from one candidate to the next (the last one:
+    to the end), float64 [candidates, 4, rows].
+    """
+    d_vocab = columns.shape[1]
+    sums = torch.zeros(len(candidates), 4, len(rows), dtype=torch.float64, device=rows.device)
+    for i, (first, last) in enumerate(zip(candidates, [*candidates[1:], d_vocab], strict=True)):
+        for start in range(first, last, TOKENS_PER_TILE):
+            tile = rows @ columns[:, start : min(start + TOKENS_PER_TILE, last)]
+            squares = tile * tile
+            powers = [tile.sum(1), squares.sum(1), tile.mul_(squares).sum(1), squares.mul_(squares).sum(1)]
+            sums[i] += torch.stack(powers)
+    return sums
+
+
+def _kurtosis(sums: Tensor, d_vocab: int, candidates: Sequence[int]) -> Tensor:
+    """[candidates, rows] from the sums between candidates [candidates, 4, rows]; NaN for a constant row."""
+    kept = d_vocab - torch.tensor(candidates, dtype=torch.float64, device=sums.device)
+    raw = sums.flip(0).cumsum(0).flip(0) / kept[:, None, None]
+    mean, second, third, fourth = raw.unbind(1)
+    variance = second - mean**2
+    central = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
+    return (central / variance**2).masked_fill(variance <= 0, torch.nan)
+
+
+def _curve(kurtosis: Tensor, candidates: Sequence[int], ordered: Tensor) -> pd.DataFrame:
+    frames = [pd.DataFrame({"kurtosis": row}) for row in kurtosis.cpu().numpy()]
+    return pd.DataFrame(
+        {
+            "left_out": candidates,
+            "distance": ordered[candidates].cpu().numpy(),
+            "quantile": [nulls.quantile(frame, "kurtosis", QUANTILE) for frame in frames],
+            "error": [nulls.quantile_error(frame, "kurtosis", QUANTILE) for frame in frames],
+        }
+    )
+
+
+def _describe(curve: pd.DataFrame, row: int, d_vocab: int, draws: int, seed: int) -> str:
+    start, stop = curve.iloc[0], curve.iloc[row]
+    left_out = int(stop["left_out"])
+    measure = f"the {QUANTILE} quantile of the kurtosis of {draws} isotropic directions (seed {seed})"
+    over_all = f"{start['quantile']:.3f} +- {start['error']:.3f} over all tokens"
+    if not left_out:
+        return f"0 of {d_vocab} tokens left out: {measure}, {over_all}, hardly falls as tokens are left out"
+    return (
+        f"{left_out} of {d_vocab} tokens left out: raw W_U closer than {stop['distance']:.4g} to the mean of "
+        f"the bytes that UTF-8 never uses; there {measure}, {over_all}, stops falling: "
+        f"{stop['quantile']:.3f} +- {stop['error']:.3f}"
+    )

@@ -1,0 +1,158 @@
+"""Numbers of the paper that belong to no study: definitions, settings, benchmarks, the embedded model's
+record.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from fsrl import constants
+from fsrl.effects import summary as effect_summary
+from fsrl.latex import text as tex
+from fsrl.numbers.headlines import extremes, listed
+from fsrl.numbers.study import key_of, layer_name, words_of
+from fsrl.types import summary
+from fsrl.types.rules import Condition, parse_schemes
+
+DEFINED, CONFIG, SPEED, EMBEDDED = "defined", "config", "speed", "embedded"
+SYMBOLS = {
+    "mean": r"\mu",
+    "std": r"\sigma/\lVert d\rVert",
+    "skewness": r"\gamma",
+    "kurtosis": r"\kappa",
+    "bimodality": "b",
+    "implied_tokens": "m",
+    "norm": r"\lVert d\rVert",
+    "variance_x_d_model": r"D\sigma^2/\lVert d\rVert^2",
+}
+WORDS = {"min": r"\geq", "above": ">", "max": r"\leq", "below": "<"}
+
+
+def defined_values() -> dict[str, str]:
+    """Numbers that the library's definitions fix: no setting, and no result."""
+    return {
+        "tail": _plain(summary.TAIL),
+        "tail.low": tex.number(1 - summary.TAIL, digits=3),
+        "tail.percent": _percent(1 - summary.TAIL),
+        "smallest-set": tex.count(constants.SMALLEST_SET),
+        "tyler-steps": tex.count(constants.TYLER_STEPS),
+        "shrinkage": _plain(constants.SHRINKAGE),
+        "slack": _percent(constants.SLACK),
+        "bootstrap.effects": tex.count(effect_summary.DRAWS),
+        "interval": _percent(0.975 - 0.025),
+    }
+
+
+def rule_rows(schemes: Mapping[str, Any]) -> str:
+    """The rules of every scheme as rows of a table: scheme, type, rule. schemes: as in the config."""
+    rows = []
+    for scheme in parse_schemes(schemes):
+        name = tex.escape(scheme.name)
+        for label, rule in scheme.rules.items():
+            conditions = "; ".join(_condition(one) for one in rule)
+            rows.append(rf"{name} & {words_of(label)} & {conditions} \\")
+            name = ""
+        rows.append(r"\addlinespace")
+    return "\n".join(rows[:-1])
+
+
+def _condition(one: Condition) -> str:
+    bound = one.bound
+    if bound.kind == "absolute":
+        value = rf"\num{{{bound.value:g}}}"
+    else:
+        value = rf"{'n' if bound.kind == 'null' else 'q'}_{{{bound.value:g}}}"
+        if bound.null is not None:
+            value += rf"^{{\text{{{words_of(bound.null)}}}}}"
+    return f"${SYMBOLS[one.column]} {WORDS[one.word]} {value}$"
+
+
+def config_values(config: Mapping[str, Any]) -> dict[str, str]:
+    """Settings that the prose names: every number in the sections of the config, {section}.{key}...; key ->
+    LaTeX.
+
+    config: section -> its settings, as config/config.yaml has them. Of a list of numbers
+    the least and the most, of one of names the names.
+    """
+    values: dict[str, str] = {}
+    for section, settings in config.items():
+        _collect(values, key_of(section), settings)
+    return values
+
+
+def _collect(values: dict[str, str], key: str, setting: Any) -> None:
+    if isinstance(setting, Mapping):
+        for name, inner in setting.items():
+            _collect(values, f"{key}.{key_of(str(name))}", inner)
+    elif isinstance(setting, list) and setting and all(_is_number(item) for item in setting):
+        values[f"{key}.least"], values[f"{key}.most"] = _plain(min(setting)), _plain(max(setting))
+    elif isinstance(setting, list) and all(isinstance(item, str) for item in setting):
+        values[key] = listed([words_of(item) for item in setting])
+    elif _is_number(setting):
+        values[key] = _plain(setting)
+        if isinstance(setting, float) and 0 < setting < 1:
+            values[f"{key}.percent"] = _percent(setting)
+
+
+def _is_number(setting: Any) -> bool:
+    return isinstance(setting, int | float) and not isinstance(setting, bool)
+
+
+def _plain(value: float) -> str:
+    """The number as the config writes it."""
+    return rf"\num{{{value}}}"
+
+
+def _percent(share: float) -> str:
+    return rf"\num{{{100 * share:g}}}\%"
+
+
+def speed_values(saved: Mapping[str, Any]) -> dict[str, str]:
+    """Speed and memory of the moments at the shapes of GPT-2 small, from benchmarks/results/moments_cpu.json.
+
+    Ratios are to the bare float32 product by torch.mm; memory is what comes on top of the inputs.
+    """
+    shape, timings, memory = saved["shape"], saved["timings"], saved["memory"]
+    ours, everything = timings["ours, fp32, moments"], timings["ours, fp32, all"]
+    tutorial = timings["materialised (tutorial)"]
+    return {
+        "n": tex.count(shape["n"]),
+        "d-model": tex.count(shape["d_model"]),
+        "d-vocab": tex.count(shape["d_vocab"]),
+        "threads": tex.count(saved["machine"]["threads"]),
+        "product.seconds": tex.number(timings["torch.mm product, tiled, fp32"]["seconds"], digits=1),
+        "moments.ratio": tex.number(ours["ratio_to_torch_mm"], digits=2),
+        "all.ratio": tex.number(everything["ratio_to_torch_mm"], digits=2),
+        "tutorial.ratio": tex.number(tutorial["ratio_to_torch_mm"], digits=2),
+        "tutorial.times": tex.number(tutorial["seconds"] / ours["seconds"], digits=1),
+        "own-product.moments": tex.number(
+            ours["seconds"] / timings["our product, fp32"]["seconds"], digits=2
+        ),
+        "memory.ours": tex.number(memory["ours, fp32, all"]["mib_above_inputs"], digits=0),
+        "memory.tutorial": tex.number(memory["materialised (tutorial)"]["mib_above_inputs"], digits=0),
+        "memory.tutorial.rows": tex.count(memory["materialised (tutorial)"]["rows"]),
+    }
+
+
+def embedded_values(record: Mapping[str, Any]) -> dict[str, str]:
+    """How good the embedded model and its SAEs are, from data/mini/record.json, which its training wrote."""
+    model, saes = record["model"], pd.DataFrame(record["saes"]).T
+    values = {
+        "nats": tex.number(model["nats_per_token"], digits=2),
+        "trigram": tex.number(model["trigram_nats_per_token"], digits=2),
+        "difference": tex.number(model["below_trigram"], digits=2),
+        "held-out": tex.count(model["held_out_tokens"]),
+        "train": tex.number(model["train_tokens"] / 1e6, digits=1),
+    }
+    shown = {
+        "explained": ("explained_variance", 2),
+        "recovered": ("ce_recovered", 2),
+        "l0": ("l0", 0),
+    }
+    for name, (column, digits) in shown.items():
+        found = extremes(saes[column], partial(tex.number, digits=digits), layer_name)
+        values |= {f"{name}.{part}": value for part, value in found.items()}
+    values["dead.most"] = tex.percent(float(saes["dead_share"].max()))
+    return values

@@ -1,0 +1,57 @@
+"""Files of one study -> the tables behind the paper's numbers (`fsrl.numbers.headlines.StudyTables`)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+# Imported so that their headlines are registered.
+from fsrl.claims import claims
+from fsrl.effects import summary as effect_summary
+from fsrl.numbers.headlines import StudyTables
+from fsrl.tables import core as tables
+from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tables import evidence as evidence_tables
+from fsrl.tables import sensitivity as sensitivity_tables
+
+# Fields of StudyTables that are one parquet table, and one for each layer.
+SINGLE = {
+    "tokens": tables.TOKENS,
+    "null": tables.NULL,
+    "other_null": tables.NULL,
+    "discoveries": enrichment_tables.DISCOVERIES,
+    "claim_tests": claims.CLAIMS_TABLE,
+    "sensitivity": sensitivity_tables.SENSITIVITY,
+    "agreement": sensitivity_tables.AGREEMENT,
+    "stability": sensitivity_tables.STABILITY,
+    "effects": effect_summary.SUMMARY,
+    "recovery": evidence_tables.RECOVERY,
+}
+LAYERS = {"moments": tables.MOMENTS, "thresholds": evidence_tables.THRESHOLDS}
+# Written for people too; their columns depend on the study.
+TSV = ("summary", "other_summary", "claims")
+
+
+def read(given: Mapping[str, Any], sae_ids: Sequence[str], **known: Any) -> StudyTables:
+    """The tables of one study; given: field -> path, or paths in the order of sae_ids; other names are left
+    alone.
+
+    known: study, title, view, scheme and other_view. Raises FsrlError for a path that is no such table.
+    """
+    found: dict[str, Any] = dict(known)
+    for name, table in LAYERS.items():
+        paths = _as_list(given[name])
+        found[name] = {sae: tables.read(path, table) for sae, path in zip(sae_ids, paths, strict=True)}
+    paths = _as_list(given["moments"])
+    found["metadata"] = {sae: tables.read_metadata(path) for sae, path in zip(sae_ids, paths, strict=True)}
+    for name, table in SINGLE.items():
+        if name in given:
+            found[name] = tables.read(given[name], table)
+    for name in TSV:
+        if name in given:
+            found[name] = pd.read_csv(given[name], sep="\t", keep_default_na=name != "claims")
+    return StudyTables(**found)
+
+
+def _as_list(paths: Any) -> list[str]:
+    return [paths] if isinstance(paths, str) else list(paths)

@@ -1,0 +1,235 @@
+"""What the paper says of a study in numbers: its headlines, one function each (see `fsrl.numbers.headlines`).
+
+Importing this module registers them. Layers are called as figures call them ("5 post").
+"""
+
+import json
+
+import pandas as pd
+
+from fsrl import null_kinds
+from fsrl.latex import text as tex
+from fsrl.numbers.headlines import StudyTables, extremes, headline, listed
+from fsrl.stats import quantiles
+from fsrl.types.rules import TYPES
+from fsrl.types.select import hook_label
+from fsrl.types.summary import TAIL
+
+
+def layer_name(sae: str) -> str:
+    """The SAE's short name, escaped."""
+    return tex.escape(hook_label(sae))
+
+
+def key_of(label: str) -> str:
+    """A type or kind as part of a key."""
+    return label.replace("_", "-")
+
+
+def words_of(label: str) -> str:
+    """A type, kind or verdict as words."""
+    return tex.escape(label.replace("_", " "))
+
+
+def _range(values: "pd.Series[int]") -> str:
+    low, high = int(values.min()), int(values.max())
+    return tex.count(low) if low == high else f"{tex.count(low)} to {tex.count(high)}"
+
+
+@headline("name", "metadata")
+def names(tables: StudyTables) -> dict[str, str]:
+    """The study's title and view, and its first, middle and last layer (those whose figures the paper
+    shows).
+    """
+    first, *_ = tables.metadata.values()
+    saes = tables.saes
+    chosen = {"first": saes[0], "middle": saes[len(saes) // 2], "last": saes[-1]}
+    text = {"title": tables.title, "view": tables.view, "model": first["model"], "release": first["release"]}
+    text |= {"other-view": tables.other_view or "", "scheme": tables.scheme}
+    values = {name: tex.escape(value) for name, value in text.items() if value}
+    return values | {name: layer_name(sae) for name, sae in chosen.items()}
+
+
+@headline("layers", "metadata")
+def layers(tables: StudyTables) -> str:
+    """How many SAEs (or layers of neurons) the study has."""
+    return tex.count(len(tables.metadata))
+
+
+@headline("features", "summary")
+def features(tables: StudyTables) -> dict[str, str]:
+    """Features in all, and of a layer (a range where layers differ)."""
+    number = tables.summary["features"]
+    return {"total": tex.count(int(number.sum())), "each": _range(number)}
+
+
+@headline("size", "metadata")
+def size(tables: StudyTables) -> dict[str, str]:
+    """Width of the residual stream and size of the vocabulary."""
+    first, *_ = tables.metadata.values()
+    return {key: tex.count(int(first[key.replace("-", "_")])) for key in ("d-model", "d-vocab")}
+
+
+@headline("tokens", "tokens", "metadata")
+def tokens(tables: StudyTables) -> dict[str, str]:
+    """Tokens that the view `trained` keeps and leaves out, by which rule."""
+    kept = tables.tokens["trained"].fillna(True).astype(bool)
+    first, *_ = tables.metadata.values()
+    return {
+        "kept": tex.count(int(kept.sum())),
+        "left-out": tex.count(int((~kept).sum())),
+        "left-out.share": tex.percent(float((~kept).mean())),
+        "rule": tex.escape(first["trained_tokens"].split(":")[0]),
+    }
+
+
+@headline("right-skewed", "moments")
+def right_skewed(tables: StudyTables) -> dict[str, str]:
+    """Share of a layer's features with positive skewness."""
+    shares = pd.Series({sae: (frame["skewness"] > 0).mean() for sae, frame in tables.moments.items()})
+    return extremes(shares, tex.percent, layer_name)
+
+
+@headline("median-kurtosis", "moments")
+def median_kurtosis(tables: StudyTables) -> dict[str, str]:
+    """A layer's median kurtosis."""
+    medians = pd.Series({sae: frame["kurtosis"].median() for sae, frame in tables.moments.items()})
+    return extremes(medians, lambda value: tex.number(value, digits=2), layer_name)
+
+
+def _beyond(tables: StudyTables, column: str) -> dict[str, str]:
+    return extremes(tables.summary.set_index("sae")[column], tex.percent, layer_name)
+
+
+@headline("kurtosis-isotropic", "summary")
+def kurtosis_isotropic(tables: StudyTables) -> dict[str, str]:
+    """Share of a layer's features with kurtosis above the 0.999 quantile of isotropic directions."""
+    return _beyond(tables, "kurtosis_above")
+
+
+@headline("kurtosis-every", "summary")
+def kurtosis_every(tables: StudyTables) -> dict[str, str]:
+    """The same above that quantile of every kind of null."""
+    return _beyond(tables, "kurtosis_above_every_null")
+
+
+@headline("skewness-isotropic", "summary")
+def skewness_isotropic(tables: StudyTables) -> dict[str, str]:
+    """Share of a layer's features with skewness above the 0.999 quantile of isotropic directions."""
+    return _beyond(tables, "skewness_above")
+
+
+@headline("skewness-every", "summary")
+def skewness_every(tables: StudyTables) -> dict[str, str]:
+    """The same above that quantile of every kind of null."""
+    return _beyond(tables, "skewness_above_every_null")
+
+
+def _typed(summary: pd.DataFrame) -> dict[str, str]:
+    known = [name for name in TYPES if name in summary]
+    total, everything = summary[known].sum(axis=1), summary["features"]
+    expected = summary[[f"{name}_expected" for name in known]].to_numpy().sum()
+    return {
+        "total": tex.count(int(total.sum())),
+        "share": tex.percent(total.sum() / everything.sum()),
+        "expected": tex.number(float(expected), digits=1),
+    }
+
+
+@headline("typed", "summary")
+def typed(tables: StudyTables) -> dict[str, str]:
+    """Features with a type under the default scheme, in all and by layer; the most that nulls give, summed
+    over types.
+    """
+    known = [name for name in TYPES if name in tables.summary]
+    shares = tables.summary.set_index("sae")[known].sum(axis=1) / tables.summary.set_index("sae")["features"]
+    return _typed(tables.summary) | extremes(shares, tex.percent, layer_name)
+
+
+@headline("typed-other", "other_summary")
+def typed_other(tables: StudyTables) -> dict[str, str]:
+    """The same in the other view that is drawn."""
+    return _typed(tables.frame("other_summary"))
+
+
+@headline("type", "summary")
+def types(tables: StudyTables) -> dict[str, str]:
+    """Features of each type over all layers, the most that a null gives (summed), and the layer with most."""
+    values: dict[str, str] = {}
+    summary = tables.summary.set_index("sae")
+    for name in TYPES:
+        key = key_of(name)
+        if name not in summary:
+            parts = ("total", "expected", "most", "most.layer")
+            values |= dict.fromkeys((f"{key}.{part}" for part in parts), tex.MISSING)
+            continue
+        values[f"{key}.total"] = tex.count(int(summary[name].sum()))
+        values[f"{key}.expected"] = tex.number(float(summary[f"{name}_expected"].sum()), digits=1)
+        most = extremes(summary[name], tex.count, layer_name)
+        values |= {f"{key}.{part}": most[part] for part in ("most", "most.layer")}
+    return values
+
+
+@headline("above-chance", "stability")
+def above_chance(tables: StudyTables) -> dict[str, str]:
+    """Layers with more features of a type than the 0.999 quantile of what the largest null share gives;
+    which types have such layers, and which have none.
+    """
+    rows = tables.frame("stability")[tables.frame("stability")["scheme"] == tables.scheme]
+    counted = rows.set_index("type")["layers_above_chance"].reindex(list(TYPES))
+    some, none = counted[counted > 0], counted[counted == 0]
+    found = [f"{words_of(str(name))} ({tex.count(value)})" for name, value in some.items()]
+    return {key_of(str(name)): tex.count(value) for name, value in counted.items()} | {
+        "found": listed(found),
+        "not-found": listed([words_of(str(name)) for name in none.index]),
+    }
+
+
+@headline("decided", "thresholds")
+def decided(tables: StudyTables) -> dict[str, str]:
+    """How many null bounds of the default scheme, over layers, each kind of null decided (was the most
+    extreme).
+    """
+    frame = pd.concat(list(tables.thresholds.values()))
+    kinds = frame.loc[(frame["scheme"] == tables.scheme) & frame["kind"].notna(), "kind"]
+    values = {key_of(kind): tex.count(int((kinds == kind).sum())) for kind in null_kinds.KINDS}
+    most = kinds.mode().min() if len(kinds) else tex.MISSING
+    return values | {"total": tex.count(len(kinds)), "most": words_of(str(most))}
+
+
+def _null_kurtosis(null: pd.DataFrame) -> dict[str, str]:
+    shared = null[null["kind"] == null_kinds.SHARED]
+    return {
+        "value": tex.number(quantiles.quantile(shared, "kurtosis", TAIL), digits=2),
+        "error": tex.number(quantiles.quantile_error(shared, "kurtosis", TAIL), digits=2),
+    }
+
+
+@headline("null-kurtosis", "null")
+def null_kurtosis(tables: StudyTables) -> dict[str, str]:
+    """The 0.999 quantile of the kurtosis of isotropic directions in the paper's view, and its Monte Carlo
+    error.
+    """
+    return _null_kurtosis(tables.null)
+
+
+@headline("null-kurtosis-other", "other_null")
+def null_kurtosis_other(tables: StudyTables) -> dict[str, str]:
+    """The same in the other view that is drawn."""
+    return _null_kurtosis(tables.frame("other_null"))
+
+
+@headline("provenance", "metadata")
+def provenance(tables: StudyTables) -> dict[str, str]:
+    """Versions and revisions, as the first layer's moments record them."""
+    first, *_ = tables.metadata.values()
+    view = json.loads(first["view"])
+    versions = [
+        f"{name} {first[name]}" for name in ("transformer-lens", "sae-lens", "torch") if name in first
+    ]
+    return {
+        "revision": tex.escape(first["model_revision"]),
+        "w-u": tex.escape(view["w_u"]),
+        "precision": tex.escape(first["precision"]),
+        "versions": tex.escape(listed(versions)),
+    }

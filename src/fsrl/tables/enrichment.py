@@ -1,0 +1,160 @@
+"""The tables of token sets and their enrichment: what they hold, and how the large ones are read.
+
+Sets that are too small to test in a view (see `fsrl.enrichment.statistics.testable`) are in the tables of
+token sets and in no other. Where the tokens' counts are unknown, there are no strata and the columns
+*_stratified are null.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from fsrl.errors import FsrlError
+from fsrl.tables import core as tables
+from fsrl.tables.core import FEATURE, LABELLED, SAE, TOKEN_ID, Column, Table
+
+SET = Column("string", "1", "name of the token set, see token_set_list.tsv")
+_Q = "log10 of Benjamini and Hochberg's q over all features and sets of the study in this view"
+
+
+def _statistic(unit: str, description: str) -> Column:
+    return Column("float32", unit, description, nullable=True)
+
+
+ENRICHMENT = Table(
+    "enrichment",
+    {
+        "feature": FEATURE,
+        "set": SET,
+        "z": _statistic(
+            "1", "textbook z of the set's mean logit weight: an effect size, its p means nothing"
+        ),
+        "eta2": _statistic("1", "share of the variance of the logit weights between the set and the rest"),
+        "t": _statistic("1", "alignment with the set beside that of directions like the layer's rows"),
+        "log10_p": _statistic("log10", "two-sided p of t"),
+        "t_stratified": _statistic("1", "t against tokens of the same frequency; null without counts"),
+        "log10_p_stratified": _statistic("log10", "two-sided p of t_stratified"),
+    },
+)
+BEST_SETS = Table(
+    "best_sets",
+    {
+        "feature": FEATURE,
+        "cluster": Column("int32", "1", "features of this layer with similar decoder rows share a number"),
+        "promoted": Column("string", "1", "set of smallest p among those with t > 0", nullable=True),
+        "promoted_log10_p": _statistic("log10", "its two-sided p"),
+        "promoted_log10_q": _statistic("log10", _Q),
+        "promoted_eta2": _statistic("1", "its share of the variance of the logit weights"),
+        "suppressed": Column("string", "1", "set of smallest p among those with t < 0", nullable=True),
+        "suppressed_log10_p": _statistic("log10", "its two-sided p"),
+        "suppressed_log10_q": _statistic("log10", _Q),
+        "suppressed_eta2": _statistic("1", "its share of the variance of the logit weights"),
+        "n_promoted": Column("int32", "sets", "promoted sets that are significant"),
+        "n_suppressed": Column("int32", "sets", "suppressed sets that are significant"),
+    },
+)
+SCORES = Table(
+    "scores",
+    {
+        "feature": FEATURE,
+        "set": SET,
+        "auc": Column("float32", "1", "chance that a member's logit weight is above another token's"),
+        "es": Column("float32", "1", "signed running-sum score, -1 to 1: an effect size, no test"),
+    },
+)
+_COUNT_NONE = Column("int64", "features", "features without a type")
+_INTERVAL = Column(
+    "float64",
+    "1",
+    "95 % interval, bootstrapped over clusters; null where none or all of one side is significant",
+    nullable=True,
+)
+ODDS_RATIOS = Table(
+    "odds_ratios",
+    {
+        "type": Column("string", "1", "primary label under the default scheme"),
+        "side": Column("string", "1", "promoted (t > 0) or suppressed (t < 0)"),
+        "set": SET,
+        "n_type": LABELLED,
+        "n_unclassified": _COUNT_NONE,
+        "k_type": Column("int64", "features", "of the type, for which the set is significant"),
+        "k_unclassified": Column("int64", "features", "without a type, for which it is significant"),
+        "clusters": Column("int64", "clusters", "of similar decoder rows that hold a feature of the type"),
+        "odds_ratio": Column(
+            "float64",
+            "1",
+            "with 1 / (features) added to each group's shares; null where none or all is significant",
+            nullable=True,
+        ),
+        "low": _INTERVAL,
+        "high": _INTERVAL,
+    },
+)
+DISCOVERIES = Table(
+    "discoveries",
+    {
+        "sae": SAE,
+        "sets": Column("int64", "sets", "sets that were tested"),
+        "tests": Column("int64", "pairs", "features times sets that have a p"),
+        "promoted": Column("int64", "pairs", "significant with t > 0"),
+        "suppressed": Column("int64", "pairs", "significant with t < 0"),
+        "features": Column("int64", "features", "with a significant set"),
+        "stratified": Column(
+            "int64", "pairs", "significant within strata of frequency (q of its own)", nullable=True
+        ),
+        "log10_p_cut": Column(
+            "float64",
+            "log10",
+            "largest p of the study and view that is significant; null where none is",
+            nullable=True,
+        ),
+        "level": Column("float64", "1", "false discovery rate that is accepted"),
+    },
+)
+
+
+def token_sets_table(definitions: Mapping[str, str]) -> Table:
+    """The table `token_sets`: token_id, then one bool column per set; definitions: set -> in words."""
+    columns = {name: Column("bool", "1", definition) for name, definition in definitions.items()}
+    return Table("token_sets", {"token_id": TOKEN_ID, **columns})
+
+
+def token_sets_frame(sets: pd.DataFrame) -> pd.DataFrame:
+    """The frame of `fsrl.tokens.sets.token_sets` as the table `token_sets` holds it."""
+    frame = sets.reset_index(drop=True)
+    frame.insert(0, "token_id", np.arange(len(frame), dtype=np.int32))
+    return frame
+
+
+def read_token_sets(path: str | Path) -> pd.DataFrame:
+    """One row a token id, one bool column a set; FsrlError where the file is missing or something else."""
+    if not Path(path).is_file():
+        raise FsrlError(f"{path}: no such table; build it first")
+    names = pq.ParquetFile(path).schema_arrow.names
+    table = token_sets_table({name: "" for name in names if name != "token_id"})
+    return tables.read(path, table).drop(columns="token_id")
+
+
+def statistic(path: str | Path, *columns: str) -> tuple[list[str], list[np.ndarray]]:
+    """Sets and columns (float32 [features, sets] each, NaN for null) of a table `enrichment` on disk.
+
+    Reads those columns alone: a table of an SAE of GPT-2 has 2 million rows. Raises FsrlError where the file
+    is missing, lacks a column or does not hold every set for every feature in order.
+    """
+    if not Path(path).is_file():
+        raise FsrlError(f"{path}: no such table; build it first")
+    file = pq.ParquetFile(path)
+    wanted = ["feature", "set", *columns]
+    if lacking := [name for name in wanted if name not in file.schema_arrow.names]:
+        raise FsrlError(f"{path}: no column {lacking[0]}; build it again")
+    found = file.read(columns=wanted)
+    feature = found.column("feature").to_numpy()
+    n_sets = int(np.searchsorted(feature, feature[0], side="right")) if len(feature) else 0
+    shape = (len(feature) // max(n_sets, 1), n_sets)
+    if not np.array_equal(feature, np.repeat(np.arange(shape[0], dtype=np.int32), n_sets)):
+        raise FsrlError(f"{path}: not every feature has every set, in order; build it again")
+    sets = found.column("set").slice(0, n_sets).to_pylist()
+    return sets, [found.column(name).to_numpy().astype(np.float32).reshape(shape) for name in columns]

@@ -1,0 +1,85 @@
+"""The tables that say what the choice of thresholds, scheme, tokens and layer decides. See `fsrl.tables`."""
+
+from fsrl.tables.core import SAE, SCHEME, TYPE, Column, Table
+
+SENSITIVITY = Table(
+    "sensitivity",
+    {
+        "sae": SAE,
+        "scheme": SCHEME,
+        "type": TYPE,
+        "column": Column(
+            "string", "1", "column whose bound is moved; null quantiles: all of the scheme's at once"
+        ),
+        "word": Column("string", "1", "min (>=), above (>), max (<=) or below (<)", nullable=True),
+        "bound": Column("string", "1", "the bound as the config writes it", nullable=True),
+        "factor": Column("float64", "1", "by which the tail beyond a quantile, or the number, is multiplied"),
+        "value": Column("float64", "1", "the moved bound: a quantile 0 to 1, or a number", nullable=True),
+        "threshold": Column("float64", "as the column", "what it comes to in this layer", nullable=True),
+        "features": Column("int64", "features", "with this primary label"),
+        "members": Column("int64", "features", "that meet the type's rule"),
+        "expected": Column("float64", "features", "members that chance gives; of several nulls the most"),
+        "jaccard": Column(
+            "float64",
+            "1",
+            "members shared with the config's rule / members of either; null: none",
+            nullable=True,
+        ),
+        "significant_share": Column(
+            "float64",
+            "1",
+            "share of the members with a significant token set; null: no member",
+            nullable=True,
+        ),
+    },
+)
+AGREEMENT = Table(
+    "agreement",
+    {
+        "sae": SAE,
+        "compared": Column("string", "1", "schemes (in one view), or views (under one scheme)"),
+        "first": Column("string", "1", "scheme or view"),
+        "second": Column("string", "1", "scheme or view"),
+        "scheme": Column("string", "1", "the scheme under which views are compared", nullable=True),
+        "type": Column("string", "1", "features that meet its rule are compared; any: the primary labels"),
+        "n_first": Column("int64", "features", "members under the first; any: with a type", nullable=False),
+        "n_second": Column("int64", "features", "members under the second; any: with a type"),
+        "both": Column("int64", "features", "members under both; any: with the same type"),
+        "jaccard": Column("float64", "1", "both / either; null where there is none", nullable=True),
+        "kappa": Column(
+            "float64", "1", "Cohen's: 1 agree, 0 as by chance; null where nothing varies", nullable=True
+        ),
+    },
+)
+STABILITY = Table(
+    "stability",
+    {
+        "scheme": SCHEME,
+        "type": TYPE,
+        "layers": Column("int64", "SAEs", "of the study"),
+        "mean_share": Column("float64", "1", "of features that meet the rule, mean over the layers"),
+        "sd_share": Column("float64", "1", "its standard deviation over the layers", nullable=True),
+        "min_share": Column("float64", "1", "in the layer that has fewest"),
+        "max_share": Column("float64", "1", "in the layer that has most"),
+        "layers_above_chance": Column(
+            "int64",
+            "SAEs",
+            "with more members than one, and than the 0.999 quantile of what the largest null share gives",
+        ),
+    },
+)
+PERSISTENCE = Table(
+    "persistence",
+    {
+        "scheme": SCHEME,
+        "type": TYPE,
+        "first": SAE,
+        "second": Column("string", "1", "the id of the next SAE in the config's order"),
+        "features": Column("int64", "features", "with this primary label in the first"),
+        "matched": Column("int64", "features", "of these, with a similar decoder row in the second"),
+        "same": Column("int64", "features", "of these, where the most similar row has the same label"),
+        "by_chance": Column(
+            "float64", "features", "the same, if every matched feature's label were that of a random match"
+        ),
+    },
+)

@@ -1,0 +1,36 @@
+"""The table of a model's tokens."""
+
+import numpy as np
+import pandas as pd
+
+from fsrl.tokens import text as token_text
+from fsrl.weights.matrices import Unembedding
+
+
+def tokens_frame(unembedding: Unembedding) -> pd.DataFrame:
+    """The table `tokens`, one row per row of the vocabulary.
+
+    text: the decoded token, with U+FFFD for bytes that are no whole character; count and trained
+    are null where they are unknown.
+    """
+    d_vocab = len(unembedding.tokens)
+    counts = pd.Series([pd.NA] * d_vocab, dtype="Int64")
+    trained = pd.Series([pd.NA] * d_vocab, dtype="boolean")
+    if unembedding.trained is not None:
+        trained = pd.Series(unembedding.trained.numpy(), dtype="boolean")
+    if unembedding.counts is not None:
+        counts = pd.Series(unembedding.counts.numpy(), dtype="Int64")
+    return pd.DataFrame(
+        {
+            "token_id": np.arange(d_vocab, dtype=np.int32),
+            "token": pd.Series(unembedding.tokens, dtype="str"),
+            "text": pd.Series([_printable(token) for token in unembedding.tokens], dtype="str"),
+            "count": counts,
+            "trained": trained,
+        }
+    )
+
+
+def _printable(token: str) -> str:
+    # token_text marks stray bytes as lone surrogates, which UTF-8 (and so Parquet) cannot hold.
+    return token_text.decode(token).encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,20 @@
+"""What a table was made from: the metadata that every table carries."""
+
+import json
+from typing import Any
+
+from fsrl.weights.matrices import Decoder, Unembedding
+
+
+def of(unembedding: Unembedding, decoder: Decoder | None = None, **settings: Any) -> dict[str, str]:
+    """Provenance of a table: that of its weights, their sizes and names, and the settings used.
+
+    Settings that are not text are written as JSON with sorted keys.
+    """
+    d_model, d_vocab = unembedding.folded.shape
+    found = {**unembedding.metadata, "d_model": str(d_model), "d_vocab": str(d_vocab)}
+    if decoder is not None:
+        found |= {**decoder.metadata, "sae": decoder.sae, "hook": decoder.hook, "layer": str(decoder.layer)}
+    for key, value in settings.items():
+        found[key] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return found
