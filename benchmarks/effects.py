@@ -30,11 +30,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from fsrl.effects import agreement, forward
 from fsrl.effects import encoders as effect_encoders
 from fsrl.effects import measure as effect_measure
-from fsrl.effects import sample as effect_sample
 from fsrl.effects.forward import Clean, Tail
-from fsrl.models import reading
+from fsrl.hooks import place_of
+from fsrl.models import export, reading, windows
 from fsrl.models.sources import ModelSource, SAESource
-from fsrl.types.classify import DEGENERATE, LABELS
+from fsrl.names import DEGENERATE, LABELS
 from fsrl.weights.matrices import Decoder
 
 ROOT = Path(__file__).parents[1]
@@ -61,17 +61,17 @@ class Study:
         model = reading.read_model(ModelSource(hub="gpt2"))
         source = SAESource(release="gpt2-small-res-jb")
         bridge = model.bridge if device == "cpu" else model.bridge.to(device)
-        W_U = reading.fold(bridge.W_U.detach(), bridge.ln_final.weight.detach())
+        W_U = export.fold(bridge.W_U.detach(), bridge.ln_final.weight.detach())
         vocabulary = agreement.Vocabulary.of(W_U[:, : model.W_U.shape[1]])
         return cls(model, Tail.of(bridge, device), source, source.sae_ids, vocabulary, device)
 
     def clean(self, contexts: int, hooks: Sequence[str]) -> Clean:
         """The clean run over the evaluation text of mini, re-tokenised."""
         text = (ROOT / "data/mini/evaluation_text.txt").read_text(encoding="utf-8")
-        inputs = effect_sample.windows(
+        inputs = windows.windows(
             self.model.bridge.tokenizer, text, context=CONFIG["context"], contexts=contexts
         )
-        places = [forward.place_of(hook) for hook in hooks]
+        places = [place_of(hook) for hook in hooks]
         return forward.run_clean(self.model.bridge, inputs.to(self.device), places, hooks, self.device)
 
     def read_sae(self, hook: str) -> tuple[Any, Decoder]:

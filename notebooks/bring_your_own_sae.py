@@ -18,11 +18,12 @@ from safetensors.torch import load_file
 from fsrl.enrichment import best_sets as enrichment_pvalues
 from fsrl.enrichment import statistics as enrichment
 from fsrl.figures import layer as plots
-from fsrl.models import reading
-from fsrl.moments import engine
+from fsrl.models import export
+from fsrl.moments import engine, formulas
 from fsrl.moments import frames as moment_frames
 from fsrl.notebooks import setup as notebook_setup
 from fsrl.nulls import frames as nulls
+from fsrl.stats import rates
 from fsrl.tokens import sets as token_sets
 from fsrl.tokens import text as token_text
 from fsrl.types import classify
@@ -42,7 +43,7 @@ MODEL = "data/mini/model"
 # %%
 W_dec = load_file(SAE)["W_dec"].float()
 model = load_file(f"{MODEL}/model.safetensors")
-W_U = reading.fold(model["transformer.wte.weight"].float().T, model["transformer.ln_f.weight"].float())
+W_U = export.fold(model["transformer.wte.weight"].float().T, model["transformer.ln_f.weight"].float())
 with open(f"{MODEL}/vocab.json", encoding="utf-8") as file:
     vocabulary = json.load(file)
 tokens = sorted(vocabulary, key=vocabulary.get)
@@ -76,7 +77,7 @@ display(frame.nlargest(6, "skewness"))
 # The fast path can be checked against the definition, on a few rows, in double precision:
 
 # %%
-exact = engine.row_moments(W_dec[:50].double() @ W_U.double())
+exact = formulas.row_moments(W_dec[:50].double() @ W_U.double())
 error = (torch.stack([result.skewness, result.kurtosis])[:, :50] - exact[:, 2:].T).abs().amax(1).tolist()
 print(f"differences below 1e-5: skewness {error[0] < 1e-5}, kurtosis {error[1] < 1e-5}")
 
@@ -126,7 +127,7 @@ members = torch.from_numpy(sets.to_numpy().T.copy())
 tested = enrichment.testable(members)
 names = sets.columns[tested.numpy()]
 found = enrichment.set_statistics(W_dec, W_U, members[tested])
-log10_q = enrichment_pvalues.benjamini_hochberg(found.log10_p)
+log10_q = rates.benjamini_hochberg(found.log10_p)
 best = enrichment_pvalues.best_sets(found.t, found.log10_p, log10_q)
 significant = log10_q <= np.log10(0.05)
 print(f"{len(names)} sets tested; {int(significant.sum())} of {significant.numel():,} pairs are significant")

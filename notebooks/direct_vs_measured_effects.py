@@ -13,13 +13,14 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown, display
 
-from fsrl.effects import frames as effect_frames
 from fsrl.effects import summary as effect_summary
 from fsrl.figures import effects as effect_plots
 from fsrl.figures import style as plot_style
+from fsrl.hooks import hook_label
+from fsrl.names import type_label
 from fsrl.notebooks import setup as notebook_setup
 from fsrl.tables import core as tables
-from fsrl.types import select
+from fsrl.tables.effects import EFFECTS, RETENTION, SUMMARY
 
 notebook_setup.start()
 STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
@@ -49,8 +50,8 @@ saes = list(pd.read_csv(RESULTS / f"summary/{VIEW}.tsv", sep="\t")["sae"])
 # also compared with the weights of **another** feature.
 
 # %%
-effects = {sae: tables.read(RESULTS / sae / VIEW / "effects.parquet", effect_frames.EFFECTS) for sae in saes}
-summary = tables.read(RESULTS / "summary/effects_summary.parquet", effect_summary.SUMMARY)
+effects = {sae: tables.read(RESULTS / sae / VIEW / "effects.parquet", EFFECTS) for sae in saes}
+summary = tables.read(RESULTS / "summary/effects_summary.parquet", SUMMARY)
 every = pd.concat(effects, names=["sae"])
 pairs = every.reset_index("sae")[["sae", "feature", "type"]].drop_duplicates()
 positions = every["positions"].max()
@@ -71,7 +72,7 @@ display(sampled[[name for name in plot_style.TYPE_COLORS if name in sampled]])
 last = effects[saes[-1]]
 feature = last.loc[last["direct_skewness"].where(last["direction"] == "feature").idxmax(), "feature"]
 one = last[(last["feature"] == feature) & (last["state"] == "active")].set_index(["direction", "step"])
-display(Markdown(f"Feature {feature}, {select.type_label(one['type'].iloc[0])} by its logit weights:"))
+display(Markdown(f"Feature {feature}, {type_label(one['type'].iloc[0])} by its logit weights:"))
 columns = ["alpha", "positions", "pearson", "pearson_se", "slope", "overlap", "kurtosis", "measured_type"]
 display(one[columns])
 
@@ -88,7 +89,7 @@ effect_plots.agreement(summary, title=TITLE)
 # %%
 of_all = summary[(summary["step"] == "+1") & (summary["type"] == effect_summary.ALL)]
 active = of_all[of_all["state"] == "active"]
-active = active.set_index(active["sae"].map(select.hook_label)).rename_axis(None)
+active = active.set_index(active["sae"].map(hook_label)).rename_axis(None)
 columns = ["pearson", "random", "other", "difference", "difference_low", "difference_high", "overlap"]
 display(active[columns])
 below = active[active["difference_high"] < 0].index
@@ -115,5 +116,5 @@ effect_plots.moments(effects, title=TITLE)
 # change, in per cent of the positions.
 
 # %%
-retention = tables.read(RESULTS / "summary/effects_retention.parquet", effect_summary.RETENTION)
+retention = tables.read(RESULTS / "summary/effects_retention.parquet", RETENTION)
 effect_plots.retention(retention, title=TITLE)

@@ -18,12 +18,13 @@ from IPython.display import Markdown, display
 
 from fsrl.figures import layer as plots
 from fsrl.figures import layers as plot_layers
-from fsrl.figures import nulls as plot_nulls
 from fsrl.figures import style as plot_style
+from fsrl.names import TYPES, type_label
 from fsrl.notebooks import setup as notebook_setup
 from fsrl.tables import core as tables
-from fsrl.tables import evidence as evidence_tables
-from fsrl.types import select
+from fsrl.tables import types as type_tables
+from fsrl.tables.moments import MOMENTS, NULL
+from fsrl.tables.types import THRESHOLDS, TYPE_COUNTS, TYPE_NULL_COUNTS
 
 notebook_setup.start()
 STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
@@ -48,7 +49,7 @@ last = saes[-1]
 # in the last layer:
 
 # %%
-moments = {sae: tables.read(RESULTS / sae / VIEW / "moments.parquet", tables.MOMENTS) for sae in saes}
+moments = {sae: tables.read(RESULTS / sae / VIEW / "moments.parquet", MOMENTS) for sae in saes}
 columns = ["mean", "std", "skewness", "kurtosis", "implied_tokens", "log10_density"]
 display(moments[last].set_index("feature")[columns].nlargest(5, "kurtosis"))
 
@@ -64,17 +65,15 @@ display(moments[last].set_index("feature")[columns].nlargest(5, "kurtosis"))
 # signs in the main axes of $W_U$.
 
 # %%
-shared = tables.read(RESULTS / f"nulls/{VIEW}.parquet", tables.NULL)
+shared = tables.read(RESULTS / f"nulls/{VIEW}.parquet", NULL)
 nulls = {
-    sae: pd.concat(
-        [shared, tables.read(RESULTS / sae / VIEW / "null.parquet", tables.NULL)], ignore_index=True
-    )
+    sae: pd.concat([shared, tables.read(RESULTS / sae / VIEW / "null.parquet", NULL)], ignore_index=True)
     for sae in saes
 }
-types = {sae: tables.read(RESULTS / sae / VIEW / "types.parquet", tables.TYPES) for sae in saes}
-counts = {sae: tables.read(RESULTS / sae / VIEW / "type_counts.parquet", tables.TYPE_COUNTS) for sae in saes}
+types = {sae: tables.read(RESULTS / sae / VIEW / "types.parquet", type_tables.TYPES) for sae in saes}
+counts = {sae: tables.read(RESULTS / sae / VIEW / "type_counts.parquet", TYPE_COUNTS) for sae in saes}
 layers = [plot_layers.Layer(sae, moments[sae], nulls[sae], types[sae], counts[sae]) for sae in saes]
-plot_nulls.nulls_by_layer(layers, title=f"{STUDY} · view {VIEW}")
+plot_layers.nulls_by_layer(layers, title=f"{STUDY} · view {VIEW}")
 
 # %% [markdown]
 # The blue bars are the features, the marks beside them the nulls, from the 0.001 to the 0.999 quantile.
@@ -88,7 +87,7 @@ plot_nulls.nulls_by_layer(layers, title=f"{STUDY} · view {VIEW}")
 # 0.001) quantile of **each** kind. For the last layer that comes to:
 
 # %%
-cuts = tables.read(RESULTS / last / VIEW / "thresholds.parquet", evidence_tables.THRESHOLDS)
+cuts = tables.read(RESULTS / last / VIEW / "thresholds.parquet", THRESHOLDS)
 cuts = cuts[cuts["scheme"] == SCHEME].fillna({"kind": "a fixed number"})
 cuts["rule"] = cuts["column"] + " " + cuts["word"].map({"above": ">", "below": "<", "min": "≥", "max": "≤"})
 cuts = cuts.rename(columns={"bound": "as configured", "kind": "decided by"})
@@ -114,13 +113,13 @@ table = pd.concat(counts, names=["layer", None]).reset_index("layer")
 table = table[table["scheme"] == SCHEME]
 table["count"] = table["features"].astype(str) + " (" + table["expected"].map(plot_style.expected) + ")"
 wide = table.pivot(index="layer", columns="type", values="count").reindex(saes)
-display(wide[[*plot_style.TYPES, "unclassified"]].rename_axis(index=None, columns=None))
+display(wide[[*TYPES, "unclassified"]].rename_axis(index=None, columns=None))
 
 # %%
-typed = table[table["type"].isin(plot_style.TYPES)]
+typed = table[table["type"].isin(TYPES)]
 clear = typed[typed["features"] > 3 * typed["expected"].clip(lower=1)]
 lines = "\n".join(
-    f"- {row.layer}: {row.features} {select.type_label(row.type)}, at most {row.expected:.1f} by chance"
+    f"- {row.layer}: {row.features} {type_label(row.type)}, at most {row.expected:.1f} by chance"
     for row in clear.itertuples()
 )
 display(Markdown(f"More than three times what chance gives, and more than three:\n\n{lines}"))
@@ -147,8 +146,8 @@ plot_layers.layers_grid(layers, scheme=SCHEME, title=f"{STUDY} · view {VIEW}")
 # layer:
 
 # %%
-by_kind = tables.read(RESULTS / last / VIEW / "type_null_counts.parquet", evidence_tables.TYPE_NULL_COUNTS)
-by_kind = by_kind[(by_kind["scheme"] == SCHEME) & by_kind["type"].isin(plot_style.TYPES)]
+by_kind = tables.read(RESULTS / last / VIEW / "type_null_counts.parquet", TYPE_NULL_COUNTS)
+by_kind = by_kind[(by_kind["scheme"] == SCHEME) & by_kind["type"].isin(TYPES)]
 expected = by_kind.pivot(index="type", columns="kind", values="expected").rename_axis(
     index=None, columns=None
 )

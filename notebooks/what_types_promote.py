@@ -12,15 +12,17 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown, display
 
-from fsrl.claims import claims
 from fsrl.figures import enrichment as plot_evidence
 from fsrl.figures import exemplars as plot_exemplars
 from fsrl.figures import heatmap as plot_heatmap
+from fsrl.hooks import hook_label
 from fsrl.notebooks import setup as notebook_setup
 from fsrl.tables import core as tables
-from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tables.claims import CLAIMS_TABLE
+from fsrl.tables.enrichment import BEST_SETS, DISCOVERIES, ODDS_RATIOS
+from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS
+from fsrl.tables.types import TYPE_COUNTS, TYPES
 from fsrl.tokens import text as token_text
-from fsrl.types import select
 
 notebook_setup.start()
 STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
@@ -58,7 +60,7 @@ display(sets.groupby("kind", sort=False).head(5).set_index("set").rename_axis(No
 # false discovery rate (Benjamini and Hochberg) is held over all features and sets of all layers at once:
 
 # %%
-discoveries = tables.read(RESULTS / f"discoveries/{VIEW}.parquet", enrichment_tables.DISCOVERIES)
+discoveries = tables.read(RESULTS / f"discoveries/{VIEW}.parquet", DISCOVERIES)
 level = discoveries["level"].iloc[0]
 display(
     Markdown(
@@ -77,9 +79,9 @@ display(discoveries.set_index("sae")[["tests", "promoted", "suppressed", "featur
 evidence = [
     plot_evidence.Evidence(
         sae,
-        tables.read(RESULTS / sae / VIEW / "best_sets.parquet", enrichment_tables.BEST_SETS),
-        tables.read(RESULTS / sae / VIEW / "odds_ratios.parquet", enrichment_tables.ODDS_RATIOS),
-        tables.read(RESULTS / sae / VIEW / "type_counts.parquet", tables.TYPE_COUNTS),
+        tables.read(RESULTS / sae / VIEW / "best_sets.parquet", BEST_SETS),
+        tables.read(RESULTS / sae / VIEW / "odds_ratios.parquet", ODDS_RATIOS),
+        tables.read(RESULTS / sae / VIEW / "type_counts.parquet", TYPE_COUNTS),
     )
     for sae in saes
 ]
@@ -93,8 +95,8 @@ plot_evidence.manhattan(evidence, discoveries, kinds, title=f"{STUDY} · view {V
 # other tokens.
 
 # %%
-types = tables.read(RESULTS / last / VIEW / "types.parquet", tables.TYPES)
-extremes = tables.read(RESULTS / last / VIEW / "extremes.parquet", tables.EXTREMES)
+types = tables.read(RESULTS / last / VIEW / "types.parquet", TYPES)
+extremes = tables.read(RESULTS / last / VIEW / "extremes.parquet", EXTREMES)
 raised = extremes[(extremes["side"] == "top") & (extremes["rank"] < 6)].sort_values("rank")
 raised = raised["token"].map(token_text.legible).groupby(raised["feature"]).agg("  ".join)
 best = evidence[-1].best_sets.merge(types[types["scheme"] == SCHEME][["feature", "type"]], on="feature")
@@ -124,8 +126,8 @@ plot_heatmap.heatmap(evidence, kinds, scheme=SCHEME, title=f"{STUDY} · view {VI
 # the dashes are a Gaussian) and the tokens that they lower and raise most.
 
 # %%
-moments = tables.read(RESULTS / last / VIEW / "moments.parquet", tables.MOMENTS)
-histograms = tables.read(RESULTS / last / VIEW / "histograms.parquet", tables.HISTOGRAMS)
+moments = tables.read(RESULTS / last / VIEW / "moments.parquet", MOMENTS)
+histograms = tables.read(RESULTS / last / VIEW / "histograms.parquet", HISTOGRAMS)
 shown = {"scheme": SCHEME, "title": f"{STUDY} · {last} · view {VIEW}"}
 plot_exemplars.exemplars(moments, types, evidence[-1].type_counts, extremes, histograms, **shown)
 
@@ -138,7 +140,7 @@ plot_exemplars.exemplars(moments, types, evidence[-1].type_counts, extremes, his
 # in every layer.
 
 # %%
-tested = tables.read(RESULTS / f"claims/{VIEW}.parquet", claims.CLAIMS_TABLE)
+tested = tables.read(RESULTS / f"claims/{VIEW}.parquet", CLAIMS_TABLE)
 tested = tested[tested["scheme"] == SCHEME]
 claim = ["type", "statement", "test"]
 verdicts = tested.groupby(claim, sort=False)["verdict"].value_counts(sort=False).unstack(fill_value=0)
@@ -165,7 +167,7 @@ effect = [
     "{:.3g}\N{NO-BREAK SPACE}[{:.3g},\N{NO-BREAK SPACE}{:.3g}]".format(*row)
     for row in decided[["effect", "low", "high"]].to_numpy()
 ]
-decided = decided.assign(layer=decided["sae"].map(select.hook_label), effect=effect)
+decided = decided.assign(layer=decided["sae"].map(hook_label), effect=effect)
 columns = {
     "n_type": "features",
     "value_type": "of the type",

@@ -63,9 +63,9 @@ class Study:
 
     def lacks_export(self, kind: str, cache: str | None) -> list[str]:
         """The sources at Neuronpedia whose explanations or features are not in the cache; asks no network."""
-        from fsrl.neuronpedia import explanation_cache
+        from fsrl.neuronpedia import cache as neuronpedia_cache
 
-        return explanation_cache.lacking(filter(None, self.neuronpedia().values()), kind, cache)
+        return neuronpedia_cache.lacking(filter(None, self.neuronpedia().values()), kind, cache)
 
     def how_to_get(self) -> str:
         """One line for a study that is skipped because its weights are not here."""

@@ -23,10 +23,12 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
         "fsrl.moments.engine": (
             "LogitMoments",
             "Reading",
+            "decoder_moments",
             "logit_moments",
             "logit_moments_of_readings",
+            "logit_moments_of_views",
         ),
-        "fsrl.moments.views": ("decoder_moments", "logit_moments_of_views"),
+        "fsrl.moments.formulas": ("implied_tokens", "row_moments"),
     },
     "fsrl.neuronpedia": {
         "fsrl.neuronpedia.api": ("explanations", "feature", "features"),

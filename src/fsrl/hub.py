@@ -1,5 +1,6 @@
 """Models and decoders for a notebook: `fsrl.hub.load_model` and what reads weights without running them."""
 
-from fsrl.models.reading import decoders, fold, load_model, read_model, unembedding
+from fsrl.models.export import fold, unembedding
+from fsrl.models.reading import decoders, load_model, read_model
 
 __all__ = ["decoders", "fold", "load_model", "read_model", "unembedding"]

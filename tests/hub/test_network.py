@@ -5,7 +5,7 @@ import socket
 import pytest
 import torch
 
-from fsrl.models import hub_files, reading
+from fsrl.models import export, hub_files, reading
 from fsrl.models.sources import ModelSource, SAESource
 from fsrl.moments import engine
 
@@ -42,7 +42,7 @@ def test_layer_8_has_the_published_moments():
     hub_files.fetch(source.hub_files() + saes.hub_files())
     model = reading.read_model(source)
     [decoder] = reading.decoders(saes, model, study="network")
-    folded = reading.fold(model.W_U, model.bridge.ln_final.weight.detach())
+    folded = export.fold(model.W_U, model.bridge.ln_final.weight.detach())
     features = [row[0] for row in PUBLISHED]
     found = engine.logit_moments(decoder.W_dec[features], folded, precision="fp64")
     columns = torch.stack([found.std, found.skewness, found.kurtosis], dim=1)

@@ -6,13 +6,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fsrl import null_kinds
 from fsrl.claims import claims
-from fsrl.effects import summary as effect_summary
+from fsrl.names import KINDS, SHARED, TYPES
 from fsrl.tables import core as tables
-from fsrl.tables import enrichment as enrichment_tables
-from fsrl.tables import evidence as evidence_tables
-from fsrl.tables import sensitivity as sensitivity_tables
+from fsrl.tables import types as type_tables
+from fsrl.tables.claims import CLAIMS_TABLE
+from fsrl.tables.effects import SUMMARY
+from fsrl.tables.enrichment import DISCOVERIES
+from fsrl.tables.moments import MOMENTS, NULL
+from fsrl.tables.planted import RECOVERY
+from fsrl.tables.sensitivity import AGREEMENT, SENSITIVITY, STABILITY
+from fsrl.tables.tokens import TOKENS
+from fsrl.tables.types import THRESHOLDS, TYPE_COUNTS
 from fsrl.types import classify, summary
 from tests.unit.type_examples import CALIBRATED, POST
 
@@ -61,8 +66,8 @@ def write(results: Path) -> dict[str, object]:
     folder = results / STUDY
     given: dict[str, object] = {"moments": [], "thresholds": []}
     for view in (VIEW, OTHER):
-        shared = _null(rng, [null_kinds.SHARED], 3000)
-        _put(folder / f"nulls/{view}.parquet", shared, tables.NULL)
+        shared = _null(rng, [SHARED], 3000)
+        _put(folder / f"nulls/{view}.parquet", shared, NULL)
         layers = [_layer(rng, folder, sae, view, shared, given) for sae in SAES]
         path = folder / f"summary/{view}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,13 +77,13 @@ def write(results: Path) -> dict[str, object]:
     tokens = pd.DataFrame({"token_id": np.arange(D_VOCAB), "token": "a", "text": "a"})
     tokens["count"] = pd.array([None] * D_VOCAB, dtype="Int64")
     tokens["trained"] = pd.array(np.arange(D_VOCAB) >= 30, dtype="boolean")
-    given["tokens"] = _put(folder / "tokens.parquet", tokens.astype({"token_id": "int32"}), tables.TOKENS)
+    given["tokens"] = _put(folder / "tokens.parquet", tokens.astype({"token_id": "int32"}), TOKENS)
     return given | _evidence(rng, folder)
 
 
 def _null(rng: np.random.Generator, kinds: list[str], n: int) -> pd.DataFrame:
     parts = [_moments(rng, n, 0.2).assign(kind=kind, draw=np.arange(n, dtype=np.int32)) for kind in kinds]
-    return pd.concat(parts, ignore_index=True)[list(tables.NULL.columns)]
+    return pd.concat(parts, ignore_index=True)[list(NULL.columns)]
 
 
 def _layer(
@@ -88,18 +93,18 @@ def _layer(
     frame = _moments(rng, FEATURES, 0.6).assign(feature=np.arange(FEATURES, dtype=np.int32))
     frame["log10_density"] = np.float32(-2)
     frame["alive"] = pd.array([True] * FEATURES, dtype="boolean")
-    frame = frame[list(tables.MOMENTS.columns)]
-    null = _null(rng, [kind for kind in null_kinds.KINDS if kind != null_kinds.SHARED], 1000)
+    frame = frame[list(MOMENTS.columns)]
+    null = _null(rng, [kind for kind in KINDS if kind != SHARED], 1000)
     both = pd.concat([shared, null], ignore_index=True)
     counts = classify.type_counts(frame, SCHEMES, both, d_model=D_MODEL)
     types = classify.classify(frame, SCHEMES, both, d_model=D_MODEL)
     cuts = classify.thresholds(frame, SCHEMES, both, d_model=D_MODEL)
-    _put(place / "null.parquet", null, tables.NULL)
-    _put(place / "types.parquet", types, tables.TYPES)
-    _put(place / "type_counts.parquet", counts, tables.TYPE_COUNTS)
+    _put(place / "null.parquet", null, NULL)
+    _put(place / "types.parquet", types, type_tables.TYPES)
+    _put(place / "type_counts.parquet", counts, TYPE_COUNTS)
     paths = {
-        "moments": _put(place / "moments.parquet", frame, tables.MOMENTS),
-        "thresholds": _put(place / "thresholds.parquet", cuts, evidence_tables.THRESHOLDS),
+        "moments": _put(place / "moments.parquet", frame, MOMENTS),
+        "thresholds": _put(place / "thresholds.parquet", cuts, THRESHOLDS),
     }
     if view == VIEW:
         for name, path in paths.items():
@@ -121,32 +126,32 @@ def _evidence(rng: np.random.Generator, folder: Path) -> dict[str, Path]:
         + [(sae, "views", VIEW, OTHER, "calibrated", "any", 0.5) for sae in SAES],
         columns=["sae", "compared", "first", "second", "scheme", "type", "kappa"],
     )
-    stable = pd.DataFrame({"scheme": "calibrated", "type": classify.TYPES, "layers": n})
+    stable = pd.DataFrame({"scheme": "calibrated", "type": TYPES, "layers": n})
     stable["layers_above_chance"] = [3, 1, 0, 0]
     effects = _effects(rng)
     planted = _recovery(rng)
     frames = {
-        "discoveries": (found, enrichment_tables.DISCOVERIES, f"discoveries/{VIEW}.parquet"),
-        "claim_tests": (tested, claims.CLAIMS_TABLE, f"claims/{VIEW}.parquet"),
-        "sensitivity": (moved, sensitivity_tables.SENSITIVITY, f"sensitivity/{VIEW}.parquet"),
-        "agreement": (agreed, sensitivity_tables.AGREEMENT, f"sensitivity/{VIEW}_agreement.parquet"),
-        "stability": (stable, sensitivity_tables.STABILITY, f"sensitivity/{VIEW}_stability.parquet"),
-        "effects": (effects, effect_summary.SUMMARY, "summary/effects_summary.parquet"),
-        "recovery": (planted, evidence_tables.RECOVERY, "planted/recovery.parquet"),
+        "discoveries": (found, DISCOVERIES, f"discoveries/{VIEW}.parquet"),
+        "claim_tests": (tested, CLAIMS_TABLE, f"claims/{VIEW}.parquet"),
+        "sensitivity": (moved, SENSITIVITY, f"sensitivity/{VIEW}.parquet"),
+        "agreement": (agreed, AGREEMENT, f"sensitivity/{VIEW}_agreement.parquet"),
+        "stability": (stable, STABILITY, f"sensitivity/{VIEW}_stability.parquet"),
+        "effects": (effects, SUMMARY, "summary/effects_summary.parquet"),
+        "recovery": (planted, RECOVERY, "planted/recovery.parquet"),
     }
     paths = {
         name: _put(folder / place, _filled(table, frame), table)
         for name, (frame, table, place) in frames.items()
     }
     paths["claims"] = folder / f"claims/{VIEW}.tsv"
-    claims.verdicts(_filled(claims.CLAIMS_TABLE, tested)).to_csv(paths["claims"], sep="\t", index=False)
+    claims.verdicts(_filled(CLAIMS_TABLE, tested)).to_csv(paths["claims"], sep="\t", index=False)
     return paths
 
 
 def _moved(rng: np.random.Generator) -> pd.DataFrame:
     rows = [
         ("calibrated", "null quantiles", label, factor, sae)
-        for label in classify.TYPES
+        for label in TYPES
         for factor in (10.0, 1.0, 0.1)
         for sae in SAES
     ]
@@ -198,7 +203,7 @@ def _recovery(rng: np.random.Generator) -> pd.DataFrame:
     rows = [
         {"scheme": "calibrated", "type": label, "planted_share": share, "strength": strength}
         | {"population": population}
-        for label in classify.TYPES
+        for label in TYPES
         for share in (0.01, 0.05, 0.15)
         for strength in (2.0, 12.0)
         for population in ("all", "clear")

@@ -4,8 +4,9 @@ from functools import partial
 
 import torch
 
-from fsrl.effects.forward import Place, Tail, run_clean
-from fsrl.models import reading
+from fsrl.effects.forward import Tail, run_clean
+from fsrl.hooks import Place
+from fsrl.models import export
 from fsrl.weights.matrices import Decoder
 
 N_LAYERS, D_MODEL = 2, 16
@@ -30,7 +31,7 @@ def bridge(folder, dtype=torch.float64):
 def study(folder, dtype=torch.float64, hooks=()):
     """The model, its tail, a clean run with every place, and the folded W_U."""
     model = bridge(folder, dtype)
-    W_U = reading.fold(model.W_U.detach(), model.ln_final.weight.detach())
+    W_U = export.fold(model.W_U.detach(), model.ln_final.weight.detach())
     return model, Tail.of(model), run_clean(model, TOKENS, PLACES, hooks, "cpu"), W_U
 
 

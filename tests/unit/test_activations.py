@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fsrl.errors import FsrlError
+from fsrl.hooks import residual_hook
 from fsrl.models import activations
 from fsrl.weights import covariances
 from tests.fixtures.tiny_study import TEXT
@@ -59,8 +60,8 @@ def test_a_hook_outside_the_stream_stands_for_what_it_writes_to(found, tiny_stud
     # After block 0 the stream is what comes before block 1.
     torch.testing.assert_close(found.covariance["blocks.0.attn.hook_z"], found.covariance[HOOKS[1]])
     assert "blocks.0.hook_resid_post" in found.metadata["residual_hooks"]
-    assert activations.residual_hook("blocks.7.mlp.hook_post") == "blocks.7.hook_resid_post"
-    assert activations.residual_hook("blocks.7.hook_resid_mid") == "blocks.7.hook_resid_mid"
+    assert residual_hook("blocks.7.mlp.hook_post") == "blocks.7.hook_resid_post"
+    assert residual_hook("blocks.7.hook_resid_mid") == "blocks.7.hook_resid_mid"
 
 
 def test_max_tokens_takes_the_first_ones(tiny_study):

@@ -13,7 +13,7 @@ from fsrl.analyzer import steering as analyzer_steering
 from fsrl.analyzer import tables as analyzer_tables
 from fsrl.analyzer.pages import LocalPage
 from fsrl.errors import FsrlError
-from fsrl.models import reading, sae_files
+from fsrl.models import reading
 from fsrl.utils import SAEfeatureAnalyzer
 from tests.fixtures import tiny_study as tiny
 from tests.neuronpedia import rows
@@ -160,6 +160,6 @@ def test_densities_are_not_read_again(made, monkeypatch):
     def again(*_):
         raise AssertionError("read again")
 
-    monkeypatch.setattr(sae_files, "densities", again)
+    monkeypatch.setattr(saes, "densities", again)
     found = SAEfeatureAnalyzer(made.sae_model).logit_distr()["log10_density"]
     assert found.tolist() == pytest.approx(torch.linspace(-10, -1, tiny.D_SAE).tolist())

@@ -10,10 +10,10 @@ import torch
 
 from fsrl.claims import claims
 from fsrl.claims import dips as claims_dips
-from fsrl.claims import evidence as claims_evidence
 from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, Layer
 from fsrl.stats import two_groups
 from fsrl.tables import core as tables
+from fsrl.tables.claims import CLAIMS_TABLE, DIPS
 from tests.unit.type_examples import SCHEMES, table
 
 SETS = ["starts_with_space", "quote", "digits", "verb"]
@@ -189,7 +189,7 @@ def test_the_verdict_over_all_layers(found, overall, tmp_path):
     row = claims.verdicts(every).iloc[0]
     assert row["verdict"] == overall and row["holds"] == found.count("holds")
     assert found[0] in row["layer 0"]
-    tables.write(every, tmp_path / "claims.parquet", claims.CLAIMS_TABLE, {})
+    tables.write(every, tmp_path / "claims.parquet", CLAIMS_TABLE, {})
 
 
 def test_arguments_are_left_alone():
@@ -210,11 +210,11 @@ def test_a_split_has_a_dip_that_null_directions_lack(tmp_path):
         {"feature": np.array([3, 10], dtype=np.int32), "sample": ["partition", "matched"]}
     )
     found = claims_dips.measure(W_dec, W_U, features.astype({"sample": "str"}), sae="x", draws=200, seed=0)
-    tables.write(found, tmp_path / "dips.parquet", claims_dips.DIPS, {})
+    tables.write(found, tmp_path / "dips.parquet", DIPS, {})
     assert found["dip"][0] > 0.1 > found["dip"][1]
     assert found["null_quantile"][0] > 0.99 and 0 <= found["null_quantile"][1] < 0.99
     none = claims_dips.measure(W_dec, W_U, features[:0].astype({"sample": "str"}), sae="x", draws=9, seed=0)
-    tables.write(none, tmp_path / "none.parquet", claims_dips.DIPS, {})
+    tables.write(none, tmp_path / "none.parquet", DIPS, {})
 
 
 def test_the_sample_is_matched_in_std_and_holds_nothing_twice():
@@ -245,10 +245,10 @@ def test_evidence_is_put_in_its_place():
     p = np.array([[-9.0], [-9.0], [0.0], [np.nan]], dtype=np.float32)
     best = pd.DataFrame({"cluster": np.arange(n)})
     arguments = ("x", table(std=np.full(n, 0.1)), pd.DataFrame(), best, dips)
-    one = claims_evidence.layer(*arguments, enrichment=(["a"], t, p, t**2), cut=-4.0)
+    one = claims.layer(*arguments, enrichment=(["a"], t, p, t**2), cut=-4.0)
     assert one.promoted[:, 0].tolist() == [True, False, False, False]
     assert one.suppressed[:, 0].tolist() == [False, True, False, False]
     np.testing.assert_array_equal(one.dip, [0.1, np.nan, 0.9, np.nan])
     assert one.matched.tolist() == [True, False, False, False]
-    assert not claims_evidence.layer(*arguments, enrichment=(["a"], t, p, t**2), cut=np.nan).promoted.any()
+    assert not claims.layer(*arguments, enrichment=(["a"], t, p, t**2), cut=np.nan).promoted.any()
     assert BIMODAL in {claim.name for claim in CLAIMS}

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from fsrl import HookedModel, SAEAdapter
-from fsrl.effects import agreement, batches
+from fsrl.effects import agreement, forward
 from fsrl.effects import measure as effect_measure
 from fsrl.enrichment import scores as enrichment_scores
 from fsrl.errors import FsrlError
-from fsrl.models import reading
+from fsrl.models import export
 from fsrl.moments import engine
 from fsrl.nulls import frames as nulls
 from tests.fixtures import tiny_study as tiny
@@ -110,7 +110,7 @@ def measured(folder, where, positions=3):
     model = ex.bridge(folder, torch.float32).to(where)
     tail = ex.Tail.of(model, where)
     clean = ex.run_clean(model, ex.TOKENS.to(where), ex.PLACES, (), where)
-    vocabulary = agreement.Vocabulary.of(reading.fold(model.W_U.detach(), model.ln_final.weight.detach()))
+    vocabulary = agreement.Vocabulary.of(export.fold(model.W_U.detach(), model.ln_final.weight.detach()))
     assert vocabulary.centred.device.type == clean.final.device.type == torch.device(where).type
     features = list(range(9))
     return effect_measure.measure(
@@ -151,11 +151,11 @@ def test_a_batch_follows_the_memory_of_the_gpu(device, monkeypatch):
     sizes = []
     for gib in (8, 80):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_, gib=gib: (gib * 2**30, 2**40))
-        sizes.append(batches.rows(cuda, 2**20))
+        sizes.append(forward.rows(cuda, 2**20))
         assert sizes[-1] * 2**20 <= gib * 2**30 / 8
     assert sizes[1] == 10 * sizes[0]
-    assert batches.rows(cuda, 2**60) == 1
-    assert batches.rows(torch.device("cpu"), 2**20) == batches.CPU_BYTES // 2**20
+    assert forward.rows(cuda, 2**60) == 1
+    assert forward.rows(torch.device("cpu"), 2**20) == forward.CPU_BYTES // 2**20
 
 
 @pytest.mark.parametrize("form", model_examples.FORMS)

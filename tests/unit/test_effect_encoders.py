@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fsrl.effects import batches
 from fsrl.effects import encoders as effect_encoders
+from fsrl.effects import forward
 from fsrl.models.sources import SAESource
 from tests.fixtures import tiny_study as tiny
 
@@ -59,6 +59,6 @@ def test_activations_depend_on_no_batch(sae, monkeypatch):
     given = (sae, STORED, "blocks.0.hook_resid_pre", NO_BIAS, FEATURES)
     together, sizes, encode = effect_encoders.activations(*given), [], sae.encode
     monkeypatch.setattr(sae, "encode", lambda x: (sizes.append(len(x)), encode(x))[1])
-    monkeypatch.setattr(batches, "CPU_BYTES", 2 * effect_encoders.COPIES * 4 * tiny.D_SAE)
+    monkeypatch.setattr(forward, "CPU_BYTES", 2 * effect_encoders.COPIES * 4 * tiny.D_SAE)
     torch.testing.assert_close(effect_encoders.activations(*given), together)
     assert sizes == [2] * 7 + [1]

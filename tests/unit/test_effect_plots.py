@@ -8,7 +8,8 @@ from matplotlib.text import Text
 from fsrl.effects import summary as effect_summary
 from fsrl.figures import effects as effect_plots
 from fsrl.figures.style import SMALL
-from fsrl.types.classify import LABELS
+from fsrl.names import LABELS
+from fsrl.tables.effects import PLAIN
 
 SAES = ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_post"]
 
@@ -20,7 +21,7 @@ def effects_of(seed):
         label = ("prediction", "unclassified", "partition")[feature % 3]
         for direction in ("feature", "random", "other"):
             for state in ("active", "inactive"):
-                row = {name: rng.random() for name in ("pearson", "kept", "skewness", *effect_summary.PLAIN)}
+                row = {name: rng.random() for name in ("pearson", "kept", "skewness", *PLAIN)}
                 row |= {"direct_skewness": rng.normal(), "kurtosis": 2 + rng.random(), "direct_kurtosis": 3.5}
                 row |= {f"share_{kind}": float(kind == label) for kind in LABELS}
                 rows.append(

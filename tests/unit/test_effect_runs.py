@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from fsrl import HookedModel, SAEAdapter
-from fsrl.effects import batches, forward
-from fsrl.effects.forward import Place, Tail, changes, normalise, place_of
+from fsrl.effects import forward
+from fsrl.effects.forward import Tail, changes, normalise
 from fsrl.errors import FsrlError
+from fsrl.hooks import Place, place_of
 from tests.unit import effect_examples as ex
 from tests.unit.adapter_examples import make_sae
 
@@ -162,7 +163,7 @@ def test_a_hook_that_the_model_lacks_is_named(exact):
 
 def test_a_clean_run_depends_on_no_batch_and_computes_no_logits(exact, monkeypatch):
     model, _, whole, _ = exact
-    monkeypatch.setattr(batches, "CPU_BYTES", 1)
+    monkeypatch.setattr(forward, "CPU_BYTES", 1)
     logits = []
     with model.hooks([("unembed.hook_out", lambda found, hook: logits.append(tuple(found.shape)))]):
         single = forward.run_clean(model, ex.TOKENS, ex.PLACES, [], "cpu")

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsrl.effects import sample as effect_sample
-from fsrl.effects.sample import SampleSize, choose_features, mean_activation, sites, windows
+from fsrl.effects.sample import SampleSize, choose_features, mean_activation, sites
 from fsrl.errors import FsrlError
+from fsrl.models.windows import FIRST_POSITION, windows
 
 LARGE = {"million_parameters": 5, "features_per_type": 1, "positions": 2, "contexts": 3}
 USUAL = {"features_per_type": 10, "positions": 20, "contexts": 30}
@@ -82,7 +83,7 @@ def test_sites_have_the_state_they_say_and_a_context_each(seed, n, share):
     rng = torch.Generator().manual_seed(seed)
     activations = (torch.rand(5, 7, 3, generator=rng) - 1 + share).clamp(min=0)
     found = sites(activations, (5, 7), [(seed, i) for i in range(3)], n)
-    assert (found.position >= effect_sample.FIRST_POSITION).all()
+    assert (found.position >= FIRST_POSITION).all()
     active = activations[found.context, found.position, found.feature] > 0
     assert (active.numpy() == (found.state == "active")).all()
     for i in range(3):

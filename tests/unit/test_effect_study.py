@@ -9,7 +9,7 @@ import torch
 
 from fsrl.effects import study as effect_study
 from fsrl.errors import FsrlError
-from fsrl.models import reading
+from fsrl.models import export, reading
 from fsrl.models.sources import ModelSource, SAESource
 from fsrl.weights.matrices import Decoder
 from tests.fixtures import tiny_study as tiny
@@ -40,7 +40,7 @@ def study_of(folder, device, hooks=tiny.SAE_IDS, layers=None):
         device=device,
     )
     layers = map(layer, hooks) if layers is None else layers
-    W_U = reading.fold(model.W_U, model.bridge.ln_final.weight.detach())
+    W_U = export.fold(model.W_U, model.bridge.ln_final.weight.detach())
     source = SAESource(folder=str(folder / "saes"))
     return list(effect_study.measure_study(model, source, hooks, layers, W_U, settings))
 

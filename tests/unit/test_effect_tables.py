@@ -12,6 +12,7 @@ from fsrl.effects import measure as effect_measure
 from fsrl.effects import summary as effect_summary
 from fsrl.errors import FsrlError
 from fsrl.tables import core as tables
+from fsrl.tables.effects import EFFECTS, RETENTION, SUMMARY, TYPE_SHARES
 from tests.unit import effect_examples as ex
 
 SCHEME = {
@@ -120,8 +121,8 @@ def test_a_row_is_what_brute_force_gives(study, frame):
 
 
 def test_the_table_is_as_specified(frame, tmp_path):
-    tables.write(frame, tmp_path / "effects.parquet", effect_frames.EFFECTS, {})
-    shares = frame[effect_frames.TYPE_SHARES].sum(axis=1)
+    tables.write(frame, tmp_path / "effects.parquet", EFFECTS, {})
+    shares = frame[TYPE_SHARES].sum(axis=1)
     np.testing.assert_allclose(shares, 1)
     assert (frame["kept"] <= 1).all()
     assert not frame.duplicated(effect_frames.KEYS).any()
@@ -198,11 +199,11 @@ def test_summary_by_hand(frame):
 def test_one_feature_has_no_interval(frame, tmp_path):
     found = effect_summary.summarise({"a": frame[frame["feature"] == 3]}, seed=0)
     assert found["pearson"].notna().all() and found["pearson_low"].isna().all()
-    tables.write(found, tmp_path / "summary.parquet", effect_summary.SUMMARY, {})
+    tables.write(found, tmp_path / "summary.parquet", SUMMARY, {})
 
 
 def test_retention_is_the_mean_share_of_each_type(frame, tmp_path):
     found = effect_summary.retention({"a": frame})
-    tables.write(found, tmp_path / "retention.parquet", effect_summary.RETENTION, {})
+    tables.write(found, tmp_path / "retention.parquet", RETENTION, {})
     sums = found.groupby(["state", "direct_type"])["share"].sum()
     np.testing.assert_allclose(sums, 1)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fsrl.enrichment import best_sets as enrichment_pvalues
 from fsrl.errors import FsrlError
+from fsrl.stats import rates
 
 
 def mpmath_log10_p(t, df):
@@ -23,7 +24,7 @@ def mpmath_log10_p(t, df):
 @pytest.mark.parametrize("t", [0.01, 0.5, 5, 33, 50, 500, 5e6])
 def test_log10_p_against_mpmath(t, df):
     expected = mpmath_log10_p(t, df)
-    found = enrichment_pvalues.log10_p(np.array([t, -t]), df)
+    found = rates.log10_p(np.array([t, -t]), df)
     assert found == pytest.approx([expected, expected], rel=1e-10, abs=1e-10)
 
 
@@ -34,14 +35,14 @@ def test_the_cases_include_what_scipy_cannot_do():
 
 def test_log10_p_has_no_step_where_the_series_takes_over():
     t = np.linspace(40, 60, 20001)
-    log10_p = enrichment_pvalues.log10_p(t, 767)
-    assert log10_p.min() < np.log10(enrichment_pvalues.SMALLEST_DIRECT_P) < log10_p.max()
+    log10_p = rates.log10_p(t, 767)
+    assert log10_p.min() < np.log10(rates.SMALLEST_DIRECT_P) < log10_p.max()
     steps = np.diff(log10_p)
     np.testing.assert_allclose(np.diff(steps), 0, atol=1e-5 * abs(steps).max())
 
 
 def test_log10_p_of_zero_nan_and_any_shape():
-    found = enrichment_pvalues.log10_p(np.array([[0.0, np.nan]]), 10)
+    found = rates.log10_p(np.array([[0.0, np.nan]]), 10)
     assert found.shape == (1, 2)
     assert found[0, 0] == 0
     assert np.isnan(found[0, 1])
@@ -51,23 +52,23 @@ def test_log10_p_of_zero_nan_and_any_shape():
 @settings(deadline=None)
 def test_benjamini_hochberg_against_scipy(p):
     log10_p = torch.tensor(p, dtype=torch.float64).log10()
-    found = enrichment_pvalues.benjamini_hochberg(log10_p).double()
+    found = rates.benjamini_hochberg(log10_p).double()
     np.testing.assert_allclose(10**found, scipy.stats.false_discovery_control(p), rtol=1e-4)
 
 
 def test_benjamini_hochberg_keeps_tiny_p_and_leaves_null_out():
     log10_p = torch.tensor([[-1000.0, torch.nan, -0.5], [-2000.0, -0.1, torch.nan]])
-    found = enrichment_pvalues.benjamini_hochberg(log10_p)
+    found = rates.benjamini_hochberg(log10_p)
     # Of 4: p_(1) * 4, p_(2) * 2, p_(3) * 4 / 3, p_(4); no q is above the next one.
     expected = [[-1000 + np.log10(2), np.nan, -0.5 + np.log10(4 / 3)], [-2000 + np.log10(4), np.nan, np.nan]]
     expected[1][1] = -0.1
     assert found.shape == (2, 3)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
-    assert enrichment_pvalues.benjamini_hochberg(torch.tensor([torch.nan])).isnan().all()
+    assert rates.benjamini_hochberg(torch.tensor([torch.nan])).isnan().all()
 
 
 def test_benjamini_hochberg_of_equal_p_is_equal():
-    found = enrichment_pvalues.benjamini_hochberg(torch.tensor([-3.0, -1.0, -3.0, -1.0, -3.0]))
+    found = rates.benjamini_hochberg(torch.tensor([-3.0, -1.0, -3.0, -1.0, -3.0]))
     assert len(set(found[[0, 2, 4]].tolist())) == 1
     assert found[1] == found[3]
 
@@ -76,8 +77,8 @@ def test_best_sets_by_loops():
     generator = torch.Generator().manual_seed(0)
     t = torch.randn(200, 4, generator=generator).round(decimals=1)  # with ties
     t[torch.rand(200, 4, generator=generator) < 0.3] = torch.nan
-    log10_p = torch.from_numpy(enrichment_pvalues.log10_p(t.numpy(), 20)).float()
-    log10_q = enrichment_pvalues.benjamini_hochberg(log10_p)
+    log10_p = torch.from_numpy(rates.log10_p(t.numpy(), 20)).float()
+    log10_q = rates.benjamini_hochberg(log10_p)
     found = enrichment_pvalues.best_sets(t, log10_p, log10_q)
     for i in range(200):
         for sign, index, p, q in (

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fsrl.enrichment import best_sets as enrichment_pvalues
-from fsrl.enrichment import discoveries
 from fsrl.enrichment import frames as enrichment_frames
 from fsrl.enrichment import scores as enrichment_scores
 from fsrl.enrichment import statistics as enrichment
+from fsrl.enrichment import store
 from fsrl.errors import FsrlError
 from fsrl.stats import odds as enrichment_odds
 from fsrl.tables import core as tables
-from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tables.enrichment import BEST_SETS, ENRICHMENT, SCORES, token_sets_table
 from tests.unit.enrichment_examples import random_case
 
 NAMES = ["a", "b", "c", "d", "e"]
@@ -31,16 +31,16 @@ def found():
 
 def test_token_sets_come_back(tmp_path):
     sets = pd.DataFrame({"x": [True, False], "y": [False, False]}, index=pd.RangeIndex(2, name="token_id"))
-    table = enrichment_tables.token_sets_table({"x": "is x", "y": "is y"})
-    tables.write(enrichment_tables.token_sets_frame(sets), tmp_path / "sets.parquet", table, {})
-    read = enrichment_tables.read_token_sets(tmp_path / "sets.parquet")
+    table = token_sets_table({"x": "is x", "y": "is y"})
+    tables.write(enrichment_frames.token_sets_frame(sets), tmp_path / "sets.parquet", table, {})
+    read = store.read_token_sets(tmp_path / "sets.parquet")
     pd.testing.assert_frame_equal(read, sets, check_names=False)
 
 
 def test_statistics_come_back_as_they_were(found, tmp_path):
     frame = enrichment_frames.enrichment_frame(found, NAMES)
-    tables.write(frame, tmp_path / "e.parquet", enrichment_tables.ENRICHMENT, {})
-    sets, (t, eta2, absent) = enrichment_tables.statistic(tmp_path / "e.parquet", "t", "eta2", "t_stratified")
+    tables.write(frame, tmp_path / "e.parquet", ENRICHMENT, {})
+    sets, (t, eta2, absent) = store.statistic(tmp_path / "e.parquet", "t", "eta2", "t_stratified")
     assert sets == NAMES
     np.testing.assert_array_equal(t, found.t.numpy())
     np.testing.assert_array_equal(eta2, found.eta2.numpy())
@@ -61,30 +61,30 @@ def test_a_table_that_is_not_whole_is_refused(found, tmp_path, change, message):
     frame = enrichment_frames.enrichment_frame(found, NAMES)
     change(frame).to_parquet(tmp_path / "e.parquet", index=False)
     with pytest.raises(FsrlError, match=message):
-        enrichment_tables.statistic(tmp_path / "e.parquet", "t")
+        store.statistic(tmp_path / "e.parquet", "t")
 
 
 def test_missing_tables_and_wrong_names_are_refused(found, tmp_path):
     with pytest.raises(FsrlError, match="build it first"):
-        enrichment_tables.statistic(tmp_path / "none.parquet", "t")
+        store.statistic(tmp_path / "none.parquet", "t")
     with pytest.raises(FsrlError, match="build it first"):
-        enrichment_tables.read_token_sets(tmp_path / "none.parquet")
+        store.read_token_sets(tmp_path / "none.parquet")
     with pytest.raises(FsrlError, match="5 sets for 2 names"):
         enrichment_frames.enrichment_frame(found, NAMES[:2])
 
 
 def test_best_sets_name_the_smallest_p_of_each_side(found, tmp_path):
     t, p = found.t.numpy(), found.log10_p.numpy()
-    study = discoveries.of_study([p], level=0.9)
+    study = enrichment_pvalues.of_study([p], level=0.9)
     best = enrichment_pvalues.best_sets(found.t, found.log10_p, torch.from_numpy(study.log10_q[0]))
-    up, down = discoveries.significant(t, p, study.cut)
+    up, down = enrichment_pvalues.significant(t, p, study.cut)
     counts = (up.sum(axis=1), down.sum(axis=1))
     clusters = np.arange(len(t))
     frame = enrichment_frames.best_sets_frame(
         best, NAMES, eta2=found.eta2.numpy(), clusters=clusters, counts=counts
     )
-    tables.write(frame, tmp_path / "b.parquet", enrichment_tables.BEST_SETS, {})
-    read = tables.read(tmp_path / "b.parquet", enrichment_tables.BEST_SETS)
+    tables.write(frame, tmp_path / "b.parquet", BEST_SETS, {})
+    read = tables.read(tmp_path / "b.parquet", BEST_SETS)
     for feature in range(len(t)):
         for side, sign in (("promoted", 1), ("suppressed", -1)):
             allowed = [s for s in range(5) if sign * t[feature, s] > 0]
@@ -105,7 +105,7 @@ def test_best_sets_name_the_smallest_p_of_each_side(found, tmp_path):
 def test_the_rate_is_that_of_the_whole_study(p, level):
     values = np.log10(np.array(p)).astype(np.float32)
     layers = [values[:1].reshape(1, 1), np.append(values[1:], np.float32(np.nan)).reshape(1, -1)]
-    study = discoveries.of_study(layers, level=level)
+    study = enrichment_pvalues.of_study(layers, level=level)
     q = stats.false_discovery_control(np.clip(10.0 ** values.astype(float), 0, 1))
     flat = np.concatenate([part.reshape(-1) for part in study.log10_q])
     np.testing.assert_allclose(flat[:-1], np.log10(q), atol=1e-5)
@@ -116,9 +116,9 @@ def test_the_rate_is_that_of_the_whole_study(p, level):
 
 def test_a_study_without_a_single_p_has_no_cut():
     absent = np.full((3, 2), np.nan, dtype=np.float32)
-    study = discoveries.of_study([absent, absent], level=0.05)
+    study = enrichment_pvalues.of_study([absent, absent], level=0.05)
     assert np.isnan(study.cut) and np.isnan(study.log10_q[1]).all()
-    assert not np.any(discoveries.significant(absent, absent, study.cut))
+    assert not np.any(enrichment_pvalues.significant(absent, absent, study.cut))
 
 
 def test_odds_of_both_sides_are_one_table():
@@ -150,7 +150,7 @@ def test_scores_table(features, tmp_path):
     chosen = np.array(features, dtype=np.int64)
     scores = enrichment_scores.signed_scores(W_dec, W_U, sets, torch.from_numpy(chosen))
     frame = enrichment_frames.scores_frame(scores, chosen, NAMES)
-    tables.write(frame, tmp_path / "s.parquet", enrichment_tables.SCORES, {})
+    tables.write(frame, tmp_path / "s.parquet", SCORES, {})
     assert len(frame) == len(features) * 5
     if features:
         row = frame[(frame["feature"] == 1) & (frame["set"] == "c")].iloc[0]

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsrl.enrichment import best_sets as enrichment_pvalues
 from fsrl.enrichment import statistics as enrichment
 from fsrl.errors import FsrlError
 from fsrl.explanations import local as explanations
+from fsrl.stats import rates
 from fsrl.tables import core as tables
-from fsrl.tables import explanations as explanation_tables
+from fsrl.tables.explanations import EXPLANATIONS
 from tests.unit import enrichment_examples
 
 SETS = ["bracket_close", "noun", "digits"]
@@ -94,7 +94,7 @@ def test_statistics_in_memory_give_what_the_tables_give() -> None:
     names = [f"set_{number}" for number in range(len(sets))]
     statistics = enrichment.set_statistics(W_dec, W_U, sets)
     found = explanations.of_layer(statistics, names)
-    q = enrichment_pvalues.benjamini_hochberg(statistics.log10_p).numpy()
+    q = rates.benjamini_hochberg(statistics.log10_p).numpy()
     t, log10_p = statistics.t.numpy(), statistics.log10_p.numpy()
     assert len(found) == len(t) and (q <= math.log10(0.05)).any()
     for feature, record in found.items():
@@ -127,12 +127,12 @@ def test_the_table_has_a_row_an_explanation_and_keeps_odd_text(tmp_path: Path) -
     }
     frame = explanations.frame(records, "gpt2-small/7-res-jb")
     path = tmp_path / "x.parquet"
-    tables.write(frame, path, explanation_tables.EXPLANATIONS, {})
-    read = tables.read(path, explanation_tables.EXPLANATIONS)
+    tables.write(frame, path, EXPLANATIONS, {})
+    read = tables.read(path, EXPLANATIONS)
     assert read["feature"].tolist() == [2, 7, 7] and read["explanations"].tolist() == [1, 2, 2]
     assert read["description"].tolist() == ["words", odd, "half \ufffd a pair"]
     assert read["model"].isna().tolist() == [False, False, True]
     assert read["type"].tolist()[:2] == ["local", "oai"] and set(read["source"]) == {"gpt2-small/7-res-jb"}
     empty = explanations.frame({}, "local")
-    tables.write(empty, path, explanation_tables.EXPLANATIONS, {})
-    assert tables.read(path, explanation_tables.EXPLANATIONS).empty
+    tables.write(empty, path, EXPLANATIONS, {})
+    assert tables.read(path, EXPLANATIONS).empty

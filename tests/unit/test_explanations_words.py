@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from fsrl.enrichment import best_sets as enrichment_pvalues
 from fsrl.errors import FsrlError
 from fsrl.explanations import local as explanations
 from fsrl.explanations import words as explanation_words
+from fsrl.stats import rates
 from fsrl.tables import core as tables
-from fsrl.tables import explanations as explanation_tables
+from fsrl.tables.explanations import WORDS
 
 TYPES = ["prediction", "unclassified", "suppression", "degenerate"]
 LEXICON = ["bracket", "digit", "verb", "Paris", "the"]
@@ -76,7 +76,7 @@ def hypergeometric_log10(k: int, drawn: int, marked: int, total: int) -> float:
 @given(st.lists(st.floats(-320, 0), max_size=30))
 def test_the_q_is_that_of_the_other_implementation(log10_p: list[float]) -> None:
     p = np.array(log10_p, dtype=np.float64)
-    expected = enrichment_pvalues.benjamini_hochberg(torch.from_numpy(p)).numpy()
+    expected = rates.benjamini_hochberg(torch.from_numpy(p)).numpy()
     assert explanation_words.log10_q(p) == pytest.approx(expected, rel=1e-5, abs=1e-6)
     inside = p[p > -300]
     oracle = stats.false_discovery_control(10**inside) if len(inside) else np.empty(0)
@@ -200,6 +200,6 @@ def test_no_types_no_explanations_no_rows_but_a_table(tmp_path) -> None:
     nobody = explanation_words.of_layer(explained({}), np.array(["prediction"]), **options)
     assert none.empty and nobody.empty
     for layers in ([], [none, nobody]):
-        tables.write(explanation_words.of_study(layers), tmp_path / "w.parquet", explanation_tables.WORDS, {})
+        tables.write(explanation_words.of_study(layers), tmp_path / "w.parquet", WORDS, {})
     with pytest.raises(FsrlError, match="words of x: explanation of feature 1, but 1 have types"):
         explanation_words.of_layer(explained({1: ["word"]}), np.array(["prediction"]), **options)

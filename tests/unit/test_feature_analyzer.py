@@ -13,13 +13,13 @@ import torch
 import yaml
 from scipy import stats
 
-from fsrl.analyzer import facts as analyzer_facts
+from fsrl.analyzer import pages as analyzer_pages
 from fsrl.analyzer import tables as analyzer_tables
 from fsrl.analyzer import weights as analyzer_weights
 from fsrl.analyzer.pages import LocalPage
 from fsrl.errors import FsrlError
 from fsrl.explanations.local import LOCAL_MODEL
-from fsrl.models import reading
+from fsrl.models import export, reading
 from fsrl.types import rules as type_rules
 from fsrl.utils import SAEfeatureAnalyzer
 from fsrl.weights import matrices as weights
@@ -78,7 +78,7 @@ def test_what_a_processed_model_does_not_hold_is_refused_or_given(tiny_study, tm
     with pytest.raises(FsrlError, match="undertrained is not known"):
         SAEfeatureAnalyzer(sae_model).logit_distr(tokens="trained")
     model = reading.read_model(reading.ModelSource(folder=str(tiny_study / "model")))
-    given = reading.unembedding(model, study="tiny", counts_path=None, min_count=5, draws=2000, seed=0)
+    given = export.unembedding(model, study="tiny", counts_path=None, min_count=5, draws=2000, seed=0)
     weights.write_unembedding(given, tmp_path / "unembedding.safetensors")
     found = SAEfeatureAnalyzer(sae_model, unembedding=tmp_path / "unembedding.safetensors")
     expected = examples.by_hand(examples.rows(tiny_study), examples.folded(tiny_study))[ALIVE]
@@ -208,7 +208,7 @@ def test_sets_on_the_page_have_the_rate_of_this_sae(made):
 
 def facts_of(found, feature):
     nothing = {"explanations": (), "examples": (), "examples_from": None, "notes": ()}
-    return analyzer_facts.of_feature(found.tables, found.view, feature, study="", **nothing)
+    return analyzer_pages.of_feature(found.tables, found.view, feature, study="", **nothing)
 
 
 def test_a_page_says_what_the_mean_is_relative_to(made, tiny_study):

@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fsrl.names import TYPES
 from fsrl.tables import core as tables
+from fsrl.tables import types as type_tables
+from fsrl.tables.types import TYPE_COUNTS
 from fsrl.types import classify
 from tests.unit.type_examples import NULL, SCHEMES, random_tables, table
 
@@ -48,7 +51,7 @@ def test_margin_has_the_sign_of_the_label(seed):
     unclassified = found["type"] == "unclassified"
     assert (found.loc[unclassified, "margin"] <= 0).all()
     assert (found.loc[unclassified, "margin"] >= -1).all()
-    typed = found["type"].isin(classify.TYPES)
+    typed = found["type"].isin(TYPES)
     assert (found.loc[typed, "margin"] >= 0).all()
     assert (found["margin"].isna() == (found["type"] == "degenerate")).all()
     assert typed.any()
@@ -117,7 +120,7 @@ def test_types_and_counts_against_brute_force(seed, tmp_path):
             assert row.member_null_share == pytest.approx(null_members.get(row.type, 0) / 600)
     assert found.groupby("scheme")["features"].sum().tolist() == [300] * 3
     assert found.groupby("scheme")["null_share"].sum().tolist() == pytest.approx([1.0] * 3)
-    for frame, spec in ((found, tables.TYPE_COUNTS), (types, tables.TYPES)):
+    for frame, spec in ((found, TYPE_COUNTS), (types, type_tables.TYPES)):
         tables.write(frame, tmp_path / spec.name, spec, {})
         pd.testing.assert_frame_equal(tables.read(tmp_path / spec.name, spec), frame)
 

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from fsrl.errors import FsrlError
+from fsrl.names import TYPES
 from fsrl.tables import core as tables
-from fsrl.tables import evidence as evidence_tables
+from fsrl.tables.types import THRESHOLDS, TYPE_NULL_COUNTS
 from fsrl.types import classify
 from tests.unit.type_examples import SCHEMES, null_table, random_tables, table
 
@@ -77,8 +78,8 @@ def test_counts_by_hand(tmp_path):
     assert most["null_share"].tolist() == [0.5, 0.25, 0.5, 0.0]
     assert most.loc["prediction", "expected"] == 2.0
     assert most.loc["partition", "member_null_share"] == 0.5
-    tables.write(found, tmp_path / "t", evidence_tables.TYPE_NULL_COUNTS, {})
-    pd.testing.assert_frame_equal(tables.read(tmp_path / "t", evidence_tables.TYPE_NULL_COUNTS), found)
+    tables.write(found, tmp_path / "t", TYPE_NULL_COUNTS, {})
+    pd.testing.assert_frame_equal(tables.read(tmp_path / "t", TYPE_NULL_COUNTS), found)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -96,7 +97,7 @@ def test_each_nulls_counts_are_those_of_typing_its_draws(seed):
         for row in found[(found["kind"] == kind) & found["scheme"].isin(fixed)].itertuples():
             of_scheme = labels[labels["scheme"] == row.scheme]
             assert row.null_share == pytest.approx((of_scheme["type"] == row.type).mean())
-            if row.type in classify.TYPES:
+            if row.type in TYPES:
                 assert row.member_null_share == pytest.approx(of_scheme[row.type].mean())
 
 
@@ -118,5 +119,5 @@ def test_thresholds_of_every_kind_of_bound(tmp_path):
     assert len(found) == sum(
         len(b) for s in SCHEMES.values() for t in s["types"].values() for b in t.values()
     )
-    tables.write(found, tmp_path / "t", evidence_tables.THRESHOLDS, {})
-    pd.testing.assert_frame_equal(tables.read(tmp_path / "t", evidence_tables.THRESHOLDS), found)
+    tables.write(found, tmp_path / "t", THRESHOLDS, {})
+    pd.testing.assert_frame_equal(tables.read(tmp_path / "t", THRESHOLDS), found)

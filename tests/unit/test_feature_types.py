@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from fsrl.errors import FsrlError
+from fsrl.names import TYPES
 from fsrl.types import classify
 from tests.unit.type_examples import CALIBRATED, NULL, SCHEMES, null_table, random_tables, table
 
@@ -93,7 +94,7 @@ def test_std_is_compared_relative_to_the_norm():
 
 
 def test_precedence_of_the_primary_label():
-    everything = {"s": {"types": {name: {"kurtosis": {"min": 0}} for name in reversed(classify.TYPES)}}}
+    everything = {"s": {"types": {name: {"kurtosis": {"min": 0}} for name in reversed(TYPES)}}}
     remaining = dict(everything["s"]["types"])
     for expected in ("local_context", "prediction", "suppression", "partition"):
         found = classify.classify(table(kurtosis=[3.0]), {"s": {"types": remaining}})
@@ -107,7 +108,7 @@ def test_rows_without_shape_are_degenerate_and_leave_the_quantiles_alone():
     moments.loc[0, "norm"] = 0.0
     found = classify.classify(moments, {"s": {"types": {"partition": {"std": {"min": 0}}}}})
     assert found["type"].tolist() == ["degenerate", "partition", "partition", "partition"]
-    assert not found.loc[0, list(classify.TYPES)].any()
+    assert not found.loc[0, list(TYPES)].any()
     assert np.isnan(found.loc[0, "margin"])
     median = classify.classify(moments, {"s": {"types": {"partition": {"std": {"min": "q0"}}}}})
     assert median["partition"].tolist() == [False, True, True, True]

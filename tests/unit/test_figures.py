@@ -20,8 +20,9 @@ from fsrl.figures import planted as plot_planted
 from fsrl.figures import sensitivity as plot_sensitivity
 from fsrl.figures import splits as plot_splits
 from fsrl.figures import views as plot_views
-from fsrl.figures.style import DOUBLE, SINGLE, TYPES
-from fsrl.types.select import hook_label
+from fsrl.figures.style import DOUBLE, SINGLE
+from fsrl.hooks import hook_label
+from fsrl.names import TYPES
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures.plot_figures import assert_legible, draw_layer, draw_study, drawn_texts, words
 from tests.fixtures.plot_tables import Study, four_kinds

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fsrl.errors import FsrlError
-from fsrl.models import reading
+from fsrl.hooks import layer_of
+from fsrl.models import export, reading
 from fsrl.models.sources import ModelSource, SAESource
 from tests.fixtures import tiny_study as tiny
 
@@ -21,7 +22,7 @@ def model_of(study):
 
 def unembedding_of(study, counts="token_counts.safetensors"):
     path = None if counts is None else study / counts
-    return reading.unembedding(model_of(study), study="tiny", counts_path=path, **TRAINED)
+    return export.unembedding(model_of(study), study="tiny", counts_path=path, **TRAINED)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_raw_is_the_tied_embedding_and_folded_what_transformer_lens_folds(unembe
 def test_fold_by_hand():
     W_U = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     # gain 1 and 2: rows [1, 2] and [6, 8], less their mean over d_model [3.5, 5]
-    assert torch.equal(reading.fold(W_U, torch.tensor([1.0, 2.0])), torch.tensor([[-2.5, -3.0], [2.5, 3.0]]))
+    assert torch.equal(export.fold(W_U, torch.tensor([1.0, 2.0])), torch.tensor([[-2.5, -3.0], [2.5, 3.0]]))
 
 
 def test_tokens_are_as_stored_and_counts_belong_to_them(unembedding, tiny_study):
@@ -210,10 +211,10 @@ def test_a_hook_z_decoder_of_another_width_is_refused(model):
 
 @pytest.mark.parametrize(("hook", "layer"), [("blocks.8.hook_resid_pre", 8), ("blocks.11.attn.hook_z", 11)])
 def test_layer_of_a_hook(hook, layer):
-    assert reading.layer_of(hook) == layer
+    assert layer_of(hook) == layer
 
 
 @pytest.mark.parametrize("hook", ["hook_embed", "blocks.x.hook_resid_pre", "blocks.3"])
 def test_a_hook_without_a_layer_is_refused(hook):
     with pytest.raises(FsrlError, match="expected blocks.N.hook_NAME"):
-        reading.layer_of(hook)
+        layer_of(hook)

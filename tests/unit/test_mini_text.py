@@ -8,12 +8,11 @@ import pytest
 
 from fsrl.errors import FsrlError
 from fsrl.mini import corpus as mini_corpus
-from fsrl.mini import readers as mini_readers
 from fsrl.mini import tokens as mini_tokens
 
 
 def read(reader, path):
-    return "\n\n".join(mini_readers.READERS[reader](path))
+    return "\n\n".join(mini_corpus.READERS[reader](path))
 
 
 def test_html_keeps_prose_and_code_and_drops_navigation(tmp_path):
@@ -55,8 +54,8 @@ def test_pod_and_text_lose_their_markup(tmp_path):
 
 def test_hard_wrapped_prose_is_joined_and_short_lines_are_kept():
     prose = "This is a line of prose that is long enough to be one\nand it goes on here."
-    assert mini_readers.unwrap(prose) == prose.replace("\n", " ")
-    assert mini_readers.unwrap("a = 1\nb = 2\nc = 3") == "a = 1\nb = 2\nc = 3"
+    assert mini_corpus.unwrap(prose) == prose.replace("\n", " ")
+    assert mini_corpus.unwrap("a = 1\nb = 2\nc = 3") == "a = 1\nb = 2\nc = 3"
 
 
 def test_passages_drop_repeated_paragraphs_whatever_their_numbers():

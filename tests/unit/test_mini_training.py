@@ -9,11 +9,11 @@ import torch
 
 from fsrl.mini import evaluation as mini_evaluation
 from fsrl.mini import export as mini_export
+from fsrl.mini import model as mini_model
 from fsrl.mini import saes as mini_saes
-from fsrl.mini import training as mini_training
 from fsrl.mini.model import N_CTX, evaluate, loss_of, new_model, windows
 
-SETTINGS = mini_training.Training(
+SETTINGS = mini_model.Training(
     steps=4,
     windows_per_step=2,
     muon_lr=0.01,
@@ -48,7 +48,7 @@ def test_windows_predict_each_token_once_from_those_before(stream):
 
 def test_an_epoch_reads_every_window_once_and_the_next_in_another_order():
     epochs = [
-        np.concatenate([mini_training.window_order(12 * N_CTX, step, 3, seed=5) for step in range(k, k + 4)])
+        np.concatenate([mini_model.window_order(12 * N_CTX, step, 3, seed=5) for step in range(k, k + 4)])
         for k in (0, 4)
     ]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(12))
@@ -57,7 +57,7 @@ def test_an_epoch_reads_every_window_once_and_the_next_in_another_order():
 
 def test_the_learning_rate_rises_holds_and_falls_to_zero():
     settings = replace(SETTINGS, steps=100, warmup_steps=10, decay_share=0.4)
-    rates = [mini_training.learning_rate(step, settings) for step in range(101)]
+    rates = [mini_model.learning_rate(step, settings) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[9:61] == [1.0] * 52
     assert rates[80] == pytest.approx(0.5)
@@ -67,7 +67,7 @@ def test_the_learning_rate_rises_holds_and_falls_to_zero():
 @pytest.mark.parametrize("shape", [(1, 8, 24), (3, 16, 16), (1, 24, 8)])
 def test_orthogonalised_keeps_directions_and_levels_singular_values(shape):
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    found = mini_training.orthogonalised(matrices)
+    found = mini_model.orthogonalised(matrices)
     values = torch.linalg.svdvals(found)
     assert values.min() > 0.3
     assert values.max() < 1.3
@@ -78,7 +78,7 @@ def test_orthogonalised_keeps_directions_and_levels_singular_values(shape):
 
 
 def test_muon_takes_the_matrices_of_the_blocks_alone(model):
-    muon, adam = mini_training.optimizers(model, SETTINGS)
+    muon, adam = mini_model.optimizers(model, SETTINGS)
     shapes = {tuple(p.shape) for p in muon.param_groups[0]["params"]}
     assert shapes == {(24, 72), (24, 24), (24, 96), (96, 24)}
     counted = sum(len(o.param_groups[0]["params"]) for o in (muon, adam))
@@ -88,13 +88,13 @@ def test_muon_takes_the_matrices_of_the_blocks_alone(model):
 @pytest.mark.slow
 def test_a_stopped_run_ends_in_the_same_weights(stream, tmp_path, monkeypatch):
     stream.tofile(tmp_path / "train.bin")
-    monkeypatch.setattr(mini_training.torch, "compile", lambda function: function)
+    monkeypatch.setattr(mini_model.torch, "compile", lambda function: function)
 
     def run(folder, stop_after=None):
         folder.mkdir(exist_ok=True)
         settings = SETTINGS if stop_after is None else replace(SETTINGS, steps=stop_after)
         # The schedule must be that of the whole run: only the number of steps taken differs.
-        run = mini_training._Run(folder, SETTINGS, D_VOCAB, 0, 1)
+        run = mini_model._Run(folder, SETTINGS, D_VOCAB, 0, 1)
         run.settings = SETTINGS
         for step in range(run.first, settings.steps):
             run.step(stream, step)

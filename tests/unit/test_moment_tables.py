@@ -9,6 +9,7 @@ from fsrl.errors import FsrlError
 from fsrl.moments import engine
 from fsrl.moments import frames as moment_frames
 from fsrl.tables import core as tables
+from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS
 from fsrl.weights.matrices import Decoder
 
 TOKENS = ("a", "b", "c", "d", "e", "f")
@@ -68,11 +69,11 @@ def test_histogram_frame():
 def test_every_frame_fits_its_table(tmp_path):
     found = result()
     frames = {
-        tables.MOMENTS.name: moment_frames.moments_frame(found, decoder(None), kappa0=2.0),
-        tables.EXTREMES.name: moment_frames.extremes_frame(found, TOKENS, KEPT),
-        tables.HISTOGRAMS.name: moment_frames.histogram_frame(found),
+        MOMENTS.name: moment_frames.moments_frame(found, decoder(None), kappa0=2.0),
+        EXTREMES.name: moment_frames.extremes_frame(found, TOKENS, KEPT),
+        HISTOGRAMS.name: moment_frames.histogram_frame(found),
     }
-    for table in (tables.MOMENTS, tables.EXTREMES, tables.HISTOGRAMS):
+    for table in (MOMENTS, EXTREMES, HISTOGRAMS):
         tables.write(frames[table.name], tmp_path / table.name, table, {})
         pd.testing.assert_frame_equal(tables.read(tmp_path / table.name, table), frames[table.name])
 

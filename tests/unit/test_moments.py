@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 
 from fsrl.errors import FsrlError
-from fsrl.moments import engine
+from fsrl.moments import engine, formulas
 from tests.unit.moment_examples import SHAPE, WORKED, random_matrices, tiles, varied_matrices, worked_matrices
 
 ALL_PRECISIONS = ["fp64", "fp32", "split", "bf16", "int8"]
@@ -47,7 +47,7 @@ def test_worked_four_token_example(precision):
 
 
 def test_row_moments_of_the_worked_example():
-    row = engine.row_moments(torch.tensor([[0.0, 0.0, 0.0, 4.0]], dtype=torch.float64))
+    row = formulas.row_moments(torch.tensor([[0.0, 0.0, 0.0, 4.0]], dtype=torch.float64))
     expected = [WORKED[name] for name in ("mean", "std", "skewness", "kurtosis")]
     assert row[0].tolist() == pytest.approx(expected, rel=1e-12)
 
@@ -77,7 +77,7 @@ def test_heavy_tailed_and_bimodal_rows_against_scipy(precision):
 
 def test_row_moments_against_scipy():
     logits = torch.randn(7, 501, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) ** 3 + 5
-    mean, std, skewness, kurtosis = engine.row_moments(logits).T.numpy()
+    mean, std, skewness, kurtosis = formulas.row_moments(logits).T.numpy()
     assert mean == pytest.approx(logits.numpy().mean(1), rel=1e-12)
     assert std == pytest.approx(logits.numpy().std(1), rel=1e-12)
     assert skewness == pytest.approx(scipy.stats.skew(logits.numpy(), axis=1), rel=1e-11)
@@ -91,7 +91,7 @@ def moments_of_row(row):
 def block_average(row, block=1000):
     """The published mistake: shapes averaged over blocks of the vocabulary, the tail dropped."""
     blocks = row[: len(row) // block * block].view(-1, block)
-    std, skewness, kurtosis = engine.row_moments(blocks).mean(0)[1:].tolist()
+    std, skewness, kurtosis = formulas.row_moments(blocks).mean(0)[1:].tolist()
     return std, skewness, kurtosis
 
 
@@ -272,7 +272,7 @@ def test_bad_arguments_are_refused(change, message):
 def test_implied_tokens():
     skewness = torch.tensor([2.0, -2.0, 2.0, torch.nan, 0.0], dtype=torch.float64)
     kurtosis = torch.tensor([11.0, 11.0, 3.0, torch.nan, 11.0], dtype=torch.float64)
-    result = engine.implied_tokens(skewness, kurtosis, d_vocab=8192, kappa0=3.0)
+    result = formulas.implied_tokens(skewness, kurtosis, d_vocab=8192, kappa0=3.0)
     assert result[0].item() == 8192 * 2**4 / 8**3  # 256
     assert result[1:].isnan().all()
 
@@ -281,5 +281,5 @@ def test_implied_tokens_recovers_how_many_were_raised():
     row = torch.randn(50000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     row[:12] += 30
     result = moments_of_row(row)
-    implied = engine.implied_tokens(result.skewness, result.kurtosis, result.d_vocab, kappa0=3.0)
+    implied = formulas.implied_tokens(result.skewness, result.kurtosis, result.d_vocab, kappa0=3.0)
     assert implied.item() == pytest.approx(12, rel=0.1)

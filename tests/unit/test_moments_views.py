@@ -9,7 +9,6 @@ from fsrl.errors import FsrlError
 from fsrl.moments import engine
 from fsrl.moments import plan as moments_plan
 from fsrl.moments import sweep as moments_sweep
-from fsrl.moments import views as moments_views
 from fsrl.moments.engine import Reading
 from fsrl.weights import matrices as weights
 from tests.unit.moment_examples import assert_same_bytes, random_matrices, tiles, varied_matrices
@@ -233,7 +232,7 @@ def small_study(trained=True):
 
 def test_views_agree_with_the_matrices_that_a_view_makes():
     decoder, unembedding = small_study()
-    found = moments_views.decoder_moments(decoder, unembedding, VIEWS, n_bins=31)
+    found = engine.decoder_moments(decoder, unembedding, VIEWS, n_bins=31)
     assert list(found) == list(VIEWS)
     for name, view in VIEWS.items():
         matrices = weights.view(decoder, unembedding, **view)
@@ -250,9 +249,9 @@ def test_views_agree_with_the_matrices_that_a_view_makes():
 def test_views_are_refused_as_they_are_one_by_one():
     decoder, unembedding = small_study(trained=False)
     with pytest.raises(FsrlError, match="undertrained tokens are unknown"):
-        moments_views.decoder_moments(decoder, unembedding, VIEWS)
+        engine.decoder_moments(decoder, unembedding, VIEWS)
     with pytest.raises(FsrlError, match="w_u is 'fold'"):
-        moments_views.decoder_moments(decoder, unembedding, {"main": {"w_u": "fold"}})
+        engine.decoder_moments(decoder, unembedding, {"main": {"w_u": "fold"}})
     narrow = weights.Decoder(decoder.W_dec[:, 1:].contiguous(), None, "hook", 0, "sae", {})
     with pytest.raises(FsrlError, match="decoder sae: d_model is 23 but the model's is 24"):
-        moments_views.decoder_moments(narrow, unembedding, {"main": {}})
+        engine.decoder_moments(narrow, unembedding, {"main": {}})

@@ -7,10 +7,11 @@ import scipy.stats
 import torch
 
 from fsrl.errors import FsrlError
-from fsrl.moments import engine
+from fsrl.moments import formulas
 from fsrl.nulls import directions as null_directions
 from fsrl.nulls import frames as nulls
 from fsrl.tables import core as tables
+from fsrl.tables.moments import NULL
 from fsrl.weights import matrices as weights
 
 
@@ -73,7 +74,7 @@ def test_table_holds_the_moments_of_the_directions(tmp_path):
     W_U = unembedding()
     frame = nulls.isotropic(W_U, draws=50, seed=3)
     logits = nulls.isotropic_directions(8, draws=50, seed=3).double() @ W_U.double()
-    oracle = engine.row_moments(logits).numpy()
+    oracle = formulas.row_moments(logits).numpy()
     assert frame[["mean", "std", "skewness", "kurtosis"]].to_numpy() == pytest.approx(
         oracle, rel=1e-4, abs=1e-5
     )
@@ -82,8 +83,8 @@ def test_table_holds_the_moments_of_the_directions(tmp_path):
     # Half of the draws have a kurtosis above their median, and of those the right-skewed imply a number.
     known = (frame["kurtosis"] > frame["kurtosis"].median()) & (frame["skewness"] > 0)
     assert frame["implied_tokens"].notna().tolist() == known.tolist()
-    tables.write(frame, tmp_path / "null", tables.NULL, {})
-    pd.testing.assert_frame_equal(tables.read(tmp_path / "null", tables.NULL), frame)
+    tables.write(frame, tmp_path / "null", NULL, {})
+    pd.testing.assert_frame_equal(tables.read(tmp_path / "null", NULL), frame)
 
 
 def test_variance_of_random_directions_is_that_of_the_columns_shared_out():

@@ -9,11 +9,13 @@ import torch
 from safetensors.torch import load_file
 
 from fsrl.errors import FsrlError
-from fsrl.moments import engine
+from fsrl.moments import formulas
+from fsrl.names import TYPES
 from fsrl.nulls import directions as null_directions
 from fsrl.nulls import frames as nulls
 from fsrl.tables import core as tables
 from fsrl.tables import evidence as evidence_tables
+from fsrl.tables.moments import NULL
 from fsrl.types import classify
 from tests.unit.type_examples import CALIBRATED
 
@@ -39,7 +41,7 @@ def test_table_holds_the_moments_of_each_kinds_directions(tmp_path):
         null_directions.activations(W_dec, covariance, **settings),
     ]
     exact = torch.cat([torch.cat(list(blocks)) for blocks in directions]).double()
-    oracle = engine.row_moments(exact @ W_U.double()).numpy()
+    oracle = formulas.row_moments(exact @ W_U.double()).numpy()
     found = frame[["mean", "std", "skewness", "kurtosis"]].to_numpy()
     assert found == pytest.approx(oracle, rel=1e-4, abs=1e-5)
     assert frame["norm"].to_numpy() == pytest.approx(exact.norm(dim=1).numpy(), rel=1e-6)
@@ -47,8 +49,8 @@ def test_table_holds_the_moments_of_each_kinds_directions(tmp_path):
     known = (oracle[:, 2] > 0) & (oracle[:, 3] > 3.0)
     assert frame["implied_tokens"].notna().tolist() == known.tolist()
     assert frame["implied_tokens"][known].to_numpy() == pytest.approx(implied[known], rel=1e-2)
-    tables.write(frame, tmp_path / "null", tables.NULL, {})
-    pd.testing.assert_frame_equal(tables.read(tmp_path / "null", tables.NULL), frame)
+    tables.write(frame, tmp_path / "null", NULL, {})
+    pd.testing.assert_frame_equal(tables.read(tmp_path / "null", NULL), frame)
 
 
 def test_flipped_rows_keep_their_std_over_norm():
@@ -124,11 +126,11 @@ def test_fresh_draws_reach_the_calibrated_types_at_their_nominal_rate(mini):
     schemes = {"calibrated": CALIBRATED}
     features = fresh[:1000].assign(feature=range(1000))
     on_the_same = classify.null_counts(features, schemes, null)
-    types = on_the_same[on_the_same["type"].isin(classify.TYPES)]
+    types = on_the_same[on_the_same["type"].isin(TYPES)]
     assert (types["member_null_share"] <= 0.001).all()  # by construction
     for kind, part in fresh.groupby("kind"):
         labels = classify.classify(part.assign(feature=part["draw"]), schemes, null)
-        shares = labels[list(classify.TYPES)].mean()
+        shares = labels[list(TYPES)].mean()
         assert (shares <= 0.002).all(), (kind, shares)
     # The kind that decides a bound meets it at about the nominal rate on fresh draws: the check can fail.
     cuts = classify.thresholds(features, schemes, null).set_index(["type", "column"])

@@ -12,7 +12,7 @@ from scipy import stats
 
 from fsrl.effects import forward
 from fsrl.errors import FsrlError
-from fsrl.moments import engine
+from fsrl.moments import engine, formulas
 from fsrl.neuronpedia import api as neuronpedia
 from fsrl.tokens import sets as token_sets
 from fsrl.utils import SAEfeatureAnalyzer
@@ -60,7 +60,7 @@ def test_1_a_split_by_token_id_is_seen():
 def test_2_the_mean_is_taken_off_before_the_division():
     row = 2 * torch.randn(4000, generator=torch.Generator().manual_seed(1), dtype=torch.float64).exp() + 5
     wrong = row - row.mean() / row.std(correction=0)
-    found, twin = of_one_row(row), engine.row_moments(row[None])[0]
+    found, twin = of_one_row(row), formulas.row_moments(row[None])[0]
     for ours in (found.skewness.item(), twin[2].item()):
         assert ours == pytest.approx(stats.skew(row), rel=1e-5)
         assert ours != pytest.approx(wrong.pow(3).mean().item(), rel=0.1)

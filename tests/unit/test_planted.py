@@ -7,6 +7,7 @@ import torch
 
 from fsrl.claims import planted
 from fsrl.errors import FsrlError
+from fsrl.names import TYPES
 from fsrl.nulls import frames as nulls
 from fsrl.tables import core as tables
 from fsrl.tables import evidence as evidence_tables
@@ -116,7 +117,7 @@ def test_achieved_moments_are_those_of_the_rows_and_near_the_perfect_ones(where,
 
 def test_as_many_as_asked_for_of_each_type_and_the_rest_is_chance(study):
     counts = study.truth["type"].value_counts()
-    assert counts[list(planted.TYPES)].tolist() == [150] * 4 and counts[planted.NONE] == 400
+    assert counts[list(TYPES)].tolist() == [150] * 4 and counts[planted.NONE] == 400
     assert study.truth["feature"].tolist() == list(range(1000))
     per_set = study.truth[study.truth["type"] == "partition"].groupby(["set", "strength"]).size()
     assert len(per_set) == 9 * 3 and per_set.min() >= 5

@@ -7,8 +7,9 @@ import pytest
 from fsrl.claims import planted, recovery
 from fsrl.errors import FsrlError
 from fsrl.mini.tokens import vocabulary
+from fsrl.names import TYPES
 from fsrl.tables import core as tables
-from fsrl.tables import evidence as evidence_tables
+from fsrl.tables.planted import RECOVERY, RECOVERY_BY_SET
 from tests.unit.test_nulls_of_layer import MINI
 from tests.unit.type_examples import CALIBRATED, SCHEMES
 
@@ -75,7 +76,7 @@ def small_study():
     )
     label = ["prediction", "unclassified", "local_context", "prediction", "prediction", "unclassified"]
     types = pd.DataFrame({"scheme": "s", "type": label})
-    for name in planted.TYPES:
+    for name in TYPES:
         types[name] = [kind == name for kind in label]
     types.loc[2, "prediction"] = True
     return truth, types, np.array([True, True, False, False, False, False])
@@ -93,8 +94,8 @@ def test_scores_by_hand(tmp_path):
     assert (clear["precision"], clear["recall"]) == (0.5, 0.5)
     assert at.loc[("all", "partition"), "recall"] == 0 and np.isnan(at.loc[("all", "partition"), "precision"])
     assert np.isnan(at.loc[("clear", "partition"), "recall"])
-    tables.write(found, tmp_path / "t", evidence_tables.RECOVERY, {})
-    pd.testing.assert_frame_equal(tables.read(tmp_path / "t", evidence_tables.RECOVERY), found)
+    tables.write(found, tmp_path / "t", RECOVERY, {})
+    pd.testing.assert_frame_equal(tables.read(tmp_path / "t", RECOVERY), found)
 
 
 def test_scores_by_set_by_hand(tmp_path):
@@ -109,8 +110,8 @@ def test_scores_by_set_by_hand(tmp_path):
     assert at.loc[("prediction", 60), ["clear", "recall", "member_recall"]].tolist() == [False, 0.0, 1.0]
     assert at.loc[("partition", 500), ["perfect_skewness", "skewness"]].tolist() == [0.5, 0.4]
     assert len(found) == 3
-    tables.write(found, tmp_path / "t", evidence_tables.RECOVERY_BY_SET, {})
-    pd.testing.assert_frame_equal(tables.read(tmp_path / "t", evidence_tables.RECOVERY_BY_SET), found)
+    tables.write(found, tmp_path / "t", RECOVERY_BY_SET, {})
+    pd.testing.assert_frame_equal(tables.read(tmp_path / "t", RECOVERY_BY_SET), found)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ def test_clear_plants_are_found_and_little_else_is_taken_for_them(swept):
     curves = swept[0]
     common = curves["planted_share"] > 0.01
     clear = curves[common & (curves["population"] == "clear") & (curves["planted"] >= 30)]
-    assert set(clear["type"]) == set(planted.TYPES)
+    assert set(clear["type"]) == set(TYPES)
     assert (clear["recall"] >= 0.95).all()
     assert (clear["precision"] >= 0.95).all()
 

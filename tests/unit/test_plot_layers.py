@@ -6,9 +6,8 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 from fsrl.figures import layers as plot_layers
-from fsrl.figures import nulls as plot_nulls
-from fsrl.figures import style as plot_style
 from fsrl.figures.style import TYPE_COLORS
+from fsrl.names import TYPES
 from fsrl.types import select
 from tests.fixtures.plot_figures import (
     TITLE,
@@ -56,10 +55,10 @@ def test_study_figure_with_all_kinds_of_null_is_legible(
 def test_every_kind_ends_at_its_quantiles(layers_of_four_kinds: list[plot_layers.Layer]) -> None:
     layer = layers_of_four_kinds[0]
     ax = draw_study("nulls_by_layer", [layer]).axes[0]
-    ends = [list(line.get_ydata()) for line in ax.lines if line.get_marker() in plot_nulls.MARKERS.values()]
+    ends = [list(line.get_ydata()) for line in ax.lines if line.get_marker() in plot_layers.MARKERS.values()]
     quantiles = [
         layer.null.loc[layer.null["kind"] == kind, "skewness"].quantile([0.001, 0.999]).tolist()
-        for kind in plot_nulls.MARKERS
+        for kind in plot_layers.MARKERS
     ]
     assert ends == [pytest.approx(pair) for pair in quantiles]
     bounds = [path.get_segments()[0][0][1] for path in ax.collections if isinstance(path, LineCollection)]
@@ -90,7 +89,7 @@ def test_share_bars_have_the_shares_and_the_nulls_dashes(layers: list[plot_layer
     ]  # fmt: skip
     counts = select.scheme_counts(layers[0].type_counts, "calibrated")
     bars = [bar for bar in figure.axes[1].patches if isinstance(bar, Rectangle)][:4]
-    assert [bar.get_height() for bar in bars] == [counts.loc[name, "share"] for name in plot_style.TYPES]
+    assert [bar.get_height() for bar in bars] == [counts.loc[name, "share"] for name in TYPES]
     assert [to_hex(bar.get_facecolor()).upper() for bar in bars] == list(TYPE_COLORS.values())[:4]
     dashes = [line for line in figure.axes[1].collections if isinstance(line, LineCollection)]
     assert {line.get_segments()[0][0][1] for line in dashes} == {0.001}

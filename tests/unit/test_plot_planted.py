@@ -8,7 +8,8 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 from fsrl.figures import planted as plot_planted
-from fsrl.figures.style import TYPE_COLORS, TYPES
+from fsrl.figures.style import TYPE_COLORS
+from fsrl.names import TYPES
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures.plot_figures import assert_legible, words
 

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.patches import StepPatch
 
 from fsrl.figures import splits as plot_splits
-from fsrl.figures.style import TYPES
+from fsrl.names import TYPES
 from tests.fixtures.plot_figures import TITLE, assert_legible, words
 from tests.fixtures.plot_tables import DANGEROUS, Study
 

@@ -6,15 +6,15 @@ import pytest
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from fsrl import null_kinds
 from fsrl.figures import enrichment as plot_evidence
 from fsrl.figures import layer as plots
-from fsrl.figures import nulls as plot_nulls
+from fsrl.figures import layers as plot_layers
 from fsrl.figures import plane as plot_plane
 from fsrl.figures import style as plot_style
 from fsrl.figures.style import TYPE_COLORS
+from fsrl.hooks import hook_label
+from fsrl.names import KINDS, LABELS, TYPES
 from fsrl.tokens import sets as token_sets
-from fsrl.types import classify, select
 from tests.fixtures.plot_tables import Study
 
 
@@ -24,11 +24,11 @@ def study() -> Study:
 
 
 def test_the_palette_has_the_types_of_the_schemes_in_their_order() -> None:
-    assert plot_style.TYPES == classify.TYPES
-    assert tuple(plot_style.NULL_LINES) == tuple(null_kinds.KINDS) == tuple(plot_nulls.MARKERS)
+    assert TYPES == TYPES
+    assert tuple(plot_style.NULL_LINES) == tuple(KINDS) == tuple(plot_layers.MARKERS)
     assert tuple(plot_evidence.SET_KINDS) == token_sets.KINDS
     assert not {color for color, _ in plot_evidence.SET_KINDS.values()} & set(TYPE_COLORS.values())
-    assert tuple(TYPE_COLORS) == classify.LABELS
+    assert tuple(TYPE_COLORS) == LABELS
     assert len(set(TYPE_COLORS.values()) | {plots.FEATURES}) == len(TYPE_COLORS) + 1
 
 
@@ -71,7 +71,7 @@ def test_ticks_keep_their_distance() -> None:
     ],
 )
 def test_hook_labels(hook: str, label: str) -> None:
-    assert select.hook_label(hook) == label
+    assert hook_label(hook) == label
 
 
 @pytest.mark.parametrize(

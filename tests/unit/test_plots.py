@@ -8,6 +8,7 @@ from matplotlib.patches import StepPatch
 
 from fsrl.errors import FsrlError
 from fsrl.figures import style as plot_style
+from fsrl.names import TYPES
 from fsrl.types import select
 from tests.fixtures.plot_figures import (
     TITLE,
@@ -43,7 +44,7 @@ def test_layer_figure_is_legible(name: str, layer: dict, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", PER_LAYER)
 @pytest.mark.parametrize(
-    "options", [{"degenerate": 300}, {"density": False, "degenerate": 0}, {"empty": plot_style.TYPES}]
+    "options", [{"degenerate": 300}, {"density": False, "degenerate": 0}, {"empty": TYPES}]
 )
 def test_layers_without_shapes_densities_or_types(
     name: str, options: dict, study: Study, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from fsrl import SAEAdapter
 from fsrl.errors import FsrlError
-from fsrl.models import sae_loading
+from fsrl.models import saes as saes_of_models
 from tests.fixtures.tiny_study import D_SAE, SAE_IDS
 from tests.unit.adapter_examples import ARCHITECTURES, activations, make_sae
 
@@ -46,7 +46,7 @@ def test_densities_come_with_it_where_there_are_any(saes, given):
 
 
 def test_the_device_is_where_everything_goes(saes):
-    adapter, config, sparsity = sae_loading.load_sae(saes, SAE_IDS[0], device=torch.device("meta"))
+    adapter, config, sparsity = saes_of_models.load_sae(saes, SAE_IDS[0], device=torch.device("meta"))
     assert adapter.W_dec.device.type == sparsity.device.type == "meta" and config["device"] == "meta"
 
 
@@ -118,9 +118,9 @@ def test_a_release_goes_before_a_folder_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name, sae_id = "gpt2-small-res-jb", "blocks.7.hook_resid_pre"
     make_sae().save_model(tmp_path / name / sae_id)
-    assert sae_loading.source_of(name, sae_id).release == name
-    assert sae_loading.source_of(Path(name), sae_id).folder == name
-    assert sae_loading.source_of(f"./{name}", sae_id).folder == f"./{name}"
+    assert saes_of_models.source_of(name, sae_id).release == name
+    assert saes_of_models.source_of(Path(name), sae_id).folder == name
+    assert saes_of_models.source_of(f"./{name}", sae_id).folder == f"./{name}"
     # any other folder needs no slash
     make_sae().save_model(tmp_path / "mine" / sae_id)
     assert SAEAdapter.from_pretrained("mine", sae_id)[0].identity.release == "mine"

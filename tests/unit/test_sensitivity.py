@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from fsrl.claims import sensitivity
 from fsrl.claims import stability as sensitivity_layers
+from fsrl.names import TYPES
 from fsrl.tables import core as tables
-from fsrl.tables import sensitivity as sensitivity_tables
+from fsrl.tables.sensitivity import AGREEMENT, PERSISTENCE, SENSITIVITY, STABILITY
 from fsrl.types import classify
-from fsrl.types.rules import TYPES, parse_schemes
+from fsrl.types.rules import parse_schemes
 from tests.unit.type_examples import CALIBRATED, POST, SCHEMES, UNIVERSAL_NEURONS, null_table, table
 
 FACTORS = {"null_tail": [10, 1, 0.5], "layer_share": [2, 1, 0.5], "number": [2, 1, 0.5]}
@@ -90,7 +91,7 @@ def test_all_null_quantiles_move_together(tmp_path):
         assert set(rows["type"]) == set(TYPES)
         for row in rows.itertuples():
             check(row, layer, default, (layer.moments, {"calibrated": changed}, layer.null))
-    tables.write(swept, tmp_path / "s.parquet", sensitivity_tables.SENSITIVITY, {})
+    tables.write(swept, tmp_path / "s.parquet", SENSITIVITY, {})
 
 
 def test_schemes_without_null_bounds_have_no_joint_sweep():
@@ -129,7 +130,7 @@ def test_agreement_counts_members_and_labels(tmp_path):
     types = labelled(SCHEMES, one.moments, one.null)
     elsewhere = labelled(SCHEMES, other.moments, other.null)
     found = sensitivity.agreement("layer", types, {"main": elsewhere}, "trained", SCHEMES)
-    tables.write(found, tmp_path / "a.parquet", sensitivity_tables.AGREEMENT, {})
+    tables.write(found, tmp_path / "a.parquet", AGREEMENT, {})
     by = {scheme: part.reset_index(drop=True) for scheme, part in types.groupby("scheme")}
     row = found[(found["second"] == "calibrated") & (found["type"] == "prediction")].iloc[0]
     first, second = by["post"]["prediction"], by["calibrated"]["prediction"]
@@ -182,7 +183,7 @@ def test_stability_says_in_how_many_layers_a_type_exceeds_chance(tmp_path):
         for members in (1, 3, 20)
     ]
     found = sensitivity_layers.stability(layers)
-    tables.write(found, tmp_path / "s.parquet", sensitivity_tables.STABILITY, {})
+    tables.write(found, tmp_path / "s.parquet", STABILITY, {})
     row = found.set_index("type").loc["prediction"]
     assert (row["layers"], row["layers_above_chance"]) == (3, 1)
     assert row["mean_share"] == pytest.approx(0.008) and row["max_share"] == 0.02
@@ -206,9 +207,7 @@ def test_features_are_followed_to_the_next_layer(tmp_path):
     target, cosine = sensitivity_layers.nearest(first, second)
     assert target[:5].tolist() == [1, 3, 4, 0, 2] and np.allclose(cosine[:5], 1) and cosine[5] < 0.7
     found = sensitivity_layers.persistence(("a", "b"), (first, second), types, cosine=0.7)
-    tables.write(
-        sensitivity_layers.of_pairs([found]), tmp_path / "p.parquet", sensitivity_tables.PERSISTENCE, {}
-    )
+    tables.write(sensitivity_layers.of_pairs([found]), tmp_path / "p.parquet", PERSISTENCE, {})
     row = found.set_index("type").loc["prediction"]
     assert (row["features"], row["matched"], row["same"]) == (3, 2, 1)
     assert row["by_chance"] == pytest.approx(2 * 2 / 5)
@@ -216,5 +215,5 @@ def test_features_are_followed_to_the_next_layer(tmp_path):
 
 
 def test_one_sae_has_no_next_layer(tmp_path):
-    tables.write(sensitivity_layers.of_pairs([]), tmp_path / "p.parquet", sensitivity_tables.PERSISTENCE, {})
-    assert tables.read(tmp_path / "p.parquet", sensitivity_tables.PERSISTENCE).empty
+    tables.write(sensitivity_layers.of_pairs([]), tmp_path / "p.parquet", PERSISTENCE, {})
+    assert tables.read(tmp_path / "p.parquet", PERSISTENCE).empty

@@ -9,6 +9,9 @@ import pytest
 
 from fsrl.errors import FsrlError
 from fsrl.tables import core as tables
+from fsrl.tables.moments import HISTOGRAMS, MOMENTS
+from fsrl.tables.tokens import TOKENS
+from fsrl.tables.types import TYPES
 
 
 def moments_frame():
@@ -50,9 +53,9 @@ def tokens_frame():
 
 
 FRAMES = [
-    (tables.MOMENTS, moments_frame()),
-    (tables.HISTOGRAMS, histograms_frame()),
-    (tables.TOKENS, tokens_frame()),
+    (MOMENTS, moments_frame()),
+    (HISTOGRAMS, histograms_frame()),
+    (TOKENS, tokens_frame()),
 ]
 
 
@@ -65,7 +68,7 @@ def test_what_is_written_is_read(tmp_path, table, frame):
 
 
 def test_missing_values_become_nulls_in_the_file(tmp_path):
-    tables.write(moments_frame(), tmp_path / "t", tables.MOMENTS, {})
+    tables.write(moments_frame(), tmp_path / "t", MOMENTS, {})
     stored = pq.read_table(tmp_path / "t")
     assert stored.column("kurtosis").to_pylist() == [1.0, None, 3.0]
     assert stored.column("alive").to_pylist() == [True, None, False]
@@ -73,7 +76,7 @@ def test_missing_values_become_nulls_in_the_file(tmp_path):
 
 
 def test_units_and_descriptions_travel_with_the_file(tmp_path):
-    tables.write(moments_frame(), tmp_path / "t", tables.MOMENTS, {})
+    tables.write(moments_frame(), tmp_path / "t", MOMENTS, {})
     metadata = pq.read_schema(tmp_path / "t").field("std").metadata
     assert metadata[b"unit"] == b"logit per activation"
     assert b"standard deviation" in metadata[b"description"]
@@ -81,7 +84,7 @@ def test_units_and_descriptions_travel_with_the_file(tmp_path):
 
 def test_same_content_gives_same_bytes(tmp_path):
     for number, metadata in enumerate(({"a": "1", "b": "2"}, {"b": "2", "a": "1"})):
-        tables.write(moments_frame(), tmp_path / str(number), tables.MOMENTS, metadata)
+        tables.write(moments_frame(), tmp_path / str(number), MOMENTS, metadata)
     assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
 
 
@@ -100,18 +103,18 @@ def test_same_content_gives_same_bytes(tmp_path):
 )
 def test_a_frame_that_does_not_fit_is_refused_and_nothing_written(tmp_path, change, message):
     with pytest.raises(FsrlError, match=f"table moments: {message}"):
-        tables.write(change(moments_frame()), tmp_path / "t", tables.MOMENTS, {})
+        tables.write(change(moments_frame()), tmp_path / "t", MOMENTS, {})
     assert os.listdir(tmp_path) == []
 
 
 def test_metadata_must_be_text(tmp_path):
     with pytest.raises(FsrlError, match="metadata 'layer' is 3"):
-        tables.write(moments_frame(), tmp_path / "t", tables.MOMENTS, {"layer": 3})
+        tables.write(moments_frame(), tmp_path / "t", MOMENTS, {"layer": 3})
 
 
 def test_a_write_that_fails_leaves_the_old_table_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "moments.parquet"
-    tables.write(moments_frame(), path, tables.MOMENTS, {})
+    tables.write(moments_frame(), path, MOMENTS, {})
     before = path.read_bytes()
 
     def broken(table, where, **settings):
@@ -120,14 +123,14 @@ def test_a_write_that_fails_leaves_the_old_table_and_nothing_else(tmp_path, monk
 
     monkeypatch.setattr(pq, "write_table", broken)
     with pytest.raises(OSError, match="disk full"):
-        tables.write(moments_frame(), path, tables.MOMENTS, {"new": "one"})
+        tables.write(moments_frame(), path, MOMENTS, {"new": "one"})
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
 
 
 def test_missing_broken_and_foreign_files_are_refused(tmp_path):
     with pytest.raises(FsrlError, match="absent: no such table"):
-        tables.read(tmp_path / "absent", tables.MOMENTS)
+        tables.read(tmp_path / "absent", MOMENTS)
     broken = tmp_path / "broken"
     broken.write_bytes(b"PAR1 and no more")
     with pytest.raises(FsrlError, match="broken: not a readable parquet file"):
@@ -137,10 +140,10 @@ def test_missing_broken_and_foreign_files_are_refused(tmp_path):
     with pytest.raises(FsrlError, match="no fsrl metadata"):
         tables.read_metadata(foreign)
     with pytest.raises(FsrlError, match=r"foreign \(table types\): column\(s\) scheme"):
-        tables.read(foreign, tables.TYPES)
+        tables.read(foreign, TYPES)
 
 
 def test_a_column_of_another_type_is_refused_on_reading(tmp_path):
     moments_frame().astype({"std": "float32"}).to_parquet(tmp_path / "t")
     with pytest.raises(FsrlError, match="column std is float, expected float64"):
-        tables.read(tmp_path / "t", tables.MOMENTS)
+        tables.read(tmp_path / "t", MOMENTS)

@@ -12,7 +12,9 @@ from fsrl.claims import claims, claims_list
 from fsrl.effects import summary as effect_summary
 from fsrl.explanations import local as explanations
 from fsrl.latex.types import ExemplarLayer
-from fsrl.tables import sensitivity as sensitivity_tables
+from fsrl.tables.claims import CLAIMS_TABLE
+from fsrl.tables.effects import SUMMARY
+from fsrl.tables.sensitivity import AGREEMENT, SENSITIVITY
 from tests.fixtures import plot_tables
 
 HOOKS = [*(f"blocks.{layer}.hook_resid_pre" for layer in range(12)), "blocks.11.hook_resid_post"]
@@ -98,7 +100,7 @@ def claims_frame(seed: int = 0) -> pd.DataFrame:
                 row = (scheme, claim.name, claim.type, claim.statement, claim.test, hook, 20, 1000, 18, 900)
                 row += (claim.measure, 0.1, 0.2, min(effect, 0.97) if claim.measure == "AUC" else effect)
                 found.append((*row, effect / 2, effect * 2, 0.01, 0.2, verdict))
-    return pd.DataFrame(found, columns=list(claims.CLAIMS_TABLE.columns))
+    return pd.DataFrame(found, columns=list(CLAIMS_TABLE.columns))
 
 
 def effects_frame(seed: int = 0) -> pd.DataFrame:
@@ -114,12 +116,12 @@ def effects_frame(seed: int = 0) -> pd.DataFrame:
                 for step in effect_summary.STEPS:
                     row: dict = {"sae": hook, "type": name, "state": state, "step": step}
                     row |= {"features": int(rng.integers(2, 120)), "stratum": int(rng.integers(2, 24576))}
-                    for column in list(effect_summary.SUMMARY.columns)[6:]:
+                    for column in list(SUMMARY.columns)[6:]:
                         row[column] = rng.uniform(-1, 1)
                     if hook == HOOKS[0] and name == "suppression":
                         row |= {"features": 1, "difference_low": np.nan, "difference_high": np.nan}
                     found.append(row)
-    return pd.DataFrame(found)[list(effect_summary.SUMMARY.columns)]
+    return pd.DataFrame(found)[list(SUMMARY.columns)]
 
 
 def sensitivity_frame() -> pd.DataFrame:
@@ -142,7 +144,7 @@ def sensitivity_frame() -> pd.DataFrame:
                 jaccard = both / either if either else np.nan
                 row = (hook, scheme, kind, column, word, bound, factor, np.nan, np.nan, 0, members.sum())
                 found.append((*row, 0.3 * factor, jaccard, np.nan))
-    return pd.DataFrame(found, columns=list(sensitivity_tables.SENSITIVITY.columns))
+    return pd.DataFrame(found, columns=list(SENSITIVITY.columns))
 
 
 def _beyond(values: np.ndarray, word: str | None, bound: str | None, factor: float) -> np.ndarray:
@@ -166,4 +168,4 @@ def agreement_frame(seed: int = 0) -> pd.DataFrame:
                 jaccard = np.nan if hook == HOOKS[3] else rng.uniform()
                 row = (hook, compared, first, second, scheme, kind, 9, 9, 3, jaccard, rng.uniform(-1, 1))
                 found.append(row)
-    return pd.DataFrame(found, columns=list(sensitivity_tables.AGREEMENT.columns))
+    return pd.DataFrame(found, columns=list(AGREEMENT.columns))

@@ -17,8 +17,9 @@ from scipy import stats
 from fsrl.explanations import local as explanations
 from fsrl.explanations import words as explanation_words
 from fsrl.tables import core as tables
-from fsrl.tables import explanations as explanation_tables
 from fsrl.tables.enrichment import BEST_SETS
+from fsrl.tables.explanations import AGREEMENT, EXPLANATIONS, FITS, WORDS
+from fsrl.tables.types import TYPES
 from tests.fixtures.tiny_study import SAE_IDS
 from tests.hub import clients
 from tests.hub.conftest import _serving_hub, hub_tree
@@ -163,7 +164,7 @@ def lines_about(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 def test_neuronpedias_explanations_arrive_as_they_are(explained: Built) -> None:
-    frame = table(explained.project, SAE, explanation_tables.EXPLANATIONS)
+    frame = table(explained.project, SAE, EXPLANATIONS)
     n = len(set(frame["feature"])) + 1
     assert n == 32 and MISSING not in set(frame["feature"])
     assert set(frame["source"]) == {f"{MODEL}/{SOURCE}"} and set(frame["type"]) == {"oai_token-act-pair"}
@@ -178,9 +179,9 @@ def test_neuronpedias_explanations_arrive_as_they_are(explained: Built) -> None:
 
 
 def test_words_are_joined_to_types_and_counted(explained: Built) -> None:
-    words = table(explained.project, "words", explanation_tables.WORDS)
-    frame = table(explained.project, SAE, explanation_tables.EXPLANATIONS)
-    types = tables.read(explained.project.folder / f"results/ours/{SAE}/trained/types.parquet", tables.TYPES)
+    words = table(explained.project, "words", WORDS)
+    frame = table(explained.project, SAE, EXPLANATIONS)
+    types = tables.read(explained.project.folder / f"results/ours/{SAE}/trained/types.parquet", TYPES)
     labels = types.loc[types["scheme"] == "calibrated", "type"].to_numpy()
     assert {"prediction", "suppression"} <= set(words["type"])
     assert not words["circular"].any() and set(words["sae"]) == {SAE}
@@ -202,11 +203,11 @@ def test_words_are_joined_to_types_and_counted(explained: Built) -> None:
 
 
 def test_the_processing_that_was_published_is_the_one_that_fits(explained: Built) -> None:
-    fits = table(explained.project, "fits", explanation_tables.FITS)
+    fits = table(explained.project, "fits", FITS)
     found = fits.loc[fits["fits"], ["sae", "w_u", "centred"]]
     assert list(found.itertuples(index=False, name=None)) == [(SAE, "folded", True)]
     assert set(fits["sampled"]) == set(fits["features"]) == {20}
-    agreement = table(explained.project, "agreement", explanation_tables.AGREEMENT)
+    agreement = table(explained.project, "agreement", AGREEMENT)
     own = agreement[(agreement["w_u"] == "folded") & agreement["centred"]]
     assert len(own) == 20 and (own["top_overlap"] == 10).all() and (own["bottom_overlap"] == 10).all()
     # Five decimals, and the float32 in which W_U is stored.
@@ -291,7 +292,7 @@ def test_without_network_and_cache_the_study_is_built(explained: Built, tmp_path
 def test_a_study_that_is_not_hosted_explains_itself_and_says_so(built: Project) -> None:
     folder = built.folder / "results/tiny"
     for sae in SAE_IDS:
-        frame = tables.read(folder / f"explanations/{sae}.parquet", explanation_tables.EXPLANATIONS)
+        frame = tables.read(folder / f"explanations/{sae}.parquet", EXPLANATIONS)
         best = tables.read(folder / sae / "trained/best_sets.parquet", BEST_SETS)
         assert frame["feature"].tolist() == best["feature"].tolist()
         assert set(frame["model"]) == {explanations.LOCAL_MODEL} and set(frame["source"]) == {"local"}
@@ -302,6 +303,6 @@ def test_a_study_that_is_not_hosted_explains_itself_and_says_so(built: Project) 
         assert frame["description"].str.startswith(explanations.NOTHING).tolist() == neither.tolist()
         metadata = tables.read_metadata(folder / f"explanations/{sae}.parquet")
         assert "circular" in metadata["explanations"] and metadata["study"] == "tiny"
-    words = tables.read(folder / "explanations/words.parquet", explanation_tables.WORDS)
+    words = tables.read(folder / "explanations/words.parquet", WORDS)
     assert words["circular"].all()
     assert not (folder / "explanations/agreement.parquet").exists()

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "src/fsrl"
 
 
 FILES = {
-    "__init__.py": 'PUBLIC: dict = {"fsrl": {"fsrl.top": ("Face",)}, "fsrl.room": {"fsrl.room.a": ("work",)}}\n',
+    "__init__.py": 'PUBLIC: D = {"fsrl": {"fsrl.top": ("Face",)}, "fsrl.room": {"fsrl.room.a": ("work",)}}\n',
     "_version.py": "__version__ = '1'\n",
     "top.py": "from fsrl._version import __version__\nclass Face: ...\n",
     "room/__init__.py": '"""A docstring."""\n',

@@ -103,7 +103,7 @@ def test_the_figures_of_the_readme_are_those_that_the_workflow_builds(built):
 @pytest.mark.slow
 def test_training_is_in_nobody_s_plan(built):
     """An edit to the training code leaves the built study up to date."""
-    with (built / "src/fsrl/mini/training.py").open("a") as file:
+    with (built / "src/fsrl/mini/model.py").open("a") as file:
         file.write("\n# edited\n")
     command = [sys.executable, "-m", "snakemake", "--cores", "8", "--dry-run"]
     plan = subprocess.run(command, cwd=built, check=True, capture_output=True, text=True)

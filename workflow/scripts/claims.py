@@ -11,30 +11,31 @@ import pandas as pd
 from fsrl import files
 from fsrl.claims import claims
 from fsrl.claims import dips as claims_dips
-from fsrl.claims import evidence as claims_evidence
+from fsrl.enrichment import store
 from fsrl.tables import core as tables
-from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tables.claims import CLAIMS_TABLE, DIPS
+from fsrl.tables.enrichment import BEST_SETS, DISCOVERIES
+from fsrl.tables.moments import MOMENTS
+from fsrl.tables.types import TYPES
 from fsrl.weights import matrices as weights
 
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 settings = params.settings
 unembedding = weights.read_unembedding(given.unembedding)
-discoveries = tables.read(given.discoveries, enrichment_tables.DISCOVERIES)
+discoveries = tables.read(given.discoveries, DISCOVERIES)
 dips, tested = [], []
 for number, sae in enumerate(params.sae_ids):
     view = weights.view(weights.read_decoder(given.decoders[number]), unembedding, **params.view)
-    moments = tables.read(given.moments[number], tables.MOMENTS)
-    types = tables.read(given.types[number], tables.TYPES)
+    moments = tables.read(given.moments[number], MOMENTS)
+    types = tables.read(given.types[number], TYPES)
     chosen = claims_dips.sample(types, moments, count=settings["dip_features"], seed=settings["seed"])
     measured = claims_dips.measure(
         view.W_dec, view.W_U, chosen, sae=sae, draws=settings["dip_draws"], seed=settings["seed"]
     )
-    best = tables.read(given.best_sets[number], enrichment_tables.BEST_SETS)
-    sets, (t, log10_p, eta2) = enrichment_tables.statistic(given.enrichment[number], "t", "log10_p", "eta2")
+    best = tables.read(given.best_sets[number], BEST_SETS)
+    sets, (t, log10_p, eta2) = store.statistic(given.enrichment[number], "t", "log10_p", "eta2")
     cut = float(discoveries["log10_p_cut"].iloc[0])
-    layer = claims_evidence.layer(
-        sae, moments, types, best, measured, enrichment=(sets, t, log10_p, eta2), cut=cut
-    )
+    layer = claims.layer(sae, moments, types, best, measured, enrichment=(sets, t, log10_p, eta2), cut=cut)
     dips.append(measured)
     tested.append(
         claims.test_layer(
@@ -51,7 +52,7 @@ metadata |= {
     "schemes": json.dumps(params.schemes, sort_keys=True),
 }
 found = claims.judge(tested, level=settings["level"])
-tables.write(found, output.claims, claims.CLAIMS_TABLE, metadata)
-tables.write(pd.concat(dips, ignore_index=True), output.dips, claims_dips.DIPS, metadata)
+tables.write(found, output.claims, CLAIMS_TABLE, metadata)
+tables.write(pd.concat(dips, ignore_index=True), output.dips, DIPS, metadata)
 with files.whole(output.verdicts) as path:
     claims.verdicts(found).to_csv(path, sep="\t", index=False)

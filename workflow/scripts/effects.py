@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsrl.effects import frames as effect_frames
 from fsrl.effects import study as effect_study
 from fsrl.models import reading, sources
 from fsrl.tables import core as tables
+from fsrl.tables.effects import EFFECTS
+from fsrl.tables.moments import MOMENTS, NULL
+from fsrl.tables.types import TYPES
 from fsrl.weights import matrices as weights
 from fsrl.weights import provenance
 
@@ -23,9 +25,9 @@ given, params = snakemake.input, snakemake.params
 def layers() -> Iterator[effect_study.Layer]:
     """One after the other, so that one decoder is held at a time."""
     for i, path in enumerate(given.decoders):
-        types = tables.read(given.types[i], tables.TYPES)
-        density = tables.read(given.moments[i], tables.MOMENTS).set_index("feature")["log10_density"]
-        nulls = [tables.read(null, tables.NULL) for null in (given.null, *given.layer_nulls[i : i + 1])]
+        types = tables.read(given.types[i], TYPES)
+        density = tables.read(given.moments[i], MOMENTS).set_index("feature")["log10_density"]
+        nulls = [tables.read(null, NULL) for null in (given.null, *given.layer_nulls[i : i + 1])]
         yield effect_study.Layer(
             weights.read_decoder(path),
             types[types["scheme"] == params.scheme],
@@ -55,4 +57,4 @@ measured = effect_study.measure_study(
 )
 for (frame, said), metadata, path in zip(measured, made_from, snakemake.output, strict=True):
     said |= {"text": given.text, "scheme": json.dumps(scheme, sort_keys=True)}
-    tables.write(frame, path, effect_frames.EFFECTS, metadata | said)
+    tables.write(frame, path, EFFECTS, metadata | said)

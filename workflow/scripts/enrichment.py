@@ -8,8 +8,9 @@ import torch
 
 from fsrl.enrichment import frames as enrichment_frames
 from fsrl.enrichment import statistics as enrichment
+from fsrl.enrichment import store
 from fsrl.tables import core as tables
-from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tables.enrichment import ENRICHMENT
 from fsrl.weights import matrices as weights
 from fsrl.weights import provenance
 
@@ -17,7 +18,7 @@ given, params = snakemake.input, snakemake.params
 unembedding = weights.read_unembedding(given.unembedding)
 decoder = weights.read_decoder(given.decoder)
 view = weights.view(decoder, unembedding, **params.view)
-sets = enrichment_tables.read_token_sets(given.sets).iloc[view.token_ids.numpy()]
+sets = store.read_token_sets(given.sets).iloc[view.token_ids.numpy()]
 members = torch.from_numpy(sets.to_numpy().T.copy())
 tested = enrichment.testable(members)
 strata = None
@@ -28,4 +29,4 @@ frame = enrichment_frames.enrichment_frame(found, sets.columns[tested.numpy()].t
 metadata = provenance.of(
     unembedding, decoder, view=params.view, degrees=str(found.k - 1), shrinkage=f"{found.shrinkage:.6g}"
 )
-tables.write(frame, snakemake.output[0], enrichment_tables.ENRICHMENT, metadata)
+tables.write(frame, snakemake.output[0], ENRICHMENT, metadata)

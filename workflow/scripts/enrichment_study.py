@@ -11,39 +11,40 @@ import pandas as pd
 import torch
 
 from fsrl.enrichment import best_sets as enrichment_pvalues
-from fsrl.enrichment import discoveries
 from fsrl.enrichment import frames as enrichment_frames
 from fsrl.enrichment import scores as enrichment_scores
+from fsrl.enrichment import store
 from fsrl.stats import odds as enrichment_odds
 from fsrl.tables import core as tables
-from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tables.enrichment import BEST_SETS, DISCOVERIES, ODDS_RATIOS, SCORES
+from fsrl.tables.types import TYPES
 from fsrl.weights import matrices as weights
 
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 settings, level = params.settings, params.settings["level"]
 unembedding = weights.read_unembedding(given.unembedding)
-members = enrichment_tables.read_token_sets(given.sets)
-log10_p = [enrichment_tables.statistic(path, "log10_p")[1][0] for path in given.enrichment]
-stratified = [enrichment_tables.statistic(path, "log10_p_stratified")[1][0] for path in given.enrichment]
-study = discoveries.of_study(log10_p, level=level)
-stratified_cut = discoveries.of_study(stratified, level=level).cut
+members = store.read_token_sets(given.sets)
+log10_p = [store.statistic(path, "log10_p")[1][0] for path in given.enrichment]
+stratified = [store.statistic(path, "log10_p_stratified")[1][0] for path in given.enrichment]
+study = enrichment_pvalues.of_study(log10_p, level=level)
+stratified_cut = enrichment_pvalues.of_study(stratified, level=level).cut
 rows = []
 for number, sae in enumerate(params.sae_ids):
-    sets, (t, eta2) = enrichment_tables.statistic(given.enrichment[number], "t", "eta2")
+    sets, (t, eta2) = store.statistic(given.enrichment[number], "t", "eta2")
     decoder = weights.read_decoder(given.decoders[number])
     view = weights.view(decoder, unembedding, **params.view)
-    types = tables.read(given.types[number], tables.TYPES)
+    types = tables.read(given.types[number], TYPES)
     metadata = tables.read_metadata(given.enrichment[number])
     metadata |= {"settings": json.dumps(settings, sort_keys=True), "scheme": params.scheme}
 
-    up, down = discoveries.significant(t, log10_p[number], study.cut)
+    up, down = enrichment_pvalues.significant(t, log10_p[number], study.cut)
     clusters = enrichment_odds.decoder_clusters(view.W_dec, threshold=settings["cluster_cosine"])
     tensors = (torch.from_numpy(part) for part in (t, log10_p[number], study.log10_q[number]))
     counts = (up.sum(axis=1), down.sum(axis=1))
     best = enrichment_frames.best_sets_frame(
         enrichment_pvalues.best_sets(*tensors), sets, eta2=eta2, clusters=clusters, counts=counts
     )
-    tables.write(best, output.best_sets[number], enrichment_tables.BEST_SETS, metadata)
+    tables.write(best, output.best_sets[number], BEST_SETS, metadata)
 
     labels = types.loc[types["scheme"] == params.scheme, "type"].to_numpy(dtype=str)
     draws = {"draws": settings["bootstrap"], "seed": settings["seed"]}
@@ -52,13 +53,13 @@ for number, sae in enumerate(params.sae_ids):
         for side, flags in (("promoted", up), ("suppressed", down))
     ]
     frame = enrichment_frames.sides(odds, sets)
-    tables.write(frame, output.odds_ratios[number], enrichment_tables.ODDS_RATIOS, metadata)
+    tables.write(frame, output.odds_ratios[number], ODDS_RATIOS, metadata)
 
     chosen = enrichment_frames.most_extreme(types, params.scheme, settings["scored"])
     columns = torch.from_numpy(members[sets].to_numpy()[view.token_ids.numpy()].T.copy())
     scores = enrichment_scores.signed_scores(view.W_dec, view.W_U, columns, torch.from_numpy(chosen))
     frame = enrichment_frames.scores_frame(scores, chosen, sets)
-    tables.write(frame, output.scores[number], enrichment_tables.SCORES, metadata)
+    tables.write(frame, output.scores[number], SCORES, metadata)
 
     known = np.isfinite(stratified[number]).any()
     rows.append(
@@ -75,4 +76,4 @@ for number, sae in enumerate(params.sae_ids):
         }
     )
 frame = pd.DataFrame(rows).astype({"sae": "str", "stratified": "Int64"})
-tables.write(frame, output.discoveries, enrichment_tables.DISCOVERIES, metadata)
+tables.write(frame, output.discoveries, DISCOVERIES, metadata)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fsrl.enrichment import calibration
+from fsrl.enrichment import calibration, store
 from fsrl.enrichment import statistics as enrichment
 from fsrl.figures import enrichment as plot_evidence
 from fsrl.figures import files as figure_files
@@ -18,22 +18,23 @@ from fsrl.figures import heatmap as plot_heatmap
 from fsrl.figures import sensitivity as plot_sensitivity
 from fsrl.figures import splits as plot_splits
 from fsrl.tables import core as tables
-from fsrl.tables import enrichment as enrichment_tables
-from fsrl.tables import sensitivity as sensitivity_tables
+from fsrl.tables.enrichment import BEST_SETS, DISCOVERIES, ODDS_RATIOS
+from fsrl.tables.sensitivity import SENSITIVITY
+from fsrl.tables.types import TYPE_COUNTS, TYPES
 from fsrl.weights import matrices as weights
 
 given, params = snakemake.input, snakemake.params
 title = f"{params.title} · view {snakemake.wildcards.view}"
 unembedding = weights.read_unembedding(given.unembedding)
-sets = enrichment_tables.read_token_sets(given.sets)
+sets = store.read_token_sets(given.sets)
 kinds = pd.read_csv(given.set_list, sep="\t", keep_default_na=False).set_index("set")["kind"].to_dict()
-discoveries = tables.read(given.discoveries, enrichment_tables.DISCOVERIES)
+discoveries = tables.read(given.discoveries, DISCOVERIES)
 layers, chance, figures = [], [], {}
 for number, sae in enumerate(params.sae_ids):
-    types = tables.read(given.types[number], tables.TYPES)
-    counts = tables.read(given.type_counts[number], tables.TYPE_COUNTS)
-    best = tables.read(given.best_sets[number], enrichment_tables.BEST_SETS)
-    odds = tables.read(given.odds_ratios[number], enrichment_tables.ODDS_RATIOS)
+    types = tables.read(given.types[number], TYPES)
+    counts = tables.read(given.type_counts[number], TYPE_COUNTS)
+    best = tables.read(given.best_sets[number], BEST_SETS)
+    odds = tables.read(given.odds_ratios[number], ODDS_RATIOS)
     layers.append(plot_evidence.Evidence(sae, best, odds, counts))
     view = weights.view(weights.read_decoder(given.decoders[number]), unembedding, **params.view)
     ids = view.token_ids.numpy()
@@ -54,7 +55,7 @@ for number, sae in enumerate(params.sae_ids):
 note = f"{params.draws:,} null directions like the rows of each of {len(layers)} layers, "
 note += f"{discoveries['sets'].max()} token sets"
 p = {test: np.concatenate([layer[test] for layer in chance]) for test in plot_evidence.TESTS}
-sensitivity = tables.read(given.sensitivity, sensitivity_tables.SENSITIVITY)
+sensitivity = tables.read(given.sensitivity, SENSITIVITY)
 figures |= {
     "enrichment_heatmap": plot_heatmap.heatmap(layers, kinds, scheme=params.scheme, title=title),
     "manhattan": plot_evidence.manhattan(layers, discoveries, kinds, title=title),

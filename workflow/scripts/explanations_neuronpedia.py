@@ -9,11 +9,12 @@ import sys
 from fsrl.explanations import local as explanations
 from fsrl.neuronpedia import api as neuronpedia
 from fsrl.tables import core as tables
-from fsrl.tables import explanations as explanation_tables
+from fsrl.tables.explanations import EXPLANATIONS
+from fsrl.tables.types import TYPES
 
 params = snakemake.params
 model_id, source = params.place
-types = tables.read(snakemake.input.types, tables.TYPES)
+types = tables.read(snakemake.input.types, TYPES)
 found = neuronpedia.explanations(
     model_id,
     source,
@@ -28,4 +29,4 @@ metadata |= {
     "exported": found.exported,
 }
 frame = explanations.frame(found, f"{model_id}/{source}")
-tables.write(frame, snakemake.output[0], explanation_tables.EXPLANATIONS, metadata)
+tables.write(frame, snakemake.output[0], EXPLANATIONS, metadata)

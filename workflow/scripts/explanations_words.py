@@ -10,17 +10,18 @@ from fsrl import files
 from fsrl.explanations import local as explanations
 from fsrl.explanations import words as explanation_words
 from fsrl.tables import core as tables
-from fsrl.tables import enrichment as enrichment_tables
-from fsrl.tables import explanations as explanation_tables
+from fsrl.tables.enrichment import BEST_SETS
+from fsrl.tables.explanations import EXPLANATIONS, WORDS
+from fsrl.tables.types import TYPES
 
 given, params = snakemake.input, snakemake.params
 layers = []
 for number, sae in enumerate(params.sae_ids):
-    explained = tables.read(given.explanations[number], explanation_tables.EXPLANATIONS)
-    types = tables.read(given.types[number], tables.TYPES)
+    explained = tables.read(given.explanations[number], EXPLANATIONS)
+    types = tables.read(given.types[number], TYPES)
     clusters = None
     if given.best_sets:
-        clusters = tables.read(given.best_sets[number], enrichment_tables.BEST_SETS)["cluster"].to_numpy()
+        clusters = tables.read(given.best_sets[number], BEST_SETS)["cluster"].to_numpy()
     layers.append(
         explanation_words.of_layer(
             explained,
@@ -40,6 +41,6 @@ metadata |= {
     "words": json.dumps(params.settings, sort_keys=True),
     "units": "clusters of similar decoder rows" if given.best_sets else "features",
 }
-tables.write(words, snakemake.output.words, explanation_tables.WORDS, metadata)
+tables.write(words, snakemake.output.words, WORDS, metadata)
 with files.whole(snakemake.output.tsv) as path:
     words.to_csv(path, sep="\t", index=False, float_format="%.4g")

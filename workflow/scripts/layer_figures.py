@@ -12,15 +12,17 @@ from fsrl.figures import exemplars as plot_exemplars
 from fsrl.figures import files as figure_files
 from fsrl.figures import layer as plots
 from fsrl.tables import core as tables
+from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS, NULL
+from fsrl.tables.types import TYPE_COUNTS, TYPES
 
 given, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
 title = f"{params.title} · {wildcards.sae} · view {wildcards.view}"
-moments = tables.read(given.moments, tables.MOMENTS)
-null = pd.concat([tables.read(path, tables.NULL) for path in given.nulls], ignore_index=True)
-types = tables.read(given.types, tables.TYPES)
-counts = tables.read(given.type_counts, tables.TYPE_COUNTS)
-extremes = tables.read(given.extremes, tables.EXTREMES)
-histograms = tables.read(given.histograms, tables.HISTOGRAMS)
+moments = tables.read(given.moments, MOMENTS)
+null = pd.concat([tables.read(path, NULL) for path in given.nulls], ignore_index=True)
+types = tables.read(given.types, TYPES)
+counts = tables.read(given.type_counts, TYPE_COUNTS)
+extremes = tables.read(given.extremes, EXTREMES)
+histograms = tables.read(given.histograms, HISTOGRAMS)
 shown = {"scheme": params.scheme, "title": title}
 figures = {
     "skewness": plots.skewness(moments, null, title=title),

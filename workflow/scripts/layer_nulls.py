@@ -7,6 +7,7 @@ joblog.to(snakemake.log[0], threads=1)
 from fsrl.nulls import frames as nulls
 from fsrl.stats import quantiles
 from fsrl.tables import core as tables
+from fsrl.tables.moments import NULL
 from fsrl.weights import covariances, provenance
 from fsrl.weights import matrices as weights
 
@@ -24,9 +25,9 @@ if given.activations:
 frame = nulls.of_layer(
     view.W_dec,
     view.W_U,
-    kappa0=quantiles.quantile(tables.read(given.null, tables.NULL), "kurtosis", 0.5),
+    kappa0=quantiles.quantile(tables.read(given.null, NULL), "kurtosis", 0.5),
     covariance=covariance,
     **settings,
 )
 metadata = provenance.of(unembedding, decoder, view=params.view, **settings, **text)
-tables.write(frame, snakemake.output.null, tables.NULL, metadata)
+tables.write(frame, snakemake.output.null, NULL, metadata)

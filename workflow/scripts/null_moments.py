@@ -6,6 +6,7 @@ joblog.to(snakemake.log[0], threads=snakemake.threads)
 
 from fsrl.nulls import frames as nulls
 from fsrl.tables import core as tables
+from fsrl.tables.moments import NULL
 from fsrl.weights import matrices as weights
 from fsrl.weights import provenance
 
@@ -14,4 +15,4 @@ unembedding = weights.read_unembedding(snakemake.input.unembedding)
 settings = {"draws": params.draws, "seed": params.seed}
 found = nulls.isotropic_of_views(unembedding, params.views, **settings)
 for path, (view, frame) in zip(snakemake.output.nulls, found.items(), strict=True):
-    tables.write(frame, path, tables.NULL, provenance.of(unembedding, view=params.views[view], **settings))
+    tables.write(frame, path, NULL, provenance.of(unembedding, view=params.views[view], **settings))

@@ -9,12 +9,12 @@ from pathlib import Path
 from fsrl.figures import files as figure_files
 from fsrl.figures import planted as plot_planted
 from fsrl.tables import core as tables
-from fsrl.tables import evidence as evidence_tables
+from fsrl.tables.planted import RECOVERY, RECOVERY_BY_SET
 
 given, params = snakemake.input, snakemake.params
 shown = {"scheme": params.scheme, "title": f"{params.title} · planted truth"}
-recovery = tables.read(given.recovery, evidence_tables.RECOVERY)
-by_set = tables.read(given.by_set, evidence_tables.RECOVERY_BY_SET)
+recovery = tables.read(given.recovery, RECOVERY)
+by_set = tables.read(given.by_set, RECOVERY_BY_SET)
 figures = {
     "recovery": plot_planted.recovery(recovery, **shown),
     "recovery_by_set": plot_planted.recovery_by_set(by_set, **shown),

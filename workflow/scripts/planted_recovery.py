@@ -8,10 +8,11 @@ import json
 
 from fsrl.claims import planted, recovery
 from fsrl.tables import core as tables
-from fsrl.tables import evidence as evidence_tables
+from fsrl.tables.planted import RECOVERY, RECOVERY_BY_SET
+from fsrl.tables.tokens import TOKENS
 
 settings, schemes = dict(snakemake.params.settings), snakemake.params.schemes
-tokens = tables.read(snakemake.input.tokens, tables.TOKENS)["token"].tolist()
+tokens = tables.read(snakemake.input.tokens, TOKENS)["token"].tolist()
 world = planted.world(tokens, d_model=settings.pop("d_model"), seed=settings["seed"])
 found, by_set = recovery.sweep(world, schemes, **settings)
 metadata = tables.read_metadata(snakemake.input.tokens)
@@ -19,5 +20,5 @@ metadata |= {
     "planted": json.dumps(snakemake.params.settings, sort_keys=True),
     "schemes": json.dumps(schemes, sort_keys=True),
 }
-tables.write(found, snakemake.output.recovery, evidence_tables.RECOVERY, metadata)
-tables.write(by_set, snakemake.output.by_set, evidence_tables.RECOVERY_BY_SET, metadata)
+tables.write(found, snakemake.output.recovery, RECOVERY, metadata)
+tables.write(by_set, snakemake.output.by_set, RECOVERY_BY_SET, metadata)

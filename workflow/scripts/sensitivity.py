@@ -12,25 +12,27 @@ import pandas as pd
 from fsrl.claims import sensitivity
 from fsrl.claims import stability as sensitivity_layers
 from fsrl.tables import core as tables
-from fsrl.tables import enrichment as enrichment_tables
 from fsrl.tables import sensitivity as sensitivity_tables
+from fsrl.tables.enrichment import BEST_SETS
+from fsrl.tables.moments import MOMENTS, NULL
+from fsrl.tables.types import TYPE_COUNTS, TYPES
 from fsrl.weights import matrices as weights
 
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 view, views, sae_ids = snakemake.wildcards.view, params.views, params.sae_ids
-shared = {name: tables.read(path, tables.NULL) for name, path in zip(views, given.nulls, strict=True)}
+shared = {name: tables.read(path, NULL) for name, path in zip(views, given.nulls, strict=True)}
 read_in = {scheme: settings["view"] or view for scheme, settings in params.schemes.items()}
 sweeps, agreements, types = [], [], []
 for number, sae in enumerate(sae_ids):
-    best = tables.read(given.best_sets[number], enrichment_tables.BEST_SETS)
+    best = tables.read(given.best_sets[number], BEST_SETS)
     significant = ((best["n_promoted"] + best["n_suppressed"]) > 0).to_numpy()
     metadata = tables.read_metadata(given.moments[number * len(views)])
     for place, name in enumerate(views):
         at = number * len(views) + place
-        own = [tables.read(given.layer_nulls[at], tables.NULL)] if given.layer_nulls else []
+        own = [tables.read(given.layer_nulls[at], NULL)] if given.layer_nulls else []
         layer = sensitivity.Layer(
             sae,
-            tables.read(given.moments[at], tables.MOMENTS),
+            tables.read(given.moments[at], MOMENTS),
             pd.concat([shared[name], *own], ignore_index=True),
             significant,
             int(metadata["d_model"]),
@@ -39,7 +41,7 @@ for number, sae in enumerate(sae_ids):
         if schemes:
             sweeps.append(sensitivity.sweep(layer, schemes, **params.factors))
     everywhere = [
-        tables.read(path, tables.TYPES)
+        tables.read(path, TYPES)
         for path in given.types[number * len(params.every_view) : (number + 1) * len(params.every_view)]
     ]
     by_view = dict(zip(params.every_view, everywhere, strict=True))
@@ -52,7 +54,7 @@ persistent = [
     )
     for a, b in pairwise(range(len(sae_ids)))
 ]
-counts = [tables.read(path, tables.TYPE_COUNTS) for path in given.type_counts]
+counts = [tables.read(path, TYPE_COUNTS) for path in given.type_counts]
 made = {
     "sensitivity": pd.concat(sweeps, ignore_index=True),
     "agreement": pd.concat(agreements, ignore_index=True),

@@ -8,16 +8,18 @@ import pandas as pd
 
 from fsrl import files
 from fsrl.tables import core as tables
+from fsrl.tables.moments import MOMENTS, NULL
+from fsrl.tables.types import TYPE_COUNTS
 from fsrl.types import summary
 
 given, sae_ids = snakemake.input, snakemake.params.sae_ids
-shared = tables.read(given.null, tables.NULL)
-own = [tables.read(path, tables.NULL) for path in given.layer_nulls] or [shared.iloc[:0]] * len(sae_ids)
+shared = tables.read(given.null, NULL)
+own = [tables.read(path, NULL) for path in given.layer_nulls] or [shared.iloc[:0]] * len(sae_ids)
 layers = [
     summary.Layer(
         sae,
-        tables.read(moments, tables.MOMENTS),
-        tables.read(counts, tables.TYPE_COUNTS),
+        tables.read(moments, MOMENTS),
+        tables.read(counts, TYPE_COUNTS),
         pd.concat([shared, null], ignore_index=True),
     )
     for sae, moments, counts, null in zip(sae_ids, given.moments, given.type_counts, own, strict=True)

@@ -5,8 +5,9 @@ from fsrl import joblog
 joblog.to(snakemake.log[0], threads=1)
 
 from fsrl import files
+from fsrl.enrichment import frames as enrichment_frames
 from fsrl.tables import core as tables
-from fsrl.tables import enrichment as enrichment_tables
+from fsrl.tables.enrichment import token_sets_table
 from fsrl.tokens import sets as token_sets
 from fsrl.weights import matrices as weights
 from fsrl.weights import provenance
@@ -16,8 +17,8 @@ extra = snakemake.params.extra
 counts = None if unembedding.counts is None else unembedding.counts.numpy()
 sets = token_sets.token_sets(unembedding.tokens, counts=counts, extra=extra)
 described = token_sets.describe(sets, extra)
-table = enrichment_tables.token_sets_table(dict(zip(described["set"], described["definition"], strict=True)))
+table = token_sets_table(dict(zip(described["set"], described["definition"], strict=True)))
 metadata = provenance.of(unembedding, extra=extra)
-tables.write(enrichment_tables.token_sets_frame(sets), snakemake.output.sets, table, metadata)
+tables.write(enrichment_frames.token_sets_frame(sets), snakemake.output.sets, table, metadata)
 with files.whole(snakemake.output.list) as path:
     described.to_csv(path, sep="\t", index=False)

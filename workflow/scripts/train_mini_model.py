@@ -9,11 +9,11 @@ if __name__ == "__main__":
     from pathlib import Path
 
     from fsrl.mini import export as mini_export
-    from fsrl.mini import training as mini_training
+    from fsrl.mini import model as mini_model
 
     params, output = snakemake.params, snakemake.output
     folder = Path(params.checkpoints)
-    settings = mini_training.Training(**params.settings)
-    mini_training.train(Path(snakemake.input.train), folder, settings, params.d_vocab)
+    settings = mini_model.Training(**params.settings)
+    mini_model.train(Path(snakemake.input.train), folder, settings, params.d_vocab)
     mini_export.write_curve(folder / "checkpoint.pt", Path(output.curve))
     mini_export.write_model(folder / "checkpoint.pt", Path(output.weights).parent, d_vocab=params.d_vocab)

@@ -9,21 +9,22 @@ import json
 import pandas as pd
 
 from fsrl.tables import core as tables
-from fsrl.tables import evidence as evidence_tables
+from fsrl.tables.moments import MOMENTS, NULL
+from fsrl.tables.types import THRESHOLDS, TYPE_COUNTS, TYPE_NULL_COUNTS, TYPES
 from fsrl.types import classify
 
 given, views, schemes = snakemake.input, snakemake.params.views, snakemake.params.schemes
 metadata = tables.read_metadata(given.moments[0])
 metadata["schemes"] = json.dumps(schemes, sort_keys=True)
 made = {
-    "types": (classify.classify, tables.TYPES),
-    "type_counts": (classify.type_counts, tables.TYPE_COUNTS),
-    "type_null_counts": (classify.null_counts, evidence_tables.TYPE_NULL_COUNTS),
-    "thresholds": (classify.thresholds, evidence_tables.THRESHOLDS),
+    "types": (classify.classify, TYPES),
+    "type_counts": (classify.type_counts, TYPE_COUNTS),
+    "type_null_counts": (classify.null_counts, TYPE_NULL_COUNTS),
+    "thresholds": (classify.thresholds, THRESHOLDS),
 }
-moments = [tables.read(path, tables.MOMENTS) for path in given.moments]
+moments = [tables.read(path, MOMENTS) for path in given.moments]
 nulls = [
-    pd.concat([tables.read(path, tables.NULL) for path in paths if path], ignore_index=True)
+    pd.concat([tables.read(path, NULL) for path in paths if path], ignore_index=True)
     for paths in zip(given.nulls, given.layer_nulls or [None] * len(views), strict=True)
 ]
 for name, (make, table) in made.items():

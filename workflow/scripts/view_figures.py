@@ -11,20 +11,22 @@ import pandas as pd
 from fsrl.figures import files as figure_files
 from fsrl.figures import views as plot_views
 from fsrl.tables import core as tables
+from fsrl.tables.moments import MOMENTS, NULL
+from fsrl.tables.types import TYPES
 
 given, params = snakemake.input, snakemake.params
 views = tuple(params.views)
-shared = [tables.read(path, tables.NULL) for path in given.nulls]
+shared = [tables.read(path, NULL) for path in given.nulls]
 # Both views of the first layer, then of the second, ...
-moments = [tables.read(path, tables.MOMENTS) for path in given.moments]
-own = [[tables.read(path, tables.NULL)] for path in given.layer_nulls] or [[]] * len(moments)
+moments = [tables.read(path, MOMENTS) for path in given.moments]
+own = [[tables.read(path, NULL)] for path in given.layer_nulls] or [[]] * len(moments)
 nulls = [pd.concat([shared[i % 2], *extra], ignore_index=True) for i, extra in enumerate(own)]
 pairs = [zip(frames[::2], frames[1::2], strict=True) for frames in (moments, nulls)]
 figures = {
     sae: plot_views.two_views(
         both,
         null,
-        tables.read(types, tables.TYPES),
+        tables.read(types, TYPES),
         views=views,
         scheme=params.scheme,
         title=f"{params.title} · {sae}",

@@ -23,7 +23,7 @@ from fsrl.adapter import files as adapter_files
 from fsrl.adapter.files import SAEIdentity
 from fsrl.adapter.layers import AdapterSettings, fuse, make_layer
 from fsrl.errors import FsrlError
-from fsrl.models.sae_loading import is_folder, load_sae
+from fsrl.models.saes import is_folder, load_sae
 
 HOOKS = ("hook_input", "hook_features", "hook_steering_vector", "hook_fusion", "hook_output")
 

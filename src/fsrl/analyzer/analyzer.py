@@ -11,6 +11,7 @@ adapter changes none of them.
 """
 
 import logging
+import operator
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -22,10 +23,7 @@ from torch import Tensor
 
 from fsrl import arguments
 from fsrl.adapter.hooked_model import HookedModel
-from fsrl.analyzer import arguments as analyzer_arguments
 from fsrl.analyzer import explanations as analyzer_info
-from fsrl.analyzer import facts as analyzer_facts
-from fsrl.analyzer import figures as analyzer_figures
 from fsrl.analyzer import pages as analyzer_pages
 from fsrl.analyzer import steering as analyzer_steering
 from fsrl.analyzer import weights as analyzer_weights
@@ -33,6 +31,7 @@ from fsrl.analyzer.explanations import FeatureInfo
 from fsrl.analyzer.pages import Link, LocalPage
 from fsrl.analyzer.tables import FeatureTables, TableSettings, ViewSettings
 from fsrl.errors import FsrlError
+from fsrl.figures import files as figure_files
 from fsrl.figures import layer as plots
 from fsrl.neuronpedia import api as neuronpedia
 from fsrl.pages import page as dashboard
@@ -85,13 +84,13 @@ class SAEfeatureAnalyzer:
     ) -> None:
         given = {"unembedding": unembedding, "token_counts": token_counts, "sparsity": sparsity}
         others = {"neuronpedia": neuronpedia, "explanations": explanations, "text": text, "cache": cache}
-        analyzer_arguments.check(sae_model, {**given, **others, "progress": progress})
+        _check_given(sae_model, {**given, **others, "progress": progress})
         self.sae_model = sae_model
         self.view = ViewSettings(w_u, tokens, cosine)
         self.place = analyzer_info.place_at_neuronpedia(sae_model.sae_adapter, neuronpedia)
         if explanations == "neuronpedia" and self.place is None:
             raise FsrlError(f"SAEfeatureAnalyzer: {self.name} {_NOT_HOSTED}")
-        self._examples = analyzer_facts.TextExamples(sae_model, text)
+        self._examples = analyzer_pages.TextExamples(sae_model, text)
         device = next(sae_model.model.parameters()).device
         settings = TableSettings.of(table_settings, device, progress=progress)
         self.tables = FeatureTables(sae_model, settings, given)
@@ -173,7 +172,7 @@ class SAEfeatureAnalyzer:
         `logit_distr`, for the local page. Raises FsrlError for a feature that there is not, live=True of an
         SAE that Neuronpedia has not, and a test_text where the page can only be local.
         """
-        index = analyzer_arguments.feature(feature, self.n_features)
+        index = _index(feature, self.n_features)
         analyzer_pages.check(
             live=live, save_path=save_path, width=width, height=height, hide=hide, test_text=test_text
         )
@@ -214,7 +213,7 @@ class SAEfeatureAnalyzer:
         settings = self.view.but(view)
         ranked = analyzer_steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
         info = self._explanations.of(settings) if descriptions else {}
-        return analyzer_facts.described(ranked, info, self.tables, settings)
+        return analyzer_pages.described(ranked, info, self.tables, settings)
 
     def plot_steered_features(
         self,
@@ -226,12 +225,12 @@ class SAEfeatureAnalyzer:
         descriptions: bool = True,
     ) -> Figure:
         """Bars of the mean steering value of the features that `get_steered_features_info` lists."""
-        analyzer_figures.check_path(save_path)
+        figure_files.check_path(save_path)
         ranked = analyzer_steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
         if descriptions:
-            ranked["description"] = analyzer_facts.descriptions(ranked["feature"], self.feature_info)
+            ranked["description"] = analyzer_pages.descriptions(ranked["feature"], self.feature_info)
         title = f"{self.name} \u00b7 steered features"
-        return analyzer_figures.finished(analyzer_steering.figure(ranked, title=title), save_path)
+        return figure_files.finished(analyzer_steering.figure(ranked, title=title), save_path)
 
     def quick_list(self, features: Iterable[int], name: str | None = None) -> Link:
         """Address (text; a link in a notebook) of Neuronpedia's page with the dashboards of these features.
@@ -241,18 +240,18 @@ class SAEfeatureAnalyzer:
         """
         if self.place is None:
             raise FsrlError(f"quick list: {self.name} {_NOT_HOSTED}")
-        chosen = analyzer_arguments.features(features, self.n_features)
+        chosen = _indices(features, self.n_features)
         arguments.require(name is None or isinstance(name, str), "quick list", "name", name, "give a text")
         title = name or f"{'/'.join(self.place)}: {len(chosen)} features"
         url = neuronpedia.quick_list_url(title, [(*self.place, feature) for feature in chosen])
         return Link(url, title)
 
     def _plot(self, draw: Any, save_path: str | Path | None, view: Mapping[str, Any]) -> Figure:
-        analyzer_figures.check_path(save_path)
+        figure_files.check_path(save_path)
         settings = self.view.but(view)
         title = f"{self.name} \u00b7 {settings}"
         figure = draw(self.tables.frame(settings), self.tables.null(settings), title=title)
-        return analyzer_figures.finished(figure, save_path)
+        return figure_files.finished(figure, save_path)
 
     def _html(self, feature: int, why: str, hide: Collection[str], settings: ViewSettings) -> str:
         said, notes = ([], []) if "explanation" in hide else self._explanations.said(feature, settings)
@@ -261,7 +260,7 @@ class SAEfeatureAnalyzer:
             examples = self._examples.of_feature(feature, self.tables.weights.unembedding.tokens)
             source = self._examples.source
             notes = [*notes, *self._examples.notes]
-        facts = analyzer_facts.of_feature(
+        facts = analyzer_pages.of_feature(
             self.tables,
             settings,
             feature,
@@ -272,3 +271,54 @@ class SAEfeatureAnalyzer:
             notes=[why, *notes],
         )
         return dashboard.feature_page(facts, hide)
+
+
+EXPLANATIONS = ("neuronpedia", "local")
+
+
+def _check_given(sae_model: Any, given: Mapping[str, Any]) -> None:
+    """Raise FsrlError for no `HookedModel` and for a wrong one of SAEfeatureAnalyzer's own arguments.
+
+    given: by name; None is always right. Whether files exist is seen when they are read.
+    """
+    if not isinstance(sae_model, HookedModel):
+        raise FsrlError(
+            f"SAEfeatureAnalyzer: {type(sae_model).__name__} is no HookedModel; give HookedModel(model, sae)"
+        )
+    a_path = "give the path of a file"
+    place = given["neuronpedia"]
+    met = {
+        "neuronpedia": (
+            place is False or isinstance(place, str),
+            'give "gpt2-small/7-res-jb" or alike, or False',
+        ),
+        "explanations": (given["explanations"] in EXPLANATIONS, f"choose {' or '.join(EXPLANATIONS)}"),
+        "unembedding": (
+            isinstance(given["unembedding"], Unembedding) or arguments.is_path(given["unembedding"]),
+            "give an fsrl.weights.Unembedding or its file",
+        ),
+        "sparsity": (isinstance(given["sparsity"], Tensor), "give a torch tensor [d_sae]"),
+        "progress": (isinstance(given["progress"], bool), "choose True or False"),
+        "text": (arguments.is_path(given["text"]), a_path),
+        "token_counts": (arguments.is_path(given["token_counts"]), a_path),
+        "cache": (arguments.is_path(given["cache"]), "give the path of a folder"),
+    }
+    for name, (right, wanted) in met.items():
+        arguments.require(given[name] is None or right, "SAEfeatureAnalyzer", name, given[name], wanted)
+
+
+def _index(given: Any, n_features: int) -> int:
+    """The index of a feature; FsrlError for one that there is not."""
+    if not arguments.is_whole(given):
+        raise FsrlError(f"{arguments.shown(given)} is no index of a feature; give a whole number from 0 on")
+    index = operator.index(given)
+    if index >= n_features:
+        raise FsrlError(f"no feature {index}: the SAE has features 0 to {n_features - 1}")
+    return index
+
+
+def _indices(given: Any, n_features: int) -> list[int]:
+    """The indices of several features."""
+    wanted = "give a list of indices of features"
+    arguments.require(isinstance(given, Iterable), "quick list", "features", given, wanted)
+    return [_index(one, n_features) for one in given]

@@ -10,7 +10,7 @@ from fsrl.errors import FsrlError
 from fsrl.explanations import local as explanations
 from fsrl.models import releases
 from fsrl.neuronpedia import api as neuronpedia
-from fsrl.neuronpedia import explanation_cache
+from fsrl.neuronpedia import cache as neuronpedia_cache
 from fsrl.neuronpedia.links import checked
 from fsrl.neuronpedia.rows import Coverage, Row
 
@@ -93,11 +93,7 @@ class Explanations:
     def said(self, feature: int, settings: ViewSettings) -> tuple[list[Row], list[str]]:
         """A feature's explanations for a local page, for which nobody is asked, and what to note of them."""
         hosted = self._hosted
-        if (
-            hosted
-            and not self._kept
-            and not explanation_cache.is_cached(*hosted, "explanations", self._cache)
-        ):
+        if hosted and not self._kept and not neuronpedia_cache.holds(*hosted, "explanations", self._cache):
             return [], ["Neuronpedia's explanations are not on this machine: feature_info fetches them."]
         info = self.of(settings)
         if feature in info:

@@ -28,9 +28,9 @@ from fsrl.errors import FsrlError
 from fsrl.moments import engine
 from fsrl.moments import frames as moment_frames
 from fsrl.moments.engine import LogitMoments
-from fsrl.null_kinds import SHARED
+from fsrl.names import SHARED
 from fsrl.nulls import frames as nulls
-from fsrl.stats import quantiles
+from fsrl.stats import quantiles, rates
 from fsrl.tokens import sets as token_sets
 from fsrl.types import classify
 from fsrl.weights.matrices import View
@@ -260,7 +260,7 @@ class FeatureTables:
         strata = None if own.counts is None else enrichment.frequency_strata(own.counts[view.token_ids])
         found = enrichment.set_statistics(view.W_dec, view.W_U, members[tested], strata=strata)
         names = sets.columns[tested.numpy()].tolist()
-        log10_q = enrichment_pvalues.benjamini_hochberg(found.log10_p)
+        log10_q = rates.benjamini_hochberg(found.log10_p)
         return Enrichment(names, found, log10_q, _best_sets(names, found, log10_q))
 
 

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.errors import FsrlError
-from fsrl.models import reading, sae_files, sae_loading
+from fsrl.hooks import layer_of
+from fsrl.models import export, saes
 from fsrl.models.fit import is_bridge
-from fsrl.models.sae_files import SAEFiles
+from fsrl.models.saes import SAEFiles
 from fsrl.nulls import undertrained
 from fsrl.weights import matrices as weights
 from fsrl.weights.matrices import Decoder, Unembedding
@@ -141,10 +142,10 @@ def _own_unembedding(model: Any, token_counts: str | Path | None) -> Unembedding
             "with a LayerNorm only; give an unembedding"
         )
     path = token_counts or beside_model(model, COUNTS)
-    counts = None if path is None else reading._counts(Path(path), len(tokens))
+    counts = None if path is None else export._counts(Path(path), len(tokens))
     trained = None if counts is None else counts >= MIN_COUNT
     return Unembedding(
-        reading.fold(W_U, gain), W_U, tokens, counts, trained, {"model": str(model.cfg.model_name)}
+        export.fold(W_U, gain), W_U, tokens, counts, trained, {"model": str(model.cfg.model_name)}
     )
 
 
@@ -168,7 +169,7 @@ def _decoder(sae_model: HookedModel, sparsity: Tensor | None) -> Decoder:
     adapter, hook = sae_model.sae_adapter, sae_model.hook_name
     rows = _in_residual_stream(adapter.W_dec.detach(), sae_model.model, hook).float().cpu().contiguous()
     density = _densities(adapter) if sparsity is None else sparsity.detach().float().cpu()
-    layer = -1 if hook == "hook_embed" else reading.layer_of(hook)
+    layer = -1 if hook == "hook_embed" else layer_of(hook)
     name = adapter.identity.sae_id or hook
     return Decoder(rows, density, hook, layer, name, {"release": str(adapter.identity.release)})
 
@@ -184,7 +185,7 @@ def _in_residual_stream(W_dec: Tensor, model: Any, hook: str) -> Tensor:
             f"analyzer: directions at {hook} are not in the residual stream and have no logit weights; give "
             "an SAE of a residual, attention or MLP output, of hook_z or of hook_post"
         )
-    matrix = getattr(model, writing)[reading.layer_of(hook)].detach()
+    matrix = getattr(model, writing)[layer_of(hook)].detach()
     return W_dec @ matrix.reshape(-1, matrix.shape[-1]).to(W_dec.dtype)
 
 
@@ -197,8 +198,8 @@ def _densities(adapter: Any) -> Tensor | None:
         logger.warning("densities of the features are unknown; give sparsity=")
         return None
     try:
-        files = SAEFiles.of(sae_loading.source_of(place, sae_id), sae_id)
-        return sae_files.densities(files, adapter.cfg.d_sae)
+        files = SAEFiles.of(saes.source_of(place, sae_id), sae_id)
+        return saes.densities(files, adapter.cfg.d_sae)
     except FsrlError as error:
         logger.warning("densities of the features are unknown (%s); give sparsity=", error)
         return None

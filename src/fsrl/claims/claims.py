@@ -22,44 +22,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, UNCLASSIFIED, Claim, Layer
+from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, Claim, Layer
+from fsrl.claims.dips import MATCHED
+from fsrl.enrichment import best_sets as best_sets_of_enrichment
+from fsrl.names import UNCLASSIFIED
 from fsrl.stats import odds as enrichment_odds
 from fsrl.stats import two_groups
 from fsrl.stats.two_groups import Comparison
-from fsrl.tables.core import SAE, SCHEME, Column, Table
+from fsrl.tables.claims import CLAIMS_TABLE
 
 HOLDS, CONTRADICTED, UNDECIDED = "holds", "contradicted", "undecided"
 CANNOT_SPEAK, BY_DEFINITION, MIXED = "cannot speak", "by definition", "mixed"
-
-_VALUE = "share of clusters whose first feature says yes, or median over these features, of the "
-CLAIMS_TABLE = Table(
-    "claims",
-    {
-        "scheme": SCHEME,
-        "claim": Column("string", "1", "name of the claim"),
-        "type": Column("string", "1", "the type that it is about"),
-        "statement": Column("string", "1", "what is claimed"),
-        "test": Column("string", "1", "what is compared"),
-        "sae": SAE,
-        "n_type": Column("int64", "features", "of the type"),
-        "n_other": Column("int64", "features", "unclassified, or in the matched sample"),
-        "units_type": Column(
-            "int64", "clusters", "of similar decoder rows among the former: what is counted"
-        ),
-        "units_other": Column("int64", "clusters", "of similar decoder rows among the latter"),
-        "measure": Column("string", "1", "odds ratio or AUC"),
-        "value_type": Column("float64", "1", _VALUE + "type", nullable=True),
-        "value_other": Column("float64", "1", _VALUE + "others", nullable=True),
-        "effect": Column("float64", "1", "odds ratio (1: none) or AUC (.5: none)", nullable=True),
-        "low": Column("float64", "1", "95 % interval of the effect", nullable=True),
-        "high": Column("float64", "1", "95 % interval of the effect", nullable=True),
-        "p": Column("float64", "1", "two-sided; Fisher's for odds ratios, Mann and Whitney's", nullable=True),
-        "p_holm": Column("float64", "1", "adjusted over every test of the study and view", nullable=True),
-        "verdict": Column(
-            "string", "1", "holds, contradicted, undecided, cannot speak (too few), by definition"
-        ),
-    },
-)
 
 
 def test_layer(
@@ -192,3 +165,27 @@ def _cell(row: Any) -> str:
         return f"{row.verdict} ({row.n_type})"
     interval = f"{row.effect:.3g} [{row.low:.3g}, {row.high:.3g}]"
     return f"{row.verdict}: {interval}, {row.value_type:.3g} vs {row.value_other:.3g}, n {row.n_type}"
+
+
+def layer(
+    sae: str,
+    moments: pd.DataFrame,
+    types: pd.DataFrame,
+    best_sets: pd.DataFrame,
+    dips: pd.DataFrame,
+    *,
+    enrichment: tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray],
+    cut: float,
+) -> Layer:
+    """moments, types, best_sets, dips: tables of one layer; enrichment: sets, then t, log10 p and eta^2
+    (float32 [features, sets]); cut: the largest log10 p that is significant (NaN: none is).
+    """
+    sets, t, log10_p, eta2 = enrichment
+    promoted, suppressed = best_sets_of_enrichment.significant(t, log10_p, cut)
+    rows = dips["feature"].to_numpy()
+    dip = np.full(len(moments), np.nan)
+    dip[rows] = dips["null_quantile"].to_numpy()
+    matched = np.zeros(len(moments), dtype=bool)
+    matched[rows[(dips["sample"] == MATCHED).to_numpy()]] = True
+    clusters = best_sets["cluster"].to_numpy()
+    return Layer(sae, moments, types, clusters, sets, promoted, suppressed, t, eta2, dip, matched)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from fsrl.names import UNCLASSIFIED
+
 BRACKETS_QUOTES = ("bracket_open", "bracket_close", "quote")
 SPACING_CAPITALS = ("starts_with_space", "starts_with_capital", "all_caps", "lower_case")
 DIGITS = ("digits", "digits_1", "digits_2", "digits_3", "digits_4_up", "year")
@@ -25,7 +27,6 @@ VERBS = (
     "verb_past_participle",
     "verb_gerund",
 )
-UNCLASSIFIED = "unclassified"
 BIMODAL = "partition_bimodal"
 
 

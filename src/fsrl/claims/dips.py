@@ -12,22 +12,10 @@ import torch
 from torch import Tensor
 
 from fsrl.nulls import directions as null_directions
-from fsrl.tables.core import FEATURE, SAE, Column, Table
+from fsrl.tables.claims import DIPS
 
 PARTITION, MATCHED = "partition", "matched"
 ROWS_PER_BLOCK = 256
-DIPS = Table(
-    "dips",
-    {
-        "sae": SAE,
-        "feature": FEATURE,
-        "sample": Column(
-            "string", "1", "partition (under some scheme), or matched to one of these in std / norm"
-        ),
-        "dip": Column("float64", "1", "dip statistic of the logit weights"),
-        "null_quantile": Column("float64", "1", "share of null directions with a smaller dip"),
-    },
-)
 
 
 def sample(types: pd.DataFrame, moments: pd.DataFrame, *, count: int, seed: int) -> pd.DataFrame:

@@ -29,11 +29,11 @@ import torch
 from torch import Tensor
 
 from fsrl.errors import FsrlError
-from fsrl.moments import engine
+from fsrl.moments import engine, formulas
+from fsrl.names import TYPES
 from fsrl.tokens.text import decode
 
 NONE = "none"
-TYPES = ("local_context", "prediction", "suppression", "partition")
 PARTITION_SHARES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
 GROUP_SHARES = (0.004, 0.006, 0.01, 0.02, 0.035, 0.05)
 SUPPRESSED_TOKENS = (3, 10, 30)
@@ -234,7 +234,7 @@ def _perfect(rows: pd.DataFrame, d_vocab: int, kappa0: float) -> pd.DataFrame:
     width = np.where(pq > 0, pq, 1.0)
     skewness = rows["sign"].to_numpy() * eta2**1.5 * (1 - 2 * p) / np.sqrt(width)
     kurtosis = 3 + eta2**2 * (1 / width - 6) + (1 - eta2) ** 2 * (kappa0 - 3)
-    implied = engine.implied_tokens(torch.from_numpy(skewness), torch.from_numpy(kurtosis), d_vocab, kappa0)
+    implied = formulas.implied_tokens(torch.from_numpy(skewness), torch.from_numpy(kurtosis), d_vocab, kappa0)
     return pd.DataFrame(
         {
             "eta2": eta2,
@@ -250,6 +250,6 @@ def measure(W_dec: Tensor, W_U: Tensor, kappa0: float) -> pd.DataFrame:
     found = engine.logit_moments(W_dec, W_U, n_extremes=0, n_bins=0)
     names = ("mean", "std", "skewness", "kurtosis", "bimodality", "norm")
     frame = pd.DataFrame({name: getattr(found, name).numpy() for name in names})
-    implied = engine.implied_tokens(found.skewness, found.kurtosis, found.d_vocab, kappa0)
+    implied = formulas.implied_tokens(found.skewness, found.kurtosis, found.d_vocab, kappa0)
     frame.insert(0, "feature", np.arange(len(frame), dtype=np.int32))
     return frame.assign(implied_tokens=implied.numpy())

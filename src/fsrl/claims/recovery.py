@@ -21,9 +21,10 @@ import pandas as pd
 from torch import Tensor
 from tqdm import tqdm
 
-from fsrl.claims.planted import NONE, TYPES, Planted, World, measure, plant
+from fsrl.claims.planted import NONE, Planted, World, measure, plant
 from fsrl.constants import SLACK
 from fsrl.errors import FsrlError
+from fsrl.names import TYPES
 from fsrl.nulls import frames as nulls
 from fsrl.stats.quantiles import quantile
 from fsrl.types import classify

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fsrl.names import TYPES
 from fsrl.tables.sensitivity import AGREEMENT, SENSITIVITY
 from fsrl.types import cuts as type_cuts
-from fsrl.types.rules import LOWER, TYPES, Condition, Scheme, parse_schemes
+from fsrl.types.rules import LOWER, Condition, Scheme, parse_schemes
 
 EVERY_NULL = "null quantiles"
 # Type -> for each bound of its rule, the rows (bool) that meet it.

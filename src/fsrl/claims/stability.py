@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from fsrl.names import TYPES
 from fsrl.tables.sensitivity import PERSISTENCE, STABILITY
-from fsrl.types.rules import TYPES
 
 ROWS_PER_BLOCK = 1024
 TAIL = 0.999

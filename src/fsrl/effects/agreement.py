@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsrl.effects import batches
+from fsrl.effects import forward
 
 TOP = 10
 # Rows that go through the statistics together on a CPU: their tiles stay in the cache.
@@ -141,7 +141,7 @@ def agreement(
 def _rows_per_block(W_U: Tensor) -> int:
     if W_U.device.type == "cpu":
         return ROWS_PER_BLOCK
-    return batches.rows(W_U.device, COPIES * 4 * W_U.shape[1])
+    return forward.rows(W_U.device, COPIES * 4 * W_U.shape[1])
 
 
 def _agreement(

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsrl.effects import batches
+from fsrl.effects import forward
+from fsrl.hooks import layer_of
 from fsrl.models import releases
-from fsrl.models.reading import clear_errors, layer_of
-from fsrl.models.sae_files import SAEFiles
+from fsrl.models.hub_files import clear_errors
+from fsrl.models.saes import SAEFiles
 from fsrl.models.sources import SAESource
 
 # Copies that an encoder makes of its activations on the way.
@@ -58,7 +59,7 @@ def activations(sae: Any, stored: Tensor, hook: str, b_V: Tensor, features: Tens
     else:
         x = stored - stored.mean(-1, keepdim=True)
     parts = []
-    size = batches.rows(x.device, COPIES * x.element_size() * int(sae.cfg.d_sae))
+    size = forward.rows(x.device, COPIES * x.element_size() * int(sae.cfg.d_sae))
     # An SAE over hook_z would flatten the heads itself; they are flat here.
     if hasattr(sae, "turn_off_forward_pass_hook_z_reshaping"):
         sae.turn_off_forward_pass_hook_z_reshaping()

@@ -12,7 +12,6 @@ and are added where these write, after the attention or the MLP of their block, 
 (A TransformerBridge's own hook_resid_mid is the MLP's input alone; what is added there skips the sum.)
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -22,22 +21,11 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from fsrl.effects import batches as effect_batches
 from fsrl.errors import FsrlError
+from fsrl.hooks import Place
 
 # Largest difference from the model's own forward pass, relative to the largest value, in float32.
 TOLERANCE = 1e-4
-_HOOK = re.compile(r"blocks\.(\d+)\.(?:attn\.|mlp\.)?hook_(\w+)")
-# Parts of a block that a place lies before: both, or the MLP alone; or else the place is the next block's.
-_BEFORE = {"resid_pre": 0, "resid_mid": 1, "attn_out": 1, "z": 1, "resid_post": 2, "mlp_out": 2, "post": 2}
-
-
-@dataclass(frozen=True, order=True)
-class Place:
-    """A point of the residual stream: before block `layer`, or, with `mid`, between its attention and MLP."""
-
-    layer: int
-    mid: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +65,6 @@ class Clean:
     residual: dict[Place, Tensor]
     final: Tensor
     hooks: dict[str, Tensor]
-
-
-def place_of(hook: str) -> Place:
-    """Where directions of a hook are added; FsrlError for one that doesn't write to the residual stream."""
-    match = _HOOK.fullmatch(hook)
-    if match is None or match[2] not in _BEFORE:
-        raise FsrlError(f"effects: nothing can be added at {hook!r}; known hooks: {', '.join(_BEFORE)}")
-    part = _BEFORE[match[2]]
-    return Place(int(match[1]) + part // 2, part == 1)
 
 
 def normalise(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -175,14 +154,14 @@ def run_clean(
 ) -> Clean:
     """One forward pass over inputs [contexts, positions], in batches; what it keeps lies on `device`."""
     n = len(bridge.blocks)
-    names = {place: _residual_name(place, n) for place in [*places, Place(n, False)]}
+    names = {place: place.name(n) for place in [*places, Place(n, False)]}
     wanted = {*names.values(), *hooks}
     wanted |= {f"blocks.{layer}.attn.hook_{part}" for layer in range(n) for part in "kv"}
     if unknown := sorted(wanted - set(bridge.hook_dict)):
         raise FsrlError(f"effects: the model has no {unknown[0]}; check the SAE's hook")
     # Filled in place: a list of batches joined at the end would hold everything twice.
     caught: dict[str, Tensor] = {}
-    size = effect_batches.rows(torch.device(device), _context_bytes(bridge.cfg, inputs.shape[1]))
+    size = rows(torch.device(device), _context_bytes(bridge.cfg, inputs.shape[1]))
     batches = inputs.split(size)
     for i, batch in enumerate(tqdm(batches, desc="clean run", unit="batch", mininterval=5, disable=None)):
         # Logits of one position, as none are wanted: all take a third of the time and most of the memory.
@@ -205,12 +184,6 @@ def _context_bytes(cfg: Any, positions: int) -> int:
     """What one context takes on its way through a block, and what is caught of it, float32."""
     block = 4 * cfg.d_mlp + 3 * cfg.n_heads * positions
     return 4 * positions * (block + 4 * cfg.n_layers * cfg.d_model)
-
-
-def _residual_name(place: Place, n_layers: int) -> str:
-    if place.layer == n_layers:
-        return f"blocks.{n_layers - 1}.hook_resid_post"
-    return f"blocks.{place.layer}.hook_resid_{'mid' if place.mid else 'pre'}"
 
 
 @torch.no_grad()
@@ -238,3 +211,23 @@ def _check_repeats(repeated: Tensor, clean: Tensor) -> None:
             f"effects: without anything added the residual stream at the end differs by {worst:.1e} of its "
             "largest value from the model's own forward pass; this model computes something else than a GPT-2"
         )
+
+
+CPU_BYTES = 64 * 2**20
+# Of a GPU's free memory; what libraries and the allocator take beside a batch stays well inside the rest.
+GPU_SHARE = 1 / 16
+
+
+def budget(device: torch.device) -> int:
+    """Bytes that one batch may take on this device."""
+    if device.type != "cuda":
+        return CPU_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    # What Torch has reserved and does not use is free to it, but not to the driver.
+    idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int((free + idle) * GPU_SHARE)
+
+
+def rows(device: torch.device, bytes_each: int) -> int:
+    """How many rows, of so many bytes with all their temporaries, go through in one go; at least 1."""
+    return max(1, budget(device) // bytes_each)

@@ -1,7 +1,6 @@
 """The tables of measured effects: their columns, and how readings become rows of them."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,77 +9,12 @@ import torch
 
 from fsrl.effects.measure import READINGS, Measured
 from fsrl.errors import FsrlError
-from fsrl.moments import engine
-from fsrl.tables.core import FEATURE, KURTOSIS, SKEWNESS, STD, Column, Table
+from fsrl.moments import formulas
+from fsrl.names import LABELS
+from fsrl.tables.effects import AVERAGED, EFFECTS, FIGURES, TYPE_SHARES
 from fsrl.types import classify
 
 KEYS = ["feature", "direction", "state", "step"]
-# Figures of single positions that are averaged over them, with a standard error.
-FIGURES = {
-    "pearson": "correlation of the measured change with the logit weights over the view's tokens",
-    "spearman": "the same of their ranks",
-    "slope": "of the measured change on the weights / the final LayerNorm's scale; 1: direct path only",
-    "explained": "share of the measured change's variance that the weights / scale predict, no free factor",
-    "overlap": "share of the ten most raised tokens among the ten with the largest weights",
-    "std": "standard deviation of the measured change per unit of activation, times the final scale",
-    "skewness": "skewness of the measured change per unit of activation",
-    "kurtosis": "Pearson kurtosis of the measured change",
-}
-AVERAGED = ("pearson", "spearman", "slope", "explained", "overlap", "skewness", "kurtosis")
-UNITS = {"std": "logit per activation"}
-TYPE_SHARES = [f"share_{label}" for label in classify.LABELS]
-
-
-def _figures() -> dict[str, Column]:
-    columns = {}
-    for name, text in FIGURES.items():
-        unit = UNITS.get(name, "1")
-        text = f"mean over positions: {text}; null where nothing changed"
-        columns[name] = Column("float64", unit, text, nullable=True)
-        error = "its standard error over positions, each in another context; null for one position"
-        columns[f"{name}_se"] = Column("float64", unit, error, nullable=True)
-    return columns
-
-
-EFFECTS = Table(
-    "effects",
-    {
-        "feature": FEATURE,
-        "type": Column("string", "1", "type of the feature by its logit weights, from which it was drawn"),
-        "stratum": Column("int64", "features", "features of this type in the layer"),
-        "log10_density": Column("float32", "log10", "log10 share of tokens on which it fires", nullable=True),
-        "direction": Column(
-            "string",
-            "1",
-            "feature; random: a random direction of the same norm in its place; other: the feature's change "
-            "against the weights of another feature",
-        ),
-        "state": Column("string", "1", "active or inactive: the feature there; unknown: no encoder"),
-        "step": Column("string", "1", "+1, -1, plus or minus the feature's own mean activation when active"),
-        "alpha": Column("float64", "activation", "what was added, in units of the direction"),
-        "relative_step": Column("float64", "1", "length of what was added / of the centred stream there"),
-        "positions": Column("int64", "positions", "positions measured, each in another context"),
-        **_figures(),
-        "odd_share": Column(
-            "float64", "1", "share of the change that turns its sign with alpha's; 1 if linear", nullable=True
-        ),
-        "direct_std": replace(STD, nullable=True),
-        "direct_skewness": SKEWNESS,
-        "direct_kurtosis": KURTOSIS,
-        "direct_type": Column("string", "1", "type by the logit weights of the direction compared with"),
-        "kept": Column("float64", "1", "share of positions where the measured change gets the direct type"),
-        "measured_type": Column("string", "1", "most frequent type of the measured change over positions"),
-        **{
-            f"share_{label}": Column("float64", "1", f"share of positions where the change is {label}")
-            for label in classify.LABELS
-        },
-        **{
-            f"averaged_{name}": Column("float64", "1", f"{name} of the average over positions", nullable=True)
-            for name in AVERAGED
-        },
-        "averaged_type": Column("string", "1", "type that the change averaged over positions would get"),
-    },
-)
 
 
 def effects_frame(
@@ -149,7 +83,7 @@ def _types(
     rows = frame[["mean", "std", "skewness", "kurtosis", "norm"]].assign(
         feature=np.arange(len(frame), dtype=np.int32),
         bimodality=(frame["skewness"] ** 2 + 1) / frame["kurtosis"],
-        implied_tokens=engine.implied_tokens(**shape, d_vocab=n_tokens, kappa0=kappa0).numpy(),
+        implied_tokens=formulas.implied_tokens(**shape, d_vocab=n_tokens, kappa0=kappa0).numpy(),
     )
     return classify.classify(rows, scheme, null, d_model=d_model)["type"].to_numpy()
 
@@ -157,7 +91,7 @@ def _types(
 def _aggregate(single: pd.DataFrame) -> pd.DataFrame:
     """A row for each of KEYS: means and standard errors over positions, shares of the measured types."""
     kept = single["measured_type"] == single["direct_type"]
-    shares = {f"share_{label}": single["measured_type"] == label for label in classify.LABELS}
+    shares = {f"share_{label}": single["measured_type"] == label for label in LABELS}
     groups = single.assign(kept=kept, **shares).groupby(KEYS, sort=True)
     found = groups[[*FIGURES, "odd_share", "relative_step", "kept", *TYPE_SHARES]].mean()
     errors = groups[list(FIGURES)].sem().add_suffix("_se")
@@ -165,7 +99,7 @@ def _aggregate(single: pd.DataFrame) -> pd.DataFrame:
     frame = found.join(errors).join(constant)
     frame["positions"] = groups.size()
     # Of equally frequent types the first in the order of precedence, as LABELS has them.
-    frame["measured_type"] = np.array(classify.LABELS)[frame[TYPE_SHARES].to_numpy().argmax(axis=1)]
+    frame["measured_type"] = np.array(LABELS)[frame[TYPE_SHARES].to_numpy().argmax(axis=1)]
     return frame
 
 

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fsrl.effects import agreement, batches, forward
+from fsrl.effects import agreement, forward
 from fsrl.effects import sample as effect_sample
-from fsrl.effects.forward import Clean, Place, Tail
+from fsrl.effects.forward import Clean, Tail
+from fsrl.hooks import Place, place_of
 from fsrl.weights.matrices import Decoder
 
 # Rows of the vectors of a feature: its own direction, a random one, another feature's.
@@ -75,10 +76,10 @@ def measure(
     unknown = np.full(len(features), np.nan)
     own = unknown if activations is None else effect_sample.mean_activation(activations)
     vectors, alphas = _vectors(decoder.W_dec, features, seeds).to(clean.final), _alphas(own).to(clean.final)
-    layer = _Layer(tail, clean, forward.place_of(decoder.hook), vectors, alphas, vocabulary)
+    layer = _Layer(tail, clean, place_of(decoder.hook), vectors, alphas, vocabulary)
     with _single_threads(clean.final.device) as workers, ThreadPoolExecutor(workers) as pool:
         index = torch.stack([sites.feature, sites.context, sites.position]).to(clean.final.device)
-        size = batch or batches.rows(clean.final.device, layer.site_bytes())
+        size = batch or forward.rows(clean.final.device, layer.site_bytes())
         done = list(pool.map(layer.push, index.split(size, dim=1)))
         change, scale, relative = (torch.cat(parts) for parts in zip(*done, strict=True))
         pushed = _Pushed(change, scale, relative, sites.state)

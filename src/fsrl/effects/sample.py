@@ -8,7 +8,6 @@ the positions of a feature are independent and a standard error over them is one
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +15,8 @@ import torch
 from torch import Tensor
 
 from fsrl.errors import FsrlError
-from fsrl.types.classify import DEGENERATE, LABELS
-
-# Position 0 has 1.2 to 2.4 times the usual norm, always holds the same token, and SAEs don't train on it.
-FIRST_POSITION = 1
+from fsrl.models.windows import FIRST_POSITION
+from fsrl.names import DEGENERATE, LABELS
 
 
 @dataclass(frozen=True)
@@ -80,30 +77,6 @@ def choose_features(
     if not parts:
         raise FsrlError("effects: every feature is degenerate; there is nothing to measure")
     return pd.concat(parts).sort_values("feature", ignore_index=True)
-
-
-def windows(tokenizer: Any, text: str, *, context: int, contexts: int) -> Tensor:
-    """int64 [n, context] windows of `text`, at most `contexts`, spread evenly over it.
-
-    Each starts with the tokenizer's first token, then context - 1 tokens of the text; passages of the text
-    are separated by that token as text, and every passage is preceded by it. Raises FsrlError for a tokenizer
-    without such a token and a text shorter than one window.
-    """
-    first = tokenizer.bos_token_id
-    if first is None:
-        raise FsrlError("effects: the tokenizer has no bos_token; contexts need a first token")
-    encoder = tokenizer.backend_tokenizer
-    passages = encoder.encode_batch(text.split(tokenizer.bos_token), add_special_tokens=False)
-    stream = [token for passage in passages for token in (first, *passage.ids)]
-    body = context - 1
-    rows = len(stream) // body
-    if not rows:
-        raise FsrlError(
-            f"effects: {len(stream)} tokens of text do not fill a context of {context}; give a longer text"
-        )
-    chosen = np.unique(np.linspace(0, rows - 1, min(contexts, rows)).astype(int))
-    parts = torch.tensor([stream[row * body : (row + 1) * body] for row in chosen])
-    return torch.cat([torch.full((len(chosen), 1), first), parts], dim=1)
 
 
 def sites(activations: Tensor | None, shape: Sequence[int], seeds: Sequence[Sequence[int]], n: int) -> Sites:

@@ -17,9 +17,11 @@ from fsrl.effects import measure as effect_measure
 from fsrl.effects import sample as effect_sample
 from fsrl.effects.sample import SampleSize
 from fsrl.errors import FsrlError
+from fsrl.hooks import place_of
+from fsrl.models import windows
 from fsrl.models.reading import Model
 from fsrl.models.sources import SAESource
-from fsrl.null_kinds import SHARED
+from fsrl.names import SHARED
 from fsrl.stats import quantiles
 from fsrl.weights.matrices import Decoder
 
@@ -85,12 +87,10 @@ def measure_study(
     )
     logger.info("%.1f million parameters on %s: %s", parameters / 1e6, device, size)
     context = min(settings.context, model.bridge.cfg.n_ctx)
-    inputs = effect_sample.windows(
-        model.bridge.tokenizer, settings.text, context=context, contexts=size.contexts
-    )
+    inputs = windows.windows(model.bridge.tokenizer, settings.text, context=context, contexts=size.contexts)
     bridge = model.bridge if device == "cpu" else model.bridge.to(device)
     tail = forward.Tail.of(bridge, device)
-    places = [forward.place_of(hook) for hook in hooks]
+    places = [place_of(hook) for hook in hooks]
     # Neurons have no encoder to read what their hook holds.
     encoded = [] if source.neurons is not None else hooks
     clean = forward.run_clean(bridge, inputs.to(device), places, encoded, device)
@@ -159,6 +159,6 @@ def _activations(
     if encoder is None:
         return None
     found = effect_encoders.activations(encoder, clean.hooks[decoder.hook], decoder.hook, b_V, features)
-    never = int((found[:, effect_sample.FIRST_POSITION :].amax((0, 1)) <= 0).sum())
+    never = int((found[:, windows.FIRST_POSITION :].amax((0, 1)) <= 0).sum())
     logger.info("%s: %d features, %d never active in the contexts", decoder.sae, len(features), never)
     return found

@@ -12,56 +12,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from fsrl.tables.core import Column, Table
-from fsrl.types.classify import LABELS
+from fsrl.names import LABELS
+from fsrl.tables.effects import PLAIN, RETENTION, SUMMARY
 
 DRAWS = 2000
 ALL = "all"
-# Columns of table `effects` of which the feature's mean is given as it is.
-PLAIN = ("spearman", "slope", "explained", "overlap", "odd_share", "averaged_pearson", "averaged_slope")
 INTERVALS = ("pearson", "difference", "kept")
 STEPS = ("+1", "+own")
 TEXT = dict.fromkeys(("sae", "type", "state", "step"), "str")
-
-_MEAN = "mean over the sample's features"
-SUMMARY = Table(
-    "effect_summary",
-    {
-        "sae": Column("string", "1", "SAE, in the order of the study"),
-        "type": Column("string", "1", "type by the logit weights; all: types weighted by their numbers"),
-        "state": Column("string", "1", "whether the feature is active at the positions"),
-        "step": Column("string", "1", "+1, or the feature's own mean activation"),
-        "features": Column("int64", "features", "features measured"),
-        "stratum": Column("int64", "features", "features of this type in the layer"),
-        **{
-            f"{name}{end}": Column("float64", "1", f"{text}{note}", nullable=True)
-            for name, text in (
-                ("pearson", f"correlation of measured change and weights, {_MEAN}"),
-                ("difference", f"pearson less that of a random direction at the same positions, {_MEAN}"),
-                ("kept", f"share of positions where the measured change has the feature's type, {_MEAN}"),
-            )
-            for end, note in (
-                ("", ""),
-                ("_low", ": 2.5 % of bootstrap over features"),
-                ("_high", ": 97.5 %"),
-            )
-        },
-        "random": Column("float64", "1", "pearson of the random directions", nullable=True),
-        "other": Column("float64", "1", "pearson with another feature's weights", nullable=True),
-        **{name: Column("float64", "1", f"{name}, {_MEAN}", nullable=True) for name in PLAIN},
-    },
-)
-RETENTION = Table(
-    "effect_retention",
-    {
-        "sae": Column("string", "1", "SAE, in the order of the study"),
-        "state": Column("string", "1", "whether the feature is active at the positions"),
-        "direct_type": Column("string", "1", "type by the logit weights"),
-        "measured_type": Column("string", "1", "type by the measured change, step +1"),
-        "features": Column("int64", "features", "features of the direct type measured"),
-        "share": Column("float64", "1", "share of their positions, mean over features"),
-    },
-)
 
 
 def summarise(effects: Mapping[str, pd.DataFrame], *, seed: int, draws: int = DRAWS) -> pd.DataFrame:

@@ -86,3 +86,10 @@ def sides(odds: Iterable[tuple[str, pd.DataFrame]], sets: Sequence[str]) -> pd.D
         named = frame.assign(side=side, set=[sets[index] for index in frame["set"]])
         frames.append(named[list(ODDS_RATIOS.columns)])
     return pd.concat(frames, ignore_index=True).astype({"side": "str", "set": "str", "type": "str"})
+
+
+def token_sets_frame(sets: pd.DataFrame) -> pd.DataFrame:
+    """The frame of `fsrl.tokens.sets.token_sets` as the table `token_sets` holds it."""
+    frame = sets.reset_index(drop=True)
+    frame.insert(0, "token_id", np.arange(len(frame), dtype=np.int32))
+    return frame

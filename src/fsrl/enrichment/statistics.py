@@ -34,9 +34,9 @@ import torch
 from torch import Tensor
 
 from fsrl.constants import SMALLEST_SET
-from fsrl.enrichment import best_sets as enrichment_pvalues
 from fsrl.enrichment.covariance import RANK_TOLERANCE, LayerCovariance, check_matrix, layer_covariance
 from fsrl.errors import FsrlError
+from fsrl.stats import rates
 
 FEATURES_PER_BLOCK = 1024
 TOKENS_PER_BLOCK = 2048
@@ -199,7 +199,7 @@ def _block(
     for suffix, delta in (("", vocabulary.delta), ("_stratified", vocabulary.delta_stratified)):
         if delta is not None:
             columns["t" + suffix] = _student(white, covariance.colour.T @ delta)
-            log10_p = enrichment_pvalues.log10_p(columns["t" + suffix].numpy(), covariance.k - 1)
+            log10_p = rates.log10_p(columns["t" + suffix].numpy(), covariance.k - 1)
             columns["log10_p" + suffix] = torch.from_numpy(log10_p)
     return {name: values.float() for name, values in columns.items()}
 

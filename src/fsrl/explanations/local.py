@@ -23,7 +23,7 @@ LOCAL_MODEL, LOCAL_TYPE, LOCAL_SOURCE = "fsrl enrichment (local)", "local", "loc
 SIDES = {"promoted": "promotes", "suppressed": "suppresses"}
 ENDS = {"top": "highest", "bottom": "lowest"}
 NOTHING = "no token set is significantly promoted or suppressed"
-# (sets, t): names, and float [features, sets], as `fsrl.tables.enrichment.statistic` and SetStatistics have.
+# (sets, t): names, and float [features, sets], as `fsrl.enrichment.store.statistic` and SetStatistics have.
 Scores = tuple[Sequence[str], np.ndarray]
 Record = dict[str, Any]
 
@@ -71,8 +71,9 @@ def of_layer(
     sets: names of the statistics' columns; options: definitions, level, tokens.
     """
     from fsrl.enrichment import best_sets as enrichment_pvalues
+    from fsrl.stats import rates
 
-    log10_q = enrichment_pvalues.benjamini_hochberg(statistics.log10_p)
+    log10_q = rates.benjamini_hochberg(statistics.log10_p)
     best = enrichment_pvalues.best_sets(statistics.t, statistics.log10_p, log10_q)
     names = np.array([*sets, None], dtype=object)
     frame = pd.DataFrame({"feature": np.arange(len(statistics.t))})

@@ -25,9 +25,9 @@ from scipy import sparse
 from scipy.special import gammaln
 
 from fsrl.errors import FsrlError
+from fsrl.names import DEGENERATE, UNCLASSIFIED
 from fsrl.stats import two_groups
 from fsrl.tables.explanations import WORDS
-from fsrl.types.classify import DEGENERATE, UNCLASSIFIED
 
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 FUNCTION_WORDS = """
@@ -96,7 +96,7 @@ def of_study(layers: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def log10_q(log10_p: np.ndarray) -> np.ndarray:
     """Benjamini and Hochberg's q of all tests at once (float64 [tests], no NaN), in logarithms.
 
-    As `fsrl.enrichment.best_sets.benjamini_hochberg`, whose torch takes longer to import than this job takes.
+    As `fsrl.stats.rates.benjamini_hochberg`, whose torch takes longer to import than this job takes.
     """
     order = np.argsort(log10_p, kind="stable")
     n = len(order)

@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 from fsrl.effects.summary import ALL
 from fsrl.figures import plane as plot_plane
 from fsrl.figures.style import DOUBLE, NULL_COLOR, SMALL, TYPE_COLORS, new_figure, styled
-from fsrl.types.select import hook_label, type_label
+from fsrl.hooks import hook_label
+from fsrl.names import type_label
 
 COLORS = {**TYPE_COLORS, ALL: "#000000"}
 ORDER = [name for name in COLORS if name != "degenerate"]

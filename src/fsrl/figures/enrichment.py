@@ -24,7 +24,7 @@ from fsrl.figures.style import (
     styled,
     text_width,
 )
-from fsrl.types.select import hook_label
+from fsrl.hooks import hook_label
 
 SET_KINDS = {
     "surface": ("#332288", "o"),

@@ -20,7 +20,6 @@ from fsrl.figures.style import (
     SMALL,
     TITLE,
     TYPE_COLORS,
-    TYPES,
     count_label,
     count_text,
     empty_panel,
@@ -31,8 +30,9 @@ from fsrl.figures.style import (
     styled,
     text_width,
 )
+from fsrl.names import TYPES, type_label
 from fsrl.tokens.text import legible
-from fsrl.types.select import scheme_counts, type_label, typed
+from fsrl.types.select import scheme_counts, typed
 
 EDGES = 8.0  # the histogram's range: mean ± 8 std, as in the table histograms
 LEFT, GAP, RIGHT = 0.42, 0.22, 0.06  # inches: margin of the page, between panels, margin

@@ -15,8 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fsrl.figures.enrichment import SET_KINDS, Evidence
-from fsrl.figures.style import DOUBLE, SMALL, TYPE_COLORS, TYPES, expected, new_figure, styled
-from fsrl.types.select import hook_label, scheme_counts, type_label
+from fsrl.figures.style import DOUBLE, SMALL, TYPE_COLORS, expected, new_figure, styled
+from fsrl.hooks import hook_label
+from fsrl.names import TYPES, type_label
+from fsrl.types.select import scheme_counts
 
 SIDES = ("promoted", "suppressed")
 NORM = LogNorm(1e-2, 1e2)  # odds ratios beyond have the colours of its ends

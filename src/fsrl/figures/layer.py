@@ -29,7 +29,8 @@ from fsrl.figures.style import (
     population,
     styled,
 )
-from fsrl.types.select import scheme_counts, type_label, typed, values
+from fsrl.names import type_label
+from fsrl.types.select import scheme_counts, typed, values
 
 FEATURES = "#56B4E9"  # features before they have a type: none of the types' colours
 

@@ -15,9 +15,10 @@ from matplotlib.patches import Patch
 from fsrl.figures import plane as plot_plane
 from fsrl.figures.style import (
     DOUBLE,
+    NULL_BOUNDS,
     SMALL,
     TYPE_COLORS,
-    TYPES,
+    by_kind,
     expected,
     fix_ticks,
     new_figure,
@@ -25,7 +26,9 @@ from fsrl.figures.style import (
     styled,
     text_width,
 )
-from fsrl.types.select import hook_label, scheme_counts, type_label, typed, values
+from fsrl.hooks import hook_label
+from fsrl.names import TYPES, type_label
+from fsrl.types.select import scheme_counts, typed, values
 
 MOMENTS = ("mean / norm", "std / norm", "skewness", "kurtosis")
 LEVELS = (0.001, 0.05, 0.25, 0.5, 0.75, 0.95, 0.999)
@@ -214,3 +217,62 @@ def _draw_shares(ax: Axes, place: int, counts: pd.DataFrame) -> None:
         ax.hlines(null_share, *ends, color="black", linewidth=1.2, zorder=4)
         if share == 0:
             ax.plot([x], [0], linestyle="", color=TYPE_COLORS[name], clip_on=False, zorder=5, **NONE_MARK)
+
+
+SHAPES = ("skewness", "kurtosis")
+MARKERS = {"isotropic": "o", "second_moment": "s", "sign_flip": "^", "activations": "D"}
+DASHES: dict[str, Any] = {"color": "black", "linewidth": 0.6, "linestyle": (0, (3, 1.5))}
+FEATURES_AT, FIRST_KIND_AT, STEP = -0.3, -0.05, 0.14  # in units of the distance between layers
+
+
+@styled()
+def nulls_by_layer(layers: Sequence[Layer], *, title: str) -> Figure:
+    """Quantiles 0.001, 0.5 and 0.999 of skewness and kurtosis of each kind of null, beside the features'.
+
+    The dashes across a layer are the most extreme of the kinds' outer quantiles.
+    """
+    figure = new_figure(DOUBLE, 5.0, f"{title}\ndead features included; null directions, by kind")
+    for ax, column in zip(figure.subplots(2, 1, sharex=True).flat, SHAPES, strict=True):
+        for place, layer in enumerate(layers):
+            features = values(layer.moments, column)
+            if len(features):
+                quantiles = features.quantile(list(LEVELS)).to_numpy()
+                draw_quantiles(ax, place + FEATURES_AT, quantiles, FEATURE_SHADES)
+            _draw_kinds(ax, place, layer.null, column)
+        scale_moment(ax, column)
+        label_layers(ax, layers, DOUBLE - 0.6)
+        for edge in np.arange(1, len(layers)) - 0.5:
+            ax.axvline(edge, color="#E5E5E5", linewidth=0.5, zorder=0)
+    handles = _handles({kind for layer in layers for kind in by_kind(layer.null)})
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_kinds(ax: Axes, place: int, null: pd.DataFrame, column: str) -> None:
+    """Each kind as a vertical line between its outer quantiles; dashes where the most extreme ones lie."""
+    ends = []
+    for i, (kind, rows) in enumerate(by_kind(null).items()):
+        low, middle, high = values(rows, column).quantile([NULL_BOUNDS[0], 0.5, NULL_BOUNDS[1]])
+        x = place + FIRST_KIND_AT + i * STEP
+        ax.plot([x, x], [low, high], color="black", linewidth=0.7, zorder=3)
+        ax.plot([x, x], [low, high], **_marker(kind), zorder=4)
+        ax.plot([x], [middle], color="black", marker="_", markersize=3.5, linestyle="", zorder=4)
+        ends.append((low, high))
+    for bound in (min(low for low, _ in ends), max(high for _, high in ends)):
+        ax.hlines(bound, place - 0.46, place + 0.46, **DASHES)
+
+
+def _marker(kind: str) -> dict[str, Any]:
+    face = {"markerfacecolor": "white", "markeredgecolor": "black", "markeredgewidth": 0.7}
+    return {"linestyle": "", "marker": MARKERS[kind], "markersize": 3.2, **face}
+
+
+def _handles(kinds: set[str]) -> list[Artist]:
+    handles: list[Artist] = [*shade_handles("features", FEATURE_SHADES)]
+    for kind in MARKERS:
+        if kind in kinds:
+            line = _marker(kind) | {"linestyle": "-", "color": "black", "linewidth": 0.7}
+            handles.append(Line2D([], [], **line, label=f"null, {SPANS[0]}: {type_label(kind)}"))
+    handles.append(Line2D([], [], **DASHES, label="most extreme kind: where calibrated types begin"))
+    handles.append(Line2D([], [], color="black", marker="_", linestyle="", label="median"))
+    return handles

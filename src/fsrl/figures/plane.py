@@ -22,14 +22,13 @@ from fsrl.figures.style import (
     NULL_LINES,
     RASTER_FROM,
     TYPE_COLORS,
-    TYPES,
     by_kind,
     count_label,
     fix_ticks,
     null_quantiles,
     percent,
 )
-from fsrl.types.select import type_label
+from fsrl.names import TYPES, type_label
 
 INSIDE = 0.999  # share of a kind's null draws inside its contour
 CENTRAL = (2e-4, 1 - 2e-4)  # quantiles between which the null is drawn

@@ -15,8 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
-from fsrl.figures.style import DOUBLE, SMALL, TYPE_COLORS, TYPES, fix_ticks, new_figure, styled
-from fsrl.types.select import of_scheme, type_label
+from fsrl.figures.style import DOUBLE, SMALL, TYPE_COLORS, fix_ticks, new_figure, styled
+from fsrl.names import TYPES, type_label
+from fsrl.types.select import of_scheme
 
 POPULATIONS: dict[str, Any] = {"all": (0, (3, 1.5)), "clear": "-"}  # line styles
 MARKERS = dict(zip(TYPES, "os^D", strict=True))

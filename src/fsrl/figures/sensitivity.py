@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from fsrl.figures.style import DOUBLE, NULL_COLOR, SMALL, TYPE_COLORS, TYPES, fix_ticks, new_figure, styled
-from fsrl.types.select import hook_label, of_scheme, type_label
+from fsrl.figures.style import DOUBLE, NULL_COLOR, SMALL, TYPE_COLORS, fix_ticks, new_figure, styled
+from fsrl.hooks import hook_label
+from fsrl.names import TYPES, type_label
+from fsrl.types.select import of_scheme
 
 TOGETHER = "null quantiles"  # rows in which all null bounds of a scheme are moved at once
 MEASURES = {

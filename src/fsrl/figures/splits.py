@@ -14,7 +14,6 @@ from fsrl.figures.style import (
     NULL_COLOR,
     SMALL,
     TYPE_COLORS,
-    TYPES,
     count_label,
     count_text,
     empty_panel,
@@ -23,8 +22,9 @@ from fsrl.figures.style import (
     styled,
     text_width,
 )
+from fsrl.names import TYPES, type_label
 from fsrl.tokens.text import legible
-from fsrl.types.select import scheme_counts, type_label
+from fsrl.types.select import scheme_counts
 
 BINS = 60
 SHOWN_TOKENS = 4

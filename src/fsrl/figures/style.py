@@ -21,9 +21,9 @@ from matplotlib.font_manager import findfont
 from matplotlib.ft2font import FT2Font
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from fsrl import null_kinds
 from fsrl.errors import FsrlError
-from fsrl.types.select import type_label, values
+from fsrl.names import KINDS, type_label
+from fsrl.types.select import values
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 SINGLE, DOUBLE = 3.4, 7.0  # widths in inches: one column of a paper, and two
@@ -41,10 +41,9 @@ TYPE_COLORS = {
     "unclassified": "#C4C4C4",
     "degenerate": "#000000",
 }
-TYPES = tuple(TYPE_COLORS)[:4]
 NULL_COLOR = "#555555"
 NULL_BOUNDS = (0.001, 0.999)
-# Each kind of null has a line style of its own in all figures; kinds as in fsrl.null_kinds.
+# Each kind of null has a line style of its own in all figures; kinds as in fsrl.names.
 NULL_LINES: dict[str, Any] = {
     "isotropic": "-",
     "second_moment": (0, (4, 1.5)),
@@ -145,18 +144,16 @@ def count_label(name: str, counts: pd.DataFrame) -> str:
 
 
 def by_kind(null: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The rows of each kind of null, in the order of `fsrl.null_kinds.KINDS`.
+    """The rows of each kind of null, in the order of `fsrl.names.KINDS`.
 
     Raises:
         FsrlError: for a kind that is not known there, since it would have no line style and no name.
     """
     kinds = null["kind"].astype("category")
-    unknown = [kind for kind in kinds.cat.categories if kind not in null_kinds.KINDS]
+    unknown = [kind for kind in kinds.cat.categories if kind not in KINDS]
     if unknown:
-        raise FsrlError(
-            f"table null: unknown kind {unknown[0]!r}; it must be one of: {', '.join(null_kinds.KINDS)}"
-        )
-    return {kind: null[kinds == kind] for kind in null_kinds.KINDS if (kinds == kind).any()}
+        raise FsrlError(f"table null: unknown kind {unknown[0]!r}; it must be one of: {', '.join(KINDS)}")
+    return {kind: null[kinds == kind] for kind in KINDS if (kinds == kind).any()}
 
 
 def null_quantiles(null: pd.DataFrame, column: str, levels: Sequence[float]) -> np.ndarray:

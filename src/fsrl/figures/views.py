@@ -10,17 +10,9 @@ from matplotlib.lines import Line2D
 
 from fsrl.errors import FsrlError
 from fsrl.figures import plane as plot_plane
-from fsrl.figures.style import (
-    DOUBLE,
-    NULL_BOUNDS,
-    TYPE_COLORS,
-    TYPES,
-    new_figure,
-    null_quantiles,
-    percent,
-    styled,
-)
-from fsrl.types.select import type_label, typed
+from fsrl.figures.style import DOUBLE, NULL_BOUNDS, TYPE_COLORS, new_figure, null_quantiles, percent, styled
+from fsrl.names import TYPES, type_label
+from fsrl.types.select import typed
 
 MOMENTS = ("skewness", "kurtosis")
 DIAGONAL: dict[str, Any] = {"color": "#8C8C8C", "linewidth": 0.9}

@@ -7,8 +7,8 @@ import pandas as pd
 from fsrl.claims import claims as judged
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
-from fsrl.types.rules import TYPES
-from fsrl.types.select import of_scheme, type_label
+from fsrl.names import TYPES, type_label
+from fsrl.types.select import of_scheme
 
 SPEAKING = (judged.HOLDS, judged.CONTRADICTED, judged.UNDECIDED)
 SHORT = {"odds ratio": "OR", "AUC": "AUC"}

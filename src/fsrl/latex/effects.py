@@ -3,10 +3,10 @@
 import pandas as pd
 
 from fsrl.effects.summary import ALL
+from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, interval, tabular
-from fsrl.types.rules import TYPES
-from fsrl.types.select import hook_label, type_label
+from fsrl.names import TYPES, type_label
 
 STEP = "+1"
 STATES = {"active": "feature active", "inactive": "feature inactive", "unknown": "state unknown (no encoder)"}

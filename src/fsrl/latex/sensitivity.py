@@ -8,8 +8,8 @@ import pandas as pd
 from fsrl.errors import FsrlError
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
-from fsrl.types.rules import TYPES
-from fsrl.types.select import of_scheme, type_label
+from fsrl.names import TYPES, type_label
+from fsrl.types.select import of_scheme
 
 WORDS = {"min": r"$\geq$", "above": "$>$", "max": r"$\leq$", "below": "$<$"}
 COLUMNS = {

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
-from fsrl.null_kinds import SHARED
-from fsrl.types.select import hook_label, values
+from fsrl.names import SHARED
+from fsrl.types.select import values
 
 QUANTILES = (0.05, 0.5, 0.95, 0.999)
 # Column as `type_names.values` reads it -> head and decimals.

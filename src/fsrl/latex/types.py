@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 
 from fsrl.explanations import local as explanations
+from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
-from fsrl.types.rules import TYPES
-from fsrl.types.select import hook_label, of_scheme, scheme_counts, type_label, typed
+from fsrl.names import TYPES, type_label
+from fsrl.types.select import of_scheme, scheme_counts, typed
 
 PER_TYPE = 3
 TOP, BOTTOM = 5, 4  # tokens of each side that an exemplar lists

@@ -16,7 +16,6 @@ write to: hook_resid_post of its layer.
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -27,23 +26,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fsrl.errors import FsrlError
+from fsrl.hooks import residual_hook
+from fsrl.models.windows import first_windows
 from fsrl.weights.covariances import Covariances
 
 WINDOWS_PER_BATCH = 16
-_HOOK = re.compile(r"blocks\.(\d+)\.(.+)")
-_RESIDUAL = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post")
-
-
-def residual_hook(hook: str) -> str:
-    """The residual hook whose activations stand for `hook`; FsrlError for a name that is no hook of a block.
-
-    >>> residual_hook("blocks.5.attn.hook_z")
-    'blocks.5.hook_resid_post'
-    """
-    match = _HOOK.fullmatch(hook)
-    if match is None:
-        raise FsrlError(f"activations: {hook!r} is no hook of a block; write blocks.5.hook_resid_pre")
-    return hook if match[2] in _RESIDUAL else f"blocks.{match[1]}.hook_resid_post"
 
 
 def second_moments(
@@ -133,27 +120,9 @@ def _load(folder: Path) -> Any:
 
 
 def _windows(bridge: Any, text: str, context: int, max_tokens: int) -> Tensor:
-    """int64 [windows, context] inputs: the first token, then context - 1 tokens of the text."""
     if not 2 <= context <= bridge.cfg.n_ctx or max_tokens < 0:
         raise FsrlError(
             f"activations: context is {context} and max_tokens {max_tokens}; context must lie between 2 and "
             f"the model's {bridge.cfg.n_ctx}, max_tokens must be 0 or more"
         )
-    tokenizer = bridge.tokenizer
-    first = tokenizer.bos_token_id
-    if first is None:
-        raise FsrlError("activations: the tokenizer has no bos_token; windows need a first token")
-    stream: list[int] = []
-    for passage in text.split(tokenizer.bos_token):
-        stream += [first, *tokenizer.backend_tokenizer.encode(passage, add_special_tokens=False).ids]
-        if max_tokens and len(stream) >= max_tokens:
-            stream = stream[:max_tokens]
-            break
-    rows = len(stream) // (context - 1)
-    if not rows:
-        raise FsrlError(
-            f"activations: {len(stream)} tokens do not fill a window of {context}; give more text or a "
-            "smaller context"
-        )
-    body = torch.tensor(stream[: rows * (context - 1)]).view(rows, context - 1)
-    return torch.cat([torch.full((rows, 1), first), body], dim=1)
+    return first_windows(bridge.tokenizer, text, context=context, max_tokens=max_tokens)

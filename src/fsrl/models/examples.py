@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fsrl.effects.sample import FIRST_POSITION
 from fsrl.errors import FsrlError
-from fsrl.models.reading import layer_of
+from fsrl.hooks import layer_of
+from fsrl.models.windows import FIRST_POSITION
 
 WINDOW = (20, 12)
 # [vectors, d_sae] is held for this many vectors at a time: 100 MB for an SAE with 24,576 features.

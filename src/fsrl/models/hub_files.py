@@ -8,13 +8,17 @@ against the hash under which the hub announced it.
 
 import contextlib
 import hashlib
+import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from fsrl.errors import FsrlError
 from fsrl.files import whole
@@ -269,3 +273,18 @@ def _check_hash(path: Path, file: HubFile) -> None:
             f"{file}: what arrived does not have the hash that the hub announced, and was removed; run the "
             "command again"
         )
+
+
+@contextmanager
+def clear_errors(path: Path) -> Iterator[None]:
+    """Turns what the libraries raise on a broken weights file into one line that names it."""
+    # Imported here: who only looks into the cache needs neither.
+
+    broken = (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError, OSError, EOFError)
+    try:
+        yield
+    except FsrlError:
+        raise
+    except broken as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise FsrlError(f"{shown(path)}: cannot be read ({reason}); fetch this file again") from error

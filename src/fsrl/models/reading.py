@@ -6,7 +6,6 @@ or folder, see `fsrl.models.sources`), only local files are read here, and of an
 fetching is `fsrl.models.hub_files.fetch`.
 """
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,19 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from fsrl import arguments
 from fsrl.errors import FsrlError
+from fsrl.hooks import layer_of
 from fsrl.models import fit as model_fit
 from fsrl.models import hub_files
-from fsrl.models.hub_files import shown
-from fsrl.models.sae_files import SAEFiles, read_sae
+from fsrl.models.hub_files import clear_errors, shown
+from fsrl.models.saes import SAEFiles, read_sae
 from fsrl.models.sources import ModelSource, SAESource
-from fsrl.nulls import undertrained
-from fsrl.weights.matrices import Decoder, Unembedding
+from fsrl.weights.matrices import Decoder
 
 logger = logging.getLogger(__name__)
 
@@ -76,41 +73,6 @@ def read_model(source: ModelSource) -> Model:
     return Model(
         source, bridge, W_U, tuple(tokenizer.convert_ids_to_tokens(list(range(W_U.shape[1])))), metadata
     )
-
-
-def unembedding(
-    model: Model, *, study: str, counts_path: str | Path | None, min_count: int, draws: int, seed: int
-) -> Unembedding:
-    """W_U of a model, raw and folded, with its tokens and which of them are trained.
-
-    folded = diag(ln_f.weight) @ W_U, centred over d_model: what TransformerLens' compatibility mode computes,
-    less its centring over the vocabulary, so that a feature's mean logit weight is kept. A token is trained
-    if it occurs at least min_count times where counts are known, else by its distance in W_U
-    (`fsrl.nulls.undertrained`, with `draws` random directions). Raises FsrlError for counts that do not fit.
-    """
-    folded = fold(model.W_U, model.bridge.ln_final.weight.detach())
-    counts = None if counts_path is None else _counts(Path(counts_path), model.W_U.shape[1])
-    if counts is not None:
-        trained = counts >= min_count
-        criterion = f"at least {min_count} occurrences in the training text: {int((~trained).sum())} left out"
-    else:
-        found = undertrained.by_distance(model.W_U, folded, model.tokens, draws=draws, seed=seed)
-        trained, criterion = found.trained, found.description
-    metadata = {
-        "study": study,
-        "W_U_processing": "folded: ln_f.weight folded in, centred over d_model; raw: as stored",
-        "trained_tokens": criterion,
-        **model.metadata,
-    }
-    return Unembedding(folded, model.W_U, model.tokens, counts, trained, metadata)
-
-
-def fold(W_U: Tensor, gain: Tensor) -> Tensor:
-    """W_U [d_model, d_vocab] with the final LayerNorm's weight [d_model] folded in and the mean over d_model
-    removed.
-    """
-    folded = gain[:, None] * W_U
-    return folded - folded.mean(0, keepdim=True)
 
 
 def decoders(source: SAESource, model: Model, *, study: str) -> Iterator[Decoder]:
@@ -215,32 +177,6 @@ def _neurons(sae_id: str, model: Model, study: str) -> Decoder:
     return Decoder(rows, None, sae_id, layer, sae_id, metadata)
 
 
-def layer_of(hook: str) -> int:
-    """The block's number in a TransformerLens hook name, 8 for "blocks.8.hook_resid_pre"."""
-    parts = hook.split(".")
-    if len(parts) < 3 or parts[0] != "blocks" or not parts[1].isdigit():
-        raise FsrlError(f"hook {hook!r}: expected blocks.N.hook_NAME")
-    return int(parts[1])
-
-
-class clear_errors:
-    """Turns what the libraries raise on a broken weights file into one line that names it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        broken = (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError, OSError, EOFError)
-        if isinstance(error, broken) and not isinstance(error, FsrlError):
-            reason = str(error).strip().split("\n")[0][:200]
-            raise FsrlError(
-                f"{shown(self.path)}: cannot be read ({reason}); fetch this file again"
-            ) from error
-
-
 def _check_model(name: str | None, model: Model, path: Path) -> None:
     """A folder's model has no official name to compare, so d_model must do there."""
     if name and model.source.hub and _official(name) != _official(model.source.hub):
@@ -252,16 +188,6 @@ def _check_model(name: str | None, model: Model, path: Path) -> None:
 def _official(name: str) -> str:
     """TransformerLens' name of a model: gpt2 for gpt2-small; the name itself where it knows none."""
     return model_fit.official_name(name) or name.removeprefix("openai-community/")
-
-
-def _counts(path: Path, d_vocab: int) -> Tensor:
-    if not path.is_file():
-        raise FsrlError(f"token counts: {path} is missing; check token_counts in config/config.yaml")
-    with clear_errors(path):
-        counts = load_file(path)["count"]
-    if counts.shape != (d_vocab,):
-        raise FsrlError(f"{path}: count has shape {list(counts.shape)}, the vocabulary has {d_vocab} tokens")
-    return counts
 
 
 def _versions() -> dict[str, str]:

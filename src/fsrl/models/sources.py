@@ -3,13 +3,13 @@
 Light: nothing here imports torch, and nothing asks the network; `fsrl.models.reading` reads what these name.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fsrl import hooks
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files, releases
 from fsrl.models.hub_files import HubFile
@@ -21,16 +21,6 @@ SAE_FILES = ("cfg.json", "sae_weights.safetensors")
 DENSITY_FILE = "sparsity.safetensors"
 # A model folder's other files that shape what is read (tokenizer, generation settings) end in one of these.
 MODEL_SUFFIXES = (".json", ".txt", ".safetensors")
-
-HOOKS_BY_DEPTH = (
-    "hook_resid_pre",
-    "hook_z",
-    "hook_attn_out",
-    "hook_resid_mid",
-    "hook_post",
-    "hook_mlp_out",
-    "hook_resid_post",
-)
 
 
 @dataclass(frozen=True)
@@ -132,7 +122,7 @@ class SAESource:
         found = [path.name for path in folder.glob("*") if (path / SAE_FILES[0]).is_file()]
         if not found:
             raise FsrlError(f"{folder} holds no folder with {SAE_FILES[0]}; put the SAEs there")
-        return tuple(sorted(found, key=_by_depth))
+        return tuple(sorted(found, key=hooks.depth))
 
     def weights_file(self, sae_id: str) -> HubFile:
         """The file of a release that holds this SAE's W_dec."""
@@ -187,11 +177,3 @@ def _exist(paths: Iterable[Path]) -> None:
     for path in paths:
         if not path.is_file():
             raise FsrlError(f"{path} is missing; put the file there or correct the setting")
-
-
-def _by_depth(name: str) -> tuple[int, int, list[int | str]]:
-    """Sort key: blocks.2 before blocks.10, and within a block in the order in which the model computes."""
-    parts: list[int | str] = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
-    depths = [depth for depth, hook in enumerate(HOOKS_BY_DEPTH) if hook in name]
-    layers = [part for part in parts if isinstance(part, int)]
-    return (layers or [0])[0], (depths or [len(HOOKS_BY_DEPTH)])[0], parts

@@ -13,12 +13,14 @@ sums about the row's true mean: adding them over tiles, in float64, is the exact
 Averaging the shapes of blocks is not: a two-level row split by token id would get kurtosis 3 instead of 1.
 
 Several readings of one product (without some tokens, as cosines: `fsrl.moments.readings`) take one pass: each
-tile is multiplied once and read in every way. `fsrl.moments.views` says what a model's views are as readings.
+tile is multiplied once and read in every way. What a model's views are as readings says
+`logit_moments_of_views`.
 
 Example: the logit weights (0, 0, 0, 4) have mean 1, std sqrt(3), skewness 2 / sqrt(3) and kurtosis 7 / 3.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,12 +31,14 @@ from fsrl.moments import products as moments_products
 from fsrl.moments import readings as moments_readings
 from fsrl.moments import units as moments_units
 from fsrl.moments import vocabulary as moments_vocabulary
-from fsrl.moments.features import HISTOGRAM_HALF_WIDTH, Features, LogitMoments
+from fsrl.moments.features import Features, LogitMoments
+from fsrl.moments.formulas import HISTOGRAM_HALF_WIDTH, implied_tokens, row_moments
 from fsrl.moments.plan import InOrder
 from fsrl.moments.products import MODES, PRECISIONS
 from fsrl.moments.readings import Piece, Reading
 from fsrl.moments.vocabulary import Vocabulary
-from fsrl.weights.matrices import check_finite
+from fsrl.weights import matrices as weights
+from fsrl.weights.matrices import Decoder, Unembedding, check_finite
 
 __all__ = [
     "HISTOGRAM_HALF_WIDTH",
@@ -46,28 +50,6 @@ __all__ = [
     "logit_moments_of_readings",
     "row_moments",
 ]
-
-
-def row_moments(logits: Tensor) -> Tensor:
-    """Mean, std, skewness and kurtosis [n, 4] of each row of `logits` (float64 [n, d_vocab]).
-
-    The slow twin that `logit_moments` is tested against; a constant row has NaN for its shape.
-    """
-    std, mean = torch.std_mean(logits, dim=1, correction=0, keepdim=True)
-    z = (logits - mean) / std
-    return torch.cat([mean, std, z.pow(3).mean(1, True), z.pow(4).mean(1, True)], dim=1)
-
-
-def implied_tokens(skewness: Tensor, kurtosis: Tensor, d_vocab: int, kappa0: float) -> Tensor:
-    """Equally raised tokens on a Gaussian bulk that would give this skewness and kurtosis; shape as given.
-
-    A share p of the vocabulary raised by h standard deviations has skewness ~ p h^3 and kurtosis ~
-    kappa0 + p h^4, so p = skewness^4 / (kurtosis - kappa0)^3. kappa0 is the median kurtosis of random
-    directions. NaN where skewness <= 0 or kurtosis <= kappa0.
-    """
-    excess = kurtosis - kappa0
-    tokens = d_vocab * skewness.pow(4) / excess.pow(3)
-    return tokens.masked_fill(~((skewness > 0) & (excess > 0)), torch.nan)
 
 
 def logit_moments(
@@ -279,3 +261,49 @@ class _Pass:
         exact = self.W_dec[rows].detach().to(self.device, torch.float64, copy=True)
         scale = moments_vocabulary.power_of_two(torch.maximum(exact.amax(1), -exact.amin(1)))
         return exact.mul_(scale.unsqueeze(1)), scale
+
+
+class ViewMoments(NamedTuple):
+    """Moments under one view; token_ids: int64 [n_tokens], the token of each column that their ids count."""
+
+    moments: LogitMoments
+    token_ids: Tensor
+
+
+def decoder_moments(
+    decoder: Decoder, unembedding: Unembedding, views: Mapping[str, Mapping[str, Any]], **settings: Any
+) -> dict[str, ViewMoments]:
+    """`logit_moments_of_views` of a decoder's rows; FsrlError too where it does not fit the model."""
+    weights.check_fit(decoder, unembedding)
+    return logit_moments_of_views(decoder.W_dec, unembedding, views, **settings)
+
+
+def logit_moments_of_views(
+    W_dec: Tensor, unembedding: Unembedding, views: Mapping[str, Mapping[str, Any]], **settings: Any
+) -> dict[str, ViewMoments]:
+    """The moments of W_dec [n, d_model] under each view, by its name and in the given order.
+
+    views: name -> settings of `fsrl.weights.view`; settings: those of `fsrl.moments.logit_moments`. A view's
+    result does not depend on the others. Raises FsrlError for what these functions refuse.
+    """
+    by_matrix: dict[str, dict[str, ViewMoments]] = {}
+    for w_u in {view.get("w_u", "folded"): None for view in views.values()}:
+        own = {name: view for name, view in views.items() if view.get("w_u", "folded") == w_u}
+        by_matrix[w_u] = _of_one_matrix(W_dec, unembedding, w_u, own, settings)
+    return {name: by_matrix[view.get("w_u", "folded")][name] for name, view in views.items()}
+
+
+def _of_one_matrix(
+    W_dec: Tensor,
+    unembedding: Unembedding,
+    w_u: str,
+    views: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Any],
+) -> dict[str, ViewMoments]:
+    readings, token_ids = [], []
+    for view in views.values():
+        W_U, kept = weights.stored_unembedding(unembedding, w_u=w_u, tokens=view.get("tokens", "all"))
+        readings.append(Reading(kept, bool(view.get("cosine", False))))
+        token_ids.append(kept)
+    found = logit_moments_of_readings(W_dec, W_U, readings, **settings)
+    return dict(zip(views, map(ViewMoments, found, token_ids), strict=True))

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from fsrl.moments import sweep as moments_sweep
+from fsrl.moments.formulas import HISTOGRAM_HALF_WIDTH
 from fsrl.moments.plan import Shape
 from fsrl.moments.products import Mode
 from fsrl.moments.readings import Lens, Piece
 from fsrl.moments.sweep import State
-
-HISTOGRAM_HALF_WIDTH = 8.0  # in standard deviations
 
 
 @dataclass(frozen=True, eq=False)

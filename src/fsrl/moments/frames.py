@@ -7,7 +7,8 @@ import pandas as pd
 from torch import Tensor
 
 from fsrl.errors import FsrlError
-from fsrl.moments.engine import LogitMoments, implied_tokens
+from fsrl.moments.engine import LogitMoments
+from fsrl.moments.formulas import implied_tokens
 from fsrl.weights.matrices import Decoder
 
 # Bloom & Lin 2024: below this log10 share of tokens a feature counts as dead.

@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -291,3 +291,21 @@ def _read_listing(export: Export) -> list[Batch]:
         return [Batch(**entry) for entry in json.loads(path.read_bytes())]
     except (ValueError, TypeError):
         raise FsrlError(f"{path} is no listing that fsrl wrote; delete it and run again") from None
+
+
+# A source: its model and its name there.
+Source = tuple[str, str]
+
+
+def holds(model_id: str, source: str, kind: str, cache: str | Path | None = None) -> bool:
+    """Whether the cache (None: the default one) holds every batch of an export (explanations, features).
+
+    Asked before a run is planned, and so never of the network. Raises FsrlError for a listing in the cache
+    that is broken.
+    """
+    return is_cached(Export.of(model_id, source, kind, cache, None))
+
+
+def lacking(sources: Iterable[Source], kind: str, cache: str | Path | None = None) -> list[str]:
+    """The sources ("gpt2-small/7-res-jb") whose export is not in the cache."""
+    return ["/".join(source) for source in sources if not holds(*source, kind, cache)]

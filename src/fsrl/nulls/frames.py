@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from fsrl.errors import FsrlError
-from fsrl.moments import engine
-from fsrl.moments import views as moments_views
+from fsrl.moments import engine, formulas
 from fsrl.moments.engine import LogitMoments
-from fsrl.null_kinds import KINDS, SHARED
+from fsrl.names import KINDS, SHARED
 from fsrl.nulls import directions as null_directions
 from fsrl.nulls.directions import DRAWS_PER_BLOCK
 from fsrl.stats.quantiles import quantile, quantile_error
@@ -51,7 +50,7 @@ def isotropic_directions(d_model: int, *, draws: int, seed: int) -> Tensor:
 
 
 def isotropic(W_U: Tensor, *, draws: int, seed: int) -> pd.DataFrame:
-    """The table `null` (see `fsrl.tables.core.NULL`) of isotropic directions under W_U [d_model, n_tokens].
+    """The table `null` (`fsrl.tables.moments.NULL`) of isotropic directions under W_U [d_model, n_tokens].
 
     implied_tokens is taken against the draws' own median kurtosis. Raises FsrlError for draws < 1, a negative
     seed, or W_U that `fsrl.moments` refuses.
@@ -70,7 +69,7 @@ def isotropic_of_views(
     passes: dict[str, list[LogitMoments]] = {name: [] for name in views}
     directions = null_directions.isotropic(unembedding.folded.shape[0], draws=draws, seed=seed)
     for group in _groups(directions, BLOCKS_PER_PASS):
-        found = moments_views.logit_moments_of_views(torch.cat(group), unembedding, views, **_ONLY_MOMENTS)
+        found = engine.logit_moments_of_views(torch.cat(group), unembedding, views, **_ONLY_MOMENTS)
         for name, result in found.items():
             passes[name].append(result.moments)
     return {name: _frame(SHARED, results, None) for name, results in passes.items()}
@@ -150,7 +149,7 @@ def _frame(kind: str, passes: Sequence[LogitMoments], kappa0: float | None) -> p
     found = {name: torch.cat([getattr(result, name) for result in passes]) for name in _SHAPE}
     if kappa0 is None:
         kappa0 = found["kurtosis"].nanquantile(0.5).item()
-    implied = engine.implied_tokens(found["skewness"], found["kurtosis"], passes[0].d_vocab, kappa0)
+    implied = formulas.implied_tokens(found["skewness"], found["kurtosis"], passes[0].d_vocab, kappa0)
     draws = len(implied)
     columns = {"kind": pd.Series([kind] * draws, dtype="str"), "draw": np.arange(draws, dtype=np.int32)}
     columns |= {name: found[name].numpy() for name in _SHAPE[:-1]}

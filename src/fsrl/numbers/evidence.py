@@ -7,9 +7,9 @@ Importing this module registers them.
 import pandas as pd
 
 from fsrl.latex import text as tex
+from fsrl.names import TYPES
 from fsrl.numbers.headlines import StudyTables, Values, extremes, headline, listed
 from fsrl.numbers.study import key_of, layer_name, words_of
-from fsrl.types.rules import TYPES
 
 VERDICTS = ("holds", "contradicted", "mixed", "undecided", "cannot speak", "by definition")
 ACTIVE, STEP, ALL = "active", "+1", "all"

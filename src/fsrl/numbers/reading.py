@@ -5,29 +5,33 @@ from typing import Any
 
 import pandas as pd
 
-# Imported so that their headlines are registered.
-from fsrl.claims import claims
-from fsrl.effects import summary as effect_summary
 from fsrl.numbers.headlines import StudyTables
+
+# Imported so that their headlines are registered.
 from fsrl.tables import core as tables
-from fsrl.tables import enrichment as enrichment_tables
-from fsrl.tables import evidence as evidence_tables
-from fsrl.tables import sensitivity as sensitivity_tables
+from fsrl.tables.claims import CLAIMS_TABLE
+from fsrl.tables.effects import SUMMARY
+from fsrl.tables.enrichment import DISCOVERIES
+from fsrl.tables.moments import MOMENTS, NULL
+from fsrl.tables.planted import RECOVERY
+from fsrl.tables.sensitivity import AGREEMENT, SENSITIVITY, STABILITY
+from fsrl.tables.tokens import TOKENS
+from fsrl.tables.types import THRESHOLDS
 
 # Fields of StudyTables that are one parquet table, and one for each layer.
 SINGLE = {
-    "tokens": tables.TOKENS,
-    "null": tables.NULL,
-    "other_null": tables.NULL,
-    "discoveries": enrichment_tables.DISCOVERIES,
-    "claim_tests": claims.CLAIMS_TABLE,
-    "sensitivity": sensitivity_tables.SENSITIVITY,
-    "agreement": sensitivity_tables.AGREEMENT,
-    "stability": sensitivity_tables.STABILITY,
-    "effects": effect_summary.SUMMARY,
-    "recovery": evidence_tables.RECOVERY,
+    "tokens": TOKENS,
+    "null": NULL,
+    "other_null": NULL,
+    "discoveries": DISCOVERIES,
+    "claim_tests": CLAIMS_TABLE,
+    "sensitivity": SENSITIVITY,
+    "agreement": AGREEMENT,
+    "stability": STABILITY,
+    "effects": SUMMARY,
+    "recovery": RECOVERY,
 }
-LAYERS = {"moments": tables.MOMENTS, "thresholds": evidence_tables.THRESHOLDS}
+LAYERS = {"moments": MOMENTS, "thresholds": THRESHOLDS}
 # Written for people too; their columns depend on the study.
 TSV = ("summary", "other_summary", "claims")
 

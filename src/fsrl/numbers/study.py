@@ -7,12 +7,11 @@ import json
 
 import pandas as pd
 
-from fsrl import null_kinds
+from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
+from fsrl.names import KINDS, SHARED, TYPES
 from fsrl.numbers.headlines import StudyTables, extremes, headline, listed
 from fsrl.stats import quantiles
-from fsrl.types.rules import TYPES
-from fsrl.types.select import hook_label
 from fsrl.types.summary import TAIL
 
 
@@ -192,13 +191,13 @@ def decided(tables: StudyTables) -> dict[str, str]:
     """
     frame = pd.concat(list(tables.thresholds.values()))
     kinds = frame.loc[(frame["scheme"] == tables.scheme) & frame["kind"].notna(), "kind"]
-    values = {key_of(kind): tex.count(int((kinds == kind).sum())) for kind in null_kinds.KINDS}
+    values = {key_of(kind): tex.count(int((kinds == kind).sum())) for kind in KINDS}
     most = kinds.mode().min() if len(kinds) else tex.MISSING
     return values | {"total": tex.count(len(kinds)), "most": words_of(str(most))}
 
 
 def _null_kurtosis(null: pd.DataFrame) -> dict[str, str]:
-    shared = null[null["kind"] == null_kinds.SHARED]
+    shared = null[null["kind"] == SHARED]
     return {
         "value": tex.number(quantiles.quantile(shared, "kurtosis", TAIL), digits=2),
         "error": tex.number(quantiles.quantile_error(shared, "kurtosis", TAIL), digits=2),

@@ -17,11 +17,11 @@ from fsrl import files
 from fsrl.errors import FsrlError
 from fsrl.figures import style as plot_style
 from fsrl.moments.frames import ALIVE_LOG10_DENSITY
+from fsrl.names import type_label
 from fsrl.pages import histogram as dashboard_histogram
 from fsrl.pages.facts import FeatureFacts, from_tables
 from fsrl.pages.text import ABSENT, TOKEN_LIMIT, column, is_number, number, plain, power, token_parts
 from fsrl.tokens.text import legible
-from fsrl.types import select
 
 __all__ = ["FeatureFacts", "feature_page", "from_tables", "write"]
 
@@ -57,9 +57,7 @@ def feature_page(facts: FeatureFacts, hide: Collection[str] = ()) -> str:
     color = plot_style.TYPE_COLORS[name or "unclassified"]
     return _template().render(
         facts=facts,
-        chip=None
-        if name is None
-        else {"label": select.type_label(name), "color": color, "text": _ink(color)},
+        chip=None if name is None else {"label": type_label(name), "color": color, "text": _ink(color)},
         moments=_moments(facts.moments, facts.unit),
         histogram=dashboard_histogram.drawing(facts),
         frame=dashboard_histogram,

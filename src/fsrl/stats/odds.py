@@ -30,10 +30,10 @@ from scipy.sparse import csgraph
 from torch import Tensor
 
 from fsrl.errors import FsrlError
+from fsrl.names import UNCLASSIFIED
 from fsrl.stats import two_groups
 from fsrl.weights.matrices import check_finite
 
-UNCLASSIFIED = "unclassified"
 SIDES = ("type", UNCLASSIFIED)  # as the columns n_ and k_ name them
 INTERVAL = (0.025, 0.975)
 ROWS_PER_BLOCK = 256

@@ -15,8 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fsrl import files, null_kinds
+from fsrl import files
 from fsrl.errors import FsrlError
+from fsrl.names import KINDS
 
 METADATA_KEY = b"fsrl"
 
@@ -97,9 +98,7 @@ NORM = Column("float64", "residual per activation", "Euclidean norm of the direc
 TOKEN_ID = Column("int32", "1", "row of the vocabulary")
 TOKEN = Column("string", "1", "token as stored in the vocabulary (a space is Ġ)")
 SCHEME = Column("string", "1", "named set of type rules")
-NULL_KIND = Column(
-    "string", "1", "null model: " + "; ".join(f"{k}: {v}" for k, v in null_kinds.KINDS.items())
-)
+NULL_KIND = Column("string", "1", "null model: " + "; ".join(f"{k}: {v}" for k, v in KINDS.items()))
 
 SAE = Column("string", "1", "the SAE's id")
 TYPE = Column("string", "1", "a type of the scheme")
@@ -107,102 +106,6 @@ LABEL = Column("string", "1", "a type of the scheme, unclassified or degenerate"
 LABELLED = Column("int64", "features", "features with this primary label")
 MEMBERS = Column("int64", "features", "features that meet the rule, whatever their primary label")
 EXPECTED = Column("float64", "features", "null_share times the number of features")
-_MOMENTS = {
-    "mean": MEAN,
-    "std": STD,
-    "skewness": SKEWNESS,
-    "kurtosis": KURTOSIS,
-    "bimodality": BIMODALITY,
-    "implied_tokens": IMPLIED_TOKENS,
-    "norm": NORM,
-}
-
-MOMENTS = Table(
-    "moments",
-    {
-        "feature": FEATURE,
-        **_MOMENTS,
-        "log10_density": Column("float32", "log10", "log10 share of tokens on which it fires", nullable=True),
-        "alive": Column("bool", "1", "log10_density >= -9; null where unknown", nullable=True),
-    },
-)
-EXTREMES = Table(
-    "extremes",
-    {
-        "feature": FEATURE,
-        "side": Column("string", "1", "top (most promoted) or bottom (most suppressed)"),
-        "rank": Column("int32", "1", "0 is the most extreme; ties go to the lower token_id"),
-        "token_id": TOKEN_ID,
-        "token": TOKEN,
-        "weight": Column("float64", "logit per activation", "logit weight of this token"),
-    },
-)
-HISTOGRAMS = Table(
-    "histograms",
-    {
-        "feature": FEATURE,
-        "underflow": Column("int64", "tokens", "below mean - 8 std"),
-        "counts": Column(
-            "list<int64>", "tokens", "equal bins from mean - 8 std to mean + 8 std, [low, high)"
-        ),
-        "overflow": Column("int64", "tokens", "at or above mean + 8 std"),
-    },
-)
-NULL = Table(
-    "null",
-    {
-        "kind": NULL_KIND,
-        "draw": Column("int32", "1", "number of the draw, from 0 in each kind"),
-        **_MOMENTS,
-    },
-)
-TYPES = Table(
-    "types",
-    {
-        "feature": FEATURE,
-        "scheme": SCHEME,
-        "local_context": Column("bool", "1", "meets the scheme's rule for local_context"),
-        "partition": Column("bool", "1", "meets the scheme's rule for partition"),
-        "prediction": Column("bool", "1", "meets the scheme's rule for prediction"),
-        "suppression": Column("bool", "1", "meets the scheme's rule for suppression"),
-        "type": Column("string", "1", "primary label: the first type met, else unclassified or degenerate"),
-        "margin": Column(
-            "float64",
-            "share of features",
-            "distance to the nearest bound; negative: what is missing for a type; null if degenerate",
-            nullable=True,
-        ),
-    },
-)
-TYPE_COUNTS = Table(
-    "type_counts",
-    {
-        "scheme": SCHEME,
-        "type": LABEL,
-        "features": LABELLED,
-        "share": Column("float64", "1", "features / all features"),
-        "null_share": Column(
-            "float64",
-            "1",
-            "share of null draws with this primary label; of several kinds the largest",
-        ),
-        "expected": EXPECTED,
-        "members": MEMBERS,
-        "member_null_share": Column(
-            "float64", "1", "share of null draws that meet the rule; of several kinds the largest"
-        ),
-    },
-)
-TOKENS = Table(
-    "tokens",
-    {
-        "token_id": TOKEN_ID,
-        "token": TOKEN,
-        "text": Column("string", "1", "token as decoded text"),
-        "count": Column("int64", "tokens", "occurrences in the training text", nullable=True),
-        "trained": Column("bool", "1", "kept when a view leaves undertrained tokens out", nullable=True),
-    },
-)
 
 
 def write(frame: pd.DataFrame, path: str | Path, table: Table, metadata: Mapping[str, str]) -> None:

@@ -6,14 +6,7 @@ token sets and in no other. Where the tokens' counts are unknown, there are no s
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
-
-from fsrl.errors import FsrlError
-from fsrl.tables import core as tables
 from fsrl.tables.core import FEATURE, LABELLED, SAE, TOKEN_ID, Column, Table
 
 SET = Column("string", "1", "name of the token set, see token_set_list.tsv")
@@ -120,41 +113,3 @@ def token_sets_table(definitions: Mapping[str, str]) -> Table:
     """The table `token_sets`: token_id, then one bool column per set; definitions: set -> in words."""
     columns = {name: Column("bool", "1", definition) for name, definition in definitions.items()}
     return Table("token_sets", {"token_id": TOKEN_ID, **columns})
-
-
-def token_sets_frame(sets: pd.DataFrame) -> pd.DataFrame:
-    """The frame of `fsrl.tokens.sets.token_sets` as the table `token_sets` holds it."""
-    frame = sets.reset_index(drop=True)
-    frame.insert(0, "token_id", np.arange(len(frame), dtype=np.int32))
-    return frame
-
-
-def read_token_sets(path: str | Path) -> pd.DataFrame:
-    """One row a token id, one bool column a set; FsrlError where the file is missing or something else."""
-    if not Path(path).is_file():
-        raise FsrlError(f"{path}: no such table; build it first")
-    names = pq.ParquetFile(path).schema_arrow.names
-    table = token_sets_table({name: "" for name in names if name != "token_id"})
-    return tables.read(path, table).drop(columns="token_id")
-
-
-def statistic(path: str | Path, *columns: str) -> tuple[list[str], list[np.ndarray]]:
-    """Sets and columns (float32 [features, sets] each, NaN for null) of a table `enrichment` on disk.
-
-    Reads those columns alone: a table of an SAE of GPT-2 has 2 million rows. Raises FsrlError where the file
-    is missing, lacks a column or does not hold every set for every feature in order.
-    """
-    if not Path(path).is_file():
-        raise FsrlError(f"{path}: no such table; build it first")
-    file = pq.ParquetFile(path)
-    wanted = ["feature", "set", *columns]
-    if lacking := [name for name in wanted if name not in file.schema_arrow.names]:
-        raise FsrlError(f"{path}: no column {lacking[0]}; build it again")
-    found = file.read(columns=wanted)
-    feature = found.column("feature").to_numpy()
-    n_sets = int(np.searchsorted(feature, feature[0], side="right")) if len(feature) else 0
-    shape = (len(feature) // max(n_sets, 1), n_sets)
-    if not np.array_equal(feature, np.repeat(np.arange(shape[0], dtype=np.int32), n_sets)):
-        raise FsrlError(f"{path}: not every feature has every set, in order; build it again")
-    sets = found.column("set").slice(0, n_sets).to_pylist()
-    return sets, [found.column(name).to_numpy().astype(np.float32).reshape(shape) for name in columns]

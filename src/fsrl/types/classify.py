@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fsrl.names import DEGENERATE, LABELS, TYPES, UNCLASSIFIED
 from fsrl.types import cuts as type_cuts
-from fsrl.types.rules import TYPES, WORDS, Bound, Condition, Scheme, parse_bound, parse_schemes
+from fsrl.types.rules import WORDS, Bound, Condition, Scheme, parse_bound, parse_schemes
 
 __all__ = [
     "LABELS",
@@ -33,10 +34,6 @@ __all__ = [
     "thresholds",
     "type_counts",
 ]
-
-UNCLASSIFIED, DEGENERATE = "unclassified", "degenerate"
-LABELS = (*TYPES, UNCLASSIFIED, DEGENERATE)
-
 # Label -> (rows with it as primary label, rows that meet its rule).
 _Tally = dict[str, tuple[int, int]]
 

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from fsrl.errors import FsrlError
+from fsrl.names import TYPES
 from fsrl.stats.quantiles import quantile
-from fsrl.types.rules import LOWER, TYPES, Condition, Scheme, check_null
+from fsrl.types.rules import LOWER, Condition, Scheme, check_null
 
 # A scheme with numbers for its bounds: type -> (condition, threshold) pairs that must all hold.
 Rules = dict[str, list[tuple[Condition, float]]]

@@ -9,7 +9,7 @@ A scheme holds rules, one per type; a rule is a conjunction of bounds on columns
 
 Words: min (>=), above (>), max (<=), below (<). A bound is a number, a within-layer quantile ("q0.90"), a
 quantile of the nulls ("null0.999": to be met against every null that was run, so the most extreme decides),
-or a quantile of one null by name ("isotropic0.999"; names in `fsrl.null_kinds`). Every mistake raises an
+or a quantile of one null by name ("isotropic0.999"; names in `fsrl.names`). Every mistake raises an
 FsrlError that says where it stands.
 """
 
@@ -20,10 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fsrl.errors import FsrlError
-from fsrl.null_kinds import KINDS
+from fsrl.names import KINDS, TYPES
 
-# In order of precedence: the primary label is the first type whose rule is met.
-TYPES = ("local_context", "prediction", "suppression", "partition")
 # `std` means std / norm, and `variance_x_d_model` its square times d_model: norms and widths vary.
 COLUMNS = (
     "mean",

@@ -3,24 +3,10 @@
 Nothing here knows of a figure: what is printed without one does not depend on how figures look.
 """
 
-import re
-
 import numpy as np
 import pandas as pd
 
 from fsrl.errors import FsrlError
-
-
-def hook_label(hook: str) -> str:
-    """A short name of a hook or SAE id: "blocks.3.hook_resid_pre" is "3 pre"; other forms are kept."""
-    hook = hook.replace("mlp.hook_post", "hook_mlp_neurons")  # or else it would read like hook_resid_post
-    match = re.fullmatch(r"blocks\.(\d+)\.(?:\w+\.)?hook_(?:resid_)?(\w+)", hook)
-    return f"{match[1]} {match[2].replace('_', ' ')}" if match else hook
-
-
-def type_label(name: str) -> str:
-    """A type's name as it is printed: "local context"."""
-    return name.replace("_", " ")
 
 
 def of_scheme(frame: pd.DataFrame, scheme: str, table: str) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fsrl.null_kinds import SHARED
+from fsrl.names import SHARED
 from fsrl.stats.quantiles import quantile
 
 TAIL = 0.999

@@ -1,0 +1,58 @@
+"""A model's unembedding for the analysis: raw and folded, and which of its tokens training saw often
+enough."""
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fsrl.errors import FsrlError
+from fsrl.models.hub_files import clear_errors
+from fsrl.models.reading import Model
+from fsrl.nulls import undertrained
+from fsrl.weights.matrices import Unembedding
+
+
+def unembedding(
+    model: Model, *, study: str, counts_path: str | Path | None, min_count: int, draws: int, seed: int
+) -> Unembedding:
+    """W_U of a model, raw and folded, with its tokens and which of them are trained.
+
+    folded = diag(ln_f.weight) @ W_U, centred over d_model: what TransformerLens' compatibility mode computes,
+    less its centring over the vocabulary, so that a feature's mean logit weight is kept. A token is trained
+    if it occurs at least min_count times where counts are known, else by its distance in W_U
+    (`fsrl.nulls.undertrained`, with `draws` random directions). Raises FsrlError for counts that do not fit.
+    """
+    folded = fold(model.W_U, model.bridge.ln_final.weight.detach())
+    counts = None if counts_path is None else _counts(Path(counts_path), model.W_U.shape[1])
+    if counts is not None:
+        trained = counts >= min_count
+        criterion = f"at least {min_count} occurrences in the training text: {int((~trained).sum())} left out"
+    else:
+        found = undertrained.by_distance(model.W_U, folded, model.tokens, draws=draws, seed=seed)
+        trained, criterion = found.trained, found.description
+    metadata = {
+        "study": study,
+        "W_U_processing": "folded: ln_f.weight folded in, centred over d_model; raw: as stored",
+        "trained_tokens": criterion,
+        **model.metadata,
+    }
+    return Unembedding(folded, model.W_U, model.tokens, counts, trained, metadata)
+
+
+def fold(W_U: Tensor, gain: Tensor) -> Tensor:
+    """W_U [d_model, d_vocab] with the final LayerNorm's weight [d_model] folded in and the mean over d_model
+    removed.
+    """
+    folded = gain[:, None] * W_U
+    return folded - folded.mean(0, keepdim=True)
+
+
+def _counts(path: Path, d_vocab: int) -> Tensor:
+    if not path.is_file():
+        raise FsrlError(f"token counts: {path} is missing; check token_counts in config/config.yaml")
+    with clear_errors(path):
+        counts = load_file(path)["count"]
+    if counts.shape != (d_vocab,):
+        raise FsrlError(f"{path}: count has shape {list(counts.shape)}, the vocabulary has {d_vocab} tokens")
+    return counts

@@ -1,0 +1,63 @@
+"""p-values that never underflow, and the false discovery rate over them.
+
+With Student's t on df degrees of freedom and x = df / (df + t^2), the two-sided p is the regularised
+incomplete beta function I_x(df / 2, 1 / 2). scipy's value is used where it is well above zero; beyond that,
+
+    p = x^a (1 - x)^(-1/2) / (a B(a, 1/2)) * sum_n (1/2)_n / (a + 1)_n (-df / t^2)^n,    a = df / 2,
+
+(DLMF 8.17.8 after Pfaff's transformation, 15.8.1) is summed in logarithms. (c)_n is the rising factorial.
+"""
+
+import numpy as np
+import torch
+from scipy import special
+from torch import Tensor
+
+# Below this p the series takes over. |t| is above 30 there whatever df, so a term is at most (2n + 1) / 900
+# times the one before it and 6 of them are exact to rounding.
+SMALLEST_DIRECT_P = 1e-250
+SERIES_TERMS = 6
+
+
+def log10_p(t: np.ndarray, df: float) -> np.ndarray:
+    """log10 of the two-sided p of Student's t (any shape) on df > 0 degrees of freedom; NaN stays NaN."""
+    t = np.asarray(t, dtype=np.float64)
+    p = special.betainc(df / 2, 0.5, df / (df + t * t))
+    tiny = p < SMALLEST_DIRECT_P  # False for NaN
+    result = np.log10(np.where(tiny, 1.0, p))
+    if tiny.any():
+        result[tiny] = _log10_p_tail(t[tiny], df)
+    return result
+
+
+def _log10_p_tail(t: np.ndarray, df: float) -> np.ndarray:
+    a = df / 2
+    ratio = df / (t * t)
+    term = np.ones_like(ratio)
+    series = np.ones_like(ratio)
+    for n in range(SERIES_TERMS):
+        term = term * -ratio * (n + 0.5) / (a + 1 + n)
+        series += term
+    # log x = -log1p(t^2 / df) and -log(1 - x) = log1p(df / t^2): neither loses digits.
+    log_p = -a * np.log1p(1 / ratio) + 0.5 * np.log1p(ratio) - np.log(a) - special.betaln(a, 0.5)
+    return (log_p + np.log(series)) / np.log(10)
+
+
+def benjamini_hochberg(log10_p: Tensor) -> Tensor:
+    """log10 of Benjamini and Hochberg's q over all entries of `log10_p` (any shape); float32, the same shape.
+
+    Pass all features and sets of a study at once: the rate holds for what is passed. NaN (not tested) stays
+    NaN and is not counted. `scipy.stats.false_discovery_control` does the same to p that do not underflow.
+    """
+    flat = log10_p.detach().cpu().reshape(-1)
+    tested = ~flat.isnan()
+    values, order = flat[tested].sort()
+    rank = torch.arange(1, len(values) + 1, dtype=torch.float64)
+    raw = values.double() + np.log10(max(len(values), 1)) - rank.log10()
+    # q of the i-th smallest p is the least of p_j * n / j over j >= i; that of the last is p itself.
+    steps = raw.flip(0).cummin(0).values.flip(0)
+    found = torch.empty_like(values, dtype=torch.float32)
+    found[order] = steps.float()
+    result = torch.full_like(flat, torch.nan, dtype=torch.float32)
+    result[tested] = found
+    return result.reshape(log10_p.shape)
