@@ -25,7 +25,6 @@ include: "workflow/rules/latex_tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/notebooks.smk"
 include: "workflow/rules/paper.smk"
-include: "workflow/rules/rulegraph.smk"
 include: "workflow/rules/train_mini.smk"
 
 

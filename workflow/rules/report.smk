@@ -4,7 +4,6 @@ REPORT_SECTIONS = {
     "Token sets": ["splits", "enrichment_heatmap", "manhattan", "null_p_values"],
     "Thresholds and planted truth": ["sensitivity", "planted/recovery", "planted/recovery_by_set"],
     "Measured effects": ["effects/agreement", "effects/moments", "effects/retention"],
-    "The workflow": ["rulegraph"],
 }
 
 

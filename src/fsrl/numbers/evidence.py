@@ -195,3 +195,18 @@ def planted(tables: StudyTables) -> dict[str, str]:
         values[f"{name}.precision.pooled"] = tex.percent(correct / found["labelled"].sum())
         values[f"{name}.recall.pooled"] = tex.percent(correct / found["planted"].sum())
     return values
+
+
+HEADLINES = (
+    pairs,
+    claim_tests,
+    claims,
+    tail,
+    agreement,
+    effect,
+    effect_random,
+    effect_averaged,
+    effect_difference,
+    kept,
+    planted,
+)

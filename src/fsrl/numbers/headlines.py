@@ -72,7 +72,7 @@ class StudyTables:
         """The table of this name; FsrlError where the study has none."""
         found = getattr(self, name)
         if found is None:
-            raise FsrlError(f"tex_numbers: study {self.study} has no table {name}; name it as a source")
+            raise FsrlError(f"numbers: study {self.study} has no table {name}; name it as a source")
         return found
 
 
@@ -82,7 +82,7 @@ Make = Callable[[StudyTables], str | Values]
 
 @dataclass(frozen=True)
 class Headline:
-    """One thing that the prose says of a study: where it comes from and how it is made.
+    """One thing that the prose says of a study: where it comes from and how it is made. Called as `make` is.
 
     sources: the fields of `StudyTables` that `make` reads; a study without one of them has not this headline.
     """
@@ -92,33 +92,30 @@ class Headline:
     make: Make
 
     def fits(self, tables: StudyTables) -> bool:
+        """Whether the study has every table that this reads."""
         return all(getattr(tables, source) is not None for source in self.sources)
 
-
-HEADLINES: dict[str, Headline] = {}
-
-
-def headline(name: str, *sources: str) -> Callable[[Make], Make]:
-    """Register a function as the headline `name`; `sources` are the fields of `StudyTables` that it reads."""
-
-    def register(make: Make) -> Make:
-        if name in HEADLINES:
-            raise FsrlError(f"tex_numbers: headline {name} is there already; choose another name")
-        HEADLINES[name] = Headline(name, sources, make)
-        return make
-
-    return register
+    def __call__(self, tables: StudyTables) -> Any:
+        """What the function itself gives: a value, or values by part."""
+        return self.make(tables)
 
 
-def study_values(tables: StudyTables) -> dict[str, str]:
-    """Every headline that the study has tables for: key -> LaTeX."""
+def headline(name: str, *sources: str) -> Callable[[Make], Headline]:
+    """Make a function the headline `name`; `sources` are the fields of `StudyTables` that it reads."""
+    return lambda make: Headline(name, sources, make)
+
+
+def study_values(tables: StudyTables, headlines: Sequence[Headline]) -> dict[str, str]:
+    """Every headline that the study has tables for: key -> LaTeX. FsrlError for two of one name."""
     values: dict[str, str] = {}
-    for name, one in HEADLINES.items():
+    for number, one in enumerate(headlines):
+        if one.name in (other.name for other in headlines[:number]):
+            raise FsrlError(f"numbers: there are two headlines {one.name}; choose another name")
         if not one.fits(tables):
             continue
         made = one.make(tables)
         parts = {WHOLE: made} if isinstance(made, str) else made
-        values |= {f"{name}.{part}" if part else name: value for part, value in parts.items()}
+        values |= {f"{one.name}.{part}" if part else one.name: value for part, value in parts.items()}
     return values
 
 
@@ -131,7 +128,7 @@ def macros(namespace: str, values: Values) -> str:
     for name in (namespace, *values):
         if not NAME.fullmatch(name):
             raise FsrlError(
-                f"tex_numbers: {name!r} cannot name a number; use letters, digits, dots, hyphens, underscores"
+                f"numbers: {name!r} cannot name a number; use letters, digits, dots, hyphens, underscores"
             )
     lines = [rf"\fsrldefine{{{namespace}}}{{{key}}}{{{values[key]}}}" for key in sorted(values)]
     return "\n".join(lines) + "\n"

@@ -6,8 +6,6 @@ from typing import Any
 import pandas as pd
 
 from fsrl.numbers.headlines import StudyTables
-
-# Imported so that their headlines are registered.
 from fsrl.tables import core as tables
 from fsrl.tables.claims import CLAIMS_TABLE
 from fsrl.tables.effects import SUMMARY

@@ -1,0 +1,254 @@
+"""Verdicts on the published claims, in layers where the answer is known."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fsrl.claims import claims
+from fsrl.claims import dips as claims_dips
+from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, Layer
+from fsrl.stats import two_groups
+from fsrl.tables import core as tables
+from fsrl.tables.claims import CLAIMS_TABLE, DIPS
+from tests.fixtures.type_examples import SCHEMES, table
+
+SETS = ["starts_with_space", "quote", "digits", "verb"]
+SETTINGS = {"min_features": 5, "draws": 20, "seed": 0}
+KINDS = ("local_context", "prediction", "suppression", "partition")
+
+
+def layer(n=400, n_type=40, seed=0, clusters=None, **effects):
+    """Features of every type and unclassified ones, alike but for `effects`: (column, type) -> shift."""
+    generator = np.random.default_rng(seed)
+    labels = np.array(["unclassified"] * n, dtype=object)
+    for number, kind in enumerate(KINDS):
+        labels[number * n_type : (number + 1) * n_type] = kind
+    columns = {
+        "std": generator.uniform(0.1, 0.2, n),
+        "skewness": generator.normal(0, 0.1, n),
+        "kurtosis": generator.normal(3, 0.1, n),
+    }
+    t = generator.normal(0, 1, (n, len(SETS)))
+    dip = np.where((labels == "partition") | (np.arange(n) >= n - n_type), generator.uniform(0, 1, n), np.nan)
+    for (column, kind), shift in effects.get("shift", {}).items():
+        if column in columns:
+            columns[column] = columns[column] + shift * (labels == kind)
+        elif column == "dip":
+            dip = dip + shift * (labels == kind)
+        else:
+            t[:, SETS.index(column)] += shift * (labels == kind)
+    types = pd.concat([pd.DataFrame({"scheme": scheme, "type": labels}) for scheme in SCHEMES])
+    own = np.arange(n) if clusters is None else clusters
+    matched = np.arange(n) >= n - n_type
+    found = t > 3, t < -3
+    return Layer("layer", table(**columns), types, own, SETS, *found, t, t**2 / 1000, dip, matched)
+
+
+def verdict(layers, name, scheme="calibrated", level=0.05):
+    schemes = {scheme: SCHEMES[scheme]}
+    tested = [claims.test_layer(one, schemes, **SETTINGS) for one in layers]
+    judged = claims.judge(tested, level=level)
+    return judged[(judged["claim"] == name) & (judged["scheme"] == scheme)]
+
+
+SHIFTS = {
+    "local_context_brackets_quotes": ("quote", "local_context", 4),
+    "local_context_brackets_quotes_t": ("quote", "local_context", 1),
+    "local_context_low_std": ("std", "local_context", -0.05),
+    "prediction_digits": ("digits", "prediction", 4),
+    "prediction_digits_t": ("digits", "prediction", 1),
+    "prediction_verbs": ("verb", "prediction", 4),
+    "prediction_verbs_t": ("verb", "prediction", 1),
+    "prediction_any_group": ("quote", "prediction", 4),
+    "prediction_any_group_t": ("quote", "prediction", 3),
+    "partition_spacing_capitals": ("starts_with_space", "partition", -4),
+    "partition_spacing_capitals_t": ("starts_with_space", "partition", -2),
+    "partition_eta2": ("starts_with_space", "partition", -2),
+    "partition_bimodal": ("dip", "partition", 0.5),
+    "partition_high_std": ("std", "partition", 0.05),
+    "partition_right_skew": ("skewness", "partition", 0.2),
+    "suppression_specific_tokens": ("quote", "suppression", -4),
+    "suppression_specific_tokens_t": ("quote", "suppression", -3),
+    "suppression_low_kurtosis": ("kurtosis", "suppression", -0.2),
+    "suppression_like_partition": ("starts_with_space", "suppression", 4),
+    "suppression_like_partition_t": ("starts_with_space", "suppression", 2),
+}
+
+
+def test_every_claim_but_one_has_a_case():
+    assert {claim.name for claim in CLAIMS} == {*SHIFTS, "prediction_moderate_std"}
+    assert set(FIXES) >= {claim.reads for claim in CLAIMS if claim.reads}
+
+
+@pytest.mark.parametrize("name", SHIFTS)
+def test_a_claim_holds_where_it_was_planted_and_nowhere_else(name):
+    column, kind, size = SHIFTS[name]
+    planted = verdict([layer(shift={(column, kind): size})], name).iloc[0]
+    assert planted["verdict"] == "holds" and planted["p_holm"] <= 0.05 and planted["type"] == kind
+    if not np.isnan(planted["low"]):
+        assert planted["low"] <= planted["effect"] <= planted["high"]
+    plain = verdict([layer()], name).iloc[0]
+    assert plain["verdict"] in ("undecided", "cannot speak")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in SHIFTS if SHIFTS[name][0] in ("std", "skewness", "kurtosis")]
+)
+def test_the_opposite_contradicts_a_claim(name):
+    column, kind, size = SHIFTS[name]
+    assert verdict([layer(shift={(column, kind): -size})], name).iloc[0]["verdict"] == "contradicted"
+
+
+def test_moderate_std_may_fail_on_either_side():
+    spread = layer()
+    spread.moments.loc[spread.types["type"].to_numpy()[:400] == "prediction", "std"] = 0.15
+    assert verdict([spread], "prediction_moderate_std").iloc[0]["verdict"] == "holds"
+    for shift in (-0.2, 0.2):
+        far = layer(shift={("std", "prediction"): shift})
+        assert verdict([far], "prediction_moderate_std").iloc[0]["verdict"] == "contradicted"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "name"),
+    [
+        ("post", "local_context_low_std"),
+        ("post", "prediction_moderate_std"),
+        ("post", "partition_right_skew"),
+        ("post", "suppression_low_kurtosis"),
+        ("universal_neurons", "partition_high_std"),
+    ],
+)
+def test_what_the_rule_says_is_not_tested(scheme, name):
+    row = verdict([layer(shift={("std", "partition"): 0.05})], name, scheme).iloc[0]
+    assert row["verdict"] == "by definition" and np.isnan(row["p"])
+
+
+def test_a_type_that_a_scheme_lacks_has_no_row():
+    assert verdict([layer()], "local_context_low_std", "universal_neurons").empty
+
+
+def test_few_features_or_many_copies_of_one_cannot_speak():
+    few = verdict([layer(n_type=4, shift={("std", "partition"): 0.05})], "partition_high_std").iloc[0]
+    clusters = np.where(np.arange(400) < 160, np.arange(400) // 40, np.arange(400))
+    copies = layer(clusters=clusters, shift={("std", "partition"): 0.05})
+    same = verdict([copies], "partition_high_std").iloc[0]
+    assert few["verdict"] == same["verdict"] == "cannot speak"
+    assert (same["n_type"], same["units_type"]) == (40, 1)
+
+
+def test_an_odds_ratio_counts_clusters_as_its_p_does():
+    clusters = np.random.default_rng(1).integers(0, 150, 400)
+    found = pd.concat(
+        [claims.test_layer(layer(seed=seed, clusters=clusters), SCHEMES, **SETTINGS) for seed in range(3)]
+    )
+    known = found[(found["measure"] == "odds ratio") & found["value_type"].notna()]
+    odds = known[known["value_type"] != known["value_other"]]
+    assert len(odds) > 10 and odds["effect"].notna().all()
+    assert ((odds["effect"] > 1) == (odds["value_type"] > odds["value_other"])).all()
+    yes, others = odds["value_type"] * odds["units_type"], odds["value_other"] * odds["units_other"]
+    by_hand = two_groups.odds_ratio(yes, odds["units_type"], others, odds["units_other"])
+    np.testing.assert_allclose(odds["effect"], by_hand)
+
+
+def test_sets_that_a_vocabulary_lacks_cannot_speak():
+    one = layer(shift={("verb", "prediction"): 4})
+    lacking = replace(one, sets=["starts_with_space", "quote", "digits", "other"])
+    assert verdict([lacking], "prediction_verbs").iloc[0]["verdict"] == "cannot speak"
+    assert verdict([lacking], "prediction_verbs_t").iloc[0]["verdict"] == "cannot speak"
+
+
+def test_without_effects_at_most_the_promised_share_is_called():
+    called = 0
+    for seed in range(20):
+        judged = claims.judge([claims.test_layer(layer(seed=seed), SCHEMES, **SETTINGS)], level=0.05)
+        called += judged["verdict"].isin(("holds", "contradicted")).any()
+    assert called <= 4  # of 20, where at most 1 is expected
+
+
+@pytest.mark.parametrize(
+    ("found", "overall"),
+    [
+        (["holds", "holds", "undecided", "cannot speak"], "holds"),
+        (["holds", "undecided"], "undecided"),
+        (["contradicted", "contradicted", "undecided"], "contradicted"),
+        (["holds", "holds", "contradicted"], "mixed"),
+        (["cannot speak", "cannot speak"], "cannot speak"),
+        (["by definition", "by definition"], "by definition"),
+        (["undecided"], "undecided"),
+    ],
+)
+def test_the_verdict_over_all_layers(found, overall, tmp_path):
+    one = claims.judge([claims.test_layer(layer(), SCHEMES, **SETTINGS)], level=0.05)
+    one = one[(one["scheme"] == "calibrated") & (one["claim"] == "partition_eta2")]
+    layers = [one.assign(sae=f"layer {number}", verdict=text) for number, text in enumerate(found)]
+    every = pd.concat(layers, ignore_index=True).astype({"sae": "str", "verdict": "str"})
+    row = claims.verdicts(every).iloc[0]
+    assert row["verdict"] == overall and row["holds"] == found.count("holds")
+    assert found[0] in row["layer 0"]
+    tables.write(every, tmp_path / "claims.parquet", CLAIMS_TABLE, {})
+
+
+def test_arguments_are_left_alone():
+    one = layer()
+    before = copy.deepcopy(one.moments)
+    claims.test_layer(one, SCHEMES, **SETTINGS)
+    pd.testing.assert_frame_equal(one.moments, before)
+
+
+def test_a_split_has_a_dip_that_null_directions_lack(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    W_U = torch.randn(8, 2000, generator=generator)
+    W_U[0] = 4.0 * torch.where(torch.arange(2000) < 900, -1.0, 1.0) + 0.1 * W_U[0]
+    W_dec = torch.randn(60, 8, generator=generator)
+    W_dec[:, 0] *= 0.05
+    W_dec[3] = torch.eye(8)[0]
+    features = pd.DataFrame(
+        {"feature": np.array([3, 10], dtype=np.int32), "sample": ["partition", "matched"]}
+    )
+    found = claims_dips.measure(W_dec, W_U, features.astype({"sample": "str"}), sae="x", draws=200, seed=0)
+    tables.write(found, tmp_path / "dips.parquet", DIPS, {})
+    assert found["dip"][0] > 0.1 > found["dip"][1]
+    assert found["null_quantile"][0] > 0.99 and 0 <= found["null_quantile"][1] < 0.99
+    none = claims_dips.measure(W_dec, W_U, features[:0].astype({"sample": "str"}), sae="x", draws=9, seed=0)
+    tables.write(none, tmp_path / "none.parquet", DIPS, {})
+
+
+def test_the_sample_is_matched_in_std_and_holds_nothing_twice():
+    generator = np.random.default_rng(0)
+    moments = table(std=generator.uniform(0.1, 1, 100), norm=generator.uniform(0.5, 2, 100))
+    moments.loc[50, ["skewness", "kurtosis"]] = np.nan
+    labels = np.array(["unclassified"] * 100, dtype=object)
+    labels[:20] = "partition"
+    types = pd.DataFrame({"feature": np.arange(100), "scheme": "calibrated", "type": labels})
+    found = claims_dips.sample(types, moments, count=10, seed=0)
+    chosen = found.loc[found["sample"] == "partition", "feature"].to_numpy()
+    matched = found.loc[found["sample"] == "matched", "feature"].to_numpy()
+    assert len(chosen) == len(matched) == 10 and set(chosen) <= set(range(20))
+    assert len({*chosen, *matched}) == 20 and min(matched) >= 20 and 50 not in matched
+    std = (moments["std"] / moments["norm"]).to_numpy()
+    free = np.setdiff1d(np.arange(20, 100), [50])
+    first = free[np.abs(std[free] - std[chosen[0]]).argmin()]
+    assert matched[0] == first
+    pd.testing.assert_frame_equal(found, claims_dips.sample(types, moments, count=10, seed=0))
+    everything = claims_dips.sample(types.assign(type="partition"), moments, count=300, seed=0)
+    assert (everything["sample"] == "partition").all()  # nobody is left to match
+
+
+def test_evidence_is_put_in_its_place():
+    n = 4
+    dips = pd.DataFrame({"feature": [2, 0], "sample": ["partition", "matched"], "null_quantile": [0.9, 0.1]})
+    t = np.array([[5.0], [-5.0], [0.0], [np.nan]], dtype=np.float32)
+    p = np.array([[-9.0], [-9.0], [0.0], [np.nan]], dtype=np.float32)
+    best = pd.DataFrame({"cluster": np.arange(n)})
+    arguments = ("x", table(std=np.full(n, 0.1)), pd.DataFrame(), best, dips)
+    one = claims.layer(*arguments, enrichment=(["a"], t, p, t**2), cut=-4.0)
+    assert one.promoted[:, 0].tolist() == [True, False, False, False]
+    assert one.suppressed[:, 0].tolist() == [False, True, False, False]
+    np.testing.assert_array_equal(one.dip, [0.1, np.nan, 0.9, np.nan])
+    assert one.matched.tolist() == [True, False, False, False]
+    assert not claims.layer(*arguments, enrichment=(["a"], t, p, t**2), cut=np.nan).promoted.any()
+    assert BIMODAL in {claim.name for claim in CLAIMS}

@@ -1,0 +1,112 @@
+"""On the real W_U of the embedded study: p is uniform where a direction is chance, and the textbook z is not.
+
+Null directions are drawn with a fixed seed. Each test says how far off chance alone could put it.
+"""
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+from fsrl.enrichment import best_sets as enrichment_pvalues
+from fsrl.enrichment import covariance as enrichment_covariance
+from fsrl.enrichment import statistics as enrichment
+from fsrl.stats import rates
+from tests.fixtures.enrichment_examples import mini_decoder, mini_sets, mini_unembedding
+
+DRAWS = 20000
+LEVEL = np.log10(0.05)
+LAYERS = ("blocks.0.hook_resid_pre", "blocks.4.hook_resid_pre", "blocks.5.hook_resid_post")
+
+
+def strata():
+    """Any fixed strata do under a null: here, octaves of the token's id."""
+    return enrichment.frequency_strata(torch.arange(mini_unembedding().shape[1]))
+
+
+def null_statistics(covariance, draws, seed):
+    generator = torch.Generator().manual_seed(seed)
+    normal = torch.randn(draws, covariance.k, generator=generator, dtype=torch.float64)
+    directions = normal @ covariance.colour.T  # N(0, C)
+    return directions, enrichment.set_statistics(
+        directions, mini_unembedding(), mini_sets()[1], strata=strata(), covariance=covariance
+    )
+
+
+@pytest.fixture(scope="module")
+def null():
+    return null_statistics(enrichment_covariance.layer_covariance(mini_decoder()), DRAWS, seed=0)[1]
+
+
+def test_the_sets_are_real(null):
+    names, sets = mini_sets()
+    assert null.tested.all()
+    assert len(names) > 30
+    assert sets.sum(1).max() > 1000
+
+
+@pytest.mark.parametrize("column", ["log10_p", "log10_p_stratified"])
+def test_p_is_uniform_under_null_directions(null, column):
+    p = 10 ** getattr(null, column).double().numpy()
+    results = [scipy.stats.kstest(values, "uniform") for values in p.T]
+    # Bonferroni over the sets; a D of .02 would already fail at this number of draws.
+    assert min(result.pvalue for result in results) > 0.01 / len(results)
+    assert max(result.statistic for result in results) < 0.02
+    for level in (0.1, 0.01, 0.001):
+        share = (p < level).mean(axis=0)
+        assert (np.abs(share - level) < 5 * np.sqrt(level / DRAWS)).all()
+
+
+def test_textbook_z_fails_the_same_test(null):
+    p = 2 * scipy.stats.norm.sf(null.z.abs().double().numpy())
+    statistics = [scipy.stats.kstest(values, "uniform").statistic for values in p.T]
+    assert min(statistics) > 0.1  # every one of the sets
+    log10_p = torch.from_numpy(np.log10(np.maximum(p, 1e-300)))
+    assert (rates.benjamini_hochberg(log10_p) < LEVEL).double().mean() > 0.4
+    assert null.z[:, mini_sets()[0].index("space")].std() > 10
+
+
+def test_benjamini_hochberg_finds_no_more_than_promised(null):
+    # Studies of 50 null directions: each may make any discovery in at most 5 % of cases.
+    studies = null.log10_p.reshape(-1, 50, null.log10_p.shape[1])
+    wrong = np.mean([bool((rates.benjamini_hochberg(study) < LEVEL).any()) for study in studies])
+    assert wrong < 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(studies))
+    # The p are not merely large: some study finds something (5 % of 400 would, were the sets independent).
+    assert wrong > 0
+    assert not (rates.benjamini_hochberg(null.log10_p) < LEVEL).any()
+
+
+@pytest.mark.parametrize("hook", LAYERS)
+def test_p_is_uniform_where_c_is_estimated_from_the_null_decoders_themselves(hook):
+    # As with real features: rows of length 1 from the layer's own shape, C from these rows alone.
+    rows = mini_decoder(hook).double()
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    root = torch.linalg.cholesky(rows.T @ rows / len(rows))
+    p, ledoit_wolf = [], []
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        null = torch.randn(rows.shape, generator=generator, dtype=torch.float64) @ root.T
+        null = null / null.norm(dim=1, keepdim=True)
+        p.append(10 ** enrichment.set_statistics(null, mini_unembedding(), mini_sets()[1]).log10_p.double())
+        heavy = enrichment_covariance.layer_covariance(null, shrinkage=0.2, steps=0)
+        statistics = enrichment.set_statistics(null, mini_unembedding(), mini_sets()[1], covariance=heavy)
+        ledoit_wolf.append(10 ** statistics.log10_p.double())
+    found = [scipy.stats.kstest(values, "uniform").statistic for values in torch.cat(p).T.numpy()]
+    # 9216 p a set: chance alone puts one of 37 sets beyond .0226 in 1 % of cases.
+    assert max(found) < 0.0226
+    heavier = [scipy.stats.kstest(values, "uniform").statistic for values in torch.cat(ledoit_wolf).T.numpy()]
+    assert max(heavier) > 0.04
+
+
+def test_planted_alignment_is_found_among_null_directions():
+    covariance = enrichment_covariance.layer_covariance(mini_decoder())
+    directions, _ = null_statistics(covariance, 1000, seed=5)
+    W_U, (names, sets) = mini_unembedding().double(), mini_sets()
+    planted = names.index("digits")
+    delta = W_U[:, sets[planted]].mean(dim=1) - W_U.mean(dim=1)
+    directions[:20] += 0.6 * directions.norm(dim=1)[:20, None] * delta / delta.norm()
+    found = enrichment.set_statistics(directions, W_U, sets, covariance=covariance)
+    best = enrichment_pvalues.best_sets(found.t, found.log10_p, rates.benjamini_hochberg(found.log10_p))
+    hit = (best.promoted[:20] == planted) & (best.promoted_log10_q[:20] < LEVEL)
+    assert hit.sum() >= 15
+    assert (best.promoted_log10_q[20:] < LEVEL).double().mean() < 0.01

@@ -1,0 +1,182 @@
+"""The LaTeX tables of claims, measured effects and robustness: every number against a naive way to it."""
+
+import math
+import re
+import statistics
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+from fsrl.claims import claims_list
+from fsrl.errors import FsrlError
+from fsrl.latex import claims as tex_tables_claims
+from fsrl.latex import effects as tex_tables_effects
+from fsrl.latex import sensitivity as tex_tables_sensitivity
+from tests.fixtures import plot_evidence_tables
+from tests.fixtures import tex_examples as ex
+from tests.fixtures.plot_tables import TYPES
+from tests.fixtures.tex_examples import close
+
+SPOKE = ("holds", "contradicted", "undecided")
+
+
+class TestClaims:
+    frame = ex.claims_frame()
+    ordered = sorted(claims_list.CLAIMS, key=lambda claim: TYPES.index(claim.type))
+
+    def test_effects_and_counts_of_layers(self):
+        found = ex.rows(tex_tables_claims.claims(self.frame, ex.SCHEME))
+        for row, claim in zip(found, self.ordered, strict=True):
+            mine = self.frame[(self.frame["claim"] == claim.name) & (self.frame["scheme"] == ex.SCHEME)]
+            verdicts = Counter(mine["verdict"])
+            names = ("holds", "contradicted", "undecided", "cannot speak")
+            assert [int(cell) for cell in row[3:7]] == [verdicts[name] for name in names]
+            effects = [e for e, v in zip(mine["effect"], mine["verdict"], strict=True) if v in SPOKE]
+            if not effects:
+                assert row[2] == "--" and row[7] == "by definition"
+                continue
+            shown = [float(text) for text in re.findall(r"\\num\{(.*?)\}", row[2])]
+            assert shown == pytest.approx(
+                [statistics.median(effects), min(effects), max(effects)], rel=0.06, abs=0.006
+            )
+            assert row[2].startswith("AUC" if claim.measure == "AUC" else "OR")
+
+    def test_each_type_has_its_line_before_its_claims(self):
+        made = tex_tables_claims.claims(self.frame, ex.SCHEME)
+        order = [made.index(rf"\emph{{{name.replace('_', ' ')}}}") for name in TYPES]
+        assert order == sorted(order)
+
+    def test_statistics_are_set_as_mathematics(self):
+        made = tex_tables_claims.claims(self.frame, ex.SCHEME)
+        assert "(which cannot be below 1 + skewness$^2$)" in made
+        assert r"$\eta^2$ of the best" in made
+        assert "the largest $t$ among" in made and "the largest $|t|$ among" in made and "($t$, BH" in made
+        assert r"\textasciicircum" not in made
+
+    def test_every_scheme(self):
+        made = tex_tables_claims.claims_by_scheme(self.frame)
+        found = ex.rows(made)
+        for row, claim in zip(found, self.ordered, strict=True):
+            assert (row[3] == "--") == (claim.type == "local_context")
+            for cell, scheme in zip(row[2:], (ex.SCHEME, "universal_neurons"), strict=True):
+                mine = self.frame[(self.frame["claim"] == claim.name) & (self.frame["scheme"] == scheme)]
+                verdicts = Counter(mine["verdict"])
+                if not (spoke := sum(verdicts[name] for name in SPOKE)):
+                    continue
+                verdict, count, of = re.fullmatch(r"(\w+) \((\d+)/(\d+)\)", cell).groups()
+                assert int(of) == spoke
+                assert int(count) == verdicts["holds" if verdict == "mixed" else verdict]
+        # The second claim's layers all speak, for and against.
+        assert any(row[2].startswith("mixed") for row in found)
+
+
+class TestEffects:
+    frame = ex.effects_frame()
+
+    def at(self, hook, kind, state):
+        rows = self.frame.query("sae == @hook and type == @kind and state == @state and step == '+1'")
+        return rows.iloc[0] if len(rows) else None
+
+    def test_by_layer(self):
+        found = ex.rows(tex_tables_effects.effects(self.frame))
+        index = [(state, hook) for state in ("active", "inactive") for hook in ex.HOOKS]
+        for row, (state, hook) in zip(found, index, strict=True):
+            of = self.at(hook, "all", state)
+            assert int(row[1]) == of["features"]
+            figures = [row[2], row[4], row[5], row[6], row[8], row[10]]
+            names = ("pearson", "random", "other", "difference", "kept", "slope")
+            close(figures, [of[name] for name in names], 2)
+            for cell, name in ((row[3], "pearson"), (row[7], "difference"), (row[9], "kept")):
+                ends = re.findall(r"\\num\{(.*?)\}", cell)
+                close(ends, [of[f"{name}_low"], of[f"{name}_high"]], 2)
+
+    def test_by_type(self):
+        found = ex.rows(tex_tables_effects.effects_by_type(self.frame))
+        index = [(state, hook) for state in ("active", "inactive") for hook in ex.HOOKS]
+        for row, (state, hook) in zip(found, index, strict=True):
+            for i, kind in enumerate((*TYPES, "unclassified")):
+                of = self.at(hook, kind, state)
+                close([row[1 + 2 * i]], [math.nan if of is None else of["difference"]], 2)
+                alone = of is None or of["features"] == 1
+                assert (row[2 + 2 * i] == "") == alone
+
+    def test_a_type_without_intervals_needs_no_room_for_them(self):
+        lonely = self.frame["type"] == "partition"
+        frame = self.frame.assign(difference_low=self.frame["difference_low"].mask(lonely))
+        assert len(ex.rows(tex_tables_effects.effects_by_type(frame))[0]) == 10
+
+
+class TestSensitivity:
+    frame = ex.sensitivity_frame()
+
+    def test_sums_and_means_over_layers(self):
+        found = ex.rows(tex_tables_sensitivity.sensitivity(self.frame))
+        assert [row[1] for row in found] == [
+            r"skewness $>$ null0.999",
+            "all null quantiles",
+            r"implied tokens $\leq$ 20",
+            r"kurtosis $>$ 10",
+            r"variance $\times\,d$ $>$ 5.12",
+            r"kurtosis $<$ 3",
+        ]
+        keys = self.frame["scheme"] + self.frame["column"] + self.frame["bound"].fillna("")
+        for row, key in zip(found, dict.fromkeys(keys), strict=True):
+            part = self.frame[keys == key]
+            loose, strict = float(row[2]), float(row[3])
+            for factor, at in ((loose, 4), (1.0, 5), (strict, 6)):
+                mine = part[part["factor"] == factor]
+                assert int(row[at]) == sum(mine["members"])
+                assert float(row[at + 3]) == pytest.approx(sum(mine["expected"]), abs=0.06)
+            for factor, at in ((loose, 10), (strict, 11)):
+                overlaps = [j for j in part.loc[part["factor"] == factor, "jaccard"] if not math.isnan(j)]
+                close([row[at]], [statistics.mean(overlaps)], 2)
+            assert {loose, strict} == {part["factor"].min(), part["factor"].max()}
+
+    def test_loose_has_more_members_than_strict(self):
+        for row in ex.rows(tex_tables_sensitivity.sensitivity(self.frame)):
+            members = [int(cell) for cell in row[4:7]]
+            assert members == sorted(members, reverse=True) and members[0] > members[2]
+
+    def test_a_table_without_the_rule_as_it_is(self):
+        with pytest.raises(FsrlError, match="no factor 1"):
+            tex_tables_sensitivity.sensitivity(self.frame[self.frame["factor"] != 1])
+
+    def test_agreement_is_the_median_over_layers(self):
+        frame = ex.agreement_frame()
+        made = tex_tables_sensitivity.agreement(frame)
+        found = ex.rows(made)
+        assert made.count(r"\emph{Views} \texttt{trained} \emph{and} \texttt{cosine}") == 1
+        pairs = [("schemes", None), ("views", ex.SCHEME), ("views", "universal_neurons")]
+        for row, (compared, scheme) in zip(found, pairs, strict=True):
+            same = frame["scheme"].isna() if scheme is None else frame["scheme"] == scheme
+            part = frame[(frame["compared"] == compared) & same]
+            for at, measure in ((1, "jaccard"), (6, "kappa")):
+                expected = []
+                for kind in (*TYPES, "any"):
+                    known = [v for v in part.loc[part["type"] == kind, measure] if not math.isnan(v)]
+                    expected.append(statistics.median(known) if known else math.nan)
+                close(row[at : at + 5], expected, 2)
+
+    def test_planted(self, tmp_path):
+        frame = plot_evidence_tables.recovery(tmp_path)
+        found = ex.rows(tex_tables_sensitivity.planted(frame, ex.SCHEME))
+        shown = frame[frame["planted_share"] == 0.15]
+        index = [(name, strength) for name in TYPES for strength in plot_evidence_tables.STRENGTHS]
+        for row, (name, strength) in zip(found, index, strict=True):
+            assert row[0] == (name.replace("_", " ") if strength == 1 else "")
+            assert float(row[1]) == strength
+            for at, population in ((2, "all"), (6, "clear")):
+                of = shown[(shown["type"] == name) & (shown["strength"] == strength)]
+                of = of[of["population"] == population]
+                assert [int(cell) for cell in row[at : at + 2]] == [*of["planted"], *of["labelled"]]
+                close(row[at + 2 : at + 4], [*of["precision"], *of["recall"]], 2)
+        with pytest.raises(FsrlError, match="no rows of scheme"):
+            tex_tables_sensitivity.planted(frame, "post")
+
+
+def test_the_layers_keep_their_order():
+    frame = pd.concat([ex.effects_frame()]).sample(frac=1, random_state=0)
+    shuffled = list(dict.fromkeys(frame[frame["type"].eq("all") & frame["step"].eq("+1")]["sae"]))
+    found = ex.rows(tex_tables_effects.effects_by_type(frame))
+    assert shuffled != ex.HOOKS and len(found) == 26

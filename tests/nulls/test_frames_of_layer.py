@@ -1,0 +1,141 @@
+"""The null table of a layer's own kinds, its quantiles, and what chance gives in the calibrated scheme."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fsrl.errors import FsrlError
+from fsrl.moments import formulas
+from fsrl.names import TYPES
+from fsrl.nulls import directions as null_directions
+from fsrl.nulls import frames as nulls
+from fsrl.tables import core as tables
+from fsrl.tables import evidence as evidence_tables
+from fsrl.tables.moments import NULL
+from fsrl.types import classify
+from tests.fixtures.type_examples import CALIBRATED
+
+MINI = Path(__file__).parents[2] / "data" / "mini"
+KINDS = ("second_moment", "sign_flip", "activations")
+
+
+def small():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(30, 8, generator=generator), torch.randn(8, 300, generator=generator) + 0.5
+
+
+def test_table_holds_the_moments_of_each_kinds_directions(tmp_path):
+    W_dec, W_U = small()
+    covariance = torch.diag(torch.arange(1.0, 9))
+    frame = nulls.of_layer(W_dec, W_U, kinds=KINDS, draws=60, seed=3, kappa0=3.0, covariance=covariance)
+    assert frame["kind"].tolist() == [kind for kind in KINDS for _ in range(60)]
+    assert frame["draw"].tolist() == [*range(60)] * 3
+    settings = {"draws": 60, "seed": 3}
+    directions = [
+        null_directions.second_moment(W_dec, **settings),
+        null_directions.sign_flip(W_dec, W_U, **settings),
+        null_directions.activations(W_dec, covariance, **settings),
+    ]
+    exact = torch.cat([torch.cat(list(blocks)) for blocks in directions]).double()
+    oracle = formulas.row_moments(exact @ W_U.double()).numpy()
+    found = frame[["mean", "std", "skewness", "kurtosis"]].to_numpy()
+    assert found == pytest.approx(oracle, rel=1e-4, abs=1e-5)
+    assert frame["norm"].to_numpy() == pytest.approx(exact.norm(dim=1).numpy(), rel=1e-6)
+    implied = 300 * oracle[:, 2] ** 4 / (oracle[:, 3] - 3.0) ** 3
+    known = (oracle[:, 2] > 0) & (oracle[:, 3] > 3.0)
+    assert frame["implied_tokens"].notna().tolist() == known.tolist()
+    assert frame["implied_tokens"][known].to_numpy() == pytest.approx(implied[known], rel=1e-2)
+    tables.write(frame, tmp_path / "null", NULL, {})
+    pd.testing.assert_frame_equal(tables.read(tmp_path / "null", NULL), frame)
+
+
+def test_flipped_rows_keep_their_std_over_norm():
+    W_dec, W_U = small()
+    frame = nulls.of_layer(W_dec, W_U, kinds=["sign_flip"], draws=90, seed=0, kappa0=3.0)
+    logits = W_dec.double() @ W_U.double()
+    assert frame["std"].to_numpy() == pytest.approx(
+        np.tile(logits.std(dim=1, correction=0).numpy(), 3), rel=1e-5
+    )
+    assert frame["kurtosis"].nunique() > 80
+
+
+def test_the_passes_do_not_show(monkeypatch):
+    W_dec, W_U = small()
+    monkeypatch.setattr(null_directions, "DRAWS_PER_BLOCK", 16)
+    settings = {"kinds": ["second_moment", "sign_flip"], "draws": 100, "seed": 0, "kappa0": 3.0}
+    expected = nulls.of_layer(W_dec, W_U, **settings)
+    monkeypatch.setattr(nulls, "BLOCKS_PER_PASS", 2)
+    pd.testing.assert_frame_equal(nulls.of_layer(W_dec, W_U, **settings), expected, rtol=1e-6)
+
+
+def test_other_kinds_are_refused():
+    W_dec, W_U = small()
+    settings = {"draws": 5, "seed": 0, "kappa0": 3.0}
+    for kinds, message in (
+        (["gauss"], "kind 'gauss' is unknown; choose from second_moment, sign_flip, activations"),
+        (["isotropic"], "kind 'isotropic' is shared by the layers, see nulls.isotropic"),
+        (["activations"], "needs the covariance of the layer's activations"),
+        ([], "no kind given"),
+    ):
+        with pytest.raises(FsrlError, match=message):
+            nulls.of_layer(W_dec, W_U, kinds=kinds, **settings)
+
+
+def test_quantile_table_by_hand(tmp_path):
+    draws = np.arange(1001.0)
+    frame = pd.DataFrame({"kind": "a", "std": 2 * draws, "norm": 2.0, "skewness": -draws, "kurtosis": draws})
+    found = nulls.quantile_table(
+        pd.concat([frame, frame.assign(kind="b", kurtosis=5.0)]), levels=[0.25, 0.999]
+    )
+    at = found.set_index(["kind", "column", "level"])["value"]
+    assert at["a", "std", 0.25] == 250 and at["a", "skewness", 0.25] == -750
+    assert at["a", "kurtosis", 0.999] == 999 and at["b", "kurtosis", 0.999] == 5
+    error = found.set_index(["kind", "column", "level"])["error"]
+    assert error["a", "kurtosis", 0.25] == pytest.approx(np.sqrt(1001 * 0.25 * 0.75), rel=0.01)
+    assert error["b", "kurtosis", 0.999] == 0
+    tables.write(found, tmp_path / "q", evidence_tables.NULL_QUANTILES, {})
+    pd.testing.assert_frame_equal(tables.read(tmp_path / "q", evidence_tables.NULL_QUANTILES), found)
+
+
+@pytest.fixture(scope="module")
+def mini():
+    """W_U of the embedded model as stored, over its trained tokens, and one SAE's decoder."""
+    embedding = load_file(MINI / "model" / "model.safetensors")["transformer.wte.weight"].float()
+    trained = load_file(MINI / "token_counts.safetensors")["count"] >= 100
+    sae = load_file(MINI / "saes" / "blocks.4.hook_resid_pre" / "sae_weights.safetensors")
+    W_U = embedding[trained].T.contiguous()
+    return sae["W_dec"].float(), W_U - W_U.mean(0, keepdim=True)
+
+
+def mini_null(mini, draws, seed, covariance):
+    isotropic = nulls.isotropic(mini[1], draws=draws, seed=seed)
+    kappa0 = nulls.quantile(isotropic, "kurtosis", 0.5)
+    own = nulls.of_layer(*mini, kinds=KINDS, draws=draws, seed=seed, kappa0=kappa0, covariance=covariance)
+    return pd.concat([isotropic, own], ignore_index=True)
+
+
+def test_fresh_draws_reach_the_calibrated_types_at_their_nominal_rate(mini):
+    # Without a model at hand, W_U's own covariance stands for the activations': it is as far from isotropic.
+    covariance = torch.cov(mini[1].double())
+    null = mini_null(mini, 20_000, 0, covariance)
+    fresh = mini_null(mini, 20_000, 1, covariance)
+    schemes = {"calibrated": CALIBRATED}
+    features = fresh[:1000].assign(feature=range(1000))
+    on_the_same = classify.null_counts(features, schemes, null)
+    types = on_the_same[on_the_same["type"].isin(TYPES)]
+    assert (types["member_null_share"] <= 0.001).all()  # by construction
+    for kind, part in fresh.groupby("kind"):
+        labels = classify.classify(part.assign(feature=part["draw"]), schemes, null)
+        shares = labels[list(TYPES)].mean()
+        assert (shares <= 0.002).all(), (kind, shares)
+    # The kind that decides a bound meets it at about the nominal rate on fresh draws: the check can fail.
+    cuts = classify.thresholds(features, schemes, null).set_index(["type", "column"])
+    for name, column in (("prediction", "skewness"), ("suppression", "skewness"), ("partition", "kurtosis")):
+        cut, kind = cuts.loc[(name, column), ["threshold", "kind"]]
+        values = fresh.loc[fresh["kind"] == kind, column]
+        beyond = (values > cut) if name == "prediction" else (values < cut)
+        assert 0.0003 < beyond.mean() < 0.002

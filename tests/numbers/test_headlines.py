@@ -1,0 +1,163 @@
+"""Macros for numbers: their text, ranges over layers, the config's numbers and rules, by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsrl.errors import FsrlError
+from fsrl.latex import studies as tex_studies
+from fsrl.latex import text as tex
+from fsrl.numbers import evidence as numbers_evidence
+from fsrl.numbers import fixed as tex_numbers_fixed
+from fsrl.numbers import headlines as tex_numbers
+from fsrl.numbers import study as numbers_study
+from fsrl.numbers.headlines import StudyTables
+from tests.fixtures.type_examples import CALIBRATED, UNIVERSAL_NEURONS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_macros_are_sorted_and_whole():
+    text = tex_numbers.macros("gpt2-small", {"b.most": r"\num{2}", "a": "x"})
+    assert text == "\\fsrldefine{gpt2-small}{a}{x}\n\\fsrldefine{gpt2-small}{b.most}{\\num{2}}\n"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a}b", "a\\b", "a%", "-a", "a#1", "ä"])
+def test_a_name_that_csname_would_not_give_back_is_refused(name):
+    with pytest.raises(FsrlError, match="cannot name a number"):
+        tex_numbers.macros("mini", {name: "1"})
+    with pytest.raises(FsrlError, match="cannot name a number"):
+        tex_numbers.macros(name, {})
+
+
+def test_document_defines_the_commands_before_the_numbers():
+    text = tex_numbers.document([tex_numbers.macros("a", {"b": "c"})])
+    assert text.index(r"\fsrldefine}[3]") < text.index(r"\fsrldefine{a}{b}{c}")
+    assert r"\PackageError{fsrl}" in text
+
+
+def shown(value: float) -> str:
+    return tex.number(value, digits=1)
+
+
+def test_extremes_by_hand():
+    values = pd.Series({"a": 2.0, "b": np.nan, "c": 1.0, "d": 2.0})
+    assert tex_numbers.extremes(values, shown, str.upper) == {
+        "range": r"\num{1.0} (layer C) to \num{2.0} (A)",
+        "least": r"\num{1.0}",
+        "least.layer": "C",
+        "most": r"\num{2.0}",
+        "most.layer": "A",
+    }
+
+
+def test_extremes_of_one_of_equals_and_of_none():
+    assert tex_numbers.extremes(pd.Series({"a": 3.0}), shown, str)["range"] == r"\num{3.0} (layer a)"
+    equal = pd.Series({"a": 3.01, "b": 2.99})
+    assert tex_numbers.extremes(equal, shown, str)["range"] == r"\num{3.0} (each of \num{2} layers)"
+    nothing = tex_numbers.extremes(pd.Series({"a": np.nan}), shown, str)
+    assert set(nothing.values()) == {tex.MISSING}
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=9))
+def test_extremes_are_those_of_a_loop(numbers):
+    names = [f"layer{i}" for i in range(len(numbers))]
+    found = tex_numbers.extremes(pd.Series(numbers, index=names), lambda value: str(float(value)), str)
+    assert (float(found["least"]), float(found["most"])) == (min(numbers), max(numbers))
+    assert found["most.layer"] == names[numbers.index(max(numbers))]
+
+
+@pytest.mark.parametrize(
+    ("items", "text"), [([], "none"), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
+)
+def test_listed(items, text):
+    assert tex_numbers.listed(items) == text
+
+
+def test_a_headline_needs_its_tables_and_a_name_of_its_own():
+    frame = pd.DataFrame()
+    known = {
+        "metadata": {},
+        "tokens": frame,
+        "summary": frame,
+        "moments": {},
+        "thresholds": {},
+        "null": frame,
+    }
+    study = StudyTables("s", "s", "trained", "calibrated", **known)
+    one = tex_numbers.Headline("x", ("summary", "claims"), lambda tables: "1")
+    assert not one.fits(study)
+    assert tex_numbers.Headline("x", ("summary",), lambda tables: "1").fits(study)
+    with pytest.raises(FsrlError, match="two headlines x"):
+        tex_numbers.study_values(study, [one, one])
+
+
+@pytest.mark.parametrize("module", [numbers_study, numbers_evidence])
+def test_every_headline_is_listed_and_says_what_it_is_and_what_it_reads(module):
+    defined = [value for value in vars(module).values() if isinstance(value, tex_numbers.Headline)]
+    assert list(module.HEADLINES) == defined
+    assert len(defined) > 10
+    for one in defined:
+        assert one.make.__doc__
+        assert one.sources
+
+
+def test_config_numbers_by_hand():
+    config = {
+        "claims": {"level": 0.05, "seed": 0, "on": True},
+        "planted": {"strengths": [2, 12], "at": "mini", "studies": ["sign_flip", "b"]},
+    }
+    assert tex_numbers_fixed.config_values(config) == {
+        "claims.level": r"\num{0.05}",
+        "claims.level.percent": r"\num{5}\%",
+        "claims.seed": r"\num{0}",
+        "planted.studies": "sign flip and b",
+        "planted.strengths.least": r"\num{2}",
+        "planted.strengths.most": r"\num{12}",
+    }
+
+
+def test_rules_by_hand():
+    rows = tex_numbers_fixed.rule_rows(
+        {"un_calibrated": CALIBRATED, "universal": UNIVERSAL_NEURONS}
+    ).splitlines()
+    first = r"$\kappa > n_{0.999}$; $\gamma > \num{0}$; $m \leq \num{20}$"
+    assert rows[0] == rf"un\_calibrated & local context & {first} \\"
+    assert rows[1] == r" & prediction & $\gamma > n_{0.999}$ \\"
+    assert rows[4] == r"\addlinespace"
+    assert rows[5].startswith(r"universal & prediction & $\kappa > \num{10}$")
+    one = {"s": {"view": None, "types": {"partition": {"kurtosis": {"below": "isotropic0.001"}}}}}
+    assert tex_numbers_fixed.rule_rows(one) == r"s & partition & $\kappa < n_{0.001}^{\text{isotropic}}$ \\"
+
+
+def test_speed_and_record_are_those_of_the_saved_files():
+    saved = json.loads((ROOT / "benchmarks/results/moments_cpu.json").read_text())
+    speed = tex_numbers_fixed.speed_values(saved)
+    ours = saved["timings"]["ours, fp32, moments"]["seconds"]
+    tutorial = saved["timings"]["materialised (tutorial)"]["seconds"]
+    assert speed["tutorial.times"] == rf"\num{{{tutorial / ours:.1f}}}"
+    record = json.loads((ROOT / "data/mini/record.json").read_text())
+    embedded = tex_numbers_fixed.embedded_values(record)
+    worst = min(record["saes"].values(), key=lambda sae: sae["explained_variance"])
+    assert embedded["explained.least"] == rf"\num{{{worst['explained_variance']:.2f}}}"
+    assert embedded["nats"] == rf"\num{{{record['model']['nats_per_token']:.2f}}}"
+
+
+def test_studies_built_by_hand():
+    studies = [
+        {"name": "mini", "parts": ["effects"], "places": {"view": "trained"}},
+        {"name": "b", "parts": [], "places": {}},
+    ]
+    lines = tex_studies.document(studies, ["GPT-2 & more"]).splitlines()
+    assert r"\newcommand{\builtstudies}{mini,b}" in lines
+    assert r"\newcommand{\skippedstudies}{GPT-2 \& more}" in lines
+    assert r"\expandafter\def\csname fsrl-part:mini:effects\endcsname{}" in lines
+    assert r"\expandafter\def\csname fsrl-place:mini:view\endcsname{trained}" in lines
+    assert [line for line in lines if "fsrl-part:b" in line] == [
+        r"\expandafter\def\csname fsrl-part:b:built\endcsname{}"
+    ]

@@ -1,0 +1,206 @@
+"""The paper's numbers: recomputed by a naive route, asked for by the prose, typed nowhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures import synthetic_study as synthetic
+from tests.fixtures.naive_numbers import TYPES, Naive
+from tests.fixtures.paper_numbers import SOURCES, fixed_values, read
+
+ROOT = Path(__file__).parents[2]
+MINI = [f"blocks.{n}.hook_resid_pre" for n in range(6)] + ["blocks.5.hook_resid_post"]
+
+
+def mini_tables(results: Path) -> dict[str, object]:
+    """The tables of the study `mini` in a folder of results."""
+    folder = results / "mini"
+    given = {
+        name: [folder / sae / f"trained/{name}.parquet" for sae in MINI] for name in ("moments", "thresholds")
+    }
+    places = {
+        "tokens": "tokens.parquet",
+        "summary": "summary/trained.tsv",
+        "null": "nulls/trained.parquet",
+        "other_summary": "summary/main.tsv",
+        "other_null": "nulls/main.parquet",
+        "discoveries": "discoveries/trained.parquet",
+        "claim_tests": "claims/trained.parquet",
+        "claims": "claims/trained.tsv",
+        "sensitivity": "sensitivity/trained.parquet",
+        "agreement": "sensitivity/trained_agreement.parquet",
+        "stability": "sensitivity/trained_stability.parquet",
+        "effects": "summary/effects_summary.parquet",
+        "recovery": "planted/recovery.parquet",
+    }
+    return given | {name: folder / place for name, place in places.items()}
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory) -> tuple[dict[str, str], Naive]:
+    results = tmp_path_factory.mktemp("results")
+    values = read(synthetic.write(results), synthetic.STUDY, synthetic.SAES)
+    return values, Naive(results, synthetic.STUDY, synthetic.SAES, "trained", "calibrated")
+
+
+@pytest.fixture(scope="module")
+def mini(built_mini: Path) -> tuple[dict[str, str], Naive]:
+    results = built_mini / "results"
+    return read(mini_tables(results), "mini", MINI), Naive(results, "mini", MINI, "trained", "calibrated")
+
+
+@pytest.fixture(params=["made_up", pytest.param("mini", marks=pytest.mark.slow)])
+def both(request) -> tuple[dict[str, str], Naive]:
+    return request.getfixturevalue(request.param)
+
+
+def shown(text: str) -> float:
+    r"""The figure of \num{...}, per cent as they are."""
+    return float(re.fullmatch(r"\\num\{(.*?)\}(?:\\%)?", text)[1])
+
+
+def assert_range(
+    values: dict[str, str], key: str, naive: dict[str, float], digits: int, factor: float = 1
+) -> None:
+    assert shown(values[f"{key}.least"]) == pytest.approx(
+        factor * min(naive.values()), abs=0.51 * 10**-digits
+    )
+    assert shown(values[f"{key}.most"]) == pytest.approx(factor * max(naive.values()), abs=0.51 * 10**-digits)
+
+
+def test_shares_beyond_the_nulls(both):
+    values, naive = both
+    for column in ("kurtosis", "skewness"):
+        for kind, every in (("isotropic", False), ("every", True)):
+            assert_range(values, f"{column}-{kind}", naive.beyond(column, every=every), 1, 100)
+    assert_range(values, "right-skewed", naive.right_skewed(), 1, 100)
+
+
+def test_types(both):
+    values, naive = both
+    labels = naive.labels()
+    total = sum(sum(of.values()) for of in labels.values())
+    assert shown(values["typed.total"]) == total
+    assert shown(values["typed.share"]) == pytest.approx(100 * total / naive.features(), abs=0.051)
+    assert shown(values["typed.expected"]) == pytest.approx(naive.expected(), abs=0.051)
+    for name in TYPES:
+        of = [found[name] for found in labels.values()]
+        key = f"type.{name.replace('_', '-')}"
+        assert (shown(values[f"{key}.total"]), shown(values[f"{key}.most"])) == (sum(of), max(of))
+
+
+def test_counts(both):
+    values, naive = both
+    assert shown(values["features.total"]) == naive.features()
+    assert shown(values["layers"]) == len(naive.saes)
+    assert shown(values["tokens.left-out"]) == naive.left_out()
+    found = tuple(shown(values[f"pairs.{name}"]) for name in ("tests", "promoted", "suppressed"))
+    assert found == naive.significant()
+    for kind in ("isotropic", "second_moment", "sign_flip", "activations"):
+        assert shown(values[f"decided.{kind.replace('_', '-')}"]) == naive.decided_by(kind)
+    for name in TYPES:
+        for place, factor in (("loosest", 10.0), ("config", 1.0), ("strictest", 0.1)):
+            at = shown(values[f"tail.{place}.{name.replace('_', '-')}"])
+            assert at == naive.members_at(factor, name)
+
+
+def test_claims(both):
+    values, naive = both
+    assert shown(values["claim-tests"]) == naive.family()
+    for verdict in ("holds", "contradicted", "undecided", "cannot speak", "by definition"):
+        assert shown(values[f"claims.default.{verdict.replace(' ', '-')}"]) == naive.verdict(verdict)
+
+
+def test_effects(both):
+    values, naive = both
+    for key, column in (("effect", "pearson"), ("effect-random", "random")):
+        assert_range(values, key, naive.agreement(column), 2)
+    assert shown(values["effect-difference.less"]) == naive.worse_than_random()
+
+
+def test_planted(both):
+    values, naive = both
+    for key, share in (("few", 0.01), ("many", 0.15)):
+        assert shown(values[f"planted.{key}.share"]) == 100 * share
+        precision = 100 * naive.pooled_precision(share)
+        assert shown(values[f"planted.{key}.precision.pooled"]) == pytest.approx(precision, abs=0.051)
+
+
+COMMANDS = {
+    "val": None,
+    "valrange": None,
+    "defd": "defined",
+    "cfg": "config",
+    "spd": "speed",
+    "emb": "embedded",
+}
+ASKED = re.compile(r"\\(val|valrange|defd|cfg|spd|emb)\{([^{}]+)\}|\\fsrlnumber\{#1\}\{([^{}]+)\}")
+
+
+def test_every_number_that_the_prose_asks_for_is_there(made_up):
+    known = fixed_values()
+    lacking = []
+    for source in SOURCES:
+        if source.name == "preamble.tex":
+            continue
+        for command, key, of_study in ASKED.findall(source.read_text()):
+            namespace = COMMANDS[command] if command else None
+            key = f"{key}.range" if command == "valrange" else key or of_study
+            if key not in (known[namespace] if namespace else made_up[0]):
+                lacking.append(f"{source.name}: {namespace or 'study'}/{key}")
+    assert not lacking
+
+
+# What may hold a digit: names, places, and definitions in formulas; no number above 4 stands in a formula.
+ALLOWED = [
+    re.compile(r"(?<!\\)%.*"),
+    re.compile(
+        r"\\(?:input|label|ref|eqref|cite|citet|citep|place|studyfigure|studytable)(?:\[[^]]*\])?\{[^{}]*\}"
+    ),
+    re.compile(
+        r"\\(?:val|valrange|defd|cfg|spd|emb|fsrlnumber|fsrlpart|ifpart|ifstudybuilt)\{[^{}]*\}(?:\{[^{}]*\})?"
+    ),
+    re.compile(
+        r"\\(?:documentclass|usepackage|cmidrule|multicolumn|adjustbox)(?:\[[^]]*\]|\([^)]*\)|\{[^{}]*\})+"
+    ),
+    re.compile(r"\\newcommand\{[^{}]*\}\[1\]"),
+    re.compile(r"max height=0\.\d+\\textheight|#\d|-cores 8|GPT-2"),
+    re.compile(r"\$[^$5-9]*\$|\\begin\{(equation|gather)\}[^5-9]*?\\end\{\1\}"),
+]
+
+
+def typed_digits(text: str) -> list[str]:
+    for allowed in ALLOWED:
+        text = allowed.sub(" ", text)
+    return [line.strip() for line in text.splitlines() if re.search(r"\d", line)]
+
+
+@pytest.mark.parametrize(
+    "source", [path for path in SOURCES if path.name != "preamble.tex"], ids=lambda path: path.name
+)
+def test_no_result_is_typed(source):
+    assert typed_digits(source.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a correlation of 0.93",
+        r"kurtosis rises to $\kappa = 7.9$ there",
+        r"\val{typed.share}, or 114 features,",
+        r"reaches 58\% of tests",
+        r"\caption{All 7 layers.}",
+    ],
+)
+def test_a_typed_result_is_seen(text):
+    assert typed_digits(text)
+
+
+def test_words_for_numbers_of_results_are_not_typed_either():
+    """Number words above four would be results in disguise; definitions have four of a thing at most."""
+    words = re.compile(
+        r"\b(?:five|six|seven|eight|nine|ten|eleven|twelve|twenty|hundred|thousand)\b", re.IGNORECASE
+    )
+    found = [f"{path.name}: {match[0]}" for path in SOURCES for match in words.finditer(path.read_text())]
+    assert found == []

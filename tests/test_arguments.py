@@ -1,0 +1,165 @@
+"""Wrong arguments of the public calls are refused in one line, by name, before any work."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from fsrl import arguments
+from fsrl.adapter.adapter import SAEAdapter
+from fsrl.analyzer import pages as analyzer_pages
+from fsrl.analyzer import steering as analyzer_steering
+from fsrl.analyzer import tables as analyzer_tables
+from fsrl.analyzer.pages import LocalPage
+from fsrl.errors import FsrlError
+from fsrl.models import reading, saes
+from fsrl.utils import SAEfeatureAnalyzer
+from tests.fixtures import analyzer_examples as examples
+from tests.fixtures import tiny_study as tiny
+from tests.fixtures.adapter_examples import make_sae
+from tests.neuronpedia import rows
+
+SOURCE = f"{rows.MODEL}/{rows.SOURCE}"
+
+
+@pytest.fixture(scope="module")
+def made(tiny_study):
+    """An analyzer of an SAE that Neuronpedia is said to host; it is not asked."""
+    return SAEfeatureAnalyzer(examples.hooked(tiny_study), neuronpedia=SOURCE, **examples.FEW)
+
+
+def refused(call, said):
+    with pytest.raises(FsrlError) as raised:
+        call()
+    assert re.search(said, str(raised.value)) and "\n" not in str(raised.value), str(raised.value)
+
+
+SETTINGS = {
+    "neuronpedia is True; give": {"neuronpedia": True},
+    "explanations is 5; choose": {"explanations": 5},
+    "text is 5; give the path": {"text": 5},
+    "token_counts is 5; give the path": {"token_counts": 5},
+    "unembedding is 5; give an": {"unembedding": 5},
+    r"sparsity is ndarray of shape \[3\]; give a torch": {"sparsity": np.zeros(3)},
+    "cache is 5; give the path": {"cache": 5},
+    "progress is 'no'; choose True": {"progress": "no"},
+    "w_u is 'fold'; choose folded or raw": {"w_u": "fold"},
+    "tokens is None; choose all or trained": {"tokens": None},
+    "cosine is 'yes'; choose False or True": {"cosine": "yes"},
+    "precision is 'fp8'; choose one of fp64": {"precision": "fp8"},
+    "null_draws is 'many'; give a whole": {"null_draws": "many"},
+    "seed is -1; give a whole": {"seed": -1},
+    "token_sets is {'a': 5}; give sets": {"token_sets": {"a": 5}},
+    "unknown setting 'null_drws'; did you mean 'null_draws'.*known: precision": {"null_drws": 5},
+}
+
+
+@pytest.mark.parametrize("said", SETTINGS)
+def test_an_analyzer_is_not_made_with_a_wrong_setting(made, said):
+    refused(lambda: SAEfeatureAnalyzer(made.sae_model, **SETTINGS[said]), said)
+
+
+CALLS = {
+    "height is 'tall'; give a number of pixels": lambda made: made.get_feature_page(0, height="tall"),
+    "width is 0; give a number": lambda made: made.get_feature_page(0, width=0),
+    "live is 'no'; choose": lambda made: made.get_feature_page(0, live="no"),
+    "hide=5: give a list": lambda made: made.get_feature_page(0, hide=5),
+    "hide='steer': give a list": lambda made: made.get_feature_page(0, live=False, hide="steer"),
+    "test_text is 5; give a text": lambda made: made.get_feature_page(0, test_text=5),
+    "unknown setting 'hieght'": lambda made: made.get_feature_page(0, live=True, hieght=300),
+    r"Tensor of shape \[2\] is no index": lambda made: made.get_feature_page(torch.ones(2)),
+    r"^1\.5 is no index": lambda made: made.quick_list([0, 1.5]),
+    "features is 5; give a list": lambda made: made.quick_list(5),
+    "name is 5; give a text": lambda made: made.quick_list([0], name=5),
+    "page.doc: a page is written as .html": lambda made: made.get_feature_page(0, save_path="page.doc"),
+    "save_path is 5; give a path": lambda made: made.get_feature_page(0, save_path=5),
+    "a.doc: a figure is written as .pdf or": lambda made: made.plot_logit_distr_skewness("a.doc"),
+    "b.doc: a figure is written as .pdf or": lambda made: made.plot_logit_distr_kurtosis("b.doc"),
+    "c.doc: a figure": lambda made: made.plot_logit_distr_skewness_vs_kurtosis(save_path="c.doc"),
+    "save_path is 5; give a path that ends in .pdf": lambda made: made.plot_logit_distr_skewness(5),
+    "d.doc: a figure": lambda made: made.plot_steered_features(torch.ones(tiny.D_SAE), save_path="d.doc"),
+}
+
+
+@pytest.mark.parametrize("said", CALLS)
+def test_a_wrong_argument_costs_no_work(made, said, monkeypatch):
+    def work(*_, **__):
+        raise AssertionError("work before the arguments were checked")
+
+    for name in ("_moments", "_null", "_enrichment"):
+        monkeypatch.setattr(analyzer_tables.FeatureTables, name, work)
+    monkeypatch.setattr(analyzer_steering, "rank", work)
+    monkeypatch.setattr(analyzer_pages.neuronpedia, "feature", work)
+    refused(lambda: CALLS[said](made), said)
+
+
+@pytest.mark.parametrize("device", ["gpu", 5.5, "cuda:99", None])
+def test_a_device_that_is_not_here_is_refused_before_anything_is_read(tiny_study, device):
+    with pytest.raises(FsrlError, match=r"^SAE: device .*; give cpu, or a GPU") as raised:
+        SAEAdapter.from_pretrained("no-such-release", tiny.SAE_IDS[0], device=device)
+    assert str(device) in str(raised.value) and "\n" not in str(raised.value)
+    refused(lambda: reading.load_model("no-such-folder", device=device), "^load_model: device .*; give cpu")
+    assert arguments.device("cpu", "here") == torch.device("cpu")
+
+
+def test_what_is_no_place_is_refused(tiny_study):
+    refused(lambda: SAEAdapter.from_pretrained(5, "sae"), "release is 5; give a release or a folder")
+    refused(lambda: SAEAdapter.from_pretrained(tiny_study / "saes", 5), "sae_id is 5; give")
+    refused(lambda: reading.load_model(None), "place is None; give a folder or a name")
+    adapter = SAEAdapter(make_sae())
+    refused(lambda: adapter.save_adapter(5), "folder is 5; give the path")
+    refused(lambda: adapter.load_from_pretrained_adapter(None), "folder is None; give the path")
+    refused(lambda: adapter.get_steering_vector([1.0]), r"x is \[1\.0\]; give a tensor")
+
+
+def test_the_bar_of_the_moments_is_shown_if_wanted(made, monkeypatch):
+    shown = []
+
+    def noting(*_, progress, **__):
+        shown.append(progress)
+
+    monkeypatch.setattr(analyzer_tables.engine, "logit_moments", noting)
+    for settings in ({"progress": False}, {"progress": True}, {}):
+        found = SAEfeatureAnalyzer(made.sae_model, **settings)
+        found.tables.moments(found.view)
+    assert shown == [False, True, True]
+
+
+SECTIONS = ["explanations", "histogram", "moments", "top", "bottom", "sets", "examples", "notes"]
+
+
+@pytest.mark.parametrize(
+    ("hide", "hidden"),
+    [
+        ([], []),
+        (["explanation"], ["explanations"]),
+        (["plots"], ["histogram", "moments", "top", "bottom"]),
+        (["activations", "steer"], ["examples"]),
+    ],
+)
+def test_a_local_page_hides_what_it_is_told_to(made, hide, hidden):
+    html = made.get_feature_page(1, live=False, hide=hide).html
+    assert [name for name in SECTIONS if f'id="{name}"' not in html] == hidden
+    assert ("feature_info fetches them" in html) == ("explanation" not in hide)
+
+
+def test_a_text_to_test_is_refused_or_left_out_aloud(made, monkeypatch):
+    def absent(*_, **__):
+        raise FsrlError("no answer")
+
+    for asked in ({"live": False}, {"save_path": "page.html"}):
+        call = {"test_text": "words", **asked}
+        refused(lambda call=call: made.get_feature_page(1, **call), "runs no model; leave test_text out")
+    monkeypatch.setattr(analyzer_pages.neuronpedia, "feature", absent)
+    page = made.get_feature_page(1, test_text="words")
+    assert isinstance(page, LocalPage) and "no answer (test_text is for" in page.html
+
+
+def test_densities_are_not_read_again(made, monkeypatch):
+    def again(*_):
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(saes, "densities", again)
+    found = SAEfeatureAnalyzer(made.sae_model).logit_distr()["log10_density"]
+    assert found.tolist() == pytest.approx(torch.linspace(-10, -1, tiny.D_SAE).tolist())

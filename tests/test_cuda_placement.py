@@ -1,0 +1,200 @@
+"""Every path for a GPU, run with values on a pretend one (`tests.fixtures.pretend_cuda`).
+
+This proves where tensors lie, and that what is computed there is what the CPU computes. It proves nothing of
+a GPU's speed, of the numbers and the memory of its kernels, and of gradients.
+"""
+
+from functools import partial
+
+import pandas as pd
+import pytest
+import torch
+
+from fsrl import HookedModel, SAEAdapter
+from fsrl.effects import agreement, forward
+from fsrl.effects import measure as effect_measure
+from fsrl.enrichment import scores as enrichment_scores
+from fsrl.errors import FsrlError
+from fsrl.models import export
+from fsrl.moments import engine
+from fsrl.nulls import frames as nulls
+from tests.fixtures import effect_examples as ex
+from tests.fixtures import model_examples
+from tests.fixtures import tiny_study as tiny
+from tests.fixtures.adapter_examples import make_sae
+from tests.fixtures.effect_study import study_of
+from tests.fixtures.pretend_cuda import OnCuda, pretend_cuda
+
+NORMAL = torch.Generator().manual_seed(0)
+W_DEC, W_U = torch.randn(30, 16, generator=NORMAL), torch.randn(16, 300, generator=NORMAL)
+# Of std and kurtosis, relative, and of skewness: each precision as the docstring of logit_moments has it.
+ERRORS = {"fp64": 1e-10, "fp32": 1e-5, "split": 2e-4, "auto": 2e-4, "bf16": 3e-2, "int8": 0.1}
+# W_dec and W_U lie there, and are computed on.
+PLACES = [("cpu", "cpu", "cuda"), ("cuda", "cuda", None), ("cuda", "cpu", None), ("cpu", "cuda", None)]
+MIXED = {
+    "sum": lambda here, there: here + there,
+    "product": lambda here, there: there @ here,
+    "indices on the GPU into the CPU": lambda here, there: here[there.argmax(1)],
+    "join": lambda here, there: torch.cat([here, there]),
+    "NumPy": lambda here, there: there.numpy(),
+    "integer product": lambda here, there: there.long() @ there.long(),
+}
+
+
+@pytest.fixture
+def device():
+    with pretend_cuda() as pretended:
+        yield pretended
+
+
+@pytest.mark.parametrize("call", MIXED.values(), ids=MIXED)
+def test_the_pretend_gpu_refuses_what_a_gpu_refuses(device, call):
+    with pytest.raises(RuntimeError, match="device|subclass|CUDA"):
+        call(torch.ones(3, 3), torch.ones(3, 3, device="cuda"))
+
+
+def test_the_pretend_gpu_has_the_values_and_counts_the_waits(device):
+    there = torch.arange(6.0, device="cuda").view(2, 3)
+    assert there.is_cuda
+    assert not torch.zeros(2).is_cuda
+    assert device.waits.total() == 0
+    assert (there + torch.tensor(1.0))[:, [0, 2]].sum().item() == 14.0
+    there[0] = 7  # a view of its memory
+    assert there.to("cpu").tolist() == [[7, 7, 7], [3, 4, 5]]
+    assert device.waits == {"_local_scalar_dense": 1, "to cpu": 1}
+
+
+def test_without_the_pretence_there_is_no_gpu():
+    with pretend_cuda():
+        assert torch.cuda.is_available()
+    assert torch.cuda.is_available() == (torch.version.cuda is not None and torch.cuda.device_count() > 0)
+
+
+@pytest.mark.parametrize("places", PLACES, ids=str)
+@pytest.mark.parametrize("precision", engine.PRECISIONS)
+def test_moments(device, precision, places):
+    exact = engine.logit_moments(W_DEC, W_U, precision="fp64")
+    W_dec, columns = (matrix.to(place) for matrix, place in zip((W_DEC, W_U), places, strict=False))
+    found = engine.logit_moments(W_dec, columns, precision=precision, device=places[2])
+    for name in ("mean", "std", "skewness", "kurtosis", "norm", "top_weights", "bottom_weights"):
+        column = getattr(found, name)
+        assert not column.is_cuda
+        torch.testing.assert_close(
+            column, getattr(exact, name), rtol=ERRORS[precision], atol=ERRORS[precision]
+        )
+    assert (found.underflow + found.counts.sum(1) + found.overflow == 300).all()
+    if precision in ("fp64", "fp32"):
+        assert torch.equal(found.top_ids, exact.top_ids)
+
+
+def test_nulls(device):
+    there = {"W_dec": W_DEC.to("cuda"), "W_U": W_U.to("cuda"), "covariance": torch.eye(16).to("cuda")}
+    here = {name: tensor.to("cpu") for name, tensor in there.items()}
+    settings = {"kinds": ["second_moment", "sign_flip", "activations"], "draws": 50, "seed": 0, "kappa0": 3.0}
+    tables = [nulls.of_layer(**given, **settings) for given in (there, here)]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-5, atol=1e-5)
+    tables = [nulls.isotropic(given, draws=50, seed=0) for given in (there["W_U"], here["W_U"])]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-5, atol=1e-5)
+
+
+def test_signed_scores(device):
+    given = W_DEC, W_U, torch.rand(4, 300, generator=NORMAL) > 0.7, torch.tensor([3, 1])
+    expected = enrichment_scores.signed_scores(*given)
+    found = enrichment_scores.signed_scores(*(tensor.to("cuda") for tensor in given))
+    assert torch.equal(found.auc, expected.auc)
+    assert torch.equal(found.es, expected.es)
+
+
+def measured(folder, where, positions=3):
+    """Readings of the tiny study's model, measured on a device."""
+    model = ex.bridge(folder, torch.float32).to(where)
+    tail = ex.Tail.of(model, where)
+    clean = ex.run_clean(model, ex.TOKENS.to(where), ex.PLACES, (), where)
+    vocabulary = agreement.Vocabulary.of(export.fold(model.W_U.detach(), model.ln_final.weight.detach()))
+    assert vocabulary.centred.device.type == clean.final.device.type == torch.device(where).type
+    features = list(range(9))
+    return effect_measure.measure(
+        tail, clean, ex.decoder(), vocabulary, features, ex.activations(), positions=positions, seed=(0,)
+    )
+
+
+def test_effects_are_those_of_the_cpu(device, tiny_study):
+    there, here = (measured(tiny_study, where) for where in ("cuda", "cpu"))
+    assert len(here.readings) > 100
+    # Top-10 overlaps and ranks may swap where logits are all but equal.
+    pd.testing.assert_frame_equal(there.readings, here.readings, rtol=1e-4, atol=1e-5)
+    pd.testing.assert_frame_equal(there.weights, here.weights, rtol=1e-4, atol=1e-5)
+
+
+def test_effects_do_not_wait_for_the_gpu_at_every_position(device, tiny_study):
+    waits = []
+    for positions in (1, 5):
+        device.waits.clear()
+        measured(tiny_study, "cuda", positions)
+        # A mask is used for rows with ties alone.
+        waits.append({name: number for name, number in device.waits.items() if name != "mask"})
+    assert waits[0] == waits[1]
+    assert waits[0]["to cpu"] > 0
+
+
+def test_a_study_on_the_gpu_is_that_of_the_cpu(device, tiny_study):
+    for (there, said), (here, _) in zip(
+        *(study_of(tiny_study, where) for where in ("auto", "cpu")), strict=True
+    ):
+        assert said["device"] == "cuda"
+        assert {"active", "inactive"} <= set(here["state"])
+        pd.testing.assert_frame_equal(there, here, rtol=1e-3, atol=1e-4)
+
+
+def test_a_batch_follows_the_memory_of_the_gpu(device, monkeypatch):
+    cuda = torch.device("cuda:0")
+    sizes = []
+    for gib in (8, 80):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_, gib=gib: (gib * 2**30, 2**40))
+        sizes.append(forward.rows(cuda, 2**20))
+        assert sizes[-1] * 2**20 <= gib * 2**30 / 8
+    assert sizes[1] == 10 * sizes[0]
+    assert forward.rows(cuda, 2**60) == 1
+    assert forward.rows(torch.device("cpu"), 2**20) == forward.CPU_BYTES // 2**20
+
+
+@pytest.mark.parametrize("form", model_examples.FORMS)
+def test_a_hooked_model_moves_as_a_whole(device, tiny_study, form):
+    model = HookedModel(
+        model_examples.FORMS[form](tiny_study / "model"), SAEAdapter(make_sae(), use_lora_adapter=True)
+    )
+    here = model(model_examples.TOKENS)
+    for move in (partial(model.to, "cuda"), model.cuda):
+        there = move()(model_examples.TOKENS.to("cuda"))
+        assert isinstance(there, OnCuda)
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-4, atol=1e-5)
+        assert {part.device.type for part in (*model.parameters(), *model.buffers())} == {"cuda"}
+        assert torch.equal(model.cpu()(model_examples.TOKENS), here)
+
+
+def test_a_model_and_an_sae_on_two_devices_are_refused(device, tiny_study):
+    model = model_examples.bridge(tiny_study / "model")
+    with pytest.raises(FsrlError, match="SAE is on cuda:0, the model on cpu"):
+        HookedModel(model, SAEAdapter(make_sae()).to("cuda"))
+
+
+def test_an_adapter_is_read_onto_the_gpu(device, tiny_study):
+    adapter, _, density = SAEAdapter.from_pretrained(str(tiny_study / "saes"), tiny.SAE_IDS[0], device="cuda")
+    assert {part.device.type for part in (*adapter.parameters(), density)} == {"cuda"}
+    x = torch.randn(5, tiny.D_MODEL, generator=NORMAL)
+    torch.testing.assert_close(adapter(x.to("cuda")).cpu(), adapter.to("cpu")(x), rtol=1e-5, atol=1e-5)
+
+
+def test_an_analyzer_computes_where_its_model_lies(device, tiny_study):
+    from tests.fixtures import analyzer_examples
+
+    here, there = (analyzer_examples.analyzer(tiny_study) for _ in range(2))
+    there.sae_model.to("cuda")
+    moved = type(there)(there.sae_model, **analyzer_examples.FEW)
+    pd.testing.assert_frame_equal(moved.logit_distr(), here.logit_distr(), rtol=1e-4, atol=1e-5)
+    steering = torch.linspace(-1, 1, tiny.D_SAE)
+    found = [
+        of.get_steered_features_info(vector, descriptions=False)
+        for of, vector in ((moved, steering.to("cuda")), (here, steering))
+    ]
+    assert found[0]["feature"].tolist() == found[1]["feature"].tolist()

@@ -1,0 +1,110 @@
+"""The article itself, over made-up studies: one that has everything and one that has only what every study
+has.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+from fsrl.errors import FsrlError
+from fsrl.latex import document as tex_document
+from fsrl.latex import studies as tex_studies
+from fsrl.numbers import headlines as tex_numbers
+from tests.fixtures import synthetic_study as synthetic
+from tests.fixtures.paper_numbers import SOURCES, fixed_values, read
+
+ROOT = Path(__file__).parents[2]
+PARTS = ["other-view", "evidence", "effects", "planted"]
+PLACES = {"view": "trained", "other-view": "main", "last": synthetic.SAES[-1]}
+TABULAR = "\\begin{tabular}{lS[table-format=1.2]}\\toprule a & 1.25 \\\\ \\bottomrule\\end{tabular}\n"
+ONLY_BASIC = ("moments", "thresholds", "tokens", "summary", "null")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        bool(tex_document.missing_programs()), reason=f"no LaTeX here: {tex_document.HOW_TO_GET}"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory) -> dict[str, object]:
+    return synthetic.write(tmp_path_factory.mktemp("results"))
+
+
+def project(
+    folder: Path, given: dict[str, object], studies: dict[str, list[str]], skipped: list[str]
+) -> list[Path]:
+    """The paper's sources with what is generated for these studies (name -> parts); every file, relative."""
+    generated = folder / "paper/generated"
+    generated.mkdir(parents=True)
+    for source in [*SOURCES, ROOT / "paper/references.bib"]:
+        shutil.copy(source, folder / "paper")
+    numbers = [tex_numbers.macros(name, values) for name, values in fixed_values().items()]
+    (generated / "speed.tex").write_text(TABULAR)
+    for name, parts in studies.items():
+        tables = given if parts else {key: given[key] for key in ONLY_BASIC}
+        numbers.append(tex_numbers.macros(name, read(tables, name, synthetic.SAES)))
+        results = "\n".join(source.read_text() for source in SOURCES)
+        for table in re.findall(r"\\studytable\{(\w+)\}", results):
+            (generated / name).mkdir(exist_ok=True)
+            (generated / name / f"{table}.tex").write_text(TABULAR)
+        for figure in re.findall(r"\\studyfigure(?:\[[^]]*\])?\{([^#]+?)\}\n", results):
+            place = re.sub(r"\\place\{([\w-]+)\}", lambda match: PLACES[match[1]], figure)
+            path = folder / f"figures/{name}/{place}.pdf"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(_figure(folder), path)
+    (generated / "numbers.tex").write_text(tex_numbers.document(numbers))
+    told = [{"name": name, "parts": parts, "places": PLACES} for name, parts in studies.items()]
+    (generated / "studies_built.tex").write_text(tex_studies.document(told, skipped))
+    return [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+
+
+def _figure(folder: Path) -> Path:
+    path = folder / "figure.pdf"
+    if not path.exists():
+        figure = plt.figure(figsize=(7, 3))
+        figure.text(0.5, 0.5, "a figure")
+        figure.savefig(path, metadata={"CreationDate": None})
+        plt.close(figure)
+    return path
+
+
+def compiled(folder: Path, sources: list[Path], monkeypatch) -> str:
+    """The text of the PDF, in one line."""
+    monkeypatch.chdir(folder)
+    tex_document.compile_pdf(Path("paper/main.tex"), sources, folder / "main.pdf")
+    done = subprocess.run(["pdftotext", "main.pdf", "-"], capture_output=True, text=True, check=True)
+    return " ".join(done.stdout.split())
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no pdftotext (poppler-utils) here")
+def test_it_speaks_of_the_studies_that_were_built_and_of_no_other(tmp_path, given, monkeypatch):
+    studies = {"made-up": PARTS, "bare_study": []}
+    text = compiled(tmp_path, project(tmp_path, given, studies, ["GPT-2 & its like"]), monkeypatch)
+    for said in ("Results: made-up", "Results: bare_study", "Results: planted types", "GPT-2 & its like"):
+        assert said in text
+    assert "??" not in text
+    assert "Results: GPT-2" not in text
+    assert text.count("Do the logits move as the weights say?") == 2  # in the methods and for one study
+    assert text.count("The embedded study mini") == 0
+
+
+def test_a_number_that_no_table_gives_stops_it(tmp_path, given, monkeypatch):
+    sources = project(tmp_path, given, {"made-up": PARTS}, [])
+    numbers = tmp_path / "paper/generated/numbers.tex"
+    lines = [line for line in numbers.read_text().splitlines() if "{typed.share}" not in line]
+    numbers.write_text("\n".join(lines))
+    with pytest.raises(FsrlError, match="number made-up/typed.share is not defined"):
+        compiled(tmp_path, sources, monkeypatch)
+
+
+def test_every_reference_is_cited_and_every_citation_is_there():
+    entries = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "paper/references.bib").read_text(), re.MULTILINE))
+    text = "\n".join(source.read_text() for source in SOURCES)
+    cited = {key.strip() for keys in re.findall(r"\\cite[tp]?\{([^}]*)\}", text) for key in keys.split(",")}
+    assert cited == entries
