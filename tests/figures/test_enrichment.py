@@ -109,12 +109,15 @@ def test_heatmap_of_layers_without_types(counts: pd.DataFrame, layers: list, mon
 
 def test_qq_of_uniform_p_lies_on_the_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:
     uniform = np.log10((np.arange(1000) + 0.5) / 1000)
-    p = {"t": np.append(uniform, np.nan), "z": 10 * uniform}
-    figure = plot_evidence.qq(p, note="drawn", title=TITLE)
+    # Two draws of each of 500 sets; what was not tested is left out.
+    p = {"log10_p_t": np.append(uniform, np.nan), "log10_p_z": np.append(10 * uniform, np.nan)}
+    keys = {"sae": "s", "draw": np.arange(1001) % 2, "set": [f"set {i // 2}" for i in range(1001)]}
+    figure = plot_evidence.qq(pd.DataFrame(keys | p), title=TITLE)
     assert_legible(figure, monkeypatch)
     t, z = figure.axes[0].lines[:2]
     assert t.get_ydata() == pytest.approx(t.get_xdata())
     assert z.get_ydata() == pytest.approx(10 * z.get_xdata())
+    assert "2 null directions like the rows of each of 1 layers, 501 token sets" in words(figure)
     assert "covariance-aware t: 5.0 % below" in words(figure)
     assert f"textbook z: {100 * (10 * uniform < np.log10(0.05)).mean():.1f} % below" in words(figure)
 

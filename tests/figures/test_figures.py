@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -26,7 +25,7 @@ from fsrl.names import TYPES
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures.plot_effects import effects_of
 from tests.fixtures.plot_figures import assert_legible, draw_layer, draw_study, drawn_texts, words
-from tests.fixtures.plot_splits import split
+from tests.fixtures.plot_splits import split_table
 from tests.fixtures.plot_tables import Study, four_kinds
 
 SOURCES = Path(plot_splits.__file__).parent
@@ -62,13 +61,14 @@ class Drawn:
     def evidence(self) -> dict[str, Callable[[], Figure]]:
         tables, kinds = plot_evidence_tables, plot_evidence_tables.SETS
         typed: dict[str, Any] = {"scheme": "calibrated", "title": STUDY_TITLE}
-        p = {test: np.log10(np.random.default_rng(0).uniform(size=500)) for test in plot_evidence.TESTS}
-        exemplars = [split(name, i) for i, name in enumerate(TYPES) if name != "suppression"]
+        exemplars = split_table({name: i for i, name in enumerate(TYPES) if name != "suppression"})
         return {
             "enrichment.manhattan": lambda: plot_evidence.manhattan(
                 self.found, tables.discoveries(HOOKS, self.folder), kinds, title=STUDY_TITLE
             ),
-            "enrichment.qq": lambda: plot_evidence.qq(p, note="300 directions", title=STUDY_TITLE),
+            "enrichment.qq": lambda: plot_evidence.qq(
+                tables.null_p_values(HOOKS, self.folder), title=STUDY_TITLE
+            ),
             "heatmap.heatmap": lambda: plot_heatmap.heatmap(self.found, kinds, **typed),
             "splits.splits": lambda: plot_splits.splits(
                 exemplars, self.counts, scheme="calibrated", title=LAYER_TITLE

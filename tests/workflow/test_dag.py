@@ -25,11 +25,12 @@ LAYER_TABLES = (
     "thresholds",
 )
 # Of the views with enrichment: trained alone.
-EVIDENCE_TABLES = ("enrichment", "best_sets", "scores", "odds_ratios")
+EVIDENCE_TABLES = ("enrichment", "best_sets", "scores", "odds_ratios", "splits")
 STUDY_EVIDENCE = (
     "token_sets.parquet",
     "token_set_list.tsv",
     "discoveries/trained.parquet",
+    "null_p_values/trained.parquet",
     "claims/trained.parquet",
     "claims/trained_dips.parquet",
     "claims/trained.tsv",
@@ -54,29 +55,38 @@ LATEX_TABLES = (
     "types_by_layer",
 )
 # The PDF only where there is LaTeX; the rest of the paper everywhere.
-PDF = {} if tex_document.missing_programs() else {"paper_pdf": 1}
-PAPER = {"latex_tables_tiny": 1, "paper_numbers": 1, "paper_index": 1, **PDF}
-AFTER_ENRICHMENT = {
-    "enrichment_tiny": 1,
-    "claims": 1,
-    "sensitivity": 1,
-    "evidence_figures_tiny": 1,
-    "explanations_local_tiny": 1,
-    "explanations_words_tiny": 1,
-    **PAPER,
+PDF = {} if tex_document.missing_programs() else {"compile_paper_pdf": 1}
+INDEX = {"write_paper_numbers": 1, "write_paper_index": 1, **PDF}
+FIGURES_OF_ALL_LAYERS = {"draw_study_figures": 1, "draw_effect_figures": 1, "draw_evidence_figures": 1}
+FIGURES = {"draw_layer_figures": len(SAE_IDS), **FIGURES_OF_ALL_LAYERS}
+AFTER_SENSITIVITY = {
+    "measure_sensitivity": 1,
+    "write_latex_sensitivity": 1,
+    "draw_evidence_figures": 1,
+    **INDEX,
 }
+AFTER_CLAIMS = {"test_claims": 1, "write_latex_claims": 1, **INDEX}
+AFTER_ENRICHMENT = {
+    "summarise_enrichment_tiny": 1,
+    "explain_features": len(SAE_IDS),
+    "count_explanation_words": 1,
+    # Their exemplars stand beside explanations.
+    "write_latex_study": 1,
+    **AFTER_CLAIMS,
+    **AFTER_SENSITIVITY,
+}
+AFTER_EFFECTS = {"effect_summary": 1, "draw_effect_figures": 1, "write_latex_effects": 1, **INDEX}
 AFTER_TYPES = {
-    "summary": 1,
-    "layer_figures": 2,
-    "study_figures": 1,
-    "effects_tiny": 1,
-    "effect_figures": 1,
+    "summarise_types": 1,
+    "measure_effects_tiny": 1,
+    **FIGURES,
+    **AFTER_EFFECTS,
     **AFTER_ENRICHMENT,
 }
 LAYER_FIGURES = ("skewness", "kurtosis", "skewness_vs_kurtosis", "types", "exemplars")
 STUDY_FIGURES = ("layers_grid", "moments_by_layer", "nulls_by_layer", "type_shares")
 EVIDENCE_FIGURES = ("enrichment_heatmap", "manhattan", "null_p_values", "sensitivity")
-EVIDENCE_FIGURES += tuple(f"{sae}/splits" for sae in SAE_IDS)
+EVIDENCE_FIGURES += tuple(f"splits/{sae}" for sae in SAE_IDS)
 
 
 def expected_outputs() -> set[str]:
@@ -106,7 +116,6 @@ def expected_outputs() -> set[str]:
     figures |= {
         f"figures/tiny/effects/{name}.{format}" for name in EFFECT_FIGURES for format in ("pdf", "png")
     }
-    figures |= {f"figures/tiny/rulegraph.{format}" for format in ("pdf", "png")}
     paper = {f"paper/generated/tiny/{name}.tex" for name in LATEX_TABLES}
     paper |= {f"paper/generated/{name}.tex" for name in ("numbers", "speed", "studies_built")}
     paper |= {"paper/main.pdf"} if PDF else set()
@@ -114,18 +123,20 @@ def expected_outputs() -> set[str]:
 
 
 def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> None:
-    assert set(built.outputs()) == expected_outputs()
+    # Snakemake marks a folder that is an output with a hidden file.
+    found = {name for name in built.outputs() if not name.endswith("/.snakemake_timestamp")}
+    assert found == expected_outputs()
 
 
 def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
     # Weights, activations, nulls; moments; layer nulls, types; layer figures; summary, study figures.
     jobs = 3 + len(SAE_IDS) + 2 * len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
-    # Token sets; enrichment by layer; that of the study, claims, sensitivity, their figures.
-    jobs += 1 + len(SAE_IDS) + 4
-    jobs += 2  # effects and their figures
-    jobs += 2  # explanations and their words
-    jobs += 1  # the picture of the rules
-    jobs += len(PAPER) + 1  # and the table of speed
+    # Token sets, p under nulls; enrichment by layer; that of the study, claims, sensitivity, their figures.
+    jobs += 2 + len(SAE_IDS) + 4
+    jobs += 3  # effects, their summary and figures
+    jobs += len(SAE_IDS) + 1  # explanations and their words
+    jobs += 4 + 1  # LaTeX tables: study, claims, sensitivity, effects; speed
+    jobs += len(INDEX)
     assert len(list((built.folder / "logs").rglob("*.log"))) == jobs
     assert len(list((built.folder / "results/benchmarks").rglob("*.tsv"))) == jobs
 
@@ -161,28 +172,35 @@ def test_a_second_run_does_nothing(built: Project) -> None:
 @pytest.mark.parametrize(
     ("module", "jobs"),
     [
-        ("plots.py", {"layer_figures": 2, **PDF}),
-        ("plot_layers.py", {"study_figures": 1, **PDF}),
+        # How figures look decides figures and the PDF, and nothing else.
+        ("figures/paper.mplstyle", FIGURES | PDF),
+        ("figures/style.py", FIGURES | PDF),
+        ("figures/layer.py", {"draw_layer_figures": len(SAE_IDS), **PDF}),
+        ("figures/layers.py", {"draw_study_figures": 1, **PDF}),
+        ("figures/enrichment.py", {"draw_evidence_figures": 1, **PDF}),
+        ("figures/effects.py", {"draw_effect_figures": 1, **PDF}),
+        # Enrichment decides no moments, nulls, types or effects.
+        ("enrichment/statistics.py", {"test_enrichment": 2, "null_p_values": 1, **AFTER_ENRICHMENT}),
+        ("enrichment/calibration.py", {"null_p_values": 1, "draw_evidence_figures": 1, **PDF}),
+        ("enrichment/scores.py", AFTER_ENRICHMENT),
+        # The engine decides no measured effect but through the types.
+        ("moments/frames.py", {"compute_moments_tiny": 2, "assign_types": 6, **AFTER_TYPES}),
+        ("types/classify.py", {"assign_types": 6, **AFTER_TYPES}),
+        ("types/summary.py", {"summarise_types": 1, **INDEX}),
+        ("claims/claims_list.py", AFTER_CLAIMS),
+        ("claims/sensitivity.py", AFTER_SENSITIVITY),
+        ("effects/summary.py", AFTER_EFFECTS),
+        ("explanations/words.py", {"count_explanation_words": 1}),
+        ("latex/types.py", {"write_latex_study": 1, **PDF}),
+        ("numbers/evidence.py", {"write_paper_numbers": 1, "write_paper_index": 1, **PDF}),
         (
-            "paper.mplstyle",
-            {
-                "layer_figures": 2,
-                "study_figures": 1,
-                "effect_figures": 1,
-                "evidence_figures_tiny": 1,
-                "rulegraph": 1,
-                # Names of types and layers stand with the style.
-                **PAPER,
-            },
+            "tokens/word_lists/colour.txt",
+            {"find_token_sets": 1, "test_enrichment": 2, "null_p_values": 1, **AFTER_ENRICHMENT},
         ),
-        ("feature_types.py", {"types": 6, **AFTER_TYPES}),
-        ("claims_list.py", {"claims": 1, **PAPER}),
-        ("sensitivity.py", {"sensitivity": 1, "evidence_figures_tiny": 1, **PAPER}),
-        ("lexicon/colour.txt", {"token_sets": 1, "enrichment": 2, **AFTER_ENRICHMENT}),
-        (
-            "moment_tables.py",
-            {"moments_tiny": 2, "types": 6, **AFTER_TYPES},
-        ),
+        # What nobody prints, and docstrings of rooms, decide nothing.
+        ("_version.py", {}),
+        ("moments/__init__.py", {}),
+        ("__init__.py", {}),
     ],
 )
 def test_editing_a_library_module_reruns_what_depends_on_it(
@@ -192,6 +210,12 @@ def test_editing_a_library_module_reruns_what_depends_on_it(
     with (project.folder / "src/fsrl" / module).open("a") as file:
         file.write("\n# edited\n")
     assert project.plan() == jobs
+
+
+def test_a_new_version_number_reruns_nothing(built: Project, tmp_path: Path) -> None:
+    project = built.copy(tmp_path / "project")
+    (project.folder / "src/fsrl/_version.py").write_text('__version__ = "9.9.9"\n')
+    assert project.plan() == {}
 
 
 def test_a_bare_touch_reruns_nothing(built: Project, tmp_path: Path) -> None:
@@ -204,9 +228,9 @@ def test_a_bare_touch_reruns_nothing(built: Project, tmp_path: Path) -> None:
 
 def test_editing_a_script_or_a_setting_reruns_its_jobs(built: Project, tmp_path: Path) -> None:
     project = built.copy(tmp_path / "project")
-    with (project.folder / "workflow/scripts/study_figures.py").open("a") as file:
+    with (project.folder / "workflow/scripts/draw_study_figures.py").open("a") as file:
         file.write("\n# edited\n")
-    assert project.plan() == {"study_figures": 1, **PDF}
+    assert project.plan() == {"draw_study_figures": 1, **PDF}
     config = project.folder / "config/config.yaml"
     config.write_text(config.read_text().replace("default_scheme: calibrated", "default_scheme: post"))
     assert project.plan() == AFTER_TYPES

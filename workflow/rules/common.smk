@@ -24,7 +24,7 @@ def built(asked):
     """The studies that can be built here: one that is asked for by name is fetched, others may be skipped."""
     # The jobs that snakemake starts read this file again; what to build has been decided by then.
     if "study" in config or not workflow.is_main_process:
-        return asked
+        return list(asked)
     skipped = [study for study in asked if study.lacks_weights()]
     for study in skipped:
         print(study.how_to_get(), file=sys.stderr)
@@ -33,8 +33,9 @@ def built(asked):
 
 try:
     settings.check(config, ROOT / "workflow/schemas/config.schema.yaml")
-    ASKED = [studies.resolve(name, config) for name in settings.studies(config)]
-    STUDIES = {study.name: study for study in built(ASKED)}
+    # Those asked for, and of these the ones that are built; by name.
+    ASKED = {name: studies.resolve(name, config) for name in settings.studies(config)}
+    STUDIES = {study.name: study for study in built(ASKED.values())}
 except FsrlError as error:
     stop(error)
 
@@ -47,7 +48,7 @@ def any_of(names):
 
 
 wildcard_constraints:
-    study=any_of(STUDIES),
+    study=any_of(ASKED),
     sae=any_of(sae for study in STUDIES.values() for sae in study.sae_ids),
     view=any_of(config["views"]),
 
@@ -79,14 +80,32 @@ def targets(*patterns, views="views"):
 
 def every_layer(pattern):
     """An input function: the pattern for each of the study's SAEs, in the config's order."""
-    return lambda wildcards: expand(pattern, sae=STUDIES[wildcards.study].sae_ids, allow_missing=True)
+    return lambda wildcards: of_saes(pattern, STUDIES[wildcards.study])
 
 
-def of_views(study, pattern):
+def of_saes(pattern, study):
+    """The pattern for each of the study's SAEs, in the config's order; what else it names is left open."""
+    return expand(pattern, sae=study.sae_ids, allow_missing=True)
+
+
+def of_views(pattern, study):
     """The pattern for each of the study's views, in the config's order; what else it names is left open."""
-    return [
-        path.replace("{study}", study.name) for path in expand(pattern, view=study.views, allow_missing=True)
-    ]
+    return expand(pattern, view=study.views, allow_missing=True)
+
+
+def sae_ids(wildcards):
+    """The study's SAEs, for params."""
+    return STUDIES[wildcards.study].sae_ids
+
+
+def title(wildcards):
+    """The study's title, for params."""
+    return STUDIES[wildcards.study].title
+
+
+def evaluation_text(wildcards):
+    """The study's held-out text, an input."""
+    return STUDIES[wildcards.study].evaluation_text
 
 
 def view_options(wildcards):

@@ -1,86 +1,79 @@
-# What adding features really does to the logits, beside their logit weights: one job a study measures all layers, since
-# one clean run of the model and one import of transformer_lens and sae_lens then serve them all. Its outputs differ
-# from study to study, hence a rule for each.
+# What adding features really does to the logits, beside their logit weights.
 EFFECT_VIEW = config["effects"]["view"]
 EFFECT_TABLE = STAGES.replace("{view}", EFFECT_VIEW) + "/effects.parquet"
 EFFECT_SUMMARY = multiext(
     "results/{study}/summary/effects_", "summary.parquet", "summary.tsv", "retention.parquet"
 )
-EFFECT_FIGURES = expand(
-    "figures/{{study}}/effects/{figure}.{format}",
-    figure=["agreement", "moments", "retention"],
-    format=["pdf", "png"],
-)
-EFFECTS = []
+MEASURED = [study for study in STUDIES.values() if EFFECT_VIEW in study.views]
+EFFECTS = [
+    path.format(study=study.name)
+    for study in MEASURED
+    for path in [*of_saes(EFFECT_TABLE, study), *EFFECT_SUMMARY]
+]
 
-for study in STUDIES.values():
-    if EFFECT_VIEW not in study.views:
-        continue
 
-    files = {
-        name: [
-            STAGES.format(study=study.name, sae=sae, view=EFFECT_VIEW) + f"/{name}.parquet"
-            for sae in study.sae_ids
-        ]
-        for name in ("moments", "types", "null", "effects")
-    }
-    EFFECTS += files["effects"]
-    EFFECTS += [path.format(study=study.name) for path in (*EFFECT_SUMMARY, *EFFECT_FIGURES)]
+def in_effect_view(table, study):
+    """A table of each of the study's SAEs in the view of the effects."""
+    return of_saes(STAGES.replace("{view}", EFFECT_VIEW) + f"/{table}.parquet", study)
+
+
+# One job a study measures all layers, since one clean run of the model and one import of transformer_lens and sae_lens
+# then serve them all, and it writes a table for each: hence a rule a study.
+for study in MEASURED:
 
     rule:
         name:
-            f"effects_{study.name}"
+            f"measure_effects_{study.name}"
         input:
-            weights=local_files(study),
-            fetched=fetched(study),
-            decoders=[DECODER.format(study=study.name, sae=sae) for sae in study.sae_ids],
-            unembedding=UNEMBEDDING.format(study=study.name),
-            moments=files["moments"],
-            types=files["types"],
-            null=NULL.format(study=study.name, view=EFFECT_VIEW),
-            layer_nulls=files["null"] if LAYER_KINDS else [],
-            text=study.evaluation_text,
-            code=library("effects.py"),
+            weights=local_files,
+            fetched=fetched,
+            decoders=of_saes(DECODER, study),
+            unembedding=UNEMBEDDING,
+            moments=in_effect_view("moments", study),
+            types=in_effect_view("types", study),
+            null=NULL.replace("{view}", EFFECT_VIEW),
+            layer_nulls=in_effect_view("null", study) if LAYER_KINDS else [],
+            text=evaluation_text,
+            code=library("measure_effects.py"),
         output:
-            files["effects"],
+            of_saes(EFFECT_TABLE, study),
         log:
-            f"logs/{study.name}/effects.log",
+            "logs/{study}/measure_effects.log",
         benchmark:
-            f"results/benchmarks/{study.name}/effects.tsv"
+            "results/benchmarks/{study}/measure_effects.tsv"
+        wildcard_constraints:
+            study=re.escape(study.name),
         threads: ALL
         resources:
             # GPT-2 small on a CPU; mini takes half.
             mem_mb=3000,
         params:
-            source=source_of(study),
+            source=source_of,
             view=config["views"][EFFECT_VIEW],
             scheme=config["types"]["default_scheme"],
             schemes=config["types"]["schemes"],
             settings={name: value for name, value in config["effects"].items() if name != "view"},
         script:
-            "../scripts/effects.py"
+            "../scripts/measure_effects.py"
 
 
-rule effect_figures:
+rule effect_summary:
     input:
         effects=every_layer(EFFECT_TABLE),
-        code=library("effect_figures.py"),
+        code=library("effect_summary.py"),
     output:
-        in_report(EFFECT_FIGURES),
         summary=EFFECT_SUMMARY[0],
         tsv=EFFECT_SUMMARY[1],
         retention=EFFECT_SUMMARY[2],
     log:
-        "logs/{study}/effect_figures.log",
+        "logs/{study}/effect_summary.log",
     benchmark:
-        "results/benchmarks/{study}/effect_figures.tsv"
+        "results/benchmarks/{study}/effect_summary.tsv"
     threads: ONE
     resources:
         mem_mb=1000,
     params:
-        title=lambda wildcards: f"{STUDIES[wildcards.study].title} · view {EFFECT_VIEW}",
-        sae_ids=lambda wildcards: STUDIES[wildcards.study].sae_ids,
+        sae_ids=sae_ids,
         seed=config["effects"]["seed"],
-        scheme=config["types"]["default_scheme"],
     script:
-        "../scripts/effect_figures.py"
+        "../scripts/effect_summary.py"

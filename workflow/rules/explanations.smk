@@ -2,8 +2,6 @@
 # from enrichment; which words go with which type; whether Neuronpedia's tokens and histograms agree with ours.
 # Planning asks the cache, never the network: `all` leaves out what is not in it (one line says so), and
 # `snakemake explanations` fetches it.
-from functools import partial
-
 EXPLAINED = "results/{study}/explanations/{sae}.parquet"
 WORDS = multiext("results/{study}/explanations/words", ".parquet", ".tsv")
 AGREEMENT = multiext("results/{study}/explanations/", "agreement.parquet", "fits.parquet", "fits.tsv")
@@ -101,110 +99,101 @@ rule explanations:
         every_explanation,
 
 
-for study in STUDIES.values():
-    # The view's tables of a study that has it; a study that has not never gets as far as a job.
-    tables_of = partial(expand, study=study.name, view=EXPLAIN["view"])
+def in_explained_view(table, saes):
+    """A table of these SAEs in the view whose types and enrichment explanations are compared with or made from."""
+    return expand(STAGES + f"/{table}.parquet", view=EXPLAIN["view"], sae=saes, allow_missing=True)
 
-    if hosted(study):
 
-        # A job a source: it takes minutes where the network has to be asked, and each can fail alone.
-        rule:
-            name:
-                f"explanations_neuronpedia_{study.name}"
-            input:
-                types=f"results/{study.name}/{{sae}}/{EXPLAIN['view']}/types.parquet",
-                code=library("explanations_neuronpedia.py"),
-            output:
-                f"results/{study.name}/explanations/{{sae}}.parquet",
-            log:
-                f"logs/{study.name}/{{sae}}/explanations_neuronpedia.log",
-            benchmark:
-                f"results/benchmarks/{study.name}/{{sae}}/explanations_neuronpedia.tsv"
-            wildcard_constraints:
-                sae=any_of(hosted(study)),
-            threads: ONE
-            resources:
-                mem_mb=2000,
-            params:
-                place=lambda wildcards, places=PLACES[study.name]: places[wildcards.sae],
-                scheme=config["types"]["default_scheme"],
-                cache=EXPLAIN["cache"],
-            script:
-                "../scripts/explanations_neuronpedia.py"
+def explained_from(table, *, of_hosted):
+    """An input function: a table of the SAE, if Neuronpedia has it (or has it not)."""
 
-        rule:
-            name:
-                f"explanations_agreement_{study.name}"
-            input:
-                decoders=expand(DECODER, study=study.name, sae=hosted(study)),
-                unembedding=UNEMBEDDING.format(study=study.name),
-                code=library("explanations_agreement.py"),
-            output:
-                agreement=AGREEMENT[0].format(study=study.name),
-                fits=AGREEMENT[1].format(study=study.name),
-                tsv=AGREEMENT[2].format(study=study.name),
-            log:
-                f"logs/{study.name}/explanations_agreement.log",
-            benchmark:
-                f"results/benchmarks/{study.name}/explanations_agreement.tsv"
-            threads: ALL
-            resources:
-                mem_mb=3000,
-            params:
-                places={sae: PLACES[study.name][sae] for sae in hosted(study)},
-                settings=EXPLAIN["agreement"],
-                cache=EXPLAIN["cache"],
-            script:
-                "../scripts/explanations_agreement.py"
+    def paths(wildcards):
+        place = PLACES[wildcards.study][wildcards.sae]
+        return in_explained_view(table, wildcards.sae) if bool(place) == of_hosted else []
 
-    if unhosted(study):
+    return paths
 
-        rule:
-            name:
-                f"explanations_local_{study.name}"
-            input:
-                best_sets=tables_of(BEST_SETS, sae=unhosted(study)),
-                enrichment=tables_of(ENRICHMENT, sae=unhosted(study)),
-                extremes=tables_of(f"{STAGES}/extremes.parquet", sae=unhosted(study)),
-                code=library("explanations_local.py"),
-            output:
-                expand(EXPLAINED, study=study.name, sae=unhosted(study)),
-            log:
-                f"logs/{study.name}/explanations_local.log",
-            benchmark:
-                f"results/benchmarks/{study.name}/explanations_local.tsv"
-            threads: ONE
-            resources:
-                mem_mb=1000,
-            params:
-                level=config["enrichment"]["level"],
-            script:
-                "../scripts/explanations_local.py"
 
-    rule:
-        name:
-            f"explanations_words_{study.name}"
-        input:
-            explanations=expand(EXPLAINED, study=study.name, sae=study.sae_ids),
-            types=tables_of(f"{STAGES}/types.parquet", sae=study.sae_ids),
-            # Whose near copies count once; without enrichment every feature counts.
-            best_sets=(
-                tables_of(BEST_SETS, sae=study.sae_ids) if EXPLAIN["view"] in enriched_views(study) else []
-            ),
-            code=library("explanations_words.py"),
-        output:
-            words=WORDS[0].format(study=study.name),
-            tsv=WORDS[1].format(study=study.name),
-        log:
-            f"logs/{study.name}/explanations_words.log",
-        benchmark:
-            f"results/benchmarks/{study.name}/explanations_words.tsv"
-        threads: ONE
-        resources:
-            mem_mb=1000,
-        params:
-            sae_ids=study.sae_ids,
-            scheme=config["types"]["default_scheme"],
-            settings=EXPLAIN["words"],
-        script:
-            "../scripts/explanations_words.py"
+def clustered(wildcards):
+    """The tables that say which features are near copies; without enrichment every feature counts."""
+    study = STUDIES[wildcards.study]
+    return in_explained_view("best_sets", study.sae_ids) if EXPLAIN["view"] in enriched_views(study) else []
+
+
+def hosted_places(wildcards):
+    """SAE -> its model and source at Neuronpedia, for params."""
+    return {sae: PLACES[wildcards.study][sae] for sae in hosted(STUDIES[wildcards.study])}
+
+
+# A job an SAE: it takes minutes where the network has to be asked, and each can fail alone.
+rule explain_features:
+    input:
+        types=explained_from("types", of_hosted=True),
+        best_sets=explained_from("best_sets", of_hosted=False),
+        enrichment=explained_from("enrichment", of_hosted=False),
+        extremes=explained_from("extremes", of_hosted=False),
+        code=library("explain_features.py"),
+    output:
+        EXPLAINED,
+    log:
+        "logs/{study}/{sae}/explain_features.log",
+    benchmark:
+        "results/benchmarks/{study}/{sae}/explain_features.tsv"
+    threads: ONE
+    resources:
+        mem_mb=2000,
+    params:
+        place=lambda wildcards: PLACES[wildcards.study][wildcards.sae],
+        scheme=config["types"]["default_scheme"],
+        level=config["enrichment"]["level"],
+        cache=EXPLAIN["cache"],
+    script:
+        "../scripts/explain_features.py"
+
+
+rule compare_explanations:
+    input:
+        decoders=lambda wildcards: expand(DECODER, sae=hosted(STUDIES[wildcards.study]), allow_missing=True),
+        unembedding=UNEMBEDDING,
+        code=library("compare_explanations.py"),
+    output:
+        agreement=AGREEMENT[0],
+        fits=AGREEMENT[1],
+        tsv=AGREEMENT[2],
+    log:
+        "logs/{study}/compare_explanations.log",
+    benchmark:
+        "results/benchmarks/{study}/compare_explanations.tsv"
+    threads: ALL
+    resources:
+        mem_mb=3000,
+    params:
+        places=hosted_places,
+        settings=EXPLAIN["agreement"],
+        cache=EXPLAIN["cache"],
+    script:
+        "../scripts/compare_explanations.py"
+
+
+rule count_explanation_words:
+    input:
+        explanations=every_layer(EXPLAINED),
+        types=lambda wildcards: in_explained_view("types", sae_ids(wildcards)),
+        best_sets=clustered,
+        code=library("count_explanation_words.py"),
+    output:
+        words=WORDS[0],
+        tsv=WORDS[1],
+    log:
+        "logs/{study}/count_explanation_words.log",
+    benchmark:
+        "results/benchmarks/{study}/count_explanation_words.tsv"
+    threads: ONE
+    resources:
+        mem_mb=1000,
+    params:
+        sae_ids=sae_ids,
+        scheme=config["types"]["default_scheme"],
+        settings=EXPLAIN["words"],
+    script:
+        "../scripts/count_explanation_words.py"

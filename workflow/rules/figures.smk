@@ -1,18 +1,47 @@
-# Tables -> figures, as PDF and PNG: one job for all of a layer's, one for those of all layers.
+# Tables -> figures, as PDF and PNG. A figure's job reads tables and draws: it computes nothing that another could want.
+FORMATS = ["pdf", "png"]
 LAYER_FIGURES = expand(
     "figures/{{study}}/{{view}}/{{sae}}/{figure}.{format}",
     figure=["skewness", "kurtosis", "skewness_vs_kurtosis", "types", "exemplars"],
-    format=["pdf", "png"],
+    format=FORMATS,
 )
 STUDY_FIGURES = expand(
     "figures/{{study}}/{{view}}/{figure}.{format}",
     figure=["layers_grid", "moments_by_layer", "nulls_by_layer", "type_shares"],
-    format=["pdf", "png"],
+    format=FORMATS,
 )
+EVIDENCE_FIGURES = expand(
+    "figures/{{study}}/{{view}}/{figure}.{format}",
+    figure=["enrichment_heatmap", "manhattan", "null_p_values", "sensitivity"],
+    format=FORMATS,
+)
+EFFECT_FIGURES = expand(
+    "figures/{{study}}/effects/{figure}.{format}",
+    figure=["agreement", "moments", "retention"],
+    format=FORMATS,
+)
+PLANTED_FIGURES = expand(
+    "figures/{{study}}/planted/{figure}.{format}", figure=["recovery", "recovery_by_set"], format=FORMATS
+)
+# Folders of one figure a layer, named by the SAE: one job draws all layers, and imports once what it needs.
+SPLIT_FIGURES = "figures/{study}/{view}/splits"
+VIEW_FIGURES = "figures/{study}/two_views"
+
 FIGURES = sorted(set(targets(*LAYER_FIGURES, *STUDY_FIGURES, views="figure_views")))
+FIGURES += in_enriched_views(*EVIDENCE_FIGURES, SPLIT_FIGURES)
+FIGURES += [path.format(study=study.name) for study in MEASURED for path in EFFECT_FIGURES]
+FIGURES += [
+    path.format(study=name)
+    for name in config["planted"]["studies"]
+    if name in STUDIES
+    for path in PLANTED_FIGURES
+]
+FIGURES += [
+    VIEW_FIGURES.format(study=study.name) for study in STUDIES.values() if len(study.figure_views) > 1
+]
 
 
-rule layer_figures:
+rule draw_layer_figures:
     input:
         moments=f"{STAGES}/moments.parquet",
         extremes=f"{STAGES}/extremes.parquet",
@@ -20,167 +49,161 @@ rule layer_figures:
         types=f"{STAGES}/types.parquet",
         type_counts=f"{STAGES}/type_counts.parquet",
         nulls=[NULL, LAYER_NULL] if LAYER_KINDS else [NULL],
-        code=library("layer_figures.py"),
+        code=library("draw_layer_figures.py"),
     output:
         in_report(LAYER_FIGURES),
     log:
-        "logs/{study}/{sae}/{view}/layer_figures.log",
+        "logs/{study}/{sae}/{view}/draw_layer_figures.log",
     benchmark:
-        "results/benchmarks/{study}/{sae}/{view}/layer_figures.tsv"
+        "results/benchmarks/{study}/{sae}/{view}/draw_layer_figures.tsv"
     threads: ONE
     resources:
         mem_mb=1000,
     params:
-        title=lambda wildcards: STUDIES[wildcards.study].title,
+        title=title,
         scheme=config["types"]["default_scheme"],
     script:
-        "../scripts/layer_figures.py"
+        "../scripts/draw_layer_figures.py"
 
 
-rule study_figures:
+rule draw_study_figures:
     input:
         moments=every_layer(f"{STAGES}/moments.parquet"),
         types=every_layer(f"{STAGES}/types.parquet"),
         type_counts=every_layer(f"{STAGES}/type_counts.parquet"),
         null=NULL,
         layer_nulls=every_layer(LAYER_NULL) if LAYER_KINDS else [],
-        code=library("study_figures.py"),
+        code=library("draw_study_figures.py"),
     output:
         in_report(STUDY_FIGURES),
     log:
-        "logs/{study}/study_figures/{view}.log",
+        "logs/{study}/draw_study_figures/{view}.log",
     benchmark:
-        "results/benchmarks/{study}/study_figures/{view}.tsv"
+        "results/benchmarks/{study}/draw_study_figures/{view}.tsv"
     threads: ONE
     resources:
         mem_mb=1000,
     params:
-        title=lambda wildcards: STUDIES[wildcards.study].title,
-        sae_ids=lambda wildcards: STUDIES[wildcards.study].sae_ids,
+        title=title,
+        sae_ids=sae_ids,
         scheme=config["types"]["default_scheme"],
     script:
-        "../scripts/study_figures.py"
+        "../scripts/draw_study_figures.py"
 
 
-# The names of a study's SAEs are part of these outputs, hence a rule for each study: one job then draws all layers, and
-# imports once what it needs.
-VIEW_FIGURE = "figures/{study}/views/{sae}/two_views.{format}"
-SPLITS = "figures/{study}/{view}/{sae}/splits.{format}"
-EVIDENCE_FIGURES = expand(
-    "figures/{{study}}/{{view}}/{figure}.{format}",
-    figure=["enrichment_heatmap", "manhattan", "null_p_values", "sensitivity"],
-    format=["pdf", "png"],
-)
-PLANTED_FIGURES = expand(
-    "figures/{{study}}/planted/{figure}.{format}",
-    figure=["recovery", "recovery_by_set"],
-    format=["pdf", "png"],
-)
+def compared_views(wildcards):
+    """The first two views that are drawn: the second along x, the first along y."""
+    return STUDIES[wildcards.study].figure_views[1::-1]
 
 
-def of_study(study, pattern, **wildcards):
-    """The pattern for each of the study's SAEs, in the config's order, and both formats; {view} is left open."""
-    options = {"study": study.name, "sae": study.sae_ids, "format": ["pdf", "png"]} | wildcards
-    return list(dict.fromkeys(expand(pattern, **options, allow_missing=True)))
+def in_compared_views(pattern):
+    """An input function: the pattern for each of the study's SAEs, if it names one, and both views of each."""
+
+    def paths(wildcards):
+        found = of_saes(pattern, STUDIES[wildcards.study])
+        return list(dict.fromkeys(expand(found, view=compared_views(wildcards), allow_missing=True)))
+
+    return paths
 
 
-for study in STUDIES.values():
-    # The same features in the first view that is drawn (along y) against the second.
-    if len(study.figure_views) > 1:
-        pair = study.figure_views[1::-1]
-        FIGURES += of_study(study, VIEW_FIGURE)
-
-        rule:
-            name:
-                f"view_figures_{study.name}"
-            input:
-                moments=of_study(study, f"{STAGES}/moments.parquet", view=pair),
-                nulls=of_study(study, NULL, view=pair),
-                layer_nulls=of_study(study, LAYER_NULL, view=pair) if LAYER_KINDS else [],
-                types=of_study(study, f"{STAGES}/types.parquet", view=pair[1]),
-                code=library("view_figures.py"),
-            output:
-                in_report(of_study(study, VIEW_FIGURE)),
-            log:
-                f"logs/{study.name}/view_figures.log",
-            benchmark:
-                f"results/benchmarks/{study.name}/view_figures.tsv"
-            threads: ONE
-            resources:
-                mem_mb=1000,
-            params:
-                title=study.title,
-                sae_ids=study.sae_ids,
-                views=pair,
-                scheme=config["types"]["default_scheme"],
-            script:
-                "../scripts/view_figures.py"
-
-    if enriched_views(study):
-        FIGURES += [
-            path.format(view=view) for path in of_study(study, SPLITS) for view in enriched_views(study)
-        ]
-        FIGURES += [
-            path.format(study=study.name, view=view)
-            for path in EVIDENCE_FIGURES
-            for view in enriched_views(study)
-        ]
-
-        rule:
-            name:
-                f"evidence_figures_{study.name}"
-            input:
-                types=of_study(study, f"{STAGES}/types.parquet"),
-                type_counts=of_study(study, f"{STAGES}/type_counts.parquet"),
-                best_sets=of_study(study, BEST_SETS),
-                odds_ratios=of_study(study, f"{STAGES}/odds_ratios.parquet"),
-                decoders=of_study(study, DECODER),
-                unembedding=UNEMBEDDING.format(study=study.name),
-                sets=TOKEN_SETS.format(study=study.name),
-                set_list=f"results/{study.name}/token_set_list.tsv",
-                discoveries=of_study(study, DISCOVERIES)[0],
-                sensitivity=of_study(study, SENSITIVITY)[0],
-                code=library("evidence_figures.py"),
-            output:
-                in_report(of_study(study, SPLITS)),
-                in_report(path.replace("{study}", study.name) for path in EVIDENCE_FIGURES),
-            log:
-                f"logs/{study.name}/evidence_figures/{{view}}.log",
-            benchmark:
-                f"results/benchmarks/{study.name}/evidence_figures/{{view}}.tsv"
-            threads: ONE
-            resources:
-                mem_mb=2000,
-            params:
-                title=study.title,
-                sae_ids=study.sae_ids,
-                view=view_options,
-                scheme=config["types"]["default_scheme"],
-                draws=config["enrichment"]["check_draws"],
-                seed=config["nulls"]["seed"],
-            script:
-                "../scripts/evidence_figures.py"
-
-    if study.name in config["planted"]["studies"]:
-        FIGURES += of_study(study, PLANTED_FIGURES)
+rule draw_view_figures:
+    input:
+        moments=in_compared_views(f"{STAGES}/moments.parquet"),
+        nulls=in_compared_views(NULL),
+        layer_nulls=in_compared_views(LAYER_NULL) if LAYER_KINDS else [],
+        types=lambda wildcards: expand(
+            f"{STAGES}/types.parquet",
+            sae=sae_ids(wildcards),
+            view=compared_views(wildcards)[1],
+            allow_missing=True,
+        ),
+        code=library("draw_view_figures.py"),
+    output:
+        folder_in_report(VIEW_FIGURES),
+    log:
+        "logs/{study}/draw_view_figures.log",
+    benchmark:
+        "results/benchmarks/{study}/draw_view_figures.tsv"
+    threads: ONE
+    resources:
+        mem_mb=1000,
+    params:
+        title=title,
+        sae_ids=sae_ids,
+        views=compared_views,
+        scheme=config["types"]["default_scheme"],
+    script:
+        "../scripts/draw_view_figures.py"
 
 
-rule planted_figures:
+rule draw_evidence_figures:
+    input:
+        type_counts=every_layer(f"{STAGES}/type_counts.parquet"),
+        best_sets=every_layer(BEST_SETS),
+        odds_ratios=every_layer(ODDS_RATIOS),
+        splits=every_layer(SPLITS),
+        set_list=TOKEN_SET_LIST,
+        discoveries=DISCOVERIES,
+        null_p_values=NULL_P_VALUES,
+        sensitivity=SENSITIVITY,
+        code=library("draw_evidence_figures.py"),
+    output:
+        in_report(EVIDENCE_FIGURES),
+        splits=folder_in_report(SPLIT_FIGURES),
+    log:
+        "logs/{study}/draw_evidence_figures/{view}.log",
+    benchmark:
+        "results/benchmarks/{study}/draw_evidence_figures/{view}.tsv"
+    threads: ONE
+    resources:
+        mem_mb=1000,
+    params:
+        title=title,
+        sae_ids=sae_ids,
+        scheme=config["types"]["default_scheme"],
+    script:
+        "../scripts/draw_evidence_figures.py"
+
+
+rule draw_effect_figures:
+    input:
+        effects=every_layer(EFFECT_TABLE),
+        summary=EFFECT_SUMMARY[0],
+        retention=EFFECT_SUMMARY[2],
+        code=library("draw_effect_figures.py"),
+    output:
+        in_report(EFFECT_FIGURES),
+    log:
+        "logs/{study}/draw_effect_figures.log",
+    benchmark:
+        "results/benchmarks/{study}/draw_effect_figures.tsv"
+    threads: ONE
+    resources:
+        mem_mb=1000,
+    params:
+        title=lambda wildcards: f"{title(wildcards)} · view {EFFECT_VIEW}",
+        sae_ids=sae_ids,
+        scheme=config["types"]["default_scheme"],
+    script:
+        "../scripts/draw_effect_figures.py"
+
+
+rule draw_planted_figures:
     input:
         recovery=PLANTED[0],
         by_set=PLANTED[1],
-        code=library("planted_figures.py"),
+        code=library("draw_planted_figures.py"),
     output:
         in_report(PLANTED_FIGURES),
     log:
-        "logs/{study}/planted_figures.log",
+        "logs/{study}/draw_planted_figures.log",
     benchmark:
-        "results/benchmarks/{study}/planted_figures.tsv"
+        "results/benchmarks/{study}/draw_planted_figures.tsv"
     threads: ONE
     resources:
         mem_mb=1000,
     params:
-        title=lambda wildcards: STUDIES[wildcards.study].title,
+        title=title,
         scheme=config["types"]["default_scheme"],
     script:
-        "../scripts/planted_figures.py"
+        "../scripts/draw_planted_figures.py"

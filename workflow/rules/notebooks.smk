@@ -77,7 +77,10 @@ def notebook_code(wildcards):
 def notebook_study(wildcards):
     """The study's own files, for notebooks that load its model or an SAE."""
     study = STUDIES[NOTEBOOK_STUDY]
-    return [*local_files(study)(wildcards), study.evaluation_text]
+    try:
+        return [*study.local_files(), study.evaluation_text]
+    except FsrlError as error:
+        stop(error)
 
 
 rule run_notebook:

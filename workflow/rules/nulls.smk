@@ -7,21 +7,24 @@ LAYER_KINDS = [kind for kind in config["nulls"]["kinds"] if kind != "isotropic"]
 NULLS = sorted(set(targets(NULL))) + (targets(LAYER_NULL) if LAYER_KINDS else [])
 
 
+# One job for all of a study's views, with all cores: it multiplies the directions once, and every layer waits for its
+# median kurtosis. Studies differ in their views, hence a rule for each.
 for study in STUDIES.values():
 
-    # One job for all of the study's views, with all cores: every layer waits for its median kurtosis.
     rule:
         name:
-            f"null_moments_{study.name}"
+            f"compute_null_moments_{study.name}"
         input:
-            unembedding=UNEMBEDDING.format(study=study.name),
-            code=library("null_moments.py"),
+            unembedding=UNEMBEDDING,
+            code=library("compute_null_moments.py"),
         output:
-            nulls=of_views(study, NULL),
+            nulls=of_views(NULL, study),
         log:
-            f"logs/{study.name}/null_moments.log",
+            "logs/{study}/compute_null_moments.log",
         benchmark:
-            f"results/benchmarks/{study.name}/null_moments.tsv"
+            "results/benchmarks/{study}/compute_null_moments.tsv"
+        wildcard_constraints:
+            study=re.escape(study.name),
         threads: ALL
         resources:
             mem_mb=2000,
@@ -30,47 +33,46 @@ for study in STUDIES.values():
             draws=config["nulls"]["draws"],
             seed=config["nulls"]["seed"],
         script:
-            "../scripts/null_moments.py"
-
-    rule:
-        name:
-            f"activation_covariances_{study.name}"
-        input:
-            weights=local_files(study),
-            fetched=fetched(study),
-            decoders=[DECODER.format(study=study.name, sae=sae) for sae in study.sae_ids],
-            text=study.evaluation_text,
-            code=library("activation_covariances.py"),
-        output:
-            ACTIVATIONS.format(study=study.name),
-        log:
-            f"logs/{study.name}/activation_covariances.log",
-        benchmark:
-            f"results/benchmarks/{study.name}/activation_covariances.tsv"
-        threads: ALL
-        resources:
-            mem_mb=3000,
-        params:
-            model=config["studies"][study.name]["model"],
-            context=config["nulls"]["context"],
-            max_tokens=config["nulls"]["max_tokens"],
-        script:
-            "../scripts/activation_covariances.py"
+            "../scripts/compute_null_moments.py"
 
 
-rule layer_nulls:
+rule measure_activation_covariances:
+    input:
+        weights=local_files,
+        fetched=fetched,
+        decoders=every_layer(DECODER),
+        text=evaluation_text,
+        code=library("measure_activation_covariances.py"),
+    output:
+        ACTIVATIONS,
+    log:
+        "logs/{study}/measure_activation_covariances.log",
+    benchmark:
+        "results/benchmarks/{study}/measure_activation_covariances.tsv"
+    threads: ALL
+    resources:
+        mem_mb=3000,
+    params:
+        model=lambda wildcards: config["studies"][wildcards.study]["model"],
+        context=config["nulls"]["context"],
+        max_tokens=config["nulls"]["max_tokens"],
+    script:
+        "../scripts/measure_activation_covariances.py"
+
+
+rule compute_layer_nulls:
     input:
         decoder=DECODER,
         unembedding=UNEMBEDDING,
         null=NULL,
         activations=[ACTIVATIONS] if "activations" in LAYER_KINDS else [],
-        code=library("layer_nulls.py"),
+        code=library("compute_layer_nulls.py"),
     output:
         null=LAYER_NULL,
     log:
-        "logs/{study}/{sae}/{view}/layer_nulls.log",
+        "logs/{study}/{sae}/{view}/compute_layer_nulls.log",
     benchmark:
-        "results/benchmarks/{study}/{sae}/{view}/layer_nulls.tsv"
+        "results/benchmarks/{study}/{sae}/{view}/compute_layer_nulls.tsv"
     threads: ONE
     resources:
         mem_mb=2000,
@@ -80,4 +82,4 @@ rule layer_nulls:
         draws=config["nulls"]["layer_draws"],
         seed=config["nulls"]["seed"],
     script:
-        "../scripts/layer_nulls.py"
+        "../scripts/compute_layer_nulls.py"

@@ -22,18 +22,13 @@ def of_paper():
     return [study for study in STUDIES.values() if "study" in config or not study.lacks_weights()]
 
 
-def paper_view(study):
-    """The view that the paper shows: the first that is drawn."""
-    return study.figure_views[0]
-
-
 def paper_parts(study):
     """Which parts of the evidence the study has in that view."""
     view = paper_view(study)
     parts = {
         "other-view": len(study.figure_views) > 1,
         "evidence": view in enriched_views(study),
-        "effects": view == EFFECT_VIEW and view in study.views,
+        "effects": view == EFFECT_VIEW and study in MEASURED,
         "planted": study.name in config["planted"]["studies"],
     }
     return [part for part, there in parts.items() if there]
@@ -43,8 +38,8 @@ def paper_tables(study):
     """The tables behind the study's numbers: name of `fsrl.numbers.headlines.StudyTables` -> path or paths."""
     parts, view = paper_parts(study), paper_view(study)
     tables = {
-        "moments": of_study(study, f"{STAGES}/moments.parquet", view=view),
-        "thresholds": of_study(study, f"{STAGES}/thresholds.parquet", view=view),
+        "moments": of_saes(f"{STAGES}/moments.parquet", study),
+        "thresholds": of_saes(f"{STAGES}/thresholds.parquet", study),
         "tokens": TOKENS,
         "summary": f"results/{{study}}/summary/{view}.tsv",
         "null": NULL.replace("{view}", view),
@@ -68,7 +63,7 @@ def paper_tables(study):
 
 def _filled(path, fill):
     if not isinstance(path, str):
-        return path
+        return [_filled(one, fill) for one in path]
     for wildcard, value in fill.items():
         path = path.replace(wildcard, value)
     return path
@@ -86,15 +81,15 @@ def paper_figures(study):
     parts, places = paper_parts(study), paper_places(study)
     view, last = places["view"], places["last"]
     names = [f"{view}/layers_grid", f"{view}/nulls_by_layer", f"{view}/{last}/exemplars"]
-    names += [f"views/{last}/two_views"] if "other-view" in parts else []
     names += [f"{view}/{name}" for name in ("null_p_values", "sensitivity")] if "evidence" in parts else []
     names += ["effects/agreement", "effects/retention"] if "effects" in parts else []
     names += ["planted/recovery"] if "planted" in parts else []
-    return [f"figures/{study.name}/{name}.pdf" for name in names]
+    folders = [VIEW_FIGURES.format(study=study.name)] if "other-view" in parts else []
+    return folders + [f"figures/{study.name}/{name}.pdf" for name in names]
 
 
 def paper_latex_tables():
-    return [SPEED_TABLE] + [path for study in of_paper() for path in latex_tables(study).values()]
+    return [SPEED_TABLE] + [path for study in of_paper() for path in latex_tables(study)]
 
 
 def paper_studies(wildcards):
@@ -106,48 +101,48 @@ def paper_studies(wildcards):
 
 
 def paper_skipped(wildcards):
-    return [study.title for study in ASKED if study.name not in [built.name for built in of_paper()]]
+    return [study.title for study in ASKED.values() if study.name not in [built.name for built in of_paper()]]
 
 
-rule paper_numbers:
+rule write_paper_numbers:
     input:
         unpack(lambda wildcards: paper_tables(STUDIES[wildcards.study])),
-        code=library("paper_numbers.py"),
+        code=library("write_paper_numbers.py"),
     output:
         STUDY_NUMBERS,
     log:
-        "logs/{study}/paper_numbers.log",
+        "logs/{study}/write_paper_numbers.log",
     benchmark:
-        "results/benchmarks/{study}/paper_numbers.tsv"
+        "results/benchmarks/{study}/write_paper_numbers.tsv"
     threads: ONE
     resources:
         mem_mb=1000,
     params:
-        sae_ids=lambda wildcards: STUDIES[wildcards.study].sae_ids,
+        sae_ids=sae_ids,
         study=lambda wildcards: {
             "study": wildcards.study,
-            "title": STUDIES[wildcards.study].title,
+            "title": title(wildcards),
             "view": paper_view(STUDIES[wildcards.study]),
             "other_view": paper_places(STUDIES[wildcards.study]).get("other-view"),
             "scheme": config["types"]["default_scheme"],
         },
     script:
-        "../scripts/paper_numbers.py"
+        "../scripts/write_paper_numbers.py"
 
 
-rule paper_index:
+rule write_paper_index:
     input:
         numbers=lambda wildcards: [STUDY_NUMBERS.format(study=study.name) for study in of_paper()],
         speed=MOMENTS_TIMED,
         record=RECORD,
-        code=library("paper_index.py"),
+        code=library("write_paper_index.py"),
     output:
         numbers=PAPER_INDEX[0],
         studies=PAPER_INDEX[1],
     log:
-        "logs/paper_index.log",
+        "logs/write_paper_index.log",
     benchmark:
-        "results/benchmarks/paper_index.tsv"
+        "results/benchmarks/write_paper_index.tsv"
     threads: ONE
     params:
         studies=paper_studies,
@@ -155,7 +150,7 @@ rule paper_index:
         config=PAPER_CONFIG,
         schemes=config["types"]["schemes"],
     script:
-        "../scripts/paper_index.py"
+        "../scripts/write_paper_index.py"
 
 
 def insisting(wildcards):
@@ -166,23 +161,23 @@ def insisting(wildcards):
     return PAPER_SOURCES
 
 
-rule paper_pdf:
+rule compile_paper_pdf:
     input:
         sources=insisting,
         generated=lambda wildcards: PAPER_INDEX + paper_latex_tables(),
         figures=lambda wildcards: [path for study in of_paper() for path in paper_figures(study)],
-        code=library("paper_pdf.py"),
+        code=library("compile_paper_pdf.py"),
     output:
         PAPER,
     log:
-        "logs/paper_pdf.log",
+        "logs/compile_paper_pdf.log",
     benchmark:
-        "results/benchmarks/paper_pdf.tsv"
+        "results/benchmarks/compile_paper_pdf.tsv"
     threads: ONE
     params:
         main="paper/main.tex",
     script:
-        "../scripts/paper_pdf.py"
+        "../scripts/compile_paper_pdf.py"
 
 
 rule paper:

@@ -12,20 +12,30 @@ def in_report(paths):
     return [_marked(path) if path.endswith(".png") else path for path in paths]
 
 
+def folder_in_report(folder):
+    """A folder of one figure a layer, named by its SAE, those in PNG marked for the report."""
+    name = Path(folder).name
+    place = Path(folder).parts[2:-1]
+    return report(directory(folder), patterns=["{layer}.png"], **_shown(name, name, "{layer}", place))
+
+
 def _marked(path):
     # figures/{study}/{view, or what it is about}/{SAE, where it is of one layer}/{figure}.png
-    _, study, *place, name = path.removesuffix(".png").split("/")
+    _, _, *place, name = path.removesuffix(".png").split("/")
     about = place[0] if place else ""
     caption = f"{about}/{name}" if about in ("effects", "planted") else name
+    return report(path, **_shown(name, caption, place[1] if len(place) > 1 else "all", place))
+
+
+def _shown(name, caption, layer, place):
     sections = [section for section, names in REPORT_SECTIONS.items() if caption in names]
-    return report(
-        path,
-        caption=f"../report/{caption}.rst",
-        category=study,
-        subcategory=sections[0] if sections else "Moments and types",
-        labels={
+    return {
+        "caption": f"../report/{caption}.rst",
+        "category": "{study}",
+        "subcategory": sections[0] if sections else "Moments and types",
+        "labels": {
             "figure": name.replace("_", " "),
-            "layer": place[1] if len(place) > 1 else "all",
-            "view or stage": about,
+            "layer": layer,
+            "view or stage": place[0] if place else "",
         },
-    )
+    }

@@ -13,28 +13,28 @@ rule train_mini:
         expand(f"{TRAINED}/mini/saes/{{hook}}/cfg.json", hook=HOOKS),
 
 
-rule train_mini_corpus:
+rule build_mini_corpus:
     input:
         sources="config/mini_sources.tsv",
-        code=library("train_mini_corpus.py"),
+        code=library("build_mini_corpus.py"),
     output:
         corpus=f"{TRAINED}/corpus.parquet",
         provenance=f"{TRAINED}/mini/provenance.tsv",
     log:
-        "logs/train_mini/corpus.log",
+        "logs/train_mini/build_mini_corpus.log",
     threads: ALL
     params:
         # Kept between runs: packages that were fetched are not fetched again.
         packages=f"{TRAINED}/packages",
     script:
-        "../scripts/train_mini_corpus.py"
+        "../scripts/build_mini_corpus.py"
 
 
-rule train_mini_tokens:
+rule tokenise_mini_corpus:
     input:
         corpus=f"{TRAINED}/corpus.parquet",
         provenance=f"{TRAINED}/mini/provenance.tsv",
-        code=library("train_mini_tokens.py"),
+        code=library("tokenise_mini_corpus.py"),
     output:
         tokenizer=multiext(
             f"{TRAINED}/mini/model/", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"
@@ -45,27 +45,27 @@ rule train_mini_tokens:
         odd=f"{TRAINED}/mini/odd_tokens.tsv",
         evaluation_text=f"{TRAINED}/mini/evaluation_text.txt",
     log:
-        "logs/train_mini/tokens.log",
+        "logs/train_mini/tokenise_mini_corpus.log",
     threads: ALL
     params:
         settings=TRAIN["tokens"],
     script:
-        "../scripts/train_mini_tokens.py"
+        "../scripts/tokenise_mini_corpus.py"
 
 
-rule train_mini_trigram:
+rule fit_mini_trigram:
     input:
         train=f"{TRAINED}/train.bin",
         held_out=f"{TRAINED}/held_out.bin",
-        code=library("train_mini_trigram.py"),
+        code=library("fit_mini_trigram.py"),
     output:
         f"{TRAINED}/trigram.json",
     log:
-        "logs/train_mini/trigram.log",
+        "logs/train_mini/fit_mini_trigram.log",
     params:
         d_vocab=TRAIN["tokens"]["d_vocab"],
     script:
-        "../scripts/train_mini_trigram.py"
+        "../scripts/fit_mini_trigram.py"
 
 
 # Resumable: the checkpoint is not an output, so Snakemake leaves it where it is when the job is stopped.
@@ -78,7 +78,7 @@ rule train_mini_model:
         weights=f"{TRAINED}/mini/model/model.safetensors",
         curve=f"{TRAINED}/mini/model_curve.tsv",
     log:
-        "logs/train_mini/model.log",
+        "logs/train_mini/train_mini_model.log",
     threads: ALL
     params:
         d_vocab=TRAIN["tokens"]["d_vocab"],
@@ -88,21 +88,21 @@ rule train_mini_model:
         "../scripts/train_mini_model.py"
 
 
-rule train_mini_residuals:
+rule collect_mini_residuals:
     input:
         train=f"{TRAINED}/train.bin",
         weights=f"{TRAINED}/mini/model/model.safetensors",
-        code=library("train_mini_residuals.py"),
+        code=library("collect_mini_residuals.py"),
     output:
         temp(expand(f"{TRAINED}/residuals/{{hook}}.safetensors", hook=HOOKS)),
     log:
-        "logs/train_mini/residuals.log",
+        "logs/train_mini/collect_mini_residuals.log",
     threads: ALL
     params:
         windows=TRAIN["saes"]["windows"],
         hooks=HOOKS,
     script:
-        "../scripts/train_mini_residuals.py"
+        "../scripts/collect_mini_residuals.py"
 
 
 rule train_mini_sae:
@@ -115,7 +115,7 @@ rule train_mini_sae:
         ),
         curve=f"{TRAINED}/mini/saes/{{hook}}/curve.tsv",
     log:
-        "logs/train_mini/{hook}.log",
+        "logs/train_mini/train_mini_sae/{hook}.log",
     wildcard_constraints:
         hook=any_of(HOOKS),
     params:
@@ -124,21 +124,21 @@ rule train_mini_sae:
         "../scripts/train_mini_sae.py"
 
 
-rule train_mini_record:
+rule record_mini:
     input:
         held_out=f"{TRAINED}/held_out.bin",
         trigram=f"{TRAINED}/trigram.json",
         weights=f"{TRAINED}/mini/model/model.safetensors",
         saes=expand(f"{TRAINED}/mini/saes/{{hook}}/sae_weights.safetensors", hook=HOOKS),
         evaluation_text=f"{TRAINED}/mini/evaluation_text.txt",
-        code=library("train_mini_record.py"),
+        code=library("record_mini.py"),
     output:
         record=f"{TRAINED}/mini/record.json",
     log:
-        "logs/train_mini/record.log",
+        "logs/train_mini/record_mini.log",
     threads: ALL
     params:
         hooks=HOOKS,
         windows=TRAIN["evaluation_windows"],
     script:
-        "../scripts/train_mini_record.py"
+        "../scripts/record_mini.py"

@@ -1,34 +1,29 @@
 # Moments -> type labels under every scheme, and how many of each chance gives.
 TYPE_TABLES = ["types", "type_counts", "type_null_counts", "thresholds"]
 TYPES = targets(*(f"{STAGES}/{table}.parquet" for table in TYPE_TABLES))
-
-SUMMARIES = sorted(
-    {f"results/{name}/summary/{view}.tsv" for name, study in STUDIES.items() for view in study.figure_views}
-)
+SUMMARY = "results/{study}/summary/{view}.tsv"
+SUMMARIES = sorted(set(targets(SUMMARY, views="figure_views")))
 
 
 def read_by_schemes(pattern):
     """An input function: the pattern for the view being typed, then for the views that schemes name."""
-
-    def files(wildcards):
-        views = settings.views_read(config, wildcards.view)
-        return expand(pattern, view=views, allow_missing=True)
-
-    return files
+    return lambda wildcards: expand(
+        pattern, view=settings.views_read(config, wildcards.view), allow_missing=True
+    )
 
 
-rule types:
+rule assign_types:
     input:
         moments=read_by_schemes(f"{STAGES}/moments.parquet"),
         nulls=read_by_schemes(NULL),
         layer_nulls=read_by_schemes(LAYER_NULL) if LAYER_KINDS else [],
-        code=library("types.py"),
+        code=library("assign_types.py"),
     output:
         **{table: f"{STAGES}/{table}.parquet" for table in TYPE_TABLES},
     log:
-        "logs/{study}/{sae}/{view}/types.log",
+        "logs/{study}/{sae}/{view}/assign_types.log",
     benchmark:
-        "results/benchmarks/{study}/{sae}/{view}/types.tsv"
+        "results/benchmarks/{study}/{sae}/{view}/assign_types.tsv"
     threads: ONE
     resources:
         mem_mb=1000,
@@ -36,25 +31,25 @@ rule types:
         views=lambda wildcards: settings.views_read(config, wildcards.view),
         schemes=config["types"]["schemes"],
     script:
-        "../scripts/types.py"
+        "../scripts/assign_types.py"
 
 
-rule summary:
+rule summarise_types:
     input:
         moments=every_layer(f"{STAGES}/moments.parquet"),
         type_counts=every_layer(f"{STAGES}/type_counts.parquet"),
         null=NULL,
         layer_nulls=every_layer(LAYER_NULL) if LAYER_KINDS else [],
-        code=library("summary.py"),
+        code=library("summarise_types.py"),
     output:
-        "results/{study}/summary/{view}.tsv",
+        SUMMARY,
     log:
-        "logs/{study}/summary/{view}.log",
+        "logs/{study}/summarise_types/{view}.log",
     benchmark:
-        "results/benchmarks/{study}/summary/{view}.tsv"
+        "results/benchmarks/{study}/summarise_types/{view}.tsv"
     threads: ONE
     params:
-        sae_ids=lambda wildcards: STUDIES[wildcards.study].sae_ids,
+        sae_ids=sae_ids,
         scheme=config["types"]["default_scheme"],
     script:
-        "../scripts/summary.py"
+        "../scripts/summarise_types.py"

@@ -1,80 +1,74 @@
 # Model and SAEs -> plain safetensors. One job a study, the only one that imports transformer_lens and sae_lens: they
-# cost seconds a process. Its outputs differ from study to study, hence a rule for each.
+# cost seconds a process.
 DECODER = "results/{study}/{sae}/decoder.safetensors"
 UNEMBEDDING = "results/{study}/unembedding.safetensors"
 TOKENS = "results/{study}/tokens.parquet"
 FETCHED = "results/{study}/hub_files.tsv"
-WEIGHTS = []
+WEIGHTS = sorted(set(targets(UNEMBEDDING, TOKENS))) + targets(DECODER)
 
 
-def source_of(study):
-    """The settings that say where a study's weights come from, for params."""
-    entry = config["studies"][study.name]
-    return {"model": entry["model"], "saes": entry["saes"] | {"ids": study.sae_ids}}
+def source_of(wildcards):
+    """The settings that say where a study's weights come from."""
+    entry = config["studies"][wildcards.study]
+    return {"model": entry["model"], "saes": entry["saes"] | {"ids": ASKED[wildcards.study].sae_ids}}
 
 
-def local_files(study):
-    """An input function, so that a missing file stops only those who ask for this study."""
-
-    def files(wildcards):
-        try:
-            return study.local_files()
-        except FsrlError as error:
-            stop(error)
-
-    return files
+def local_files(wildcards):
+    """The files that lie in folders of the user's; a missing one stops only those who ask for this study."""
+    try:
+        return STUDIES[wildcards.study].local_files()
+    except FsrlError as error:
+        stop(error)
 
 
-def fetched(study):
+def fetched(wildcards):
     """The record of what was fetched, for jobs that read a study's weights from the hub's cache."""
-    return [FETCHED.format(study=study.name)] if study.hub_files() else []
+    return [FETCHED] if STUDIES[wildcards.study].hub_files() else []
 
 
 # Fetching imports neither torch nor the transformer libraries: without a network it ends in a second or two.
-for study in ASKED:
-    if study.hub_files():
-
-        rule:
-            name:
-                f"fetch_weights_{study.name}"
-            input:
-                code=library("fetch_weights.py"),
-            output:
-                FETCHED.format(study=study.name),
-            log:
-                f"logs/{study.name}/fetch_weights.log",
-            threads: 1
-            params:
-                source=source_of(study),
-            script:
-                "../scripts/fetch_weights.py"
+rule fetch_weights:
+    input:
+        code=library("fetch_weights.py"),
+    output:
+        FETCHED,
+    log:
+        "logs/{study}/fetch_weights.log",
+    wildcard_constraints:
+        study=any_of(name for name, study in ASKED.items() if study.hub_files()),
+    threads: 1
+    params:
+        source=source_of,
+    script:
+        "../scripts/fetch_weights.py"
 
 
+# A rule a study, here and wherever a job writes a file for each SAE: no rule of Snakemake's has more outputs for one
+# value of a wildcard than for another, and a job an SAE would load the model for each.
 for study in STUDIES.values():
-    decoders = [DECODER.format(study=study.name, sae=sae) for sae in study.sae_ids]
-    WEIGHTS += [UNEMBEDDING.format(study=study.name), TOKENS.format(study=study.name), *decoders]
 
     rule:
         name:
             f"export_weights_{study.name}"
         input:
-            weights=local_files(study),
-            fetched=fetched(study),
+            weights=local_files,
+            fetched=fetched,
             code=library("export_weights.py"),
         output:
-            unembedding=UNEMBEDDING.format(study=study.name),
-            tokens=TOKENS.format(study=study.name),
-            decoders=decoders,
+            unembedding=UNEMBEDDING,
+            tokens=TOKENS,
+            decoders=of_saes(DECODER, study),
         log:
-            f"logs/{study.name}/export_weights.log",
+            "logs/{study}/export_weights.log",
         benchmark:
-            f"results/benchmarks/{study.name}/export_weights.tsv"
+            "results/benchmarks/{study}/export_weights.tsv"
+        wildcard_constraints:
+            study=re.escape(study.name),
         threads: ALL
         resources:
             mem_mb=3000,
         params:
-            study=study.name,
-            source=source_of(study),
+            source=source_of,
             token_counts=study.token_counts,
             trained=config["tokens"],
         script:
@@ -83,4 +77,4 @@ for study in STUDIES.values():
 
 rule download:
     input:
-        [FETCHED.format(study=study.name) for study in ASKED if study.hub_files()],
+        [FETCHED.format(study=name) for name, study in ASKED.items() if study.hub_files()],

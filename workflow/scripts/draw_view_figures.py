@@ -4,8 +4,6 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
-from pathlib import Path
-
 import pandas as pd
 
 from fsrl.figures import files as figure_files
@@ -33,5 +31,5 @@ figures = {
     )
     for sae, both, null, types in zip(params.sae_ids, *pairs, given.types, strict=True)
 }
-for path in map(Path, snakemake.output):
-    figure_files.save(figures[path.parent.name], path)
+for sae, figure in figures.items():
+    figure_files.save_all(figure, snakemake.output[0], sae)

@@ -10,11 +10,11 @@ from fsrl.tables.tokens import TOKENS
 from fsrl.tokens import frame as token_frame
 from fsrl.weights import matrices as weights
 
-params, output = snakemake.params, snakemake.output
+params, output, study = snakemake.params, snakemake.output, snakemake.wildcards.study
 saes = sources.SAESource.from_settings(params.source["saes"])
 model = reading.read_model(sources.ModelSource(**params.source["model"]))
-unembedding = export.unembedding(model, study=params.study, counts_path=params.token_counts, **params.trained)
+unembedding = export.unembedding(model, study=study, counts_path=params.token_counts, **params.trained)
 weights.write_unembedding(unembedding, output.unembedding)
 tables.write(token_frame.tokens_frame(unembedding), output.tokens, TOKENS, unembedding.metadata)
-for decoder, path in zip(reading.decoders(saes, model, study=params.study), output.decoders, strict=True):
+for decoder, path in zip(reading.decoders(saes, model, study=study), output.decoders, strict=True):
     weights.write_decoder(decoder, path)

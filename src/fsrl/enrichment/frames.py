@@ -1,9 +1,10 @@
 """From the tensors of `fsrl.enrichment` to the tables of `fsrl.tables.enrichment`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64
 
 from fsrl.enrichment.best_sets import BestSets
 from fsrl.enrichment.scores import SignedScores
@@ -93,3 +94,20 @@ def token_sets_frame(sets: pd.DataFrame) -> pd.DataFrame:
     frame = sets.reset_index(drop=True)
     frame.insert(0, "token_id", np.arange(len(frame), dtype=np.int32))
     return frame
+
+
+def null_p_values_frame(
+    log10_p: Mapping[str, Float64[np.ndarray, "draws n_sets"]], sets: Sequence[str], sae: str
+) -> pd.DataFrame:
+    """The table `null_p_values` of one layer, from `fsrl.enrichment.calibration.null_log10_p`; sets:
+    names."""
+    draws = len(log10_p["t"])
+    return pd.DataFrame(
+        {
+            "sae": sae,
+            "draw": np.repeat(np.arange(draws, dtype=np.int32), len(sets)),
+            "set": np.tile(np.asarray(sets, dtype=object), draws),
+            "log10_p_t": log10_p["t"].ravel(),
+            "log10_p_z": log10_p["z"].ravel(),
+        }
+    ).astype({"sae": "str", "set": "str"})

@@ -185,21 +185,20 @@ def _write_names(ax: Axes, names: Sequence[Name], sign: int, features: int, limi
 
 
 @styled()
-def qq(log10_p: Mapping[str, np.ndarray], *, note: str, title: str) -> Figure:
+def qq(p_values: pd.DataFrame, *, title: str) -> Figure:
     """Observed against expected p of the two tests where nothing is to be found, both as -log10.
 
-    An honest test lies on the diagonal. The legend has the share of tests below p = 0.05.
-
-    Args:
-        log10_p: by test, "t" and "z": log10 of two-sided p under null directions, any shape; NaN is left out.
-        note: how the null directions were drawn.
-        title: study and view.
+    An honest test lies on the diagonal. The legend has the share of tests below p = 0.05. p_values: the table
+    `null_p_values`; title: study and view.
     """
+    layers = p_values["sae"].nunique()
+    note = f"{p_values['draw'].nunique():,} null directions like the rows of each of {layers} layers, "
+    note += f"{p_values['set'].nunique()} token sets"
     figure = new_figure(SINGLE, 3.5, f"{title}\n{note}")
     ax = figure.add_subplot()
     end = 0.0
     for test, (color, label) in TESTS.items():
-        observed = np.sort(np.asarray(log10_p[test], dtype=float).ravel())
+        observed = np.sort(p_values[f"log10_p_{test}"].to_numpy())
         observed = observed[~np.isnan(observed)]
         n = len(observed)
         rank = np.unique(np.geomspace(1, n, QQ_POINTS).round().astype(int)) - 1

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from fsrl import arguments, files
 from fsrl.errors import FsrlError
-from fsrl.figures import files as figure_files
 from fsrl.figures.style import styled
 
 # None leaves a field out. Matplotlib would write the time and its own version.
@@ -36,6 +35,12 @@ def save(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, format=path.suffix[1:], metadata=METADATA[path.suffix])
 
 
+def save_all(figure: Figure, folder: str | Path, name: str) -> None:
+    """Write a figure in every format, as `{name}.pdf` and `{name}.png`, into a folder."""
+    for ending in METADATA:
+        save(figure, Path(folder) / f"{name}{ending}")
+
+
 DPI = 150
 
 
@@ -46,7 +51,7 @@ def finished(figure: Figure, save_path: str | Path | None) -> Figure:
     without pyplot, as here, work in any script and any thread, and so bring their own picture.
     """
     if save_path is not None:
-        figure_files.save(figure, save_path)
+        save(figure, save_path)
     figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
     return figure
 
@@ -61,11 +66,11 @@ def check_path(save_path: str | Path | None) -> None:
             save_path,
             "give a path that ends in .pdf or .png",
         )
-        figure_files.check_ending(save_path)
+        check_ending(save_path)
 
 
 @styled()
 def _png(figure: Figure) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI, metadata=figure_files.METADATA[".png"])
+    figure.savefig(stream, format="png", dpi=DPI, metadata=METADATA[".png"])
     return stream.getvalue()

@@ -29,6 +29,7 @@ ARROW_TYPES = {
     "string": pa.string(),
     "bool": pa.bool_(),
     "list<int64>": pa.list_(pa.int64()),
+    "list<string>": pa.list_(pa.string()),
 }
 # The pandas dtypes that may hold each type; the first is the one that `read` returns, where it can.
 PANDAS_TYPES = {
@@ -39,6 +40,7 @@ PANDAS_TYPES = {
     "string": ("str", "object", "string"),
     "bool": ("bool",),
     "list<int64>": ("object",),
+    "list<string>": ("object",),
 }
 NULLABLE_PANDAS_TYPES = PANDAS_TYPES | {"int64": ("Int64", "int64"), "bool": ("boolean", "bool")}
 

@@ -86,6 +86,34 @@ ODDS_RATIOS = Table(
         "high": _INTERVAL,
     },
 )
+SPLITS = Table(
+    "splits",
+    {
+        "type": Column("string", "1", "primary label under the default scheme"),
+        "feature": FEATURE,
+        "set": SET,
+        "side": Column("string", "1", "promoted or suppressed"),
+        "log10_q": Column("float64", "log10", "of the set, see best_sets"),
+        "eta2": Column("float64", "1", "share of the variance of the logit weights that the set explains"),
+        "low": Column("float64", "logit per activation", "lowest logit weight, where the first bin begins"),
+        "high": Column("float64", "logit per activation", "highest logit weight, where the last bin ends"),
+        "inside": Column("list<int64>", "tokens", "of the set, in equal bins from low to high"),
+        "outside": Column("list<int64>", "tokens", "of all others, in the same bins"),
+        "mean_inside": Column("float64", "logit per activation", "mean logit weight of the set's tokens"),
+        "mean_outside": Column("float64", "logit per activation", "mean logit weight of all others"),
+        "tokens": Column("list<string>", "1", "the set's most extreme tokens on this side, as stored"),
+    },
+)
+NULL_P_VALUES = Table(
+    "null_p_values",
+    {
+        "sae": SAE,
+        "draw": Column("int32", "1", "null direction, drawn like the rows of this layer's decoder"),
+        "set": SET,
+        "log10_p_t": Column("float64", "log10", "two-sided p of t", nullable=True),
+        "log10_p_z": Column("float64", "log10", "two-sided p of the textbook z", nullable=True),
+    },
+)
 DISCOVERIES = Table(
     "discoveries",
     {

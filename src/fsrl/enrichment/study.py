@@ -1,0 +1,122 @@
+"""What follows from a study's enrichment tests in one view, layer by layer, once the false discovery rate is
+known.
+
+The rate is one over all features, sets and layers (`fsrl.enrichment.best_sets.of_study`); everything here is
+of one layer: each feature's best sets, each type's odds ratios, signed scores, exemplars split by their best
+set, and the row of the table `discoveries`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float32
+
+from fsrl.enrichment import best_sets, frames, scores, splits
+from fsrl.stats import odds
+from fsrl.weights.matrices import View
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTests:
+    """One layer's tests, [features, sets] each, NaN where not tested: t, eta2, log10_p and log10_q of t,
+    log10_p of t within strata of frequency; sets: their names.
+    """
+
+    sae: str
+    sets: list[str]
+    t: Float32[np.ndarray, "features sets"]
+    eta2: Float32[np.ndarray, "features sets"]
+    log10_p: Float32[np.ndarray, "features sets"]
+    log10_q: Float32[np.ndarray, "features sets"]
+    log10_p_stratified: Float32[np.ndarray, "features sets"]
+
+    def significant(self, cut: float) -> tuple[np.ndarray, np.ndarray]:
+        """bool [features, sets]: significantly promoted, and suppressed, at this cut of log10 p."""
+        return best_sets.significant(self.t, self.log10_p, cut)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTables:
+    """The tables of these names (`fsrl.tables.enrichment`) of one layer."""
+
+    best_sets: pd.DataFrame
+    odds_ratios: pd.DataFrame
+    scores: pd.DataFrame
+    splits: pd.DataFrame
+
+
+def layer_tables(
+    tests: LayerTests,
+    cut: float,
+    view: View,
+    members: pd.DataFrame,
+    types: pd.DataFrame,
+    tokens: tuple[str, ...],
+    *,
+    scheme: str,
+    settings: Mapping[str, Any],
+) -> LayerTables:
+    """The tables of one layer.
+
+    cut: the study's largest significant log10 p (NaN: none); members: the table of token sets, a row a token
+    id; types: table `types` of the layer; tokens: as stored, a token id each; scheme: whose labels are used;
+    settings: cluster_cosine, bootstrap, seed and scored, as `enrichment` in the config.
+    """
+    up, down = tests.significant(cut)
+    clusters = odds.decoder_clusters(view.W_dec, threshold=settings["cluster_cosine"])
+    best = frames.best_sets_frame(
+        best_sets.best_sets(*map(torch.from_numpy, (tests.t, tests.log10_p, tests.log10_q))),
+        tests.sets,
+        eta2=tests.eta2,
+        clusters=clusters,
+        counts=(up.sum(axis=1), down.sum(axis=1)),
+    )
+    labels = types.loc[types["scheme"] == scheme, "type"].to_numpy(dtype=str)
+    draws = {"draws": settings["bootstrap"], "seed": settings["seed"]}
+    ratios = [
+        (side, odds.odds_ratios(flags, labels, clusters, **draws))
+        for side, flags in (("promoted", up), ("suppressed", down))
+    ]
+    kept = members.iloc[view.token_ids.numpy()]
+    chosen = frames.most_extreme(types, scheme, settings["scored"])
+    columns = torch.from_numpy(kept[tests.sets].to_numpy().T.copy())
+    scored = scores.signed_scores(view.W_dec, view.W_U, columns, torch.from_numpy(chosen))
+    return LayerTables(
+        best,
+        frames.sides(ratios, tests.sets),
+        frames.scores_frame(scored, chosen, tests.sets),
+        _splits(splits.best_exemplars(types, best, scheme=scheme), view, kept, tokens),
+    )
+
+
+def _splits(
+    exemplars: pd.DataFrame, view: View, members: pd.DataFrame, tokens: tuple[str, ...]
+) -> pd.DataFrame:
+    """members: of the view's tokens."""
+    named = [tokens[token_id] for token_id in view.token_ids]
+    found = []
+    for row in exemplars.itertuples(index=False):
+        weights = (view.W_dec[row.feature] @ view.W_U).numpy()
+        found.append(splits.split(weights, members[row.set].to_numpy(), named, str(row.side)))
+    return splits.splits_frame(exemplars, found)
+
+
+def discoveries_row(tests: LayerTests, study: best_sets.Discoveries, stratified_cut: float) -> dict[str, Any]:
+    """A layer's row of the table `discoveries`; stratified is NA where the tokens' counts are unknown."""
+    up, down = tests.significant(study.cut)
+    known = np.isfinite(tests.log10_p_stratified).any()
+    return {
+        "sae": tests.sae,
+        "sets": len(tests.sets),
+        "tests": int(np.isfinite(tests.t).sum()),
+        "promoted": int(up.sum()),
+        "suppressed": int(down.sum()),
+        "features": int((up | down).any(axis=1).sum()),
+        "stratified": int((tests.log10_p_stratified <= stratified_cut).sum()) if known else pd.NA,
+        "log10_p_cut": study.cut,
+        "level": study.level,
+    }

@@ -1,0 +1,115 @@
+# What the types are worth: the published claims put to the test, what the thresholds decide, and whether planted types are
+# found again.
+CLAIMS = "results/{study}/claims/{view}.parquet"
+EVIDENCE += in_enriched_views(CLAIMS)
+
+
+rule test_claims:
+    input:
+        enrichment=every_layer(ENRICHMENT),
+        best_sets=every_layer(BEST_SETS),
+        discoveries=DISCOVERIES,
+        moments=every_layer(f"{STAGES}/moments.parquet"),
+        types=every_layer(f"{STAGES}/types.parquet"),
+        decoders=every_layer(DECODER),
+        unembedding=UNEMBEDDING,
+        code=library("test_claims.py"),
+    output:
+        claims=CLAIMS,
+        dips="results/{study}/claims/{view}_dips.parquet",
+        verdicts="results/{study}/claims/{view}.tsv",
+    log:
+        "logs/{study}/test_claims/{view}.log",
+    benchmark:
+        "results/benchmarks/{study}/test_claims/{view}.tsv"
+    threads: ONE
+    resources:
+        mem_mb=2000,
+    params:
+        view=view_options,
+        sae_ids=sae_ids,
+        schemes=config["types"]["schemes"],
+        bootstrap=config["enrichment"]["bootstrap"],
+        settings=config["claims"],
+    script:
+        "../scripts/test_claims.py"
+
+
+SENSITIVITY = "results/{study}/sensitivity/{view}.parquet"
+EVIDENCE += in_enriched_views(SENSITIVITY)
+
+
+def layers_and_views(pattern, views):
+    """An input function: the pattern for each SAE in turn, and for each of views(wildcards)."""
+    return lambda wildcards: expand(
+        pattern, sae=STUDIES[wildcards.study].sae_ids, view=views(wildcards), allow_missing=True
+    )
+
+
+def read_views(wildcards):
+    return settings.views_read(config, wildcards.view)
+
+
+def every_view(wildcards):
+    return STUDIES[wildcards.study].views
+
+
+rule measure_sensitivity:
+    input:
+        moments=layers_and_views(f"{STAGES}/moments.parquet", read_views),
+        nulls=read_by_schemes(NULL),
+        layer_nulls=layers_and_views(LAYER_NULL, read_views) if LAYER_KINDS else [],
+        types=layers_and_views(f"{STAGES}/types.parquet", every_view),
+        type_counts=every_layer(f"{STAGES}/type_counts.parquet"),
+        best_sets=every_layer(BEST_SETS),
+        decoders=every_layer(DECODER),
+        code=library("measure_sensitivity.py"),
+    output:
+        **{
+            table: f"results/{{study}}/sensitivity/{{view}}_{table}.parquet"
+            for table in ("agreement", "stability", "persistence")
+        },
+        sensitivity=SENSITIVITY,
+    log:
+        "logs/{study}/measure_sensitivity/{view}.log",
+    benchmark:
+        "results/benchmarks/{study}/measure_sensitivity/{view}.tsv"
+    threads: ONE
+    resources:
+        mem_mb=3000,
+    params:
+        views=read_views,
+        every_view=every_view,
+        sae_ids=sae_ids,
+        schemes=config["types"]["schemes"],
+        factors=config["sensitivity"],
+        cosine=config["enrichment"]["cluster_cosine"],
+    script:
+        "../scripts/measure_sensitivity.py"
+
+
+PLANTED = multiext("results/{study}/planted/", "recovery.parquet", "recovery_by_set.parquet")
+EVIDENCE += [
+    path.format(study=name) for name in STUDIES if name in config["planted"]["studies"] for path in PLANTED
+]
+
+
+rule recover_planted_types:
+    input:
+        tokens=TOKENS,
+        code=library("recover_planted_types.py"),
+    output:
+        recovery=PLANTED[0],
+        by_set=PLANTED[1],
+    log:
+        "logs/{study}/recover_planted_types.log",
+    benchmark:
+        "results/benchmarks/{study}/recover_planted_types.tsv"
+    threads: ONE
+    resources:
+        mem_mb=2000,
+    params:
+        schemes=config["types"]["schemes"],
+        settings={key: value for key, value in config["planted"].items() if key != "studies"},
+    script:
+        "../scripts/recover_planted_types.py"

@@ -1,0 +1,140 @@
+# Token sets, and which of them features promote or suppress; whether the test of that holds where there is nothing to
+# be found.
+TOKEN_SETS = "results/{study}/token_sets.parquet"
+TOKEN_SET_LIST = "results/{study}/token_set_list.tsv"
+ENRICHMENT = f"{STAGES}/enrichment.parquet"
+BEST_SETS = f"{STAGES}/best_sets.parquet"
+ODDS_RATIOS = f"{STAGES}/odds_ratios.parquet"
+SPLITS = f"{STAGES}/splits.parquet"
+DISCOVERIES = "results/{study}/discoveries/{view}.parquet"
+NULL_P_VALUES = "results/{study}/null_p_values/{view}.parquet"
+
+
+def enriched_views(study):
+    """The study's views whose enrichment is computed."""
+    wanted = config["enrichment"]["views"]
+    return study.figure_views if wanted is None else [view for view in study.views if view in wanted]
+
+
+def in_enriched_views(*patterns):
+    """The patterns for every study and view with enrichment, and each of the study's SAEs where they name one."""
+    return [
+        path
+        for study in STUDIES.values()
+        for view in enriched_views(study)
+        for pattern in patterns
+        for path in dict.fromkeys(
+            pattern.format(study=study.name, view=view, sae=sae) for sae in study.sae_ids
+        )
+    ]
+
+
+EVIDENCE = sorted(set(in_enriched_views(TOKEN_SETS, TOKEN_SET_LIST)))
+EVIDENCE += in_enriched_views(ENRICHMENT, BEST_SETS, f"{STAGES}/scores.parquet", ODDS_RATIOS, SPLITS)
+EVIDENCE += in_enriched_views(DISCOVERIES, NULL_P_VALUES)
+
+
+rule find_token_sets:
+    input:
+        unembedding=UNEMBEDDING,
+        code=library("find_token_sets.py"),
+    output:
+        sets=TOKEN_SETS,
+        list=TOKEN_SET_LIST,
+    log:
+        "logs/{study}/find_token_sets.log",
+    benchmark:
+        "results/benchmarks/{study}/find_token_sets.tsv"
+    threads: ONE
+    resources:
+        mem_mb=1000,
+    params:
+        extra=config["token_sets"]["extra"],
+    script:
+        "../scripts/find_token_sets.py"
+
+
+rule test_enrichment:
+    input:
+        decoder=DECODER,
+        unembedding=UNEMBEDDING,
+        sets=TOKEN_SETS,
+        code=library("test_enrichment.py"),
+    output:
+        ENRICHMENT,
+    log:
+        "logs/{study}/{sae}/{view}/test_enrichment.log",
+    benchmark:
+        "results/benchmarks/{study}/{sae}/{view}/test_enrichment.tsv"
+    threads: ONE
+    resources:
+        mem_mb=2000,
+    params:
+        view=view_options,
+    script:
+        "../scripts/test_enrichment.py"
+
+
+# The false discovery rate is one over all layers; what follows from it is written layer by layer, hence a rule a study.
+for study in STUDIES.values():
+
+    rule:
+        name:
+            f"summarise_enrichment_{study.name}"
+        input:
+            enrichment=of_saes(ENRICHMENT, study),
+            decoders=of_saes(DECODER, study),
+            types=of_saes(f"{STAGES}/types.parquet", study),
+            unembedding=UNEMBEDDING,
+            sets=TOKEN_SETS,
+            code=library("summarise_enrichment.py"),
+        output:
+            **{
+                table: of_saes(f"{STAGES}/{table}.parquet", study)
+                for table in ("best_sets", "odds_ratios", "scores", "splits")
+            },
+            discoveries=DISCOVERIES,
+        log:
+            "logs/{study}/summarise_enrichment/{view}.log",
+        benchmark:
+            "results/benchmarks/{study}/summarise_enrichment/{view}.tsv"
+        wildcard_constraints:
+            study=re.escape(study.name),
+        threads: ALL
+        resources:
+            mem_mb=3000,
+        params:
+            view=view_options,
+            sae_ids=study.sae_ids,
+            scheme=config["types"]["default_scheme"],
+            settings={
+                key: value
+                for key, value in config["enrichment"].items()
+                if key not in ("views", "check_draws")
+            },
+        script:
+            "../scripts/summarise_enrichment.py"
+
+
+rule null_p_values:
+    input:
+        decoders=every_layer(DECODER),
+        unembedding=UNEMBEDDING,
+        sets=TOKEN_SETS,
+        code=library("null_p_values.py"),
+    output:
+        NULL_P_VALUES,
+    log:
+        "logs/{study}/null_p_values/{view}.log",
+    benchmark:
+        "results/benchmarks/{study}/null_p_values/{view}.tsv"
+    threads: ONE
+    resources:
+        mem_mb=2000,
+    params:
+        view=view_options,
+        sae_ids=sae_ids,
+        draws=config["enrichment"]["check_draws"],
+        seed=config["nulls"]["seed"],
+    script:
+        "../scripts/null_p_values.py"

@@ -1,0 +1,178 @@
+# Tables -> LaTeX tables for the paper, in the first view that a study draws. A study has no table of what it was not
+# examined for.
+LATEX = "paper/generated/{study}/"
+SPEED_TABLE = "paper/generated/speed.tex"
+LATEX_OF = {
+    "study": multiext(
+        LATEX,
+        "studies.tex",
+        "moments_by_layer.tex",
+        "types_by_layer.tex",
+        "type_overlap.tex",
+        "exemplars.tex",
+    ),
+    "claims": multiext(LATEX, "claims.tex", "claims_by_scheme.tex"),
+    "sensitivity": multiext(LATEX, "sensitivity.tex", "agreement.tex"),
+    "effects": multiext(LATEX, "effects.tex", "effects_by_type.tex"),
+    "planted": [f"{LATEX}planted.tex"],
+}
+
+
+def paper_view(study):
+    """The view that the paper shows: the first that is drawn."""
+    return study.figure_views[0]
+
+
+def in_paper_view(pattern):
+    """An input function: the pattern in the paper's view, for each of the study's SAEs if it names one."""
+
+    def paths(wildcards):
+        study = STUDIES[wildcards.study]
+        return list(dict.fromkeys(of_saes(pattern.replace("{view}", paper_view(study)), study)))
+
+    return paths
+
+
+def latex_tables(study):
+    """The study's LaTeX tables."""
+    view = paper_view(study)
+    there = {
+        "study": True,
+        "claims": view in enriched_views(study),
+        "sensitivity": view in enriched_views(study),
+        "effects": view == EFFECT_VIEW and study in MEASURED,
+        "planted": study.name in config["planted"]["studies"],
+    }
+    return [
+        path.format(study=study.name) for part, paths in LATEX_OF.items() if there[part] for path in paths
+    ]
+
+
+def explained(wildcards):
+    """The study's explanations, where `all` has them."""
+    study = STUDIES[wildcards.study]
+    at_hand = explanations_at_hand(study)[0]
+    return [path for path in expand(EXPLAINED, study=study.name, sae=study.sae_ids) if path in at_hand]
+
+
+def latex_source(wildcards):
+    """What the first line of a generated file says of where its numbers come from."""
+    view, scheme = paper_view(STUDIES[wildcards.study]), config["types"]["default_scheme"]
+    return f"study {wildcards.study}, view {view}, scheme {scheme}"
+
+
+LATEX_TABLES = [path for study in STUDIES.values() for path in latex_tables(study)] + [SPEED_TABLE]
+
+
+rule write_latex_study:
+    input:
+        moments=in_paper_view(f"{STAGES}/moments.parquet"),
+        types=in_paper_view(f"{STAGES}/types.parquet"),
+        type_counts=in_paper_view(f"{STAGES}/type_counts.parquet"),
+        extremes=in_paper_view(f"{STAGES}/extremes.parquet"),
+        null=in_paper_view(NULL),
+        explanations=explained,
+        code=library("write_latex_study.py"),
+    output:
+        LATEX_OF["study"],
+    log:
+        "logs/{study}/write_latex_study.log",
+    benchmark:
+        "results/benchmarks/{study}/write_latex_study.tsv"
+    threads: ONE
+    resources:
+        mem_mb=1000,
+    params:
+        source=latex_source,
+        title=title,
+        sae_ids=sae_ids,
+        scheme=config["types"]["default_scheme"],
+    script:
+        "../scripts/write_latex_study.py"
+
+
+rule write_latex_claims:
+    input:
+        claims=in_paper_view(CLAIMS),
+        code=library("write_latex_claims.py"),
+    output:
+        LATEX_OF["claims"],
+    log:
+        "logs/{study}/write_latex_claims.log",
+    benchmark:
+        "results/benchmarks/{study}/write_latex_claims.tsv"
+    threads: ONE
+    params:
+        source=latex_source,
+        scheme=config["types"]["default_scheme"],
+    script:
+        "../scripts/write_latex_claims.py"
+
+
+rule write_latex_sensitivity:
+    input:
+        sensitivity=in_paper_view(SENSITIVITY),
+        agreement=in_paper_view(SENSITIVITY.replace(".parquet", "_agreement.parquet")),
+        code=library("write_latex_sensitivity.py"),
+    output:
+        LATEX_OF["sensitivity"],
+    log:
+        "logs/{study}/write_latex_sensitivity.log",
+    benchmark:
+        "results/benchmarks/{study}/write_latex_sensitivity.tsv"
+    threads: ONE
+    params:
+        source=latex_source,
+    script:
+        "../scripts/write_latex_sensitivity.py"
+
+
+rule write_latex_effects:
+    input:
+        effects=EFFECT_SUMMARY[0],
+        code=library("write_latex_effects.py"),
+    output:
+        LATEX_OF["effects"],
+    log:
+        "logs/{study}/write_latex_effects.log",
+    benchmark:
+        "results/benchmarks/{study}/write_latex_effects.tsv"
+    threads: ONE
+    params:
+        source=latex_source,
+    script:
+        "../scripts/write_latex_effects.py"
+
+
+rule write_latex_planted:
+    input:
+        planted=PLANTED[0],
+        code=library("write_latex_planted.py"),
+    output:
+        LATEX_OF["planted"],
+    log:
+        "logs/{study}/write_latex_planted.log",
+    benchmark:
+        "results/benchmarks/{study}/write_latex_planted.tsv"
+    threads: ONE
+    params:
+        source=latex_source,
+        scheme=config["types"]["default_scheme"],
+    script:
+        "../scripts/write_latex_planted.py"
+
+
+rule write_latex_speed:
+    input:
+        moments="benchmarks/results/moments_cpu.json",
+        enrichment="benchmarks/results/enrichment_cpu.json",
+        code=library("write_latex_speed.py"),
+    output:
+        SPEED_TABLE,
+    log:
+        "logs/write_latex_speed.log",
+    benchmark:
+        "results/benchmarks/write_latex_speed.tsv"
+    threads: ONE
+    script:
+        "../scripts/write_latex_speed.py"

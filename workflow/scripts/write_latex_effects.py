@@ -1,0 +1,14 @@
+"""Measured effects by layer and type -> LaTeX tables."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+from fsrl.latex import effects as effect_tables
+from fsrl.latex import table as latex_table
+from fsrl.tables import core as tables
+from fsrl.tables.effects import SUMMARY
+
+summary = tables.read(snakemake.input.effects, SUMMARY)
+latex_table.write(snakemake.output[0], effect_tables.effects(summary), [snakemake.params.source])
+latex_table.write(snakemake.output[1], effect_tables.effects_by_type(summary), [snakemake.params.source])
