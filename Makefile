@@ -3,6 +3,7 @@
 # make lint        formatters and types     make clean       remove what the workflow built
 # make mini        copy a finished `snakemake --cores 2 train_mini` into data/mini
 # make lock        resolve requirements.lock anew in a clean environment
+# make rulegraph   write the graph of the rules into README.md, as Snakemake gives it
 # pip reads the user's own settings (proxy, index, find-links); nothing here overrides them.
 
 VENV := .venv
@@ -12,7 +13,7 @@ READY := $(VENV)/.ready
 # The lock's own resolution happens apart from the environment in use.
 LOCK_VENV := .lock-venv
 
-.PHONY: reproduce test test-slow lint clean mini lock
+.PHONY: reproduce test test-slow lint clean mini lock rulegraph
 
 reproduce: $(READY)
 	$(VENV)/bin/snakemake --cores $(CORES)
@@ -40,6 +41,9 @@ $(READY): requirements.lock pyproject.toml
 clean:
 	if [ -d results ]; then find results -mindepth 1 -maxdepth 1 ! -name train_mini -exec rm -rf {} +; fi
 	rm -rf figures logs paper/generated paper/main.pdf
+
+rulegraph: $(READY)
+	$(VENV)/bin/snakemake --cores 1 --config study=mini --rulegraph mermaid-js | $(VENV)/bin/python workflow/rulegraph.py
 
 mini:
 	test -f results/train_mini/mini/record.json

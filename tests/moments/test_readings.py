@@ -9,7 +9,7 @@ from fsrl.errors import FsrlError
 from fsrl.moments import engine
 from fsrl.moments import plan as moments_plan
 from fsrl.moments import sweep as moments_sweep
-from fsrl.moments.engine import Reading
+from fsrl.moments.readings import Reading
 from fsrl.weights import matrices as weights
 from tests.fixtures.moment_examples import assert_same_bytes, random_matrices, tiles, varied_matrices
 

@@ -2,9 +2,14 @@
 
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from fsrl.latex import document as tex_document
+from workflow import rulegraph
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -20,7 +25,8 @@ def quoted(cell: str) -> list[str]:
 
 
 def stems(row: list[str]) -> list[str]:
-    return [name.split("/")[-1] for name in quoted(row[0])]
+    """Names of figures; of a folder of one figure a layer, the folder's."""
+    return [name.removesuffix("/{sae}").split("/")[-1] for name in quoted(row[0])]
 
 
 def captions() -> set[str]:
@@ -41,26 +47,41 @@ def test_every_figure_is_in_the_map() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: quoted(row[0])[0])
 def test_rules_modules_and_scripts_exist(row: list[str]) -> None:
     (rule,), (module,) = quoted(row[1]), quoted(row[2])
-    assert re.search(rf'^ *rule {rule}:|f"{rule}_\{{study\.name\}}"', RULES, re.M), rule
-    assert importlib.import_module(f"fsrl.{module}").__doc__
+    assert re.search(rf"^rule {rule}:", RULES, re.M), rule
+    assert importlib.import_module(f"fsrl.figures.{module}").__doc__
     script = (ROOT / f"workflow/scripts/{rule}.py").read_text()
+    imported = re.findall(r"from fsrl\.figures import ([\w, ]+?)(?: as (\w+))?$", script, re.M)
+    names = {name: alias or name for line, alias in imported for name in line.split(", ")}
     for stem in stems(row):
-        # By its own name, or a function of another name that the script calls for it.
-        called = rf"\b{module}\.{stem}\(|\"{stem}\": {module}\.|^figure = {module}\."
+        # By its own name, a function of another name that the script calls for it, or one a layer.
+        drawn = names[module]
+        called = rf"\b{drawn}\.{stem}\(|\"{stem}\": {drawn}\.|figure = {drawn}\.|: {drawn}\.two_views\("
         assert re.search(called, script, re.M), f"{stem} is not drawn by {module}"
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: quoted(row[0])[0])
 def test_tables_are_inputs_of_the_rule(row: list[str]) -> None:
     (rule,) = quoted(row[1])
-    block = re.split(rf'rule {rule}:|f"{rule}_\{{study\.name\}}"', RULES)[1].split("output:")[0]
+    block = RULES.split(f"rule {rule}:")[1].split("output:")[0]
     for table in quoted(row[3]):
-        assert re.search(table, block, re.I), f"{rule} does not read {table}"
+        name = table.removeprefix("effects_")
+        assert re.search(name, block, re.I), f"{rule} does not read {table}"
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
     targets = re.findall(r"\]\(([^)#\s]+)\)", README)
     kept = [target for target in targets if "://" not in target]
     assert len(kept) > 5
-    # The picture of the rules is built; git holds it like the other figures.
     assert [target for target in kept if not (ROOT / target).exists()] == []
+
+
+def test_the_graph_of_the_rules_is_snakemake_s_own() -> None:
+    command = ["--cores", "1", "--config", "study=mini", "--rulegraph", "mermaid-js"]
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *command], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    shown = rulegraph.BLOCK.search(README)[0].splitlines()
+    if tex_document.missing_programs():
+        # Without LaTeX no PDF is planned, and so no arrow to it.
+        shown = [line for line in shown if not line.endswith("compile_paper_pdf")]
+    assert rulegraph.block(done.stdout, "mini").splitlines() == shown

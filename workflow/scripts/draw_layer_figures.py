@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsrl.figures import exemplars as plot_exemplars
+from fsrl.figures import exemplars, layer
 from fsrl.figures import files as figure_files
-from fsrl.figures import layer as plots
 from fsrl.tables import core as tables
 from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS, NULL
 from fsrl.tables.types import TYPE_COUNTS, TYPES
@@ -25,11 +24,11 @@ extremes = tables.read(given.extremes, EXTREMES)
 histograms = tables.read(given.histograms, HISTOGRAMS)
 shown = {"scheme": params.scheme, "title": title}
 figures = {
-    "skewness": plots.skewness(moments, null, title=title),
-    "kurtosis": plots.kurtosis(moments, null, title=title),
-    "skewness_vs_kurtosis": plots.skewness_vs_kurtosis(moments, null, title=title),
-    "types": plots.types(moments, null, types, counts, **shown),
-    "exemplars": plot_exemplars.exemplars(moments, types, counts, extremes, histograms, **shown),
+    "skewness": layer.skewness(moments, null, title=title),
+    "kurtosis": layer.kurtosis(moments, null, title=title),
+    "skewness_vs_kurtosis": layer.skewness_vs_kurtosis(moments, null, title=title),
+    "types": layer.types(moments, null, types, counts, **shown),
+    "exemplars": exemplars.exemplars(moments, types, counts, extremes, histograms, **shown),
 }
 for path in snakemake.output:
     figure_files.save(figures[Path(path).stem], path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from fsrl.figures import files as figure_files
-from fsrl.figures import layers as plot_layers
+from fsrl.figures import layers as layer_figures
 from fsrl.tables import core as tables
 from fsrl.tables.moments import MOMENTS, NULL
 from fsrl.tables.types import TYPE_COUNTS, TYPES
@@ -21,7 +21,7 @@ nulls = [pd.concat([shared, tables.read(path, NULL)], ignore_index=True) for pat
     shared
 ] * len(params.sae_ids)
 layers = [
-    plot_layers.Layer(
+    layer_figures.Layer(
         sae,
         tables.read(moments, MOMENTS),
         null,
@@ -33,10 +33,10 @@ layers = [
     )
 ]
 figures = {
-    "layers_grid": plot_layers.layers_grid(layers, scheme=params.scheme, title=title),
-    "moments_by_layer": plot_layers.moments_by_layer(layers, title=title),
-    "nulls_by_layer": plot_layers.nulls_by_layer(layers, title=title),
-    "type_shares": plot_layers.type_shares(layers, title=title),
+    "layers_grid": layer_figures.layers_grid(layers, scheme=params.scheme, title=title),
+    "moments_by_layer": layer_figures.moments_by_layer(layers, title=title),
+    "nulls_by_layer": layer_figures.nulls_by_layer(layers, title=title),
+    "type_shares": layer_figures.type_shares(layers, title=title),
 }
 for path in snakemake.output:
     figure_files.save(figures[Path(path).stem], path)

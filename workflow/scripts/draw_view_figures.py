@@ -7,7 +7,7 @@ joblog.to(snakemake.log[0], threads=1)
 import pandas as pd
 
 from fsrl.figures import files as figure_files
-from fsrl.figures import views as plot_views
+from fsrl.figures import views as view_figures
 from fsrl.tables import core as tables
 from fsrl.tables.moments import MOMENTS, NULL
 from fsrl.tables.types import TYPES
@@ -21,7 +21,7 @@ own = [[tables.read(path, NULL)] for path in given.layer_nulls] or [[]] * len(mo
 nulls = [pd.concat([shared[i % 2], *extra], ignore_index=True) for i, extra in enumerate(own)]
 pairs = [zip(frames[::2], frames[1::2], strict=True) for frames in (moments, nulls)]
 figures = {
-    sae: plot_views.two_views(
+    sae: view_figures.two_views(
         both,
         null,
         tables.read(types, TYPES),

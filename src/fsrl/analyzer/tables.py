@@ -27,7 +27,7 @@ from fsrl.enrichment.statistics import SetStatistics
 from fsrl.errors import FsrlError
 from fsrl.moments import engine
 from fsrl.moments import frames as moment_frames
-from fsrl.moments.engine import LogitMoments
+from fsrl.moments.features import LogitMoments
 from fsrl.names import SHARED
 from fsrl.nulls import frames as nulls
 from fsrl.stats import quantiles, rates

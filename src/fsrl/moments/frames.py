@@ -7,7 +7,7 @@ import pandas as pd
 from torch import Tensor
 
 from fsrl.errors import FsrlError
-from fsrl.moments.engine import LogitMoments
+from fsrl.moments.features import LogitMoments
 from fsrl.moments.formulas import implied_tokens
 from fsrl.weights.matrices import Decoder
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fsrl.errors import FsrlError
 from fsrl.moments import engine, formulas
-from fsrl.moments.engine import LogitMoments
+from fsrl.moments.features import LogitMoments
 from fsrl.names import KINDS, SHARED
 from fsrl.nulls import directions as null_directions
 from fsrl.nulls.directions import DRAWS_PER_BLOCK

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fsrl.errors import FsrlError
-from fsrl.moments.engine import HISTOGRAM_HALF_WIDTH
+from fsrl.moments.formulas import HISTOGRAM_HALF_WIDTH
 from fsrl.types.select import of_scheme
 
 MOMENTS = ("mean", "std", "skewness", "kurtosis", "norm", "log10_density")
