@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fsrl.claims import claims
+from fsrl.claims import claims, verdicts
 from fsrl.claims import dips as claims_dips
 from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, Layer
 from fsrl.stats import two_groups
@@ -51,7 +51,7 @@ def layer(n=400, n_type=40, seed=0, clusters=None, **effects):
 def verdict(layers, name, scheme="calibrated", level=0.05):
     schemes = {scheme: SCHEMES[scheme]}
     tested = [claims.test_layer(one, schemes, **SETTINGS) for one in layers]
-    judged = claims.judge(tested, level=level)
+    judged = verdicts.judge(tested, level=level)
     return judged[(judged["claim"] == name) & (judged["scheme"] == scheme)]
 
 
@@ -164,7 +164,7 @@ def test_sets_that_a_vocabulary_lacks_cannot_speak():
 def test_without_effects_at_most_the_promised_share_is_called():
     called = 0
     for seed in range(20):
-        judged = claims.judge([claims.test_layer(layer(seed=seed), SCHEMES, **SETTINGS)], level=0.05)
+        judged = verdicts.judge([claims.test_layer(layer(seed=seed), SCHEMES, **SETTINGS)], level=0.05)
         called += judged["verdict"].isin(("holds", "contradicted")).any()
     assert called <= 4  # of 20, where at most 1 is expected
 
@@ -182,11 +182,11 @@ def test_without_effects_at_most_the_promised_share_is_called():
     ],
 )
 def test_the_verdict_over_all_layers(found, overall, tmp_path):
-    one = claims.judge([claims.test_layer(layer(), SCHEMES, **SETTINGS)], level=0.05)
+    one = verdicts.judge([claims.test_layer(layer(), SCHEMES, **SETTINGS)], level=0.05)
     one = one[(one["scheme"] == "calibrated") & (one["claim"] == "partition_eta2")]
     layers = [one.assign(sae=f"layer {number}", verdict=text) for number, text in enumerate(found)]
     every = pd.concat(layers, ignore_index=True).astype({"sae": "str", "verdict": "str"})
-    row = claims.verdicts(every).iloc[0]
+    row = verdicts.verdicts(every).iloc[0]
     assert row["verdict"] == overall and row["holds"] == found.count("holds")
     assert found[0] in row["layer 0"]
     tables.write(every, tmp_path / "claims.parquet", CLAIMS_TABLE, {})

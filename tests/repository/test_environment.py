@@ -51,7 +51,7 @@ def test_conda_gives_the_versions_of_the_lock(conda: list, locked: dict[str, str
 
 def test_conda_brings_what_pip_cannot(conda: list) -> None:
     names = {re.split(r"[=<> ]", entry)[0] for entry in conda if isinstance(entry, str)}
-    assert {"python", "pip", "graphviz", "poppler", "tectonic"} <= names
+    assert {"python", "pip", "poppler", "tectonic"} <= names
     # Programs without LaTeX: they would be found, and fail.
     assert "texlive-core" not in names
 

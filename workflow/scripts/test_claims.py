@@ -9,7 +9,7 @@ import json
 import pandas as pd
 
 from fsrl import files
-from fsrl.claims import claims
+from fsrl.claims import claims, verdicts
 from fsrl.claims import dips as claims_dips
 from fsrl.enrichment import store
 from fsrl.tables import core as tables
@@ -51,8 +51,8 @@ metadata |= {
     "claims": json.dumps(settings, sort_keys=True),
     "schemes": json.dumps(params.schemes, sort_keys=True),
 }
-found = claims.judge(tested, level=settings["level"])
+found = verdicts.judge(tested, level=settings["level"])
 tables.write(found, output.claims, CLAIMS_TABLE, metadata)
 tables.write(pd.concat(dips, ignore_index=True), output.dips, DIPS, metadata)
 with files.whole(output.verdicts) as path:
-    claims.verdicts(found).to_csv(path, sep="\t", index=False)
+    verdicts.verdicts(found).to_csv(path, sep="\t", index=False)

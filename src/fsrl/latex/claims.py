@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 
-from fsrl.claims import claims as judged
+from fsrl.claims import verdicts as judged
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
 from fsrl.names import TYPES, type_label
