@@ -45,12 +45,12 @@ def seconds(contender: Contender, W_dec: Tensor, W_U: Tensor) -> float:
 
 def timings(n: int, rounds: int, device: str) -> dict[str, dict[str, object]]:
     W_dec, W_U = weights(n, device)
-    runs: dict[str, list[float]] = {name: [] for name in contenders()}
+    runs: dict[str, list[float]] = {name: [] for name in contenders(device)}
     rows = {name: share(name, n) for name in runs}
-    for name, contender in contenders().items():  # compilers and libraries start here
+    for name, contender in contenders(device).items():  # compilers and libraries start here
         seconds(contender, W_dec[: min(rows[name], 256)], W_U)
     for _ in range(rounds):
-        for name, contender in contenders().items():
+        for name, contender in contenders(device).items():
             runs[name].append(seconds(contender, W_dec[: rows[name]], W_U))
     medians = {name: statistics.median(times) * n / rows[name] for name, times in runs.items()}
     reference = medians["torch.mm product, tiled, fp32"]
@@ -71,7 +71,7 @@ def errors(device: str, n: int = 512) -> dict[str, dict[str, float]]:
     W_dec, W_U = weights(n, device)
     exact = engine.logit_moments(W_dec, W_U, precision="fp64", n_extremes=0, n_bins=0)
     found = {}
-    for precision in MODES[1:]:
+    for precision in MODES[device][1:]:
         result = engine.logit_moments(W_dec, W_U, precision=precision, n_extremes=0, n_bins=0)
         found[precision] = {
             "std": (result.std / exact.std - 1).abs().max().item(),
@@ -91,7 +91,7 @@ def peak_bytes() -> int:
 def memory(n: int, device: str) -> dict[str, dict[str, float]]:
     """MiB above the inputs at the highest: each contender in its own process, at its share of the rows."""
     found = {}
-    for name in contenders():
+    for name in contenders(device):
         rows = share(name, n)
         command = [sys.executable, __file__, "--peak-of", name, "--n", str(rows), "--device", device]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -104,12 +104,12 @@ def peak_of(name: str, n: int, device: str) -> float:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        contenders()[name](W_dec, W_U)
+        contenders(device)[name](W_dec, W_U)
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of making the inputs
     before = peak_bytes()
-    contenders()[name](W_dec, W_U)
+    contenders(device)[name](W_dec, W_U)
     return (peak_bytes() - before) / 2**20
 
 
@@ -151,8 +151,8 @@ def machine(device: str) -> dict[str, object]:
 def first_call() -> dict[str, float]:
     """Seconds of the first tiny call of a process: with numba's cache filled, and with an empty one."""
     code = (
-        "import time, torch; from fsrl import moments; a = torch.randn(4, 4); begin = time.perf_counter();"
-        "moments.logit_moments(a, a); print(time.perf_counter() - begin)"
+        "import time, torch; from fsrl.moments import engine; a = torch.randn(4, 4);"
+        "begin = time.perf_counter(); engine.logit_moments(a, a); print(time.perf_counter() - begin)"
     )
     found = {}
     with tempfile.TemporaryDirectory() as empty:

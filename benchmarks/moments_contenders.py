@@ -12,7 +12,8 @@ from fsrl.moments import products as moments_products
 from fsrl.moments import units as moments_units
 
 D_MODEL, D_VOCAB = 768, 50257
-MODES = ("fp64", "fp32", "split", "bf16", "int8")
+# By device: on a CPU split is fp32.
+MODES = {"cpu": ("fp64", "fp32", "bf16"), "cuda": ("fp64", "fp32", "split", "bf16")}
 Contender = Callable[[Tensor, Tensor], object]
 
 
@@ -110,12 +111,12 @@ def best_product(precision: str) -> Contender:
     return product
 
 
-def contenders() -> dict[str, Contender]:
-    bare = {"n_extremes": 0, "n_bins": 0}
+def contenders(device: str) -> dict[str, Contender]:
+    bare, modes = {"n_extremes": 0, "n_bins": 0}, MODES[device]
     found: dict[str, Contender] = {"torch.mm product, tiled, fp32": tiled_product}
-    found |= {f"our product, {precision}": best_product(precision) for precision in MODES[1:]}
-    found |= {f"ours, {precision}, moments": ours(precision, **bare) for precision in MODES}
-    found |= {f"ours, {precision}, all": ours(precision) for precision in MODES[1:]}
+    found |= {f"our product, {precision}": best_product(precision) for precision in modes[1:]}
+    found |= {f"ours, {precision}, moments": ours(precision, **bare) for precision in modes}
+    found |= {f"ours, {precision}, all": ours(precision) for precision in modes[1:]}
     found |= {
         "materialised (tutorial)": materialised,
         "merged blocks": merged_blocks,

@@ -79,7 +79,7 @@ def profile(precision: str, n: int, rounds: int) -> dict[str, float]:
 
     def state(extremes: int, bins: int) -> moments_sweep.State:
         shape = moments_plan.Shape(
-            n, D_MODEL, D_VOCAB, extremes, bins, moments_products.weight_bytes(precision, CPU), item
+            n, D_MODEL, D_VOCAB, extremes, bins, moments_products.weight_bytes(precision), item
         )
         return moments_sweep.State.empty(shape, parts.mode.dtype, CPU)
 
@@ -104,7 +104,7 @@ def profile(precision: str, n: int, rounds: int) -> dict[str, float]:
 
 
 def peak(precision: str) -> float:
-    """GFLOP/s of one thread on one tile's product, operands in the cache; split counts as one product."""
+    """GFLOP/s of one thread on one tile's product, operands in the cache."""
     parts = Parts(precision, 256)
     parts.know(with_gram=False)
     columns = moments_products.prepare_columns(
@@ -128,7 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     report = {}
-    for precision in MODES[1:]:
+    for precision in MODES["cpu"][1:]:
         parts = profile(precision, options.n, options.rounds)
         report[precision] = {"seconds": parts, "peak_gflops": peak(precision)}
         print(f"{precision}: {peak(precision):.0f} GFLOP/s on one tile; {sum(parts.values()):.1f} s in all")

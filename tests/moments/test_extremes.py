@@ -30,7 +30,7 @@ def test_extremes_against_brute_force_with_ties_by_token_id(precision, sweep, mo
         assert result.bottom_weights[row].tolist() == [weights[token] for token in bottom]
 
 
-@pytest.mark.parametrize("precision", ["fp64", "fp32", "split", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp64", "fp32", "bf16"])
 @pytest.mark.parametrize("n", [1, 3, 40])
 def test_equal_columns_are_ranked_by_token_id_within_and_across_tiles(precision, n):
     """A product may add up its last columns in another order than the rest."""

@@ -11,9 +11,7 @@ README = (ROOT / "README.md").read_text()
 ROWS = {
     "ours, fp32, moments": "ours, `fp32`: moments alone",
     "ours, fp32, all": "ours, `fp32`: moments, extremes, histogram",
-    "ours, split, moments": "ours, `split`: moments alone",
     "ours, bf16, moments": "ours, `bf16`: moments alone",
-    "ours, int8, moments": "ours, `int8`: moments alone",
     "torch.mm product, tiled, fp32": "the bare product, in tiles, by `torch.mm`",
     "merged blocks": "blocks of the vocabulary, merged, plain torch",
     "materialised (tutorial)": "the whole matrix, then its moments (SAELens tutorial)",

@@ -10,9 +10,7 @@ from fsrl.latex.table import Column, tabular
 MOMENTS = {
     "ours, fp32, moments": r"this project, \texttt{fp32}: moments",
     "ours, fp32, all": r"this project, \texttt{fp32}: moments, extremes, histograms",
-    "ours, split, moments": r"this project, \texttt{split}: moments",
     "ours, bf16, moments": r"this project, \texttt{bf16}: moments",
-    "ours, int8, moments": r"this project, \texttt{int8}: moments",
     "ours, fp64, moments": r"this project, \texttt{fp64}: moments",
     "torch.mm product, tiled, fp32": r"the product alone, in tiles (\texttt{torch.mm})",
     "merged blocks": "blocks of the vocabulary, merged (plain torch)",

@@ -71,9 +71,8 @@ def logit_moments(
 
         fp64   1e-12    the oracle
         fp32   1e-6     (2e-6)
-        split  2e-5     (4e-4) as 8-bit hi + lo; on CUDA in TF32, by construction like fp32 but never measured
+        split  on CUDA hi + lo in TF32, by construction like fp32 but never measured; on a CPU it is fp32
         bf16   4e-3     (2e-2)
-        int8   3e-3     (8e-2) the fastest look on a CPU with int8 units
         auto   the fastest that holds 1e-5 always: split on CUDA with TF32 units, fp32 elsewhere
 
     device: "cpu" or "cuda", where to compute (default: where W_dec lies). n_extremes or n_bins = 0 leaves
@@ -118,9 +117,9 @@ def logit_moments_of_readings(
     Raises FsrlError too for columns that W_U lacks, and for a column without direction to take a cosine of.
     """
     where = _check_arguments(W_dec, W_U, precision, device, n_extremes, n_bins)
-    precision = moments_products.fastest_exact(where) if precision == "auto" else precision
-    item_bytes = MODES[precision].dtype.itemsize
-    weight_bytes = moments_products.weight_bytes(precision, where)
+    mode = moments_products.meant(precision, where)
+    item_bytes = MODES[mode].dtype.itemsize
+    weight_bytes = moments_products.weight_bytes(mode)
     (n, d_model), d_vocab = W_dec.shape, W_U.shape[1]
     shape = moments_plan.Shape(
         n, d_model, d_vocab, n_extremes, n_bins, weight_bytes, item_bytes, len(readings)
@@ -128,9 +127,9 @@ def logit_moments_of_readings(
     tile = moments_plan.tile_shape(moments_plan.cache_bytes(where), item_bytes)
     threads = 1 if where.type == "cuda" else torch.get_num_threads()
     panel = moments_plan.panel_tokens(shape, tile, threads, memory_limit)
-    with moments_products.own_units(precision), moments_plan.workers(threads) as in_order:
+    with moments_products.own_units(mode), moments_plan.workers(threads) as in_order:
         vocabulary = moments_vocabulary.measure(W_U, where, tile[1], in_order)
-        run = _Pass(W_dec, vocabulary, precision, shape, tile, in_order)
+        run = _Pass(W_dec, vocabulary, mode, shape, tile, in_order)
         for reading in readings:
             run.add_reading(reading)
         for start in range(0, shape.d_vocab, panel):
@@ -175,15 +174,15 @@ class _Pass:
         self,
         W_dec: Tensor,
         vocabulary: Vocabulary,
-        precision: str,
+        mode: str,
         shape: moments_plan.Shape,
         tile: tuple[int, int],
         in_order: InOrder,
     ) -> None:
-        self.W_dec, self.vocabulary, self.precision, self.shape = W_dec, vocabulary, precision, shape
+        self.W_dec, self.vocabulary, self.mode, self.shape = W_dec, vocabulary, mode, shape
         self.tile, self.in_order = tile, in_order
         self.device = vocabulary.mean.device
-        self.dtype = MODES[precision].dtype
+        self.dtype = MODES[mode].dtype
         self.features: list[Features] = []
         self.blocks = [slice(start, start + tile[0]) for start in range(0, shape.n, tile[0])]
 
@@ -193,10 +192,10 @@ class _Pass:
             self.vocabulary, reading, self.in_order, with_gram=self.shape.n_bins > 0
         )
         features = Features(lens, self.shape, self.dtype, self.device)
-        mode = moments_products.mode(self.precision, self.device)
+        rounding = MODES[self.mode].rounding
 
         def measure(rows: slice) -> None:
-            features.measure(rows, *self._scaled(rows), lens.gram, mode)
+            features.measure(rows, *self._scaled(rows), lens.gram, rounding)
 
         for _ in self.in_order(measure, self.blocks):
             pass
@@ -211,7 +210,7 @@ class _Pass:
 
         def add_block(rows: slice) -> None:
             """Every tile of the panel, for these features."""
-            operands = moments_products.prepare_rows(self.precision, self._scaled(rows)[0])
+            operands = moments_products.prepare_rows(self.mode, self._scaled(rows)[0])
             blocks = [features.block(rows) for features in readings]
             buffer = self._room(moments_units.PADDING)
             scratch = self._room(0)
@@ -231,9 +230,7 @@ class _Pass:
         for _ in done:
             pass
 
-    def _tiles(
-        self, start: int, stop: int, readings: Sequence[Features]
-    ) -> list[tuple[tuple[Tensor, ...], list[Piece]]]:
+    def _tiles(self, start: int, stop: int, readings: Sequence[Features]) -> list[tuple[Tensor, list[Piece]]]:
         """For each tile from start to stop: W_U's columns, prepared, and what every reading keeps of them."""
 
         starts = range(start, stop, self.tile[1])
@@ -241,9 +238,9 @@ class _Pass:
         def end(first: int) -> int:
             return min(first + self.tile[1], stop)
 
-        def prepare(first: int) -> tuple[Tensor, ...]:
+        def prepare(first: int) -> Tensor:
             columns = self.vocabulary.columns(first, end(first))
-            return moments_products.prepare_columns(self.precision, columns, self.tile[0])
+            return moments_products.prepare_columns(self.mode, columns, self.tile[0])
 
         # Small tensors first: made between large ones, they keep the allocator from using freed room again.
         pieces = [

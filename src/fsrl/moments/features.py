@@ -9,7 +9,6 @@ from torch import Tensor
 from fsrl.moments import sweep as moments_sweep
 from fsrl.moments.formulas import HISTOGRAM_HALF_WIDTH
 from fsrl.moments.plan import Shape
-from fsrl.moments.products import Mode
 from fsrl.moments.readings import Lens, Piece
 from fsrl.moments.sweep import State
 
@@ -67,10 +66,13 @@ class Features:
         )
         self.before, self.after = torch.empty(2, shape.n, dtype=dtype, device=device)
 
-    def measure(self, rows: slice, scaled: Tensor, scale: Tensor, gram: Tensor | None, mode: Mode) -> None:
+    def measure(
+        self, rows: slice, scaled: Tensor, scale: Tensor, gram: Tensor | None, rounding: float
+    ) -> None:
         """All that has a closed form: mean, norm, and the std that the histogram's bins follow from.
 
-        scaled: float64 [rows, d_model] directions times their powers of two, scale [rows]; gram: the lens'.
+        scaled: float64 [rows, d_model] directions times their powers of two, scale [rows]; gram: the lens';
+        rounding: the mode's (`fsrl.moments.products.Mode`).
         """
         lens, length = self.lens, scaled.norm(dim=1)
         # Cosines are those of the scaled direction as well; a row without direction has zeros.
@@ -78,7 +80,7 @@ class Features:
         self.norm[rows] = length / unit
         self.mean[rows] = (scaled @ lens.mean) / unit
         self.unscale[rows] = 1.0 / (unit * lens.scale)
-        self.noise[rows] = noise = lens.noise(scaled, mode.rounding, even=mode.even)
+        self.noise[rows] = noise = lens.noise(scaled, rounding)
         self.before[rows] = (scaled @ lens.shift).to(self.before.dtype)
         self.after[rows] = (scaled @ lens.centre).to(self.after.dtype)
         if gram is not None:

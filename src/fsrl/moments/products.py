@@ -2,12 +2,8 @@
 
 fp64, fp32   operands of that dtype.
 bf16         operands rounded to bfloat16 (8 bits), summed in float32; on a CPU the result is bfloat16 too.
-int8         operands as 8-bit integers, summed exactly (`fsrl.moments.int8`).
-split        each operand as hi + lo: hi hi + hi lo + lo hi, lo lo left out.
-
-Split on a CPU: hi and lo are 8-bit integers (15 bits together), three products at four times the rate of
-float32. Split on CUDA: hi and lo are TF32 (11 bits each), and one product of thrice the depth is as good as
-float32.
+split        on CUDA: each operand as hi + lo in TF32 (11 bits each), hi hi + hi lo + lo hi as one product of
+             thrice the depth, lo lo left out: as good as float32. A CPU has no such units: there it is fp32.
 """
 
 from contextlib import AbstractContextManager
@@ -16,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fsrl.moments import int8 as moments_int8
 from fsrl.moments import units as moments_units
 from fsrl.moments.units import pack, product
 
@@ -24,7 +19,7 @@ __all__ = [
     "MODES",
     "PRECISIONS",
     "fastest_exact",
-    "mode",
+    "meant",
     "multiply",
     "own_units",
     "prepare_columns",
@@ -35,92 +30,73 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Mode:
-    """dtype: of a finished tile; operand: of the product's operands.
+    """dtype: of a finished tile; operand: of the product's operands; parts: operands a weight of W_U becomes.
 
-    rounding: a std below this is rounding, relative to that of a row whose terms add up at random (`even`
-    False), or of a random direction of the row's length (`even` True: the operands' steps are the same for
-    every coordinate).
+    rounding: a std below this is rounding, relative to that of a row whose terms add up at random.
     """
 
     dtype: torch.dtype
     operand: torch.dtype
     rounding: float
-    even: bool = False
+    parts: int = 1
 
 
 MODES = {
     "fp64": Mode(torch.float64, torch.float64, 8 * torch.finfo(torch.float64).eps),
     "fp32": Mode(torch.float32, torch.float32, 8 * torch.finfo(torch.float32).eps),
-    "split": Mode(torch.float32, torch.int8, 2**-12, even=True),
+    "split": Mode(torch.float32, torch.float32, 2 * 2**-16, parts=3),
     "bf16": Mode(torch.float32, torch.bfloat16, 2 * 2**-7),
-    "int8": Mode(torch.float32, torch.int8, 2**-5, even=True),
 }
 PRECISIONS = (*MODES, "auto")
-_TF32_SPLIT = Mode(torch.float32, torch.float32, 2 * 2**-16)
-_PARTS = {"int8": 1, "split": 2}
 
 
 def fastest_exact(device: torch.device) -> str:
     """What precision "auto" means on this device: the fastest mode that holds 1e-5 for any weights.
 
-    "split" on CUDA from capability 8, which has TF32 units; "fp32" elsewhere. On a CPU split has only 15
-    bits: where one or two tokens make a row's shape its error reaches 1e-4. A rule and not a race, so that
+    "split" on CUDA from capability 8, which has TF32 units; "fp32" elsewhere. A rule and not a race, so that
     the choice never varies.
     """
     tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return "split" if tf32 else "fp32"
 
 
-def mode(precision: str, device: torch.device) -> Mode:
-    """What a precision (not "auto") means on this device."""
-    return _TF32_SPLIT if _tf32_split(precision, device) else MODES[precision]
+def meant(precision: str, device: torch.device) -> str:
+    """The mode (of `MODES`) that a precision (of `PRECISIONS`) means on this device."""
+    if precision == "auto":
+        return fastest_exact(device)
+    return "fp32" if precision == "split" and device.type != "cuda" else precision
 
 
-def weight_bytes(precision: str, device: torch.device) -> int:
+def weight_bytes(mode: str) -> int:
     """Bytes that a weight of W_U takes once prepared."""
-    if _tf32_split(precision, device):
-        return 3 * 4
-    if precision in _PARTS:
-        # hi; of two parts lo and hi beside it.
-        return (2 * _PARTS[precision] - 1) * moments_units.int8_bytes(device)
-    return MODES[precision].operand.itemsize
+    return MODES[mode].parts * MODES[mode].operand.itemsize
 
 
-def own_units(precision: str) -> AbstractContextManager[None]:
+def own_units(mode: str) -> AbstractContextManager[None]:
     """Float32 products in float32 (in TF32 for split's parts), whatever the caller lets torch use."""
-    return moments_units.own_units(tf32=precision == "split")
+    return moments_units.own_units(tf32=mode == "split")
 
 
-def prepare_columns(precision: str, centred: Tensor, features: int) -> tuple[Tensor, ...]:
+def prepare_columns(mode: str, centred: Tensor, features: int) -> Tensor:
     """Columns of W_U (float64 [d_model, tokens]) as `multiply` wants them, for `features` rows at a time."""
-    if _tf32_split(precision, centred.device):
+    if mode == "split":
         hi, lo = _tf32_halves(centred)
-        return (pack(torch.cat([hi, lo, hi]), features),)
-    if precision in _PARTS:
-        return moments_int8.prepare_columns(_PARTS[precision], centred, features)
-    return (pack(centred.to(MODES[precision].operand), features),)
+        return pack(torch.cat([hi, lo, hi]), features)
+    return pack(centred.to(MODES[mode].operand), features)
 
 
-def prepare_rows(precision: str, scaled: Tensor) -> tuple[Tensor, ...]:
+def prepare_rows(mode: str, scaled: Tensor) -> Tensor:
     """Directions (float64 [features, d_model]) as `multiply` wants them."""
-    if _tf32_split(precision, scaled.device):
+    if mode == "split":
         hi, lo = _tf32_halves(scaled)
-        return (torch.cat([hi, hi, lo], dim=1),)
-    if precision in _PARTS:
-        return moments_int8.prepare_rows(_PARTS[precision], scaled)
-    return (scaled.to(MODES[precision].operand),)
+        return torch.cat([hi, hi, lo], dim=1)
+    return scaled.to(MODES[mode].operand)
 
 
-def multiply(rows: tuple[Tensor, ...], columns: tuple[Tensor, ...], buffer: Tensor) -> Tensor:
+def multiply(rows: Tensor, columns: Tensor, buffer: Tensor) -> Tensor:
     """One tile [features, tokens + 0 or PADDING] of the product, in the dtype of `buffer`; may lie in it."""
-    if len(rows) > 1:
-        return moments_int8.multiply(rows, columns)
-    tile = product(rows[0], columns[0])
+    tile = product(rows, columns)
     return tile if tile.dtype == buffer.dtype else buffer[: tile.numel()].view_as(tile).copy_(tile)
-
-
-def _tf32_split(precision: str, device: torch.device) -> bool:
-    return precision == "split" and device.type == "cuda"
 
 
 def _tf32_halves(matrix: Tensor) -> tuple[Tensor, Tensor]:

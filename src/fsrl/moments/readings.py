@@ -99,16 +99,14 @@ class Lens:
             places = places.to(self.factors.device)
         return Piece(low, high - low, places, self.factors[low:high].to(dtype))
 
-    def noise(self, scaled: Tensor, rounding: float, *, even: bool) -> Tensor:
+    def noise(self, scaled: Tensor, rounding: float) -> Tensor:
         """float64 [rows]: the std that rounding alone gives these scaled directions [rows, d_model].
 
-        Rounding adds up at random, like the terms of a row whose coordinates are independent (`even`: and of
-        one size); what is subtracted from the product is rounded with it. Of centring (large where W_U is
-        large beside its spread) it may add up in step.
+        Rounding adds up at random, like the terms of a row whose coordinates are independent; what is
+        subtracted from the product is rounded with it. Of centring (large where W_U is large beside its
+        spread) it may add up in step.
         """
         square = scaled.square()
-        if even:
-            square = square.mean(1, keepdim=True).expand_as(square)
         factor = self.factors.square().mean().sqrt()
         random = (square @ self.variance).sqrt() + (square @ self.shift.square()).sqrt() * factor
         offset = (scaled @ self.shift).abs() * factor + (scaled @ self.centre).abs()
