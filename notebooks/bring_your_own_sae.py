@@ -27,6 +27,8 @@ from fsrl.stats import rates
 from fsrl.tokens import sets as token_sets
 from fsrl.tokens import text as token_text
 from fsrl.types import classify
+from fsrl.types.cuts import resolve
+from fsrl.types.rules import parse_scheme
 from fsrl.weights import matrices as weights
 
 notebook_setup.start()
@@ -99,9 +101,9 @@ mine = weights.Decoder(W_dec, None, hook="mine", layer=5, sae="mine", metadata={
 table = moment_frames.moments_frame(result, mine, kappa0)
 with open("config/config.yaml", encoding="utf-8") as file:
     calibrated = yaml.safe_load(file)["types"]["schemes"]["calibrated"]
-schemes = {"calibrated": calibrated}
-types = classify.classify(table, schemes, null)
-counts = classify.type_counts(table, schemes, null)
+scheme = parse_scheme("calibrated", calibrated)
+resolved = resolve(scheme, table, null)
+types, counts = classify.types(resolved), classify.type_counts(resolved)
 display(counts.set_index("type")[["features", "expected"]].rename_axis(None))
 
 # %% [markdown]

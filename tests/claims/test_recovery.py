@@ -1,5 +1,6 @@
 """Recovery of planted types: the scores by hand, the clear ones at .95, the rest shown."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from fsrl.mini.tokens import vocabulary
 from fsrl.names import TYPES
 from fsrl.tables import core as tables
 from fsrl.tables.planted import RECOVERY, RECOVERY_BY_SET
+from fsrl.types.rules import parse_scheme, parse_schemes
 from tests.fixtures.type_examples import CALIBRATED, SCHEMES
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
@@ -125,7 +127,7 @@ def where():
 @pytest.fixture(scope="module")
 def swept(where):
     settings = {"strengths": [2.0, 6.0, 12.0], "planted_shares": [0.01, 0.05, 0.15], "features": 3000}
-    return recovery.sweep(where, {"calibrated": CALIBRATED}, **settings, draws=8000, seed=0)
+    return recovery.sweep(where, [parse_scheme("calibrated", CALIBRATED)], **settings, draws=8000, seed=0)
 
 
 def test_clear_plants_are_found_and_little_else_is_taken_for_them(swept):
@@ -160,17 +162,20 @@ def test_what_is_not_clear_is_shown(swept):
 
 def test_schemes_read_their_views(where):
     settings = {"strengths": [6.0], "planted_shares": [0.05], "features": 400, "draws": 1000, "seed": 0}
-    together, _ = recovery.sweep(where, SCHEMES, **settings)
+    schemes = parse_schemes(SCHEMES)
+    together, _ = recovery.sweep(where, schemes, **settings)
     assert set(together["scheme"]) == set(SCHEMES)
-    cosine, _ = recovery.sweep(where, {"universal_neurons": SCHEMES["universal_neurons"]}, **settings)
+    cosine, _ = recovery.sweep(where, schemes[-1:], **settings)
     mine = together[together["scheme"] == "universal_neurons"].reset_index(drop=True)
     pd.testing.assert_frame_equal(mine, cosine)
-    as_products = SCHEMES["universal_neurons"] | {"view": None}
-    products, _ = recovery.sweep(where, {"universal_neurons": as_products}, **settings)
+    as_products = replace(schemes[-1], view=None)
+    products, _ = recovery.sweep(where, [as_products], **settings)
     assert not products.equals(cosine)
 
 
 def test_other_views_are_refused(where):
-    scheme = {"mine": CALIBRATED | {"view": "raw"}}
+    scheme = parse_scheme("mine", CALIBRATED | {"view": "raw"})
     with pytest.raises(FsrlError, match="scheme mine reads view 'raw'; planted studies have null and cosine"):
-        recovery.sweep(where, scheme, strengths=[2.0], planted_shares=[0.1], features=100, draws=100, seed=0)
+        recovery.sweep(
+            where, [scheme], strengths=[2.0], planted_shares=[0.1], features=100, draws=100, seed=0
+        )

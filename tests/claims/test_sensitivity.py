@@ -5,7 +5,6 @@ import copy
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,10 +12,18 @@ from fsrl.claims import sensitivity
 from fsrl.claims import stability as sensitivity_layers
 from fsrl.names import TYPES
 from fsrl.tables import core as tables
-from fsrl.tables.sensitivity import AGREEMENT, PERSISTENCE, SENSITIVITY, STABILITY
+from fsrl.tables.sensitivity import AGREEMENT, SENSITIVITY, STABILITY
 from fsrl.types import classify
-from fsrl.types.rules import parse_schemes
-from tests.fixtures.type_examples import CALIBRATED, POST, SCHEMES, UNIVERSAL_NEURONS, null_table, table
+from fsrl.types.rules import parse_scheme, parse_schemes
+from tests.fixtures.type_examples import (
+    CALIBRATED,
+    POST,
+    SCHEMES,
+    UNIVERSAL_NEURONS,
+    null_table,
+    table,
+    under,
+)
 
 FACTORS = {"null_tail": [10, 1, 0.5], "layer_share": [2, 1, 0.5], "number": [2, 1, 0.5]}
 D_MODEL = 16
@@ -47,8 +54,8 @@ def example(seed=0, n=300, draws=2000):
 @pytest.mark.parametrize("name", SCHEMES)
 def test_a_sweep_types_anew_with_each_bound(name):
     layer, scheme = example(), SCHEMES[name]
-    swept = sensitivity.sweep(layer, {name: scheme}, **FACTORS)
-    default = classify.classify(layer.moments, {name: scheme}, layer.null, d_model=D_MODEL)
+    swept = sensitivity.sweep(layer, [parse_scheme(name, scheme)], **FACTORS)
+    default = under(classify.types, layer.moments, {name: scheme}, layer.null, d_model=D_MODEL)
     assert len(swept) > 10
     for row in swept[swept["column"] != sensitivity.EVERY_NULL].itertuples():
         changed = copy.deepcopy(scheme)
@@ -57,17 +64,17 @@ def test_a_sweep_types_anew_with_each_bound(name):
         written[row.word] = f"{prefix}{row.value:.12f}" if prefix else row.value
         arguments = (layer.moments, {name: changed}, layer.null)
         check(row, layer, default, arguments)
-        cuts = classify.thresholds(*arguments, d_model=D_MODEL)
+        cuts = under(classify.thresholds, *arguments, d_model=D_MODEL)
         same = (cuts["type"] == row.type) & (cuts["column"] == row.column) & (cuts["word"] == row.word)
         assert cuts.loc[same, "threshold"].item() == pytest.approx(row.threshold, rel=1e-9)
 
 
 def check(row, layer, default, arguments):
     """The row's counts are those of the tables that the changed scheme gives."""
-    counts = classify.type_counts(*arguments, d_model=D_MODEL).set_index("type").loc[row.type]
+    counts = under(classify.type_counts, *arguments, d_model=D_MODEL).set_index("type").loc[row.type]
     assert (row.features, row.members) == (counts["features"], counts["members"])
     assert row.expected == pytest.approx(counts["member_null_share"] * len(layer.moments))
-    now = classify.classify(*arguments, d_model=D_MODEL)[row.type].to_numpy()
+    now = under(classify.types, *arguments, d_model=D_MODEL)[row.type].to_numpy()
     before = default[row.type].to_numpy()
     either = (now | before).sum()
     assert (np.isnan(row.jaccard) and not either) or row.jaccard == (now & before).sum() / either
@@ -79,8 +86,8 @@ def check(row, layer, default, arguments):
 
 def test_all_null_quantiles_move_together(tmp_path):
     layer = example()
-    swept = sensitivity.sweep(layer, {"calibrated": CALIBRATED}, **FACTORS)
-    default = classify.classify(layer.moments, {"calibrated": CALIBRATED}, layer.null)
+    swept = sensitivity.sweep(layer, [parse_scheme("calibrated", CALIBRATED)], **FACTORS)
+    default = under(classify.types, layer.moments, {"calibrated": CALIBRATED}, layer.null)
     for factor, high, low in ((10, "null0.99", "null0.01"), (0.5, "null0.9995", "null0.0005")):
         changed = copy.deepcopy(CALIBRATED)
         changed["types"]["local_context"]["kurtosis"]["above"] = high
@@ -95,7 +102,7 @@ def test_all_null_quantiles_move_together(tmp_path):
 
 
 def test_schemes_without_null_bounds_have_no_joint_sweep():
-    schemes = {"post": POST, "universal_neurons": UNIVERSAL_NEURONS}
+    schemes = parse_schemes({"post": POST, "universal_neurons": UNIVERSAL_NEURONS})
     swept = sensitivity.sweep(example(), schemes, **FACTORS)
     assert sensitivity.EVERY_NULL not in set(swept["column"])
 
@@ -104,7 +111,7 @@ def test_schemes_without_null_bounds_have_no_joint_sweep():
 @given(st.floats(0.01, 0.99), st.sampled_from(["min", "above", "max", "below"]), st.floats(0.05, 5))
 def test_a_moved_quantile_keeps_that_many_times_the_share(q, word, factor):
     rule = {"kurtosis": {word: f"q{q:.4f}"}}
-    [scheme] = parse_schemes({"s": {"view": None, "types": {"partition": rule}}})
+    scheme = parse_scheme("s", {"types": {"partition": rule}})
     [condition] = scheme.rules["partition"]
     found = list(sensitivity.moved(condition, [factor]))
     lower = word in ("min", "above")
@@ -117,19 +124,19 @@ def test_a_moved_quantile_keeps_that_many_times_the_share(q, word, factor):
 
 
 def test_a_bound_of_zero_stays():
-    [scheme] = parse_schemes({"s": {"view": None, "types": {"partition": {"skewness": {"min": 0}}}}})
+    scheme = parse_scheme("s", {"types": {"partition": {"skewness": {"min": 0}}}})
     assert list(sensitivity.moved(scheme.rules["partition"][0], [2, 1])) == []
 
 
 def labelled(schemes, moments, null):
-    return classify.classify(moments, schemes, null, d_model=D_MODEL)
+    return under(classify.types, moments, schemes, null, d_model=D_MODEL)
 
 
 def test_agreement_counts_members_and_labels(tmp_path):
     one, other = example(0), example(1)
     types = labelled(SCHEMES, one.moments, one.null)
     elsewhere = labelled(SCHEMES, other.moments, other.null)
-    found = sensitivity.agreement("layer", types, {"main": elsewhere}, "trained", SCHEMES)
+    found = sensitivity.agreement("layer", types, {"main": elsewhere}, "trained", parse_schemes(SCHEMES))
     tables.write(found, tmp_path / "a.parquet", AGREEMENT, {})
     by = {scheme: part.reset_index(drop=True) for scheme, part in types.groupby("scheme")}
     row = found[(found["second"] == "calibrated") & (found["type"] == "prediction")].iloc[0]
@@ -149,7 +156,7 @@ def test_agreement_counts_members_and_labels(tmp_path):
     # A type that one of two schemes lacks is not compared.
     lacking = found[found["second"] == "universal_neurons"]
     assert "local_context" not in set(lacking["type"]) and "prediction" in set(lacking["type"])
-    same = sensitivity.agreement("layer", types, {"main": types}, "trained", SCHEMES)
+    same = sensitivity.agreement("layer", types, {"main": types}, "trained", parse_schemes(SCHEMES))
     same = same[same["compared"] == "views"]
     assert (same["jaccard"].dropna() == 1).all() and np.allclose(same["kappa"].dropna(), 1)
 
@@ -190,30 +197,3 @@ def test_stability_says_in_how_many_layers_a_type_exceeds_chance(tmp_path):
     assert row["sd_share"] == pytest.approx(np.std([0.001, 0.003, 0.02], ddof=1))
     assert (found.set_index("type").loc[["partition", "local_context"], "layers_above_chance"] == 0).all()
     assert np.isnan(sensitivity_layers.stability(layers[:1])["sd_share"][0])
-
-
-def test_features_are_followed_to_the_next_layer(tmp_path):
-    generator = torch.Generator().manual_seed(0)
-    first = torch.randn(6, 32, generator=generator)
-    order = torch.tensor([3, 0, 4, 1, 2])
-    second = torch.cat([2.5 * first[order], torch.randn(3, 32, generator=generator)])  # row 5 has no match
-    labels = [
-        ["prediction", "prediction", "partition", "unclassified", "partition", "prediction"],
-        # rows 0 to 4 of the second are rows 3, 0, 4, 1, 2 of the first
-        ["prediction", "prediction", "partition", "unclassified", "unclassified", "partition"]
-        + ["partition"] * 2,
-    ]
-    types = tuple(pd.DataFrame({"scheme": "s", "type": names}) for names in labels)
-    target, cosine = sensitivity_layers.nearest(first, second)
-    assert target[:5].tolist() == [1, 3, 4, 0, 2] and np.allclose(cosine[:5], 1) and cosine[5] < 0.7
-    found = sensitivity_layers.persistence(("a", "b"), (first, second), types, cosine=0.7)
-    tables.write(sensitivity_layers.of_pairs([found]), tmp_path / "p.parquet", PERSISTENCE, {})
-    row = found.set_index("type").loc["prediction"]
-    assert (row["features"], row["matched"], row["same"]) == (3, 2, 1)
-    assert row["by_chance"] == pytest.approx(2 * 2 / 5)
-    assert found.set_index("type").loc["partition", "same"] == 1
-
-
-def test_one_sae_has_no_next_layer(tmp_path):
-    tables.write(sensitivity_layers.of_pairs([]), tmp_path / "p.parquet", PERSISTENCE, {})
-    assert tables.read(tmp_path / "p.parquet", PERSISTENCE).empty

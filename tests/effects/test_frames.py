@@ -13,8 +13,9 @@ from fsrl.effects import summary as effect_summary
 from fsrl.errors import FsrlError
 from fsrl.tables import core as tables
 from fsrl.tables.effects import EFFECTS, RETENTION, SUMMARY, TYPE_SHARES
+from fsrl.types.rules import parse_scheme
 from tests.fixtures import effect_examples as ex
-from tests.fixtures.effect_examples import NULL, SCHEME
+from tests.fixtures.effect_examples import NULL, RULES, SCHEME
 
 POSITIONS = 3
 # The last feature's direction is zero.
@@ -151,7 +152,7 @@ def test_a_random_direction_has_the_features_norm_and_other_weights_are_anothers
 @pytest.mark.parametrize("scheme", [{"view": "cosine"}, {"types": {"prediction": {"std": {"min": "q0.5"}}}}])
 def test_a_scheme_that_a_change_cannot_be_read_by_is_refused(study, scheme):
     W_U = study[3]
-    asked = {"odd": SCHEME["numbers"] | scheme}
+    asked = parse_scheme("odd", RULES | scheme)
     with pytest.raises(FsrlError, match="scheme odd"):
         effect_frames.effects_frame(
             measured(study, [1]), sample([1]), asked, NULL, kappa0=3.0, n_tokens=300, d_model=W_U.shape[0]

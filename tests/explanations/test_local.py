@@ -9,13 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsrl.enrichment import statistics as enrichment
 from fsrl.errors import FsrlError
 from fsrl.explanations import local as explanations
-from fsrl.stats import rates
 from fsrl.tables import core as tables
 from fsrl.tables.explanations import EXPLANATIONS
-from tests.fixtures import enrichment_examples
 
 SETS = ["bracket_close", "noun", "digits"]
 
@@ -83,27 +80,6 @@ def test_definitions_are_added_to_names_that_say_too_little() -> None:
     frame = best_sets(("digits", -3.0, None, math.nan))
     text = explanations.from_enrichment(frame, definitions={"digits": "0 to 9 only"})[0]["description"]
     assert text == "promotes tokens of: digits, 0 to 9 only (q 0.001)"
-
-
-def test_statistics_in_memory_give_what_the_tables_give() -> None:
-    W_dec, W_U, sets = enrichment_examples.random_case(n=300, d_model=30, n_tokens=200)
-    # The direction that is aligned with a set best of all, as the layer's rows vary.
-    delta = W_U[:, sets[0]].mean(dim=1) - W_U.mean(dim=1)
-    W_dec[0] = W_dec.T @ (W_dec @ delta)
-    W_dec[0] *= W_dec[1].norm() / W_dec[0].norm()
-    names = [f"set_{number}" for number in range(len(sets))]
-    statistics = enrichment.set_statistics(W_dec, W_U, sets)
-    found = explanations.of_layer(statistics, names)
-    q = rates.benjamini_hochberg(statistics.log10_p).numpy()
-    t, log10_p = statistics.t.numpy(), statistics.log10_p.numpy()
-    assert len(found) == len(t) and (q <= math.log10(0.05)).any()
-    for feature, record in found.items():
-        called = (q[feature] <= math.log10(0.05)) & (t[feature] > 0)
-        if called.any():
-            best = names[int(np.where(called, log10_p[feature], np.inf).argmin())]
-            assert f"promotes tokens of: {best.replace('_', ' ')} (t " in record["description"]
-        else:
-            assert "promotes tokens of" not in record["description"]
 
 
 def test_what_does_not_belong_together_is_refused() -> None:

@@ -163,17 +163,14 @@ class Bucket(Loopback):
 
 
 class Api(Loopback):
-    """The API: `features` by (model, source, index as text); `moved` is where its old export has gone."""
+    """The API: `features` by (model, source, index as text)."""
 
     def __init__(self) -> None:
         self.features: dict[tuple[str, str, str], object] = {}
-        self.moved = "https://neuronpedia-datasets.s3.us-east-1.amazonaws.com/index.html"
         super().__init__()
 
     def answer(self, request: Request) -> Answer:
         parts = tuple(request.path.removeprefix("/api/feature/").split("/"))
-        if request.path == "/api/explanation/export":
-            return Answer.of(400, {"newUrl": self.moved, "message": "This endpoint has been removed."})
         if parts in self.features:
             return Answer.of(200, self.features[parts])
         return Answer.of(404, {"error": "Feature not found"})

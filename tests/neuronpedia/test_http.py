@@ -13,7 +13,6 @@ from tests.neuronpedia.rows import MODEL, SOURCE, explanation, feature, fill
 from tests.neuronpedia.servers import Answer
 
 PLACE = f"/api/feature/{MODEL}/{SOURCE}/5"
-EXPORT = "/api/explanation/export"
 LIMIT = {
     "endpoint": "/api",
     "limitPerWindow": 25000,
@@ -21,17 +20,6 @@ LIMIT = {
     "remainingRequests": 0,
     "error": "Rate limit exceeded",
 }
-LEGACY = [
-    {
-        "modelId": MODEL,
-        "layer": SOURCE,
-        "index": str(index),
-        "description": f"words about {index}",
-        "explanationModelName": None,
-        "typeName": "oai_token-act-pair",
-    }
-    for index in (0, 10, 2)
-]
 
 
 @pytest.fixture
@@ -171,7 +159,6 @@ def test_without_a_network_one_line_says_so_and_nothing_is_written(api, bucket, 
         lambda: ask(),
         lambda: neuronpedia.explanations(MODEL, SOURCE, cache=tmp_path / "cache"),
         lambda: neuronpedia.features(MODEL, SOURCE, cache=tmp_path / "cache"),
-        lambda: neuronpedia.legacy_explanations(MODEL, SOURCE, cache=tmp_path / "cache"),
     ):
         with pytest.raises(FsrlError) as caught:
             read()
@@ -217,63 +204,3 @@ def test_a_body_without_an_end_is_not_taken_to_its_end(one):
         client.get(PLACE, longest=1000)
     one.close()
     assert len(one.paths) == 3 and one.floods == 0
-
-
-def test_the_removed_export_leads_to_the_bulk_export(api, bucket, tmp_path, caplog):
-    fill(bucket, "explanations", [explanation(1), explanation(2)])
-    with caplog.at_level("INFO", "fsrl"):
-        found = neuronpedia.legacy_explanations(MODEL, SOURCE, cache=tmp_path, n_features=3)
-    assert list(found) == [1, 2] and found.missing == [0]
-    assert api.paths == [EXPORT] and api.requests[0].query == {"modelId": MODEL, "saeId": SOURCE}
-    assert f"has moved to {api.moved}" in caplog.text
-
-
-def test_the_new_address_is_shown_but_never_asked(api, bucket, tmp_path):
-    fill(bucket, "explanations", [explanation(1)])
-    api.moved = api.url + "/elsewhere"
-    neuronpedia.legacy_explanations(MODEL, SOURCE, cache=tmp_path)
-    assert api.paths == [EXPORT]
-
-
-def test_an_older_neuronpedia_still_has_the_export(api, bucket, tmp_path):
-    api.fault("answer", EXPORT, answer=Answer(302, b"", {"Location": "/explanations-only/file.json"}))
-    api.fault("answer", "/explanations-only/file.json", answer=Answer.of(200, LEGACY))
-    found = neuronpedia.legacy_explanations(MODEL, SOURCE, cache=tmp_path)
-    assert found[10] == (LEGACY[1],) and list(found) == [0, 2, 10] and bucket.requests == []
-
-
-@pytest.mark.parametrize(
-    "answer", [Answer(400, b"Bad"), Answer.of(400, {"message": "no"}), Answer.of(200, {})]
-)
-def test_an_export_that_is_neither_there_nor_moved_is_an_error(api, answer, tmp_path):
-    api.fault("answer", EXPORT, answer=answer)
-    with pytest.raises(FsrlError, match="use fsrl.neuronpedia.api.explanations"):
-        neuronpedia.legacy_explanations(MODEL, SOURCE, cache=tmp_path)
-
-
-def test_a_kept_file_of_the_old_export_is_read(tmp_path):
-    path = tmp_path / "gpt2-small_7-res-jb.json"
-    path.write_text(json.dumps(LEGACY))
-    found = neuronpedia.read_legacy_export(path, n_features=11)
-    assert (found.model_id, found.source, found.missing) == (MODEL, SOURCE, [1, *range(3, 10)])
-    assert found[2] == (LEGACY[2],)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("[]", "not an array of explanations"),
-        ('{"message": "gone"}', "not an array of explanations"),
-        ("[1]", "not an array of explanations"),
-        ("<html>", "not an array of explanations"),
-        (json.dumps([*LEGACY, {**LEGACY[0], "layer": "8-res-jb"}]), "row 4: layer is '8-res-jb'"),
-        (json.dumps([{"index": "1"}]), "'' cannot be a model"),
-        (None, "cannot be read"),
-    ],
-)
-def test_another_file_is_refused(tmp_path, content, message):
-    path = tmp_path / "file.json"
-    if content is not None:
-        path.write_text(content)
-    with pytest.raises(FsrlError, match=message):
-        neuronpedia.read_legacy_export(path)

@@ -16,7 +16,6 @@ from tests.neuronpedia.rows import MODEL, SOURCE, explanation, feature, fill
 from tests.neuronpedia.servers import Answer, Api
 
 PLACE = f"/api/feature/{MODEL}/{SOURCE}/5"
-EXPORT = "/api/explanation/export"
 ELSEWHERE = "/there"
 
 
@@ -82,8 +81,9 @@ def test_the_bucket_never_sees_the_key(bucket, api, key, tmp_path):
     bucket.fault("cut", "*batch-1*", times=1, after=5)
     neuronpedia.explanations(MODEL, SOURCE, cache=tmp_path)
     neuronpedia.features(MODEL, SOURCE, cache=tmp_path)
-    neuronpedia.legacy_explanations(MODEL, SOURCE, cache=tmp_path / "other")
-    assert len(bucket.requests) > 10 and key not in sent(bucket) and "x-api-key" not in sent(bucket).lower()
+    api.features[MODEL, SOURCE, "5"] = feature(5)
+    ask()
+    assert len(bucket.requests) == 9 and key not in sent(bucket) and "x-api-key" not in sent(bucket).lower()
     assert [request.key for request in api.requests] == [key]
 
 
@@ -97,14 +97,6 @@ def test_a_redirect_to_another_host_loses_the_key_and_does_not_find_it_again(api
     assert ask()["index"] == "5"
     assert [request.key for request in api.requests] == [key, None]
     assert [request.key for request in other.requests] == [None] and key not in sent(other)
-
-
-def test_the_old_exports_redirect_to_another_bucket_loses_the_key(api, other, key, tmp_path):
-    other.faults.clear()
-    other.fault("answer", ELSEWHERE, answer=Answer.of(200, [explanation(1)]))
-    api.fault("answer", EXPORT, answer=Answer(302, b"", {"Location": other.url + ELSEWHERE}))
-    assert list(neuronpedia.legacy_explanations(MODEL, SOURCE, cache=tmp_path)) == [1]
-    assert [request.key for request in api.requests] == [key] and key not in sent(other)
 
 
 def test_a_bucket_that_redirects_to_the_api_does_not_bring_the_key_there(bucket, api, key, tmp_path):
@@ -145,7 +137,7 @@ def test_no_password_of_netrc_goes_anywhere(api, bucket, tmp_path, monkeypatch, 
     assert base64.b64encode(b"me:hidden").decode() not in sent(api) + sent(bucket)
 
 
-def fail(api, bucket, tmp_path, how):
+def fail(api, how):
     """Make one call fail; returns nothing."""
     if how == "closed":
         api.close()
@@ -161,18 +153,16 @@ def fail(api, bucket, tmp_path, how):
         api.fault("answer", "*", answer=Answer(200, b"<html>"))
     else:
         api.fault("answer", "*", answer=Answer.of(int(how), {"error": "no"}))
-    if how in ("400", "cut"):
-        neuronpedia.legacy_explanations(MODEL, SOURCE, cache=tmp_path)
     ask()
 
 
 @pytest.mark.parametrize(
     "how", ["closed", "stall", "cut", "circle", "nowhere", "not json", "400", "404", "429", "500"]
 )
-def test_no_exception_and_no_log_shows_the_key(api, bucket, key, impatient, tmp_path, caplog, capfd, how):
+def test_no_exception_and_no_log_shows_the_key(api, key, impatient, caplog, capfd, how):
     caplog.set_level(logging.DEBUG)
     with pytest.raises(FsrlError) as caught:
-        fail(api, bucket, tmp_path, how)
+        fail(api, how)
     assert how == "closed" or key in sent(api), "the key was in use"
     assert key not in everything_about(caught.value)
     assert caught.value.__context__ is None or isinstance(caught.value.__context__, FsrlError)
@@ -191,16 +181,6 @@ def test_a_server_that_repeats_the_key_is_not_quoted_in_full(api, monkeypatch, b
     shown = everything_about(caught.value)
     assert key not in shown and quote(key, safe="") not in shown
     assert "error" not in body or "Invalid key [NEURONPEDIA_API_KEY]; [NEURONPEDIA_API_KEY]" in shown
-
-
-def test_an_answer_that_moves_to_an_address_with_the_key_is_logged_without_it(
-    api, bucket, key, tmp_path, caplog
-):
-    caplog.set_level(logging.DEBUG, "fsrl")
-    fill(bucket, "explanations", [explanation(1)])
-    api.moved = f"https://bucket.example/?key={key}"
-    neuronpedia.legacy_explanations(MODEL, SOURCE, cache=tmp_path)
-    assert "https://bucket.example/?key=[NEURONPEDIA_API_KEY]" in caplog.text and key not in caplog.text
 
 
 @pytest.mark.parametrize("wrong", ["sk-a\nb-secret", "sk-secret\x00", "sk-sécret-secret", "two secret words"])

@@ -32,7 +32,7 @@ def test_directions_have_length_one_and_no_preferred_axis():
 
 
 def test_the_seed_decides_and_the_blocking_does_not():
-    size = nulls.DRAWS_PER_BLOCK
+    size = null_directions.DRAWS_PER_BLOCK
     many = nulls.isotropic_directions(3, draws=2 * size + 5, seed=7)
     for draws in (1, size, size + 1):
         assert torch.equal(nulls.isotropic_directions(3, draws=draws, seed=7), many[:draws])
@@ -99,43 +99,3 @@ def test_variance_of_random_directions_is_that_of_the_columns_shared_out():
 def test_bad_settings_are_refused(settings):
     with pytest.raises(FsrlError, match="draws must be 1 or more, seed 0 or more"):
         nulls.isotropic(unembedding(), **settings)
-
-
-def test_quantile_interpolates_and_leaves_nulls_out():
-    frame = pd.DataFrame({"kurtosis": [3.0, 1.0, np.nan, 2.0]})
-    assert nulls.quantile(frame, "kurtosis", 0.5) == 2.0
-    assert nulls.quantile(frame, "kurtosis", 0.75) == 2.5
-    assert nulls.quantile(frame, "kurtosis", 1) == 3.0
-
-
-@pytest.mark.parametrize("q", [0.1, 0.5, 0.99])
-def test_quantile_error_against_a_simulation(q):
-    generator = np.random.default_rng(0)
-    samples = [pd.DataFrame({"x": generator.exponential(size=2000)}) for _ in range(400)]
-    spread = np.std([nulls.quantile(sample, "x", q) for sample in samples])
-    errors = [nulls.quantile_error(sample, "x", q) for sample in samples]
-    # The simulation's own sd has an error of 1 / sqrt(800) = 3.5 %.
-    assert np.mean(errors) == pytest.approx(spread, rel=0.12)
-
-
-@pytest.mark.parametrize(
-    ("column", "q", "message"),
-    [
-        ("skew", 0.5, "no such column"),
-        ("kurtosis", 1.5, "must lie between 0 and 1"),
-        ("skewness", 0.5, "holds no value"),
-    ],
-)
-def test_bad_quantiles_are_refused(column, q, message):
-    frame = pd.DataFrame({"kurtosis": [1.0, 2.0], "skewness": [np.nan, np.nan]})
-    for function in (nulls.quantile, nulls.quantile_error):
-        with pytest.raises(FsrlError, match=message):
-            function(frame, column, q)
-
-
-def test_too_few_draws_for_an_error_are_refused_with_how_many_it_takes():
-    frame = pd.DataFrame({"kurtosis": np.arange(1000.0)})
-    assert nulls.quantile_error(frame, "kurtosis", 0.99) > 0
-    with pytest.raises(FsrlError, match="500 draws are too few for its error; it takes 999"):
-        nulls.quantile_error(frame[:500], "kurtosis", 0.999)
-    assert nulls.quantile_error(frame[:999], "kurtosis", 0.999) > 0

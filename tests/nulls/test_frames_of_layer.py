@@ -1,4 +1,4 @@
-"""The null table of a layer's own kinds, its quantiles, and what chance gives in the calibrated scheme."""
+"""The null table of a layer's own kinds, and what chance gives in the calibrated scheme."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from fsrl.moments import formulas
 from fsrl.names import TYPES
 from fsrl.nulls import directions as null_directions
 from fsrl.nulls import frames as nulls
+from fsrl.stats.quantiles import quantile
 from fsrl.tables import core as tables
-from fsrl.tables import evidence as evidence_tables
 from fsrl.tables.moments import NULL
 from fsrl.types import classify
-from tests.fixtures.type_examples import CALIBRATED
+from tests.fixtures.type_examples import CALIBRATED, under
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
 KINDS = ("second_moment", "sign_flip", "activations")
@@ -85,22 +85,6 @@ def test_other_kinds_are_refused():
             nulls.of_layer(W_dec, W_U, kinds=kinds, **settings)
 
 
-def test_quantile_table_by_hand(tmp_path):
-    draws = np.arange(1001.0)
-    frame = pd.DataFrame({"kind": "a", "std": 2 * draws, "norm": 2.0, "skewness": -draws, "kurtosis": draws})
-    found = nulls.quantile_table(
-        pd.concat([frame, frame.assign(kind="b", kurtosis=5.0)]), levels=[0.25, 0.999]
-    )
-    at = found.set_index(["kind", "column", "level"])["value"]
-    assert at["a", "std", 0.25] == 250 and at["a", "skewness", 0.25] == -750
-    assert at["a", "kurtosis", 0.999] == 999 and at["b", "kurtosis", 0.999] == 5
-    error = found.set_index(["kind", "column", "level"])["error"]
-    assert error["a", "kurtosis", 0.25] == pytest.approx(np.sqrt(1001 * 0.25 * 0.75), rel=0.01)
-    assert error["b", "kurtosis", 0.999] == 0
-    tables.write(found, tmp_path / "q", evidence_tables.NULL_QUANTILES, {})
-    pd.testing.assert_frame_equal(tables.read(tmp_path / "q", evidence_tables.NULL_QUANTILES), found)
-
-
 @pytest.fixture(scope="module")
 def mini():
     """W_U of the embedded model as stored, over its trained tokens, and one SAE's decoder."""
@@ -113,7 +97,7 @@ def mini():
 
 def mini_null(mini, draws, seed, covariance):
     isotropic = nulls.isotropic(mini[1], draws=draws, seed=seed)
-    kappa0 = nulls.quantile(isotropic, "kurtosis", 0.5)
+    kappa0 = quantile(isotropic, "kurtosis", 0.5)
     own = nulls.of_layer(*mini, kinds=KINDS, draws=draws, seed=seed, kappa0=kappa0, covariance=covariance)
     return pd.concat([isotropic, own], ignore_index=True)
 
@@ -125,15 +109,15 @@ def test_fresh_draws_reach_the_calibrated_types_at_their_nominal_rate(mini):
     fresh = mini_null(mini, 20_000, 1, covariance)
     schemes = {"calibrated": CALIBRATED}
     features = fresh[:1000].assign(feature=range(1000))
-    on_the_same = classify.null_counts(features, schemes, null)
+    on_the_same = under(classify.type_null_counts, features, schemes, null)
     types = on_the_same[on_the_same["type"].isin(TYPES)]
     assert (types["member_null_share"] <= 0.001).all()  # by construction
     for kind, part in fresh.groupby("kind"):
-        labels = classify.classify(part.assign(feature=part["draw"]), schemes, null)
+        labels = under(classify.types, part.assign(feature=part["draw"]), schemes, null)
         shares = labels[list(TYPES)].mean()
         assert (shares <= 0.002).all(), (kind, shares)
     # The kind that decides a bound meets it at about the nominal rate on fresh draws: the check can fail.
-    cuts = classify.thresholds(features, schemes, null).set_index(["type", "column"])
+    cuts = under(classify.thresholds, features, schemes, null).set_index(["type", "column"])
     for name, column in (("prediction", "skewness"), ("suppression", "skewness"), ("partition", "kurtosis")):
         cut, kind = cuts.loc[(name, column), ["threshold", "kind"]]
         values = fresh.loc[fresh["kind"] == kind, column]

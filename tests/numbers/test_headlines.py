@@ -17,6 +17,7 @@ from fsrl.numbers import fixed as tex_numbers_fixed
 from fsrl.numbers import headlines as tex_numbers
 from fsrl.numbers import study as numbers_study
 from fsrl.numbers.headlines import StudyTables
+from fsrl.types.rules import parse_scheme, parse_schemes
 from tests.fixtures.type_examples import CALIBRATED, UNIVERSAL_NEURONS
 
 ROOT = Path(__file__).parents[2]
@@ -123,16 +124,15 @@ def test_config_numbers_by_hand():
 
 
 def test_rules_by_hand():
-    rows = tex_numbers_fixed.rule_rows(
-        {"un_calibrated": CALIBRATED, "universal": UNIVERSAL_NEURONS}
-    ).splitlines()
+    schemes = parse_schemes({"un_calibrated": CALIBRATED, "universal": UNIVERSAL_NEURONS})
+    rows = tex_numbers_fixed.rule_rows(schemes).splitlines()
     first = r"$\kappa > n_{0.999}$; $\gamma > \num{0}$; $m \leq \num{20}$"
     assert rows[0] == rf"un\_calibrated & local context & {first} \\"
     assert rows[1] == r" & prediction & $\gamma > n_{0.999}$ \\"
     assert rows[4] == r"\addlinespace"
     assert rows[5].startswith(r"universal & prediction & $\kappa > \num{10}$")
-    one = {"s": {"view": None, "types": {"partition": {"kurtosis": {"below": "isotropic0.001"}}}}}
-    assert tex_numbers_fixed.rule_rows(one) == r"s & partition & $\kappa < n_{0.001}^{\text{isotropic}}$ \\"
+    one = parse_scheme("s", {"types": {"partition": {"kurtosis": {"below": "isotropic0.001"}}}})
+    assert tex_numbers_fixed.rule_rows([one]) == r"s & partition & $\kappa < n_{0.001}^{\text{isotropic}}$ \\"
 
 
 def test_speed_and_record_are_those_of_the_saved_files():

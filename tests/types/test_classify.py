@@ -7,11 +7,11 @@ import pytest
 from fsrl.errors import FsrlError
 from fsrl.names import TYPES
 from fsrl.types import classify
-from tests.fixtures.type_examples import CALIBRATED, NULL, SCHEMES, null_table, random_tables, table
+from tests.fixtures.type_examples import CALIBRATED, NULL, SCHEMES, null_table, random_tables, table, under
 
 
 def types_of(moments, name, null=None, **settings):
-    return classify.classify(moments, {name: SCHEMES[name]}, null, **settings)
+    return under(classify.types, moments, {name: SCHEMES[name]}, null, **settings)
 
 
 def test_calibrated_worked_example():
@@ -89,7 +89,7 @@ def test_universal_neurons_worked_example():
 
 def test_std_is_compared_relative_to_the_norm():
     scheme = {"s": {"types": {"partition": {"std": {"min": 0.5}}}}}
-    found = classify.classify(table(std=[1.0, 1.0, 4.0], norm=[2.0, 4.0, 8.0]), scheme)
+    found = under(classify.types, table(std=[1.0, 1.0, 4.0], norm=[2.0, 4.0, 8.0]), scheme)
     assert found["partition"].tolist() == [True, False, True]
 
 
@@ -97,7 +97,7 @@ def test_precedence_of_the_primary_label():
     everything = {"s": {"types": {name: {"kurtosis": {"min": 0}} for name in reversed(TYPES)}}}
     remaining = dict(everything["s"]["types"])
     for expected in ("local_context", "prediction", "suppression", "partition"):
-        found = classify.classify(table(kurtosis=[3.0]), {"s": {"types": remaining}})
+        found = under(classify.types, table(kurtosis=[3.0]), {"s": {"types": remaining}})
         assert found["type"].tolist() == [expected]
         assert found[list(remaining)].to_numpy().all()
         del remaining[expected]
@@ -106,17 +106,17 @@ def test_precedence_of_the_primary_label():
 def test_rows_without_shape_are_degenerate_and_leave_the_quantiles_alone():
     moments = table(kurtosis=[np.nan, 1.0, 2.0, 3.0], skewness=[np.nan, 0, 0, 0], std=[0.0, 1, 1, 1])
     moments.loc[0, "norm"] = 0.0
-    found = classify.classify(moments, {"s": {"types": {"partition": {"std": {"min": 0}}}}})
+    found = under(classify.types, moments, {"s": {"types": {"partition": {"std": {"min": 0}}}}})
     assert found["type"].tolist() == ["degenerate", "partition", "partition", "partition"]
     assert not found.loc[0, list(TYPES)].any()
     assert np.isnan(found.loc[0, "margin"])
-    median = classify.classify(moments, {"s": {"types": {"partition": {"std": {"min": "q0"}}}}})
+    median = under(classify.types, moments, {"s": {"types": {"partition": {"std": {"min": "q0"}}}}})
     assert median["partition"].tolist() == [False, True, True, True]
 
 
 def test_a_constant_row_is_no_member_of_a_type_whose_bounds_it_meets():
     moments = table(kurtosis=[np.nan, 3.0], skewness=[np.nan, 0.0], std=[0.0, 0.1])
-    found = classify.classify(moments, {"s": {"types": {"partition": {"std": {"max": 0.5}}}}})
+    found = under(classify.types, moments, {"s": {"types": {"partition": {"std": {"max": 0.5}}}}})
     assert found["partition"].tolist() == [False, True]
     assert found["type"].tolist() == ["degenerate", "partition"]
 
@@ -145,8 +145,8 @@ def test_classification_is_stable_under_reordering_of_the_features():
 def test_inputs_are_left_as_they_were():
     moments, null = random_tables(0)
     before = moments.copy(), null.copy()
-    classify.type_counts(moments, SCHEMES, null, d_model=50)
-    classify.classify(moments, SCHEMES, null, d_model=50)
+    under(classify.type_counts, moments, SCHEMES, null, d_model=50)
+    under(classify.types, moments, SCHEMES, null, d_model=50)
     pd.testing.assert_frame_equal(moments, before[0])
     pd.testing.assert_frame_equal(null, before[1])
 
@@ -162,7 +162,7 @@ def test_a_null_bound_without_a_null_is_refused_with_its_place():
             types_of(table(kurtosis=[3.0]), "calibrated", null)
     scheme = {"calibrated": {"types": {"prediction": CALIBRATED["types"]["prediction"]}}}
     with pytest.raises(FsrlError, match=PREDICTION + "quantile 0.999 of skewness: the column holds no value"):
-        classify.classify(table(kurtosis=[3.0]), scheme, NULL.assign(skewness=np.nan))
+        under(classify.types, table(kurtosis=[3.0]), scheme, NULL.assign(skewness=np.nan))
 
 
 def test_variance_x_d_model_without_d_model_is_refused_with_its_place():

@@ -4,18 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fsrl.errors import FsrlError
 from fsrl.names import TYPES
 from fsrl.tables import core as tables
 from fsrl.tables import types as type_tables
 from fsrl.tables.types import TYPE_COUNTS
 from fsrl.types import classify
-from tests.fixtures.type_examples import NULL, SCHEMES, random_tables, table
+from tests.fixtures.type_examples import NULL, SCHEMES, random_tables, table, under
 
 
 def test_margin_worked_example():
     # Ten features, skewness 0 to 9; prediction from 6.5 up: 7, 8 and 9 are in.
     scheme = {"s": {"types": {"prediction": {"skewness": {"min": 6.5}}}}}
-    found = classify.classify(table(skewness=np.arange(10.0)), scheme)
+    found = under(classify.types, table(skewness=np.arange(10.0)), scheme)
     # A value stands in the middle of its own tenth; the bound lies between the seventh and the eighth.
     expected = [-0.65, -0.55, -0.45, -0.35, -0.25, -0.15, -0.05, 0.05, 0.15, 0.25]
     assert found["margin"].tolist() == pytest.approx(expected)
@@ -31,7 +32,9 @@ def test_margin_takes_the_nearest_bound_inside_and_the_nearest_type_outside():
         }
     }
     kurtosis = np.array([5, 5, 5, 5, 5, 5, 5, 5, 1, 5.0])
-    found = classify.classify(table(skewness=np.arange(10.0), kurtosis=kurtosis), scheme)["margin"].tolist()
+    found = under(classify.types, table(skewness=np.arange(10.0), kurtosis=kurtosis), scheme)[
+        "margin"
+    ].tolist()
     assert found[7] == pytest.approx(0.05)  # .05 above the lower bound, .15 below the upper one
     assert found[2] == pytest.approx(-0.05)  # .05 from suppression, .45 from prediction
     # In skewness, but kurtosis 1 is the one value below the bound: half of its own tenth is lacking.
@@ -40,14 +43,14 @@ def test_margin_takes_the_nearest_bound_inside_and_the_nearest_type_outside():
 
 def test_margin_of_a_missing_value_is_the_whole_scale():
     scheme = {"s": {"types": {"local_context": {"implied_tokens": {"max": 20}}}}}
-    found = classify.classify(table(implied_tokens=[10.0, 30.0, np.nan]), scheme)
+    found = under(classify.types, table(implied_tokens=[10.0, 30.0, np.nan]), scheme)
     assert found["margin"].tolist() == pytest.approx([0.25, -0.25, -1.0])
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_margin_has_the_sign_of_the_label(seed):
     moments, null = random_tables(seed)
-    found = classify.classify(moments, SCHEMES, null, d_model=50)
+    found = under(classify.types, moments, SCHEMES, null, d_model=50)
     unclassified = found["type"] == "unclassified"
     assert (found.loc[unclassified, "margin"] <= 0).all()
     assert (found.loc[unclassified, "margin"] >= -1).all()
@@ -105,8 +108,8 @@ def tally(rows, features, null, d_model, scheme):
 @pytest.mark.parametrize("seed", range(3))
 def test_types_and_counts_against_brute_force(seed, tmp_path):
     moments, null = random_tables(seed)
-    found = classify.type_counts(moments, SCHEMES, null, d_model=50)
-    types = classify.classify(moments, SCHEMES, null, d_model=50)
+    found = under(classify.type_counts, moments, SCHEMES, null, d_model=50)
+    types = under(classify.types, moments, SCHEMES, null, d_model=50)
     for scheme, rows in found.groupby("scheme"):
         primary, members = tally(moments, moments, null, 50, scheme)
         null_primary, null_members = tally(null, moments, null, 50, scheme)
@@ -126,7 +129,7 @@ def test_types_and_counts_against_brute_force(seed, tmp_path):
 
 
 def test_counts_have_a_row_for_each_type_of_the_scheme_even_if_empty():
-    found = classify.type_counts(table(kurtosis=[3.0]), SCHEMES, NULL, d_model=50)
+    found = under(classify.type_counts, table(kurtosis=[3.0]), SCHEMES, NULL, d_model=50)
     assert found.loc[found["scheme"] == "universal_neurons", "type"].tolist() == [
         "prediction",
         "suppression",
@@ -135,3 +138,9 @@ def test_counts_have_a_row_for_each_type_of_the_scheme_even_if_empty():
         "degenerate",
     ]
     assert found["features"].sum() == 3
+
+
+def test_counts_by_chance_need_a_null():
+    for make in (classify.type_counts, classify.type_null_counts):
+        with pytest.raises(FsrlError, match="scheme post: counts by chance need null draws, and there are"):
+            under(make, table(kurtosis=[3.0]), {"post": SCHEMES["post"]})

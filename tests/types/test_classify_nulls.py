@@ -9,7 +9,7 @@ from fsrl.names import TYPES
 from fsrl.tables import core as tables
 from fsrl.tables.types import THRESHOLDS, TYPE_NULL_COUNTS
 from fsrl.types import classify
-from tests.fixtures.type_examples import SCHEMES, null_table, random_tables, table
+from tests.fixtures.type_examples import SCHEMES, null_table, random_tables, table, under
 
 # Quantile q of `narrow` is 2q - 1, of `wide` 6q - 3; kurtosis 2 + 3q and 1 + 6q.
 NARROW = null_table(np.linspace(-1, 1, 1001), np.linspace(2, 5, 1001), kind="isotropic")
@@ -19,7 +19,7 @@ BOTH = pd.concat([NARROW, WIDE])
 
 def cut_of(word, bound, column="skewness", null=BOTH):
     scheme = {"s": {"types": {"prediction": {column: {word: bound}}}}}
-    return classify.thresholds(table(skewness=[0.0]), scheme, null).iloc[0]
+    return under(classify.thresholds, table(skewness=[0.0]), scheme, null).iloc[0]
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_a_null_bound_must_be_met_against_every_null(word, bound, threshold, kin
     # The same said otherwise: the feature meets the bound against each null alone.
     values = table(skewness=np.linspace(-3.5, 3.5, 36))
     scheme = {"s": {"types": {"prediction": {"skewness": {word: bound}}}}}
-    together = classify.classify(values, scheme, BOTH)["prediction"]
+    together = under(classify.types, values, scheme, BOTH)["prediction"]
     if bound.startswith("null"):
-        alone = [classify.classify(values, scheme, null)["prediction"] for null in (NARROW, WIDE)]
+        alone = [under(classify.types, values, scheme, null)["prediction"] for null in (NARROW, WIDE)]
         assert together.tolist() == (alone[0] & alone[1]).tolist()
     assert together.any() and not together.all()
 
@@ -62,7 +62,7 @@ def test_counts_by_hand(tmp_path):
     narrow = null_table([0.6, 0.0, 0.0, 0.0], [2.0, 2.0, 3.0, 3.0], kind="isotropic")
     wide = null_table([0.6, 0.0], [3.0, 3.0], kind="sign_flip")
     null = pd.concat([narrow, wide])
-    found = classify.null_counts(moments, scheme, null)
+    found = under(classify.type_null_counts, moments, scheme, null)
     at = found.set_index(["type", "kind"])
     assert at.loc[("prediction", "isotropic")].to_dict() == {
         "scheme": "s", "draws": 4, "features": 2, "expected": 1.0, "null_share": 0.25,
@@ -74,7 +74,7 @@ def test_counts_by_hand(tmp_path):
     assert (partition["null_share"], partition["member_null_share"]) == (0.25, 0.5)
     assert at.loc[("partition", "sign_flip"), "member_expected"] == 0.0
     # The summary takes the null that gives most, type by type.
-    most = classify.type_counts(moments, scheme, null).set_index("type")
+    most = under(classify.type_counts, moments, scheme, null).set_index("type")
     assert most["null_share"].tolist() == [0.5, 0.25, 0.5, 0.0]
     assert most.loc["prediction", "expected"] == 2.0
     assert most.loc["partition", "member_null_share"] == 0.5
@@ -87,13 +87,13 @@ def test_each_nulls_counts_are_those_of_typing_its_draws(seed):
     moments, null = random_tables(seed)
     other = random_tables(seed + 10)[1].assign(kind="sign_flip")
     both = pd.concat([null, other])
-    found = classify.null_counts(moments, SCHEMES, both, d_model=50)
+    found = under(classify.type_null_counts, moments, SCHEMES, both, d_model=50)
     shares = found.groupby(["scheme", "kind"])["null_share"].sum()
     assert shares.to_numpy() == pytest.approx(1)
     # Bounds that do not depend on the features can be asked of the draws directly.
     fixed = {name: SCHEMES[name] for name in ("calibrated", "universal_neurons")}
     for kind, draws in both.groupby("kind"):
-        labels = classify.classify(draws.assign(feature=draws["draw"]), fixed, both, d_model=50)
+        labels = under(classify.types, draws.assign(feature=draws["draw"]), fixed, both, d_model=50)
         for row in found[(found["kind"] == kind) & found["scheme"].isin(fixed)].itertuples():
             of_scheme = labels[labels["scheme"] == row.scheme]
             assert row.null_share == pytest.approx((of_scheme["type"] == row.type).mean())
@@ -103,7 +103,7 @@ def test_each_nulls_counts_are_those_of_typing_its_draws(seed):
 
 def test_thresholds_of_every_kind_of_bound(tmp_path):
     moments, null = random_tables(0)
-    found = classify.thresholds(moments, SCHEMES, null, d_model=50)
+    found = under(classify.thresholds, moments, SCHEMES, null, d_model=50)
     at = found.set_index(["scheme", "type", "column", "word"])
     shaped = moments.dropna(subset=["skewness"])
     assert at.loc[("post", "local_context", "kurtosis", "min"), "threshold"] == shaped["kurtosis"].quantile(

@@ -5,7 +5,6 @@ import math
 import pytest
 
 from fsrl.errors import FsrlError
-from fsrl.types import classify
 from fsrl.types.rules import Bound, parse_bound, parse_schemes
 
 
@@ -26,7 +25,6 @@ from fsrl.types.rules import Bound, parse_bound, parse_schemes
 def test_bounds(written, expected):
     assert parse_bound(written) == expected
     assert parse_bound(str(expected) if isinstance(written, str) else float(str(expected))) == expected
-    assert classify.parse_bound is parse_bound
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ STUDY_EVIDENCE = (
 )
 # Local ones, since nobody hosts the tiny study.
 EXPLANATIONS = (*(f"{sae}.parquet" for sae in SAE_IDS), "words.parquet", "words.tsv")
-SENSITIVITY = ("trained", "trained_agreement", "trained_stability", "trained_persistence")
+SENSITIVITY = ("trained", "trained_agreement", "trained_stability")
 EFFECT_SUMMARIES = ("summary.parquet", "summary.tsv", "retention.parquet")
 EFFECT_FIGURES = ("agreement", "moments", "retention")
 LATEX_TABLES = (

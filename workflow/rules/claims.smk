@@ -62,12 +62,11 @@ rule measure_sensitivity:
         types=layers_and_views(f"{STAGES}/types.parquet", every_view),
         type_counts=every_layer(f"{STAGES}/type_counts.parquet"),
         best_sets=every_layer(BEST_SETS),
-        decoders=every_layer(DECODER),
         code=library("measure_sensitivity.py"),
     output:
         **{
             table: f"results/{{study}}/sensitivity/{{view}}_{table}.parquet"
-            for table in ("agreement", "stability", "persistence")
+            for table in ("agreement", "stability")
         },
         sensitivity=SENSITIVITY,
     log:
@@ -83,7 +82,6 @@ rule measure_sensitivity:
         sae_ids=sae_ids,
         schemes=config["types"]["schemes"],
         factors=config["sensitivity"],
-        cosine=config["enrichment"]["cluster_cosine"],
     script:
         "../scripts/measure_sensitivity.py"
 

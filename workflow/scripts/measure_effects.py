@@ -16,6 +16,7 @@ from fsrl.tables import core as tables
 from fsrl.tables.effects import EFFECTS
 from fsrl.tables.moments import MOMENTS, NULL
 from fsrl.tables.types import TYPES
+from fsrl.types.rules import parse_scheme
 from fsrl.weights import matrices as weights
 from fsrl.weights import provenance
 
@@ -45,7 +46,7 @@ for path in given.decoders:
 W_U = [weights.view_unembedding(unembedding, **params.view)[0]]
 # What is read is let go of where it is used up: decoders and W_U of GPT-2 are 2 GB together.
 del decoder, unembedding
-scheme = {params.scheme: params.schemes[params.scheme]}
+rules = params.schemes[params.scheme]
 text = Path(given.text).read_text(encoding="utf-8")
 measured = effect_study.measure_study(
     reading.read_model(sources.ModelSource(**params.source["model"])),
@@ -53,8 +54,8 @@ measured = effect_study.measure_study(
     hooks,
     layers(),
     W_U.pop(),
-    effect_study.Settings(scheme, text, **params.settings),
+    effect_study.Settings(parse_scheme(params.scheme, rules), text, **params.settings),
 )
 for (frame, said), metadata, path in zip(measured, made_from, snakemake.output, strict=True):
-    said |= {"text": given.text, "scheme": json.dumps(scheme, sort_keys=True)}
+    said |= {"text": given.text, "scheme": json.dumps({params.scheme: rules}, sort_keys=True)}
     tables.write(frame, path, EFFECTS, metadata | said)

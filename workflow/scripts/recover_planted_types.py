@@ -10,11 +10,12 @@ from fsrl.claims import planted, recovery
 from fsrl.tables import core as tables
 from fsrl.tables.planted import RECOVERY, RECOVERY_BY_SET
 from fsrl.tables.tokens import TOKENS
+from fsrl.types.rules import parse_schemes
 
 settings, schemes = dict(snakemake.params.settings), snakemake.params.schemes
 tokens = tables.read(snakemake.input.tokens, TOKENS)["token"].tolist()
 world = planted.world(tokens, d_model=settings.pop("d_model"), seed=settings["seed"])
-found, by_set = recovery.sweep(world, schemes, **settings)
+found, by_set = recovery.sweep(world, parse_schemes(schemes), **settings)
 metadata = tables.read_metadata(snakemake.input.tokens)
 metadata |= {
     "planted": json.dumps(snakemake.params.settings, sort_keys=True),

@@ -17,10 +17,11 @@ from fsrl.tables.claims import CLAIMS_TABLE, DIPS
 from fsrl.tables.enrichment import BEST_SETS, DISCOVERIES
 from fsrl.tables.moments import MOMENTS
 from fsrl.tables.types import TYPES
+from fsrl.types.rules import parse_schemes
 from fsrl.weights import matrices as weights
 
 given, output, params = snakemake.input, snakemake.output, snakemake.params
-settings = params.settings
+settings, schemes = params.settings, parse_schemes(params.schemes)
 unembedding = weights.read_unembedding(given.unembedding)
 discoveries = tables.read(given.discoveries, DISCOVERIES)
 dips, tested = [], []
@@ -40,7 +41,7 @@ for number, sae in enumerate(params.sae_ids):
     tested.append(
         claims.test_layer(
             layer,
-            params.schemes,
+            schemes,
             min_features=settings["min_features"],
             draws=params.bootstrap,
             seed=settings["seed"],

@@ -11,10 +11,11 @@ from fsrl import files
 from fsrl.latex import studies as tex_studies
 from fsrl.numbers import fixed as tex_numbers_fixed
 from fsrl.numbers import headlines as tex_numbers
+from fsrl.types.rules import parse_schemes
 
 given, params = snakemake.input, snakemake.params
 speed, record = (json.loads(Path(path).read_text(encoding="utf-8")) for path in (given.speed, given.record))
-rules = {"rules": tex_numbers_fixed.rule_rows(params.schemes)}
+rules = {"rules": tex_numbers_fixed.rule_rows(parse_schemes(params.schemes))}
 fixed = {
     tex_numbers_fixed.DEFINED: tex_numbers_fixed.defined_values(),
     tex_numbers_fixed.CONFIG: tex_numbers_fixed.config_values(params.config) | rules,

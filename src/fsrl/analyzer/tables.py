@@ -32,7 +32,8 @@ from fsrl.names import SHARED
 from fsrl.nulls import frames as nulls
 from fsrl.stats import quantiles, rates
 from fsrl.tokens import sets as token_sets
-from fsrl.types import classify
+from fsrl.types import classify, cuts
+from fsrl.types.rules import parse_scheme
 from fsrl.weights.matrices import View
 from fsrl.weights.matrices import view as view_of
 
@@ -40,19 +41,21 @@ logger = logging.getLogger(__name__)
 
 # As types.schemes.calibrated of config/config.yaml.
 SCHEME = "calibrated"
-RULES: dict[str, Any] = {
-    "view": None,
-    "types": {
-        "local_context": {
-            "kurtosis": {"above": "null0.999"},
-            "skewness": {"above": 0},
-            "implied_tokens": {"max": 20},
-        },
-        "prediction": {"skewness": {"above": "null0.999"}},
-        "suppression": {"skewness": {"below": "null0.001"}},
-        "partition": {"kurtosis": {"below": "null0.001"}},
+RULES = parse_scheme(
+    SCHEME,
+    {
+        "types": {
+            "local_context": {
+                "kurtosis": {"above": "null0.999"},
+                "skewness": {"above": 0},
+                "implied_tokens": {"max": 20},
+            },
+            "prediction": {"skewness": {"above": "null0.999"}},
+            "suppression": {"skewness": {"below": "null0.001"}},
+            "partition": {"kurtosis": {"below": "null0.001"}},
+        }
     },
-}
+)
 LAYER_KINDS = ("second_moment", "sign_flip")
 FALSE_DISCOVERY_RATE = 0.05  # as enrichment.level there
 CHOICES: dict[str, tuple[str | bool, ...]] = {
@@ -248,8 +251,8 @@ class FeatureTables:
 
     def _types(self, settings: ViewSettings) -> pd.DataFrame:
         d_model = self.weights.decoder.W_dec.shape[1]
-        scheme = {SCHEME: RULES}
-        return classify.classify(self.frame(settings), scheme, self.null(settings), d_model=d_model)
+        found = cuts.resolve(RULES, self.frame(settings), self.null(settings), d_model=d_model)
+        return classify.types(found)
 
     def _enrichment(self, settings: ViewSettings) -> Enrichment:
         view, own = self.view(settings), self.weights.unembedding

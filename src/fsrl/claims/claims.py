@@ -5,9 +5,8 @@ scheme, layer and view, by the tests of `fsrl.stats.two_groups`. What the tests 
 `fsrl.claims.verdicts`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,27 +18,29 @@ from fsrl.names import UNCLASSIFIED
 from fsrl.stats import odds as enrichment_odds
 from fsrl.stats import two_groups
 from fsrl.stats.two_groups import Comparison
+from fsrl.types.rules import Scheme
 
 
 def test_layer(
-    layer: Layer, schemes: Mapping[str, Any], *, min_features: int, draws: int, seed: int
+    layer: Layer, schemes: Sequence[Scheme], *, min_features: int, draws: int, seed: int
 ) -> pd.DataFrame:
     """One row per scheme and claim about a type that the scheme has: the columns of the table `claims` but
-    p_holm and verdict, and `higher`. schemes: as in the config; draws: of the bootstrap.
+    p_holm and verdict, and `higher`. draws: of the bootstrap.
     """
     rows = []
-    for scheme, settings in schemes.items():
-        labels = layer.types.loc[layer.types["scheme"] == scheme, "type"].to_numpy(dtype=str)
+    for scheme in schemes:
+        labels = layer.types.loc[layer.types["scheme"] == scheme.name, "type"].to_numpy(dtype=str)
         for claim in CLAIMS:
-            rule = settings["types"].get(claim.type)
+            rule = scheme.rules.get(claim.type)
             if rule is None:
                 continue
-            circular = claim.reads is not None and bool(FIXES[claim.reads] & set(rule))
+            columns = {condition.column for condition in rule}
+            circular = claim.reads is not None and bool(FIXES[claim.reads] & columns)
             mine, others = _groups(claim, layer, labels)
             found = _compare(claim, layer, labels, mine, others, circular, min_features, draws, seed)
             rows.append(
                 {
-                    "scheme": scheme,
+                    "scheme": scheme.name,
                     "claim": claim.name,
                     "type": claim.type,
                     "statement": claim.statement,

@@ -61,8 +61,10 @@ class World:
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """W_dec float32 [features, d_model]; truth: the table `planted`; moments: what the rows really have, with
-    the columns that the type rules read.
+    """W_dec float32 [features, d_model]; moments: what the rows really have, with the columns that the type
+    rules read; truth: what was planted in each (type, which may be none, set, tokens, share, strength and
+    eta2, the set's share of the logit weights' variance), the moments of a perfect plant in closed form
+    (perfect_*), and those that the row has.
     """
 
     W_dec: Tensor

@@ -14,7 +14,6 @@ has at most s / (s + r (1 - s)), .91 for r = .001 and s = .01.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,8 +27,8 @@ from fsrl.names import TYPES
 from fsrl.nulls import frames as nulls
 from fsrl.stats.quantiles import quantile
 from fsrl.types import classify
-from fsrl.types.cuts import MEETS
-from fsrl.types.rules import LOWER
+from fsrl.types.cuts import MEETS, resolve
+from fsrl.types.rules import LOWER, Scheme
 
 # Run in each study; a world has no activations, so the fourth null cannot be.
 NULLS = ("second_moment", "sign_flip")
@@ -37,7 +36,7 @@ NULLS = ("second_moment", "sign_flip")
 
 def sweep(
     where: World,
-    schemes: Mapping[str, Any],
+    schemes: Sequence[Scheme],
     *,
     strengths: Sequence[float],
     planted_shares: Sequence[float],
@@ -49,12 +48,12 @@ def sweep(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tables `recovery` and `recovery_by_set`: one planted study for each share and strength.
 
-    schemes: as in the config; a scheme's view may be null (dot products) or "cosine". Each study has
+    schemes: the view of each may be None (dot products) or "cosine". Each study has
     `features` features; isotropic and the nulls of `kinds` have `draws` each; the sets' table is that of the
     largest planted share, which has the most features of each. Raises FsrlError for another view,
     and for what `fsrl.claims.planted.plant` refuses.
     """
-    views = dict.fromkeys([*map(_view, schemes, schemes.values()), None])
+    views = dict.fromkeys([*map(_view, schemes), None])
     spaces = {view: _Space.of(where.W_U, view, draws=draws, seed=seed) for view in views}
     own = partial(nulls.of_layer, kinds=kinds, draws=draws, seed=seed) if kinds else None
     kappa0 = spaces[None].kappa0
@@ -89,17 +88,18 @@ class _Space:
         return cls(W_U, null, quantile(null, "kurtosis", 0.5))
 
 
-def _view(name: str, scheme: Mapping[str, Any]) -> str | None:
+def _view(scheme: Scheme) -> str | None:
     """The view that a scheme reads."""
-    view = scheme.get("view")
-    if view not in (None, "cosine"):
-        raise FsrlError(f"recovery: scheme {name} reads view {view!r}; planted studies have null and cosine")
-    return view
+    if scheme.view not in (None, "cosine"):
+        raise FsrlError(
+            f"recovery: scheme {scheme.name} reads view {scheme.view!r}; planted studies have null and cosine"
+        )
+    return scheme.view
 
 
 def _labelled(
     found: Planted,
-    schemes: Mapping[str, Any],
+    schemes: Sequence[Scheme],
     spaces: Mapping[str | None, _Space],
     own: Callable[..., pd.DataFrame] | None,
 ) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
@@ -109,20 +109,18 @@ def _labelled(
         if own:
             null = pd.concat([null, own(found.W_dec, space.W_U, kappa0=space.kappa0)])
         read = found.moments if view is None else measure(found.W_dec, space.W_U, space.kappa0)
-        for name, scheme in schemes.items():
-            if _view(name, scheme) == view:
-                arguments = (read, {name: scheme}, null)
-                cuts = classify.thresholds(*arguments, d_model=len(space.W_U))
-                types = classify.classify(*arguments, d_model=len(space.W_U))
-                yield types, clear(found.truth, cuts)
+        for scheme in schemes:
+            if _view(scheme) == view:
+                resolved = resolve(scheme, read, null, d_model=len(space.W_U))
+                yield classify.types(resolved), clear(found.truth, classify.thresholds(resolved))
 
 
 def clear(truth: pd.DataFrame, cuts: pd.DataFrame, slack: float = SLACK) -> np.ndarray:
     """bool [features]: planted, and labelled alike wherever the bounds lie within `slack` of their values.
 
-    truth: table `planted`; cuts: table `thresholds` of one scheme. A feature of a type that the scheme does
-    not have is not clear; nor is one whose rule speaks of something that has no closed form. The perfect
-    moments are those of dot products: for a scheme that reads cosines they are a guide only.
+    truth: of `fsrl.claims.planted.Planted`; cuts: table `thresholds` of one scheme. A feature of a type that
+    the scheme does not have is not clear; nor is one whose rule speaks of something that has no closed form.
+    The perfect moments are those of dot products: for a scheme that reads cosines they are a guide only.
     """
     perfect = pd.DataFrame(
         {
@@ -151,7 +149,7 @@ def recovery(
 ) -> pd.DataFrame:
     """The table `recovery` of one scheme in one planted study.
 
-    truth: table `planted`; types: table `types` of the same features under one scheme; is_clear: see `clear`.
+    truth: as for `clear`; types: table `types` of the same features under one scheme; is_clear: see `clear`.
     """
     answer, label = truth["type"].to_numpy(), types["type"].to_numpy()
     nothing = answer == NONE

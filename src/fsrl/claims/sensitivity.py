@@ -7,7 +7,7 @@ stays where it is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,14 @@ import pandas as pd
 from fsrl.names import TYPES
 from fsrl.tables.sensitivity import AGREEMENT, SENSITIVITY
 from fsrl.types import cuts as type_cuts
-from fsrl.types.rules import LOWER, Condition, Scheme, parse_schemes
+from fsrl.types.cuts import Cut, Readings, Resolved
+from fsrl.types.rules import LOWER, Condition, Scheme
 
 EVERY_NULL = "null quantiles"
 # Type -> for each bound of its rule, the rows (bool) that meet it.
 _Met = dict[str, list[np.ndarray]]
+# Type -> place of a bound in its rule -> the cut that takes its place.
+_Changes = Mapping[str, Mapping[int, Cut]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +41,9 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class _Setting:
-    """A scheme in a layer: features and draws as rules read them, thresholds, and who meets each bound."""
+    """A scheme resolved in a layer, who meets each of its bounds, and who is significant."""
 
-    features: type_cuts.Readings
-    draws: dict[str, type_cuts.Readings]
-    rules: type_cuts.Rules
+    resolved: Resolved
     met: _Met
     met_by_chance: dict[str, _Met]
     significant: np.ndarray
@@ -50,7 +51,7 @@ class _Setting:
 
 def sweep(
     layer: Layer,
-    schemes: Mapping[str, Any],
+    schemes: Sequence[Scheme],
     *,
     null_tail: Sequence[float],
     layer_share: Sequence[float],
@@ -62,19 +63,19 @@ def sweep(
     """
     factors = {"null": null_tail, "q": layer_share, "absolute": number}
     rows: list[tuple[Any, ...]] = []
-    for scheme in parse_schemes(schemes):
-        setting = _resolve(scheme, layer)
-        for name, tests in setting.rules.items():
-            for place, (condition, _) in enumerate(tests):
+    for scheme in schemes:
+        setting = _setting(scheme, layer)
+        for name, rule in setting.resolved.rules.items():
+            for place, condition in enumerate(one.condition for one in rule):
                 for factor, value in moved(condition, factors[condition.bound.kind]):
-                    cut = _threshold(condition, value, setting)
+                    cut = _moved_cut(condition, value, setting)
                     row = _count(setting, {name: {place: cut}}, name)
                     written = (condition.column, condition.word, str(condition.bound))
-                    rows.append((layer.sae, scheme.name, name, *written, factor, value, cut, *row))
+                    rows.append((layer.sae, scheme.name, name, *written, factor, value, cut.value, *row))
         for factor in null_tail:
             changes = _every_null(setting, factor)
-            for name in setting.rules if changes is not None else ():
-                row = _count(setting, changes or {}, name)
+            for name in setting.resolved.rules if changes else ():
+                row = _count(setting, changes, name)
                 rows.append(
                     (layer.sae, scheme.name, name, EVERY_NULL, None, None, factor, np.nan, np.nan, *row)
                 )
@@ -97,57 +98,36 @@ def moved(condition: Condition, factors: Sequence[float]) -> Iterator[tuple[floa
             yield factor, 1 - kept if lower else kept
 
 
-def _resolve(scheme: Scheme, layer: Layer) -> _Setting:
-    features = type_cuts.read(layer.moments, layer.d_model)
-    draws = {
-        str(kind): type_cuts.read(part, layer.d_model)
-        for kind, part in layer.null.groupby("kind", sort=False)
-    }
-    rules = type_cuts.resolve(scheme, features, layer.null, layer.d_model)
-    by_chance = {kind: _meets(part, rules) for kind, part in draws.items()}
-    return _Setting(features, draws, rules, _meets(features, rules), by_chance, layer.significant)
+def _setting(scheme: Scheme, layer: Layer) -> _Setting:
+    resolved = type_cuts.resolve(scheme, layer.moments, layer.null, d_model=layer.d_model)
+    by_chance = {kind: _meets(part, resolved) for kind, part in resolved.draws.items()}
+    return _Setting(resolved, _meets(resolved.features, resolved), by_chance, layer.significant)
 
 
-def _meets(readings: type_cuts.Readings, rules: type_cuts.Rules) -> _Met:
-    return {
-        name: [_met(readings, condition, cut) for condition, cut in tests] for name, tests in rules.items()
-    }
+def _meets(readings: Readings, resolved: Resolved) -> _Met:
+    return {name: [cut.met(readings) for cut in rule] for name, rule in resolved.rules.items()}
 
 
-def _met(readings: type_cuts.Readings, condition: Condition, cut: float) -> np.ndarray:
-    compare = type_cuts.MEETS[condition.word]
-    return compare(readings.column(condition), cut) & ~readings.degenerate
+def _moved_cut(condition: Condition, value: float, setting: _Setting) -> Cut:
+    elsewhere = replace(condition, bound=replace(condition.bound, value=value))
+    return type_cuts.cut_of(elsewhere, setting.resolved.features, setting.resolved.draws)
 
 
-def _threshold(condition: Condition, value: float, setting: _Setting) -> float:
-    """What a moved bound comes to, as `fsrl.types.cuts` would find it."""
-    bound, column = condition.bound, condition.column
-    if bound.kind == "absolute":
-        return value
-    if bound.kind == "q":
-        known = setting.features.shaped[column].dropna()
-        return float(np.quantile(known, value)) if len(known) else np.nan
-    kinds = setting.draws if bound.null is None else {bound.null: setting.draws[bound.null]}
-    cuts = [float(np.quantile(part.frame[column].dropna(), value)) for part in kinds.values()]
-    return max(cuts) if condition.word in LOWER else min(cuts)
-
-
-def _every_null(setting: _Setting, factor: float) -> dict[str, dict[int, float]] | None:
-    """Type -> place of the bound -> threshold, with all null quantiles moved; None where there is none."""
-    changes: dict[str, dict[int, float]] = {}
-    for name, tests in setting.rules.items():
-        for place, (condition, _) in enumerate(tests):
+def _every_null(setting: _Setting, factor: float) -> _Changes:
+    """What changes with all null quantiles moved; empty where there is none."""
+    changes: dict[str, dict[int, Cut]] = {}
+    for name, rule in setting.resolved.rules.items():
+        for place, condition in enumerate(one.condition for one in rule):
             if condition.bound.kind == "null":
                 for _, value in moved(condition, [factor]):
-                    changes.setdefault(name, {})[place] = _threshold(condition, value, setting)
-    return changes or None
+                    changes.setdefault(name, {})[place] = _moved_cut(condition, value, setting)
+    return changes
 
 
-def _count(
-    setting: _Setting, changes: Mapping[str, Mapping[int, float]], name: str
-) -> tuple[int, int, float, float, float]:
+def _count(setting: _Setting, changes: _Changes, name: str) -> tuple[int, int, float, float, float]:
     """features, members, expected, jaccard, significant_share of the type `name` with other thresholds."""
-    now = {kind: _members(setting, setting.features, setting.met, changes, kind) for kind in setting.rules}
+    resolved = setting.resolved
+    now = {each: _members(resolved.features, met, changes.get(each, {})) for each, met in setting.met.items()}
     before = np.logical_and.reduce(setting.met[name])
     mine = now[name]
     primary = mine.copy()
@@ -155,8 +135,8 @@ def _count(
         if other in now:
             primary &= ~now[other]
     by_chance = max(
-        float(_members(setting, part, setting.met_by_chance[kind], changes, name).mean())
-        for kind, part in setting.draws.items()
+        float(_members(part, setting.met_by_chance[kind][name], changes.get(name, {})).mean())
+        for kind, part in resolved.draws.items()
     )
     either = int((mine | before).sum())
     jaccard = float((mine & before).sum() / either) if either else np.nan
@@ -164,16 +144,11 @@ def _count(
     return int(primary.sum()), int(mine.sum()), by_chance * len(mine), jaccard, evidence
 
 
-def _members(
-    setting: _Setting,
-    readings: type_cuts.Readings,
-    met: _Met,
-    changes: Mapping[str, Mapping[int, float]],
-    name: str,
-) -> np.ndarray:
-    parts = list(met[name])
-    for place, cut in changes.get(name, {}).items():
-        parts[place] = _met(readings, setting.rules[name][place][0], cut)
+def _members(readings: Readings, met: Sequence[np.ndarray], changes: Mapping[int, Cut]) -> np.ndarray:
+    """bool [rows]: meets every bound of a rule, some of them (by place) changed."""
+    parts = list(met)
+    for place, cut in changes.items():
+        parts[place] = cut.met(readings)
     return np.logical_and.reduce(parts)
 
 
@@ -182,14 +157,15 @@ def agreement(
     types: pd.DataFrame,
     others: Mapping[str, pd.DataFrame],
     view: str,
-    schemes: Mapping[str, Any],
+    schemes: Sequence[Scheme],
 ) -> pd.DataFrame:
     """The table `agreement` of one layer.
 
     types: table `types` in `view`, whose schemes are compared in pairs; others: view -> the same layer's
-    types there, each compared with `view` under every scheme; schemes: as in the config. A type that a scheme
-    does not have is not compared.
+    types there, each compared with `view` under every scheme. A type that a scheme does not have is not
+    compared.
     """
+    rules = {scheme.name: scheme.rules for scheme in schemes}
     mine = {str(scheme): part for scheme, part in types.groupby("scheme", sort=False)}
     pairs: list[tuple[str, str, str, str | None, pd.DataFrame, pd.DataFrame]] = [
         ("schemes", first, second, None, mine[first], mine[second])
@@ -201,7 +177,7 @@ def agreement(
             pairs.append(("views", view, other, str(scheme), mine[str(scheme)], part))
     rows = []
     for compared, first, second, under, left, right in pairs:
-        known = [schemes[name]["types"] for name in ([first, second] if under is None else [under])]
+        known = [rules[name] for name in ([first, second] if under is None else [under])]
         shared = [name for name in TYPES if all(name in types for types in known)]
         for kind, found in _agree(left, right, shared):
             rows.append((sae, compared, first, second, under, kind, *found))

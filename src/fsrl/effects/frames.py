@@ -1,7 +1,6 @@
 """The tables of measured effects: their columns, and how readings become rows of them."""
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,8 @@ from fsrl.errors import FsrlError
 from fsrl.moments import formulas
 from fsrl.names import LABELS
 from fsrl.tables.effects import AVERAGED, EFFECTS, FIGURES, TYPE_SHARES
-from fsrl.types import classify
+from fsrl.types import classify, cuts
+from fsrl.types.rules import Scheme
 
 KEYS = ["feature", "direction", "state", "step"]
 
@@ -20,7 +20,7 @@ KEYS = ["feature", "direction", "state", "step"]
 def effects_frame(
     measured: Measured,
     sample: pd.DataFrame,
-    scheme: Mapping[str, Any],
+    scheme: Scheme,
     null: pd.DataFrame,
     *,
     kappa0: float,
@@ -29,23 +29,22 @@ def effects_frame(
 ) -> pd.DataFrame:
     """The table `effects` of one layer.
 
-    sample: from `effect_sample.choose_features`; scheme: {name: scheme} as in the config, its bounds numbers
-    or null quantiles; null: table `null` of the view; kappa0: the isotropic null's median kurtosis. Raises
-    FsrlError for a scheme whose bounds are quantiles of a layer's own features, or that reads another view.
+    sample: from `effect_sample.choose_features`; scheme: its bounds are numbers or null quantiles; null:
+    table `null` of the view; kappa0: the isotropic null's median kurtosis. Raises FsrlError for a scheme
+    whose bounds are quantiles of a layer's own features, or that reads another view.
     """
     _check_scheme(scheme)
-
-    def types(frame: pd.DataFrame) -> np.ndarray:
-        return _types(frame, scheme, null, kappa0=kappa0, n_tokens=n_tokens, d_model=d_model)
-
-    weights = measured.weights.assign(direct_type=types(measured.weights))
+    moments = partial(_moments, kappa0=kappa0, n_tokens=n_tokens)
+    # No bound is a quantile of the rows, so those of the weights give the rules of the readings too.
+    direct = cuts.resolve(scheme, moments(measured.weights), null, d_model=d_model)
+    weights = measured.weights.assign(direct_type=classify.labels(direct.features, direct.rules))
     vector = {(direction, step): which for direction, step, _, which in READINGS}
     readings = measured.readings.copy()
     readings["vector"] = [vector[pair] for pair in zip(readings["direction"], readings["step"], strict=True)]
     renamed = {name: f"direct_{name}" for name in ("std", "skewness", "kurtosis")}
-    direct = weights.rename(columns=renamed).drop(columns="mean")
-    readings = readings.merge(direct, on=["feature", "vector"], how="left", validate="m:1")
-    readings["measured_type"] = types(readings)
+    own = weights.rename(columns=renamed).drop(columns="mean")
+    readings = readings.merge(own, on=["feature", "vector"], how="left", validate="m:1")
+    readings["measured_type"] = classify.labels(cuts.read(moments(readings), d_model), direct.rules)
     single, averaged = readings[~readings["averaged"]], readings[readings["averaged"]]
     frame = _aggregate(single).join(_averaged(averaged)).reset_index()
     frame = frame.merge(sample, on="feature", how="left", validate="m:1")
@@ -59,33 +58,22 @@ def effects_frame(
     return frame[list(EFFECTS.columns)].reset_index(drop=True)
 
 
-def _check_scheme(scheme: Mapping[str, Any]) -> None:
-    for parsed in classify.parse_schemes(scheme):
-        kinds = {condition.bound.kind for rule in parsed.rules.values() for condition in rule}
-        if "q" in kinds or parsed.view is not None:
-            raise FsrlError(
-                f"effects: scheme {parsed.name} reads another view or quantiles of the layer's own features, "
-                "which a measured change has none of; choose a scheme of numbers and null quantiles"
-            )
+def _check_scheme(scheme: Scheme) -> None:
+    kinds = {condition.bound.kind for rule in scheme.rules.values() for condition in rule}
+    if "q" in kinds or scheme.view is not None:
+        raise FsrlError(
+            f"effects: scheme {scheme.name} reads another view or quantiles of the layer's own features, "
+            "which a measured change has none of; choose a scheme of numbers and null quantiles"
+        )
 
 
-def _types(
-    frame: pd.DataFrame,
-    scheme: Mapping[str, Any],
-    null: pd.DataFrame,
-    *,
-    kappa0: float,
-    n_tokens: int,
-    d_model: int,
-) -> np.ndarray:
-    """The type that each row's moments get."""
+def _moments(frame: pd.DataFrame, *, kappa0: float, n_tokens: int) -> pd.DataFrame:
+    """Each row's moments, with all columns that a rule may read."""
     shape = {name: torch.tensor(frame[name].to_numpy()) for name in ("skewness", "kurtosis")}
-    rows = frame[["mean", "std", "skewness", "kurtosis", "norm"]].assign(
-        feature=np.arange(len(frame), dtype=np.int32),
+    return frame[["mean", "std", "skewness", "kurtosis", "norm"]].assign(
         bimodality=(frame["skewness"] ** 2 + 1) / frame["kurtosis"],
         implied_tokens=formulas.implied_tokens(**shape, d_vocab=n_tokens, kappa0=kappa0).numpy(),
     )
-    return classify.classify(rows, scheme, null, d_model=d_model)["type"].to_numpy()
 
 
 def _aggregate(single: pd.DataFrame) -> pd.DataFrame:

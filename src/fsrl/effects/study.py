@@ -4,7 +4,6 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import torch
@@ -23,6 +22,7 @@ from fsrl.models.reading import Model
 from fsrl.models.sources import SAESource
 from fsrl.names import SHARED
 from fsrl.stats import quantiles
+from fsrl.types.rules import Scheme
 from fsrl.weights.matrices import Decoder
 
 logger = logging.getLogger(__name__)
@@ -42,11 +42,11 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """scheme: {name: scheme} as in the config; text: what the model reads; context: tokens in a window;
-    sample and large_model_on_cpu as in the config; device: auto, cpu or cuda.
+    """scheme: by which types are told; text: what the model reads; context: tokens in a window; sample and
+    large_model_on_cpu as in the config; device: auto, cpu or cuda.
     """
 
-    scheme: Mapping[str, Any]
+    scheme: Scheme
     text: str
     context: int
     sample: Mapping[str, int]

@@ -8,16 +8,13 @@ are: comparing it with them would be going in a circle.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fsrl.errors import FsrlError
 from fsrl.tokens import text as token_text
-
-if TYPE_CHECKING:
-    from fsrl.enrichment.statistics import SetStatistics
 
 LOCAL_MODEL, LOCAL_TYPE, LOCAL_SOURCE = "fsrl enrichment (local)", "local", "local"
 SIDES = {"promoted": "promotes", "suppressed": "suppresses"}
@@ -60,27 +57,6 @@ def from_enrichment(
         text = "; ".join(parts) or "; ".join([NOTHING, *shown.get(feature, ())])
         found[feature] = _record(feature, text)
     return found
-
-
-def of_layer(
-    statistics: "SetStatistics", sets: Sequence[str], extremes: pd.DataFrame | None = None, **options: Any
-) -> dict[int, Record]:
-    """`from_enrichment` straight from `fsrl.enrichment`'s result for one layer.
-
-    The false discovery rate is that of this layer alone, where the tables' is one over a study's layers.
-    sets: names of the statistics' columns; options: definitions, level, tokens.
-    """
-    from fsrl.enrichment import best_sets as enrichment_pvalues
-    from fsrl.stats import rates
-
-    log10_q = rates.benjamini_hochberg(statistics.log10_p)
-    best = enrichment_pvalues.best_sets(statistics.t, statistics.log10_p, log10_q)
-    names = np.array([*sets, None], dtype=object)
-    frame = pd.DataFrame({"feature": np.arange(len(statistics.t))})
-    for side in SIDES:
-        frame[side] = names[getattr(best, side).numpy()]  # -1, none, is the last
-        frame[f"{side}_log10_q"] = getattr(best, f"{side}_log10_q").numpy()
-    return from_enrichment(frame, extremes, t=(sets, statistics.t.numpy()), **options)
 
 
 def frame(records: Mapping[int, Record | Sequence[Record]], source: str) -> pd.DataFrame:

@@ -62,7 +62,6 @@ GLYPHS = frozenset(
 )
 LARGEST_PLAIN = 1e6
 SMALLEST_PLAIN = 1e-3
-SMALLEST_P = 1e-300
 
 
 def _code(char: str) -> str | None:
@@ -193,21 +192,6 @@ def percent(share: float | None, *, digits: int = 1, bare: bool = False) -> str:
     assert share is not None
     figure = number(100 * share, digits=digits, bare=bare)
     return figure if bare else figure + r"\%"
-
-
-def p_value(value: float | None, *, floor: float | None = None) -> str:
-    r"""A p-value: three decimals from 0.001 on, else two significant figures; below `floor` as "< floor".
-
-    floor: the smallest that the test can give, e.g. 1 / (1 + permutations). Without a floor zero, which is an
-    underflow, is "< 1e-300".
-    """
-    if _is_missing(value):
-        return MISSING
-    assert value is not None
-    least = SMALLEST_P if floor is None else floor
-    if value < least:
-        return rf"\ensuremath{{<}}\num{{{_figure(least, None, 1)}}}"
-    return number(value, digits=3) if value >= 0.001 else number(value, sig=2)
 
 
 def interval(low: float | None, high: float | None, *, digits: int | None = None, sig: int = 3) -> str:

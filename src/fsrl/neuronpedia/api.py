@@ -15,16 +15,13 @@ NEURONPEDIA_URL and NEURONPEDIA_BUCKET_URL name other hosts than the public ones
 NEURONPEDIA_API_KEY (see `fsrl.neuronpedia.http` for where it goes if it is set).
 """
 
-import json
-import logging
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from fsrl.errors import FsrlError
 from fsrl.neuronpedia import cache as neuronpedia_cache
 from fsrl.neuronpedia.cache import Export
-from fsrl.neuronpedia.http import API_URL, API_VARIABLE, Client, base_url, plain
+from fsrl.neuronpedia.http import API_URL, API_VARIABLE, Client, base_url
 from fsrl.neuronpedia.links import checked, checked_index, embed_url, feature_url, quick_list_url, source_id
 from fsrl.neuronpedia.rows import (
     Asked,
@@ -45,13 +42,9 @@ __all__ = [
     "feature",
     "feature_url",
     "features",
-    "legacy_explanations",
     "quick_list_url",
-    "read_legacy_export",
     "source_id",
 ]
-
-logger = logging.getLogger(__name__)
 
 
 def explanations(
@@ -128,59 +121,3 @@ def feature(model_id: str, source: str, index: int, *, api: str | None = None) -
     if not isinstance(row, dict) or Asked(model_id, source, None).index(row, answer.url) != index:
         raise FsrlError(f"{answer.url}: the answer is not this feature; try again later")
     return row
-
-
-def legacy_explanations(
-    model_id: str,
-    source: str,
-    *,
-    cache: str | Path | None = None,
-    n_features: int | None = None,
-    progress: bool = False,
-    api: str | None = None,
-    bucket: str | None = None,
-) -> Explanations:
-    """From the API's explanation export of before April 2026, which an older Neuronpedia may still have.
-
-    The public one has removed it and answers 400 with a new address: then the bulk export is read, as
-    `explanations` does. Raises FsrlError as that does.
-    """
-    model_id, source = checked(model_id, source)
-    with Client(base_url(api, API_VARIABLE, API_URL), keyed=True) as client:
-        answer = client.get("/api/explanation/export", {"modelId": model_id, "saeId": source})
-    if answer.status == 200:
-        rows = _legacy_rows(answer.json(), answer.url)
-        return gather_explanations(Asked(model_id, source, n_features), rows)
-    try:
-        moved = answer.json()
-    except FsrlError:
-        moved = None
-    if answer.status not in (400, 404) or not isinstance(moved, dict) or "newUrl" not in moved:
-        raise answer.error("use fsrl.neuronpedia.api.explanations, which reads the bulk export")
-    logger.info("the export of %s/%s has moved to %s", model_id, source, plain(str(moved["newUrl"])))
-    return explanations(
-        model_id, source, cache=cache, n_features=n_features, progress=progress, bucket=bucket
-    )
-
-
-def read_legacy_export(path: str | Path, *, n_features: int | None = None) -> Explanations:
-    """Explanations from a file of the removed export ({model}_{source}.json: one array), kept since then.
-
-    Raises FsrlError for a file that is missing, is no such array, is empty, or mixes sources.
-    """
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise FsrlError(f"{path} cannot be read ({error.strerror}); give a file of the old export") from error
-    except (ValueError, RecursionError):
-        content = None
-    rows = _legacy_rows(content, str(path))
-    first = rows[0][1]
-    model_id, source = checked(str(first.get("modelId", "")), str(first.get("layer", "")))
-    return gather_explanations(Asked(model_id, source, n_features), rows)
-
-
-def _legacy_rows(content: Any, place: str) -> list[tuple[str, Row]]:
-    if not isinstance(content, list) or not content or not all(isinstance(row, dict) for row in content):
-        raise FsrlError(f"{place}: not an array of explanations; use fsrl.neuronpedia.explanations instead")
-    return [(f"{place}, row {number}", row) for number, row in enumerate(content, start=1)]

@@ -106,7 +106,7 @@ class Asked:
 
 
 def gather_explanations(
-    asked: Asked, rows: Iterable[tuple[str, Row]], exported: str = "", left_out: Collection[str] = ()
+    asked: Asked, rows: Iterable[tuple[str, Row]], exported: str, left_out: Collection[str]
 ) -> Explanations:
     """Explanations from (place, row) pairs, less the columns `left_out` and rows without a description.
 

@@ -22,24 +22,10 @@ from fsrl.moments import engine, formulas
 from fsrl.moments.features import LogitMoments
 from fsrl.names import KINDS, SHARED
 from fsrl.nulls import directions as null_directions
-from fsrl.nulls.directions import DRAWS_PER_BLOCK
-from fsrl.stats.quantiles import quantile, quantile_error
 from fsrl.weights.matrices import Unembedding
-
-__all__ = [
-    "DRAWS_PER_BLOCK",
-    "isotropic",
-    "isotropic_directions",
-    "isotropic_of_views",
-    "of_layer",
-    "quantile",
-    "quantile_error",
-    "quantile_table",
-]
 
 # Blocks that go through `moments` together: W_U is centred once a pass, and 8 x 4096 x 768 floats are 100 MB.
 BLOCKS_PER_PASS = 8
-LEVELS = (0.001, 0.01, 0.5, 0.99, 0.999)
 _ONLY_MOMENTS: dict[str, Any] = {"n_extremes": 0, "n_bins": 0}
 _SHAPE = ("mean", "std", "skewness", "kurtosis", "bimodality", "norm")
 
@@ -100,23 +86,6 @@ def of_layer(
     if not frames:
         raise FsrlError(f"nulls: no kind given; choose from {', '.join(k for k in KINDS if k != SHARED)}")
     return pd.concat(frames, ignore_index=True)
-
-
-def quantile_table(null: pd.DataFrame, levels: Sequence[float] = LEVELS) -> pd.DataFrame:
-    """The table `null_quantiles`: of each kind's std / norm, skewness and kurtosis, with Monte Carlo errors.
-
-    The error takes the draws as independent; those of sign_flip share rows and are so but for that. Raises
-    FsrlError where there are too few draws for a level's error.
-    """
-    rows = []
-    for kind, part in null.groupby("kind", sort=False):
-        read = part.assign(std=part["std"] / part["norm"])
-        for column in ("std", "skewness", "kurtosis"):
-            for level in levels:
-                found = quantile(read, column, level), quantile_error(read, column, level)
-                rows.append((kind, len(part), column, level, *found))
-    columns = ["kind", "draws", "column", "level", "value", "error"]
-    return pd.DataFrame(rows, columns=columns).astype({"kind": "str", "column": "str"})
 
 
 def _draw(

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from fsrl.errors import FsrlError
 from fsrl.nulls import frames as nulls
+from fsrl.stats.quantiles import quantile, quantile_error
 from fsrl.tokens import text as token_text
 from fsrl.weights.matrices import check_finite
 
@@ -179,8 +180,8 @@ def _curve(kurtosis: Tensor, candidates: Sequence[int], ordered: Tensor) -> pd.D
         {
             "left_out": candidates,
             "distance": ordered[candidates].cpu().numpy(),
-            "quantile": [nulls.quantile(frame, "kurtosis", QUANTILE) for frame in frames],
-            "error": [nulls.quantile_error(frame, "kurtosis", QUANTILE) for frame in frames],
+            "quantile": [quantile(frame, "kurtosis", QUANTILE) for frame in frames],
+            "error": [quantile_error(frame, "kurtosis", QUANTILE) for frame in frames],
         }
     )
 

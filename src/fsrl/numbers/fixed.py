@@ -2,7 +2,7 @@
 record.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from fsrl.latex import text as tex
 from fsrl.numbers.headlines import extremes, listed
 from fsrl.numbers.study import key_of, layer_name, words_of
 from fsrl.types import summary
-from fsrl.types.rules import Condition, parse_schemes
+from fsrl.types.rules import Condition, Scheme
 
 DEFINED, CONFIG, SPEED, EMBEDDED = "defined", "config", "speed", "embedded"
 SYMBOLS = {
@@ -45,10 +45,10 @@ def defined_values() -> dict[str, str]:
     }
 
 
-def rule_rows(schemes: Mapping[str, Any]) -> str:
-    """The rules of every scheme as rows of a table: scheme, type, rule. schemes: as in the config."""
+def rule_rows(schemes: Iterable[Scheme]) -> str:
+    """The rules of every scheme as rows of a table: scheme, type, rule."""
     rows = []
-    for scheme in parse_schemes(schemes):
+    for scheme in schemes:
         name = tex.escape(scheme.name)
         for label, rule in scheme.rules.items():
             conditions = "; ".join(_condition(one) for one in rule)

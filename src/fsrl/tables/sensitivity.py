@@ -68,18 +68,3 @@ STABILITY = Table(
         ),
     },
 )
-PERSISTENCE = Table(
-    "persistence",
-    {
-        "scheme": SCHEME,
-        "type": TYPE,
-        "first": SAE,
-        "second": Column("string", "1", "the id of the next SAE in the config's order"),
-        "features": Column("int64", "features", "with this primary label in the first"),
-        "matched": Column("int64", "features", "of these, with a similar decoder row in the second"),
-        "same": Column("int64", "features", "of these, where the most similar row has the same label"),
-        "by_chance": Column(
-            "float64", "features", "the same, if every matched feature's label were that of a random match"
-        ),
-    },
-)

@@ -12,7 +12,6 @@ from fsrl.tables.core import (
     Column,
     Table,
 )
-from fsrl.tables.evidence import _DRAWS
 
 TYPES = Table(
     "types",
@@ -57,7 +56,7 @@ TYPE_NULL_COUNTS = Table(
         "scheme": SCHEME,
         "type": LABEL,
         "kind": NULL_KIND,
-        "draws": _DRAWS,
+        "draws": Column("int64", "1", "null directions of this kind"),
         "features": LABELLED,
         "expected": EXPECTED,
         "null_share": Column("float64", "1", "share of this null's draws with this primary label"),

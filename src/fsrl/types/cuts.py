@@ -1,10 +1,11 @@
-"""Type rules with numbers for their bounds: what each bound comes to in one layer, and which rows meet it.
+"""Type rules in one layer: what each bound comes to there, and which rows meet it.
 
 A quantile bound is taken from the layer's own features, a null bound from the null's draws. Of several kinds
 of null a bound such as null0.999 must be met against each, so the most extreme decides: the highest quantile
 for min and above, the lowest for max and below.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,27 +16,72 @@ from fsrl.names import TYPES
 from fsrl.stats.quantiles import quantile
 from fsrl.types.rules import LOWER, Condition, Scheme, check_null
 
-# A scheme with numbers for its bounds: type -> (condition, threshold) pairs that must all hold.
-Rules = dict[str, list[tuple[Condition, float]]]
-
 MEETS = {"min": np.greater_equal, "above": np.greater, "max": np.less_equal, "below": np.less}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Readings:
     """A moments or null table as the rules read it; only rows with a shape can meet a rule."""
 
     frame: pd.DataFrame
     degenerate: np.ndarray  # bool [rows]
 
-    def column(self, condition: Condition) -> np.ndarray:
-        """What the condition compares, float64 [rows]."""
-        return self.frame[condition.column].to_numpy(dtype=np.float64)
+    def column(self, name: str) -> np.ndarray:
+        """What a condition on this column compares, float64 [rows]."""
+        return self.frame[name].to_numpy(dtype=np.float64)
 
     @property
     def shaped(self) -> pd.DataFrame:
         """The rows that are not degenerate."""
         return self.frame[~self.degenerate]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A condition with the number that its bound comes to; kind: the null that decided it, if one did."""
+
+    condition: Condition
+    value: float
+    kind: str | None = None
+
+    def met(self, readings: Readings) -> np.ndarray:
+        """bool [rows]: has a shape, and meets the bound; a missing value (implied_tokens) meets none."""
+        met = MEETS[self.condition.word](readings.column(self.condition.column), self.value)
+        return met & ~readings.degenerate
+
+
+# Type, in order of precedence -> what must all be met.
+Rules = dict[str, tuple[Cut, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """A scheme in one layer: its rules with numbers, what they read of the features, null draws by kind."""
+
+    scheme: str
+    rules: Rules
+    features: Readings
+    draws: dict[str, Readings]
+
+
+def resolve(
+    scheme: Scheme, moments: pd.DataFrame, null: pd.DataFrame | None = None, *, d_model: int | None = None
+) -> Resolved:
+    """The scheme with numbers for its bounds, those of one layer.
+
+    moments: table `moments` of the layer in the view that the scheme reads; null: table `null` of that view,
+    of one kind or several, for bounds such as null0.999; d_model: for rules on variance_x_d_model.
+    Raises FsrlError for a bound on an unknown column and one that needs a null or d_model not given.
+    """
+    features = read(moments, d_model)
+    kinds = [] if null is None else null.groupby("kind", sort=False)
+    draws = {str(kind): read(part, d_model) for kind, part in kinds}
+    rules = {
+        name: tuple(cut_of(condition, features, draws) for condition in scheme.rules[name])
+        for name in TYPES
+        if name in scheme.rules
+    }
+    return Resolved(scheme.name, rules, features, draws)
 
 
 def read(frame: pd.DataFrame, d_model: int | None) -> Readings:
@@ -48,54 +94,35 @@ def read(frame: pd.DataFrame, d_model: int | None) -> Readings:
     return Readings(frame, (frame["skewness"].isna() | frame["kurtosis"].isna()).to_numpy())
 
 
-def resolve(scheme: Scheme, features: Readings, null: pd.DataFrame | None, d_model: int | None) -> Rules:
-    """Numbers for the bounds of a scheme's rules, types in order of precedence.
-
-    Raises FsrlError for a bound on an unknown column and one that needs a null or d_model not given.
-    """
-    rules = {}
-    for name in TYPES:
-        if name in scheme.rules:
-            rules[name] = [(c, _threshold(c, features, null, d_model)) for c in scheme.rules[name]]
-    return rules
-
-
-def _threshold(
-    condition: Condition, features: Readings, null: pd.DataFrame | None, d_model: int | None
-) -> float:
+def cut_of(condition: Condition, features: Readings, draws: Mapping[str, Readings]) -> Cut:
+    """What one bound comes to among these features and null draws (by kind); FsrlError as for `resolve`."""
     bound, column = condition.bound, condition.column
     if column not in features.frame:
         hint = "give d_model" if column == "variance_x_d_model" else "the moments table has no such column"
         raise FsrlError(f"{condition.place}: {column} is unknown; {hint}")
     if bound.kind == "absolute":
-        return bound.value
+        return Cut(condition, bound.value)
     if bound.kind == "q":
         # Where no row has a value, no row can meet the bound.
         known = features.shaped[column].notna().any()
-        return quantile(features.shaped, column, bound.value) if known else np.nan
-    cuts = null_cuts(condition, null, d_model).values()
-    return max(cuts) if condition.word in LOWER else min(cuts)
+        return Cut(condition, quantile(features.shaped, column, bound.value) if known else np.nan)
+    return _against_nulls(condition, draws)
 
 
-def null_cuts(condition: Condition, null: pd.DataFrame | None, d_model: int | None) -> dict[str, float]:
-    """Kind of null -> its quantile, for the kinds that the bound speaks of; FsrlError where there is none."""
-    kinds = [] if null is None else [str(kind) for kind in null["kind"].unique()]
-    check_null(condition, kinds)
-    assert null is not None
-    bound, cuts = condition.bound, {}
-    for kind in kinds if bound.null is None else [bound.null]:
+def _against_nulls(condition: Condition, draws: Mapping[str, Readings]) -> Cut:
+    """The most extreme quantile among the kinds of null that the bound speaks of."""
+    check_null(condition, list(draws))
+    bound, found = condition.bound, {}
+    for kind in draws if bound.null is None else [bound.null]:
         try:
-            draws = read(null[null["kind"] == kind], d_model).frame
-            cuts[kind] = quantile(draws, condition.column, bound.value)
+            found[kind] = quantile(draws[kind].frame, condition.column, bound.value)
         except FsrlError as error:
             raise FsrlError(f"{condition.place}: {error}") from error
-    return cuts
+    decides = max if condition.word in LOWER else min
+    kind, value = decides(found.items(), key=lambda item: item[1])
+    return Cut(condition, value, kind)
 
 
 def members(readings: Readings, rules: Rules) -> dict[str, np.ndarray]:
-    """Type -> bool [rows]: meets all bounds. A missing value (implied_tokens) meets none."""
-    members = {}
-    for name, tests in rules.items():
-        met = [MEETS[condition.word](readings.column(condition), cut) for condition, cut in tests]
-        members[name] = np.logical_and.reduce(met) & ~readings.degenerate
-    return members
+    """Type -> bool [rows]: meets every bound of the type's rule."""
+    return {name: np.logical_and.reduce([cut.met(readings) for cut in rule]) for name, rule in rules.items()}

@@ -93,7 +93,7 @@ def parse_schemes(schemes: Mapping[str, Any], nulls: Collection[str] | None = No
     nulls: the kinds of null that are run; a quantile of another one is a mistake. None: not known here.
     """
     _require_mapping(schemes, "schemes")
-    parsed = [_parse_scheme(str(name), scheme) for name, scheme in schemes.items()]
+    parsed = [parse_scheme(str(name), scheme) for name, scheme in schemes.items()]
     if nulls is not None:
         for scheme in parsed:
             for rule in scheme.rules.values():
@@ -116,7 +116,8 @@ def check_null(condition: Condition, nulls: Collection[str]) -> None:
         )
 
 
-def _parse_scheme(name: str, scheme: Any) -> Scheme:
+def parse_scheme(name: str, scheme: Any) -> Scheme:
+    """Read one scheme of the config; FsrlError at the first mistake, with its place."""
     place = f"scheme {name}"
     _require_mapping(scheme, place)
     _refuse_unknown(scheme, ("view", "types"), place, "key")
