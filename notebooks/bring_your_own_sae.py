@@ -15,21 +15,18 @@ import yaml
 from IPython.display import display
 from safetensors.torch import load_file
 
-from fsrl.enrichment import best_sets as enrichment_pvalues
-from fsrl.enrichment import statistics as enrichment
-from fsrl.figures import layer as plots
+from fsrl import enrichment, moments, nulls, weights
+from fsrl.enrichment import best_sets
+from fsrl.figures import layer as layer_figures
 from fsrl.models import export
-from fsrl.moments import engine, formulas
 from fsrl.moments import frames as moment_frames
 from fsrl.notebooks import setup as notebook_setup
-from fsrl.nulls import frames as nulls
 from fsrl.stats import rates
 from fsrl.tokens import sets as token_sets
 from fsrl.tokens import text as token_text
 from fsrl.types import classify
 from fsrl.types.cuts import resolve
 from fsrl.types.rules import parse_scheme
-from fsrl.weights import matrices as weights
 
 notebook_setup.start()
 SAE = "data/mini/saes/blocks.5.hook_resid_post/sae_weights.safetensors"
@@ -69,7 +66,7 @@ print(f"{len(tokens)} tokens kept")
 # GB.
 
 # %%
-result = engine.logit_moments(W_dec, W_U)
+result = moments.logit_moments(W_dec, W_U)
 shape = {"mean": result.mean, "std": result.std, "skewness": result.skewness, "kurtosis": result.kurtosis}
 frame = pd.DataFrame(shape)
 frame["raises most"] = ["  ".join(token_text.legible(tokens[i]) for i in row[:6]) for row in result.top_ids]
@@ -79,7 +76,7 @@ display(frame.nlargest(6, "skewness"))
 # The fast path can be checked against the definition, on a few rows, in double precision:
 
 # %%
-exact = formulas.row_moments(W_dec[:50].double() @ W_U.double())
+exact = moments.row_moments(W_dec[:50].double() @ W_U.double())
 error = (torch.stack([result.skewness, result.kurtosis])[:, :50] - exact[:, 2:].T).abs().amax(1).tolist()
 print(f"differences below 1e-5: skewness {error[0] < 1e-5}, kurtosis {error[1] < 1e-5}")
 
@@ -110,7 +107,7 @@ display(counts.set_index("type")[["features", "expected"]].rename_axis(None))
 # `expected` is the most that a kind of null would give. Every figure takes tables and gives a figure:
 
 # %%
-plots.types(table, null, types, counts, scheme="calibrated", title="my SAE")
+layer_figures.types(table, null, types, counts, scheme="calibrated", title="my SAE")
 
 # %% [markdown]
 # With a text at hand there is a fourth kind of null, directions that vary like the layer's activations
@@ -130,7 +127,7 @@ tested = enrichment.testable(members)
 names = sets.columns[tested.numpy()]
 found = enrichment.set_statistics(W_dec, W_U, members[tested])
 log10_q = rates.benjamini_hochberg(found.log10_p)
-best = enrichment_pvalues.best_sets(found.t, found.log10_p, log10_q)
+best = best_sets.best_sets(found.t, found.log10_p, log10_q)
 significant = log10_q <= np.log10(0.05)
 print(f"{len(names)} sets tested; {int(significant.sum())} of {significant.numel():,} pairs are significant")
 
@@ -155,21 +152,21 @@ display(ranked[["t", "type", "raises most"]])
 # the hub (these lines fetch weights, so they are not run here):
 #
 # ```python
-# from fsrl import hub, hub_files, sae_loading, sources
+# from fsrl.models import export, hub_files, reading, saes, sources
 #
-# sae, cfg_dict, log10_density = sae_loading.load_sae("gpt2-small-res-jb", "blocks.8.hook_resid_pre")
+# sae, cfg_dict, log10_density = saes.load_sae("gpt2-small-res-jb", "blocks.8.hook_resid_pre")
 # W_dec = sae.W_dec.detach()
 #
 # source = sources.ModelSource(hub="gpt2")
 # hub_files.fetch(source.hub_files())
-# unembedding = hub.unembedding(
-#     hub.read_model(source), study="mine", counts_path=None, min_count=100, draws=20_000, seed=0
+# unembedding = export.unembedding(
+#     reading.read_model(source), study="mine", counts_path=None, min_count=100, draws=20_000, seed=0
 # )
 # ```
 #
 # `unembedding.folded` is $W_U$ with every token, `unembedding.trained` says which tokens to keep. A decoder
-# that does not write to the residual stream directly (`hook_z`) must be mapped there first; `hub.decoders`
-# does that.
+# that does not write to the residual stream directly (`hook_z`) must be mapped there first;
+# `reading.decoders` does that.
 #
 # ## The whole workflow
 #

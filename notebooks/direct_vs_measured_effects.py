@@ -14,8 +14,8 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from fsrl.effects import summary as effect_summary
-from fsrl.figures import effects as effect_plots
-from fsrl.figures import style as plot_style
+from fsrl.figures import effects as effect_figures
+from fsrl.figures import style as figure_style
 from fsrl.hooks import hook_label
 from fsrl.names import type_label
 from fsrl.notebooks import setup as notebook_setup
@@ -60,7 +60,7 @@ display(
 )
 sampled = pairs.groupby(["sae", "type"]).size()
 sampled = sampled.unstack(fill_value=0).reindex(saes).rename_axis(index=None, columns=None)
-display(sampled[[name for name in plot_style.TYPE_COLORS if name in sampled]])
+display(sampled[[name for name in figure_style.TYPE_COLORS if name in sampled]])
 
 # %% [markdown]
 # ## One feature
@@ -84,7 +84,7 @@ display(one[columns])
 # type is kept.
 
 # %%
-effect_plots.agreement(summary, title=TITLE)
+effect_figures.agreement(summary, title=TITLE)
 
 # %%
 of_all = summary[(summary["step"] == "+1") & (summary["type"] == effect_summary.ALL)]
@@ -109,7 +109,7 @@ display(Markdown(f"Active features against random directions, by the intervals o
 # and the last layer. On the line nothing changes.
 
 # %%
-effect_plots.moments(effects, title=TITLE)
+effect_figures.moments(effects, title=TITLE)
 
 # %% [markdown]
 # So what becomes of a type? Each row is a type by the logit weights, each column the type of the measured
@@ -117,4 +117,4 @@ effect_plots.moments(effects, title=TITLE)
 
 # %%
 retention = tables.read(RESULTS / "summary/effects_retention.parquet", RETENTION)
-effect_plots.retention(retention, title=TITLE)
+effect_figures.retention(retention, title=TITLE)

@@ -16,9 +16,9 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown, display
 
-from fsrl.figures import layer as plots
-from fsrl.figures import layers as plot_layers
-from fsrl.figures import style as plot_style
+from fsrl.figures import layer as layer_figures
+from fsrl.figures import layers as study_figures
+from fsrl.figures import style as figure_style
 from fsrl.names import TYPES, type_label
 from fsrl.notebooks import setup as notebook_setup
 from fsrl.tables import core as tables
@@ -72,8 +72,8 @@ nulls = {
 }
 types = {sae: tables.read(RESULTS / sae / VIEW / "types.parquet", type_tables.TYPES) for sae in saes}
 counts = {sae: tables.read(RESULTS / sae / VIEW / "type_counts.parquet", TYPE_COUNTS) for sae in saes}
-layers = [plot_layers.Layer(sae, moments[sae], nulls[sae], types[sae], counts[sae]) for sae in saes]
-plot_layers.nulls_by_layer(layers, title=f"{STUDY} · view {VIEW}")
+layers = [study_figures.LayerInputs(sae, moments[sae], nulls[sae], types[sae], counts[sae]) for sae in saes]
+study_figures.nulls_by_layer(layers, title=f"{STUDY} · view {VIEW}")
 
 # %% [markdown]
 # The blue bars are the features, the marks beside them the nulls, from the 0.001 to the 0.999 quantile.
@@ -100,7 +100,7 @@ display(cuts.set_index(["type", "rule"])[["as configured", "threshold", "decided
 
 # %%
 title = f"{STUDY} · {last} · view {VIEW}"
-plots.types(moments[last], nulls[last], types[last], counts[last], scheme=SCHEME, title=title)
+layer_figures.types(moments[last], nulls[last], types[last], counts[last], scheme=SCHEME, title=title)
 
 # %% [markdown]
 # ## Counts against chance
@@ -111,7 +111,7 @@ plots.types(moments[last], nulls[last], types[last], counts[last], scheme=SCHEME
 # %%
 table = pd.concat(counts, names=["layer", None]).reset_index("layer")
 table = table[table["scheme"] == SCHEME]
-table["count"] = table["features"].astype(str) + " (" + table["expected"].map(plot_style.expected) + ")"
+table["count"] = table["features"].astype(str) + " (" + table["expected"].map(figure_style.expected) + ")"
 wide = table.pivot(index="layer", columns="type", values="count").reindex(saes)
 display(wide[[*TYPES, "unclassified"]].rename_axis(index=None, columns=None))
 
@@ -130,7 +130,7 @@ display(Markdown(f"More than three times what chance gives, and more than three:
 # of the nulls.
 
 # %%
-plot_layers.type_shares(layers, title=f"{STUDY} · view {VIEW}")
+study_figures.type_shares(layers, title=f"{STUDY} · view {VIEW}")
 
 # %% [markdown]
 # ## Every layer
@@ -139,7 +139,7 @@ plot_layers.type_shares(layers, title=f"{STUDY} · view {VIEW}")
 # lower corners.
 
 # %%
-plot_layers.layers_grid(layers, scheme=SCHEME, title=f"{STUDY} · view {VIEW}")
+study_figures.layers_grid(layers, scheme=SCHEME, title=f"{STUDY} · view {VIEW}")
 
 # %% [markdown]
 # What each kind of null alone would give shows which of them is the strict one for which type. At the last

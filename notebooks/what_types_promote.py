@@ -12,9 +12,8 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown, display
 
-from fsrl.figures import enrichment as plot_evidence
-from fsrl.figures import exemplars as plot_exemplars
-from fsrl.figures import heatmap as plot_heatmap
+from fsrl.figures import enrichment as enrichment_figures
+from fsrl.figures import exemplars, heatmap
 from fsrl.hooks import hook_label
 from fsrl.notebooks import setup as notebook_setup
 from fsrl.tables import core as tables
@@ -77,7 +76,7 @@ display(discoveries.set_index("sae")[["tests", "promoted", "suppressed", "featur
 
 # %%
 evidence = [
-    plot_evidence.Evidence(
+    enrichment_figures.Evidence(
         sae,
         tables.read(RESULTS / sae / VIEW / "best_sets.parquet", BEST_SETS),
         tables.read(RESULTS / sae / VIEW / "odds_ratios.parquet", ODDS_RATIOS),
@@ -85,7 +84,7 @@ evidence = [
     )
     for sae in saes
 ]
-plot_evidence.manhattan(evidence, discoveries, kinds, title=f"{STUDY} · view {VIEW}")
+enrichment_figures.manhattan(evidence, discoveries, kinds, title=f"{STUDY} · view {VIEW}")
 
 # %% [markdown]
 # ## Prediction features, one by one
@@ -117,7 +116,7 @@ display(shown[list(columns)].rename(columns=columns).assign(**{"raises most": ra
 # rest on a single feature), grey a layer without features of the type.
 
 # %%
-plot_heatmap.heatmap(evidence, kinds, scheme=SCHEME, title=f"{STUDY} · view {VIEW}")
+heatmap.heatmap(evidence, kinds, scheme=SCHEME, title=f"{STUDY} · view {VIEW}")
 
 # %% [markdown]
 # ## Exemplars
@@ -129,7 +128,7 @@ plot_heatmap.heatmap(evidence, kinds, scheme=SCHEME, title=f"{STUDY} · view {VI
 moments = tables.read(RESULTS / last / VIEW / "moments.parquet", MOMENTS)
 histograms = tables.read(RESULTS / last / VIEW / "histograms.parquet", HISTOGRAMS)
 shown = {"scheme": SCHEME, "title": f"{STUDY} · {last} · view {VIEW}"}
-plot_exemplars.exemplars(moments, types, evidence[-1].type_counts, extremes, histograms, **shown)
+exemplars.exemplars(moments, types, evidence[-1].type_counts, extremes, histograms, **shown)
 
 # %% [markdown]
 # ## The published claims

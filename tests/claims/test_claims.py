@@ -10,7 +10,7 @@ import torch
 
 from fsrl.claims import claims, verdicts
 from fsrl.claims import dips as claims_dips
-from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, Layer
+from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, ClaimInputs
 from fsrl.stats import two_groups
 from fsrl.tables import core as tables
 from fsrl.tables.claims import CLAIMS_TABLE, DIPS
@@ -47,12 +47,12 @@ def layer(n=400, n_type=40, seed=0, clusters=None, **effects):
     own = np.arange(n) if clusters is None else clusters
     matched = np.arange(n) >= n - n_type
     found = t > 3, t < -3
-    return Layer("layer", table(**columns), types, own, SETS, *found, t, t**2 / 1000, dip, matched)
+    return ClaimInputs("layer", table(**columns), types, own, SETS, *found, t, t**2 / 1000, dip, matched)
 
 
 def verdict(layers, name, scheme="calibrated", level=0.05):
     schemes = [parse_scheme(scheme, SCHEMES[scheme])]
-    tested = [claims.test_layer(one, schemes, **SETTINGS) for one in layers]
+    tested = [claims.compare_layer(one, schemes, **SETTINGS) for one in layers]
     judged = verdicts.judge(tested, level=level)
     return judged[(judged["claim"] == name) & (judged["scheme"] == scheme)]
 
@@ -145,7 +145,10 @@ def test_few_features_or_many_copies_of_one_cannot_speak():
 def test_an_odds_ratio_counts_clusters_as_its_p_does():
     clusters = np.random.default_rng(1).integers(0, 150, 400)
     found = pd.concat(
-        [claims.test_layer(layer(seed=seed, clusters=clusters), ALL_SCHEMES, **SETTINGS) for seed in range(3)]
+        [
+            claims.compare_layer(layer(seed=seed, clusters=clusters), ALL_SCHEMES, **SETTINGS)
+            for seed in range(3)
+        ]
     )
     known = found[(found["measure"] == "odds ratio") & found["value_type"].notna()]
     odds = known[known["value_type"] != known["value_other"]]
@@ -166,7 +169,7 @@ def test_sets_that_a_vocabulary_lacks_cannot_speak():
 def test_without_effects_at_most_the_promised_share_is_called():
     called = 0
     for seed in range(20):
-        judged = verdicts.judge([claims.test_layer(layer(seed=seed), ALL_SCHEMES, **SETTINGS)], level=0.05)
+        judged = verdicts.judge([claims.compare_layer(layer(seed=seed), ALL_SCHEMES, **SETTINGS)], level=0.05)
         called += judged["verdict"].isin(("holds", "contradicted")).any()
     assert called <= 4  # of 20, where at most 1 is expected
 
@@ -184,7 +187,7 @@ def test_without_effects_at_most_the_promised_share_is_called():
     ],
 )
 def test_the_verdict_over_all_layers(found, overall, tmp_path):
-    one = verdicts.judge([claims.test_layer(layer(), ALL_SCHEMES, **SETTINGS)], level=0.05)
+    one = verdicts.judge([claims.compare_layer(layer(), ALL_SCHEMES, **SETTINGS)], level=0.05)
     one = one[(one["scheme"] == "calibrated") & (one["claim"] == "partition_eta2")]
     layers = [one.assign(sae=f"layer {number}", verdict=text) for number, text in enumerate(found)]
     every = pd.concat(layers, ignore_index=True).astype({"sae": "str", "verdict": "str"})
@@ -197,7 +200,7 @@ def test_the_verdict_over_all_layers(found, overall, tmp_path):
 def test_arguments_are_left_alone():
     one = layer()
     before = copy.deepcopy(one.moments)
-    claims.test_layer(one, ALL_SCHEMES, **SETTINGS)
+    claims.compare_layer(one, ALL_SCHEMES, **SETTINGS)
     pd.testing.assert_frame_equal(one.moments, before)
 
 

@@ -48,7 +48,7 @@ def example(seed=0, n=300, draws=2000):
         ]
     ).assign(implied_tokens=10.0)
     significant = generator.random(n) < 0.3
-    return sensitivity.Layer("layer", moments, null, significant, D_MODEL)
+    return sensitivity.SweepInputs("layer", moments, null, significant, D_MODEL)
 
 
 @pytest.mark.parametrize("name", SCHEMES)

@@ -24,20 +24,20 @@ PER_STUDY = ("layers_grid", "moments_by_layer", "nulls_by_layer", "type_shares")
 
 
 @pytest.fixture(scope="module")
-def layers() -> list[plot_layers.Layer]:
+def layers() -> list[plot_layers.LayerInputs]:
     study = Study()
     return [study.study_layer(hook, empty=("suppression",)) for hook in HOOKS]
 
 
 @pytest.fixture(scope="module")
-def layers_of_four_kinds(layers: list[plot_layers.Layer]) -> list[plot_layers.Layer]:
+def layers_of_four_kinds(layers: list[plot_layers.LayerInputs]) -> list[plot_layers.LayerInputs]:
     return [layer._replace(null=four_kinds(layer.null)) for layer in layers[:3]]
 
 
 @pytest.mark.parametrize("n_layers", [1, 4, 13])
 @pytest.mark.parametrize("name", PER_STUDY)
 def test_study_figure_is_legible(
-    name: str, n_layers: int, layers: list[plot_layers.Layer], monkeypatch: pytest.MonkeyPatch
+    name: str, n_layers: int, layers: list[plot_layers.LayerInputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figure = draw_study(name, layers[-n_layers:])
     assert_legible(figure, monkeypatch)
@@ -47,12 +47,12 @@ def test_study_figure_is_legible(
 
 @pytest.mark.parametrize("name", PER_STUDY)
 def test_study_figure_with_all_kinds_of_null_is_legible(
-    name: str, layers_of_four_kinds: list[plot_layers.Layer], monkeypatch: pytest.MonkeyPatch
+    name: str, layers_of_four_kinds: list[plot_layers.LayerInputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert_legible(draw_study(name, layers_of_four_kinds), monkeypatch)
 
 
-def test_every_kind_ends_at_its_quantiles(layers_of_four_kinds: list[plot_layers.Layer]) -> None:
+def test_every_kind_ends_at_its_quantiles(layers_of_four_kinds: list[plot_layers.LayerInputs]) -> None:
     layer = layers_of_four_kinds[0]
     ax = draw_study("nulls_by_layer", [layer]).axes[0]
     ends = [list(line.get_ydata()) for line in ax.lines if line.get_marker() in plot_layers.MARKERS.values()]
@@ -65,13 +65,13 @@ def test_every_kind_ends_at_its_quantiles(layers_of_four_kinds: list[plot_layers
     assert bounds[-2:] == pytest.approx(quantiles[-1])
 
 
-def test_points_of_a_type_have_its_colour(layers: list[plot_layers.Layer]) -> None:
+def test_points_of_a_type_have_its_colour(layers: list[plot_layers.LayerInputs]) -> None:
     panels = draw_study("layers_grid", layers).axes
     for ax, layer in zip(panels, layers, strict=False):
         assert points_by_color(ax) == expected_points(layer.type_counts)
 
 
-def test_quantile_bars_are_the_quantiles(layers: list[plot_layers.Layer]) -> None:
+def test_quantile_bars_are_the_quantiles(layers: list[plot_layers.LayerInputs]) -> None:
     ax = draw_study("moments_by_layer", layers[:1]).axes[1]
     ratio = (layers[0].moments["std"] / layers[0].moments["norm"]).dropna()
     bars = [bar for bar in ax.patches if isinstance(bar, Rectangle)]
@@ -82,7 +82,7 @@ def test_quantile_bars_are_the_quantiles(layers: list[plot_layers.Layer]) -> Non
     assert (bars[5].get_y(), bars[5].get_y() + bars[5].get_height()) == pytest.approx(tuple(null))
 
 
-def test_share_bars_have_the_shares_and_the_nulls_dashes(layers: list[plot_layers.Layer]) -> None:
+def test_share_bars_have_the_shares_and_the_nulls_dashes(layers: list[plot_layers.LayerInputs]) -> None:
     figure = draw_study("type_shares", layers[:2])
     assert [ax.get_title() for ax in figure.axes] == [
         "scheme post", "scheme calibrated", "scheme universal_neurons",

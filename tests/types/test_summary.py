@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fsrl.types.summary import Layer, layer_summary
+from fsrl.types.summary import SummaryInputs, layer_summary
 
 
 def test_tails_and_types_by_hand():
@@ -24,7 +24,9 @@ def test_tails_and_types_by_hand():
             "expected": [0.1, 4.9, 1.0],
         }
     )
-    found = layer_summary([Layer("blocks.0.hook_resid_pre", moments, counts, null)], scheme="calibrated")
+    found = layer_summary(
+        [SummaryInputs("blocks.0.hook_resid_pre", moments, counts, null)], scheme="calibrated"
+    )
     assert found.to_dict("records") == [
         {
             "sae": "blocks.0.hook_resid_pre",

@@ -38,10 +38,10 @@ for (sae, (model_id, source)), path in zip(params.places.items(), given.decoders
             compared[-1], sae=sae, sampled=len(sample), tolerance=settings["tolerance"]
         )
     )
-metadata = provenance.of(unembedding, agreement=settings, places=params.places)
+metadata = provenance.metadata(unembedding, agreement=settings, places=params.places)
 fits = pd.concat(verdicts, ignore_index=True)
 agreement = pd.concat(compared, ignore_index=True)
 tables.write(agreement, output.agreement, AGREEMENT, metadata)
 tables.write(fits, output.fits, FITS, metadata)
-with files.whole(output.tsv) as path:
+with files.atomic_write(output.tsv) as path:
     fits.to_csv(path, sep="\t", index=False, float_format="%.4g")

@@ -29,5 +29,5 @@ frame = nulls.of_layer(
     covariance=covariance,
     **settings,
 )
-metadata = provenance.of(unembedding, decoder, view=params.view, **settings, **text)
+metadata = provenance.metadata(unembedding, decoder, view=params.view, **settings, **text)
 tables.write(frame, snakemake.output.null, NULL, metadata)

@@ -18,7 +18,7 @@ decoder = weights.read_decoder(given.decoder)
 found = engine.decoder_moments(decoder, unembedding, params.views, **params.settings)
 for number, (view, (result, token_ids)) in enumerate(found.items()):
     kappa0 = quantiles.quantile(tables.read(given.nulls[number], NULL), "kurtosis", 0.5)
-    metadata = provenance.of(unembedding, decoder, view=params.views[view], **params.settings)
+    metadata = provenance.metadata(unembedding, decoder, view=params.views[view], **params.settings)
     frames = {
         "moments": (moment_frames.moments_frame(result, decoder, kappa0), MOMENTS),
         "extremes": (

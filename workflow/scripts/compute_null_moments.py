@@ -15,4 +15,4 @@ unembedding = weights.read_unembedding(snakemake.input.unembedding)
 settings = {"draws": params.draws, "seed": params.seed}
 found = nulls.isotropic_of_views(unembedding, params.views, **settings)
 for path, (view, frame) in zip(snakemake.output.nulls, found.items(), strict=True):
-    tables.write(frame, path, NULL, provenance.of(unembedding, view=params.views[view], **settings))
+    tables.write(frame, path, NULL, provenance.metadata(unembedding, view=params.views[view], **settings))

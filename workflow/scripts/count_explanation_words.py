@@ -42,5 +42,5 @@ metadata |= {
     "units": "clusters of similar decoder rows" if given.best_sets else "features",
 }
 tables.write(words, snakemake.output.words, WORDS, metadata)
-with files.whole(snakemake.output.tsv) as path:
+with files.atomic_write(snakemake.output.tsv) as path:
     words.to_csv(path, sep="\t", index=False, float_format="%.4g")

@@ -21,7 +21,7 @@ nulls = [pd.concat([shared, tables.read(path, NULL)], ignore_index=True) for pat
     shared
 ] * len(params.sae_ids)
 layers = [
-    layer_figures.Layer(
+    layer_figures.LayerInputs(
         sae,
         tables.read(moments, MOMENTS),
         null,

@@ -15,5 +15,5 @@ summary = effect_summary.summarise(effects, seed=params.seed)
 metadata = tables.read_metadata(given.effects[0])
 tables.write(summary, output.summary, SUMMARY, metadata)
 tables.write(effect_summary.retention(effects), output.retention, RETENTION, metadata)
-with files.whole(output.tsv) as path:
+with files.atomic_write(output.tsv) as path:
     summary.to_csv(path, sep="\t", index=False, float_format="%.4g")

@@ -18,7 +18,7 @@ counts = None if unembedding.counts is None else unembedding.counts.numpy()
 sets = token_sets.token_sets(unembedding.tokens, counts=counts, extra=extra)
 described = token_sets.describe(sets, extra)
 table = token_sets_table(dict(zip(described["set"], described["definition"], strict=True)))
-metadata = provenance.of(unembedding, extra=extra)
+metadata = provenance.metadata(unembedding, extra=extra)
 tables.write(enrichment_frames.token_sets_frame(sets), snakemake.output.sets, table, metadata)
-with files.whole(snakemake.output.list) as path:
+with files.atomic_write(snakemake.output.list) as path:
     described.to_csv(path, sep="\t", index=False)

@@ -23,13 +23,13 @@ from fsrl.weights import provenance
 given, params = snakemake.input, snakemake.params
 
 
-def layers() -> Iterator[effect_study.Layer]:
+def layers() -> Iterator[effect_study.EffectInputs]:
     """One after the other, so that one decoder is held at a time."""
     for i, path in enumerate(given.decoders):
         types = tables.read(given.types[i], TYPES)
         density = tables.read(given.moments[i], MOMENTS).set_index("feature")["log10_density"]
         nulls = [tables.read(null, NULL) for null in (given.null, *given.layer_nulls[i : i + 1])]
-        yield effect_study.Layer(
+        yield effect_study.EffectInputs(
             weights.read_decoder(path),
             types[types["scheme"] == params.scheme],
             density,
@@ -42,7 +42,7 @@ hooks, made_from = [], []
 for path in given.decoders:
     decoder = weights.read_decoder(path)
     hooks.append(decoder.hook)
-    made_from.append(provenance.of(unembedding, decoder, view=params.view))
+    made_from.append(provenance.metadata(unembedding, decoder, view=params.view))
 W_U = [weights.view_unembedding(unembedding, **params.view)[0]]
 # What is read is let go of where it is used up: decoders and W_U of GPT-2 are 2 GB together.
 del decoder, unembedding

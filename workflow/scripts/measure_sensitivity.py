@@ -29,7 +29,7 @@ for number, sae in enumerate(sae_ids):
     for place, name in enumerate(views):
         at = number * len(views) + place
         own = [tables.read(given.layer_nulls[at], NULL)] if given.layer_nulls else []
-        layer = sensitivity.Layer(
+        layer = sensitivity.SweepInputs(
             sae,
             tables.read(given.moments[at], MOMENTS),
             pd.concat([shared[name], *own], ignore_index=True),

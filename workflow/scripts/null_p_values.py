@@ -25,5 +25,5 @@ for number, (sae, path) in enumerate(zip(params.sae_ids, given.decoders, strict=
     draws = {"draws": params.draws, "seed": params.seed + number}
     found = calibration.null_log10_p(view.W_dec, view.W_U, members[tested], **draws)
     layers.append(frames.null_p_values_frame(found, sets.columns[tested.numpy()].tolist(), sae))
-metadata = provenance.of(unembedding, view=params.view, draws=params.draws, seed=params.seed)
+metadata = provenance.metadata(unembedding, view=params.view, draws=params.draws, seed=params.seed)
 tables.write(pd.concat(layers, ignore_index=True), snakemake.output[0], NULL_P_VALUES, metadata)

@@ -15,5 +15,5 @@ found = {
     output.ipynb: notebook_run.text(notebook),
 }
 for path, content in found.items():
-    with files.whole(path) as temporary:
+    with files.atomic_write(path) as temporary:
         temporary.write_text(content, encoding="utf-8")

@@ -16,7 +16,7 @@ given, sae_ids = snakemake.input, snakemake.params.sae_ids
 shared = tables.read(given.null, NULL)
 own = [tables.read(path, NULL) for path in given.layer_nulls] or [shared.iloc[:0]] * len(sae_ids)
 layers = [
-    summary.Layer(
+    summary.SummaryInputs(
         sae,
         tables.read(moments, MOMENTS),
         tables.read(counts, TYPE_COUNTS),
@@ -25,5 +25,5 @@ layers = [
     for sae, moments, counts, null in zip(sae_ids, given.moments, given.type_counts, own, strict=True)
 ]
 frame = summary.layer_summary(layers, scheme=snakemake.params.scheme)
-with files.whole(snakemake.output[0]) as path:
+with files.atomic_write(snakemake.output[0]) as path:
     frame.to_csv(path, sep="\t", index=False, float_format="%.6g")

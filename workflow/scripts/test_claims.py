@@ -39,7 +39,7 @@ for number, sae in enumerate(params.sae_ids):
     layer = claims.layer(sae, moments, types, best, measured, enrichment=(sets, t, log10_p, eta2), cut=cut)
     dips.append(measured)
     tested.append(
-        claims.test_layer(
+        claims.compare_layer(
             layer,
             schemes,
             min_features=settings["min_features"],
@@ -55,5 +55,5 @@ metadata |= {
 found = verdicts.judge(tested, level=settings["level"])
 tables.write(found, output.claims, CLAIMS_TABLE, metadata)
 tables.write(pd.concat(dips, ignore_index=True), output.dips, DIPS, metadata)
-with files.whole(output.verdicts) as path:
+with files.atomic_write(output.verdicts) as path:
     verdicts.verdicts(found).to_csv(path, sep="\t", index=False)

@@ -26,7 +26,7 @@ if unembedding.counts is not None:
     strata = enrichment.frequency_strata(unembedding.counts[view.token_ids])
 found = enrichment.set_statistics(view.W_dec, view.W_U, members[tested], strata=strata)
 frame = enrichment_frames.enrichment_frame(found, sets.columns[tested.numpy()].tolist())
-metadata = provenance.of(
+metadata = provenance.metadata(
     unembedding, decoder, view=params.view, degrees=str(found.k - 1), shrinkage=f"{found.shrinkage:.6g}"
 )
 tables.write(frame, snakemake.output[0], ENRICHMENT, metadata)

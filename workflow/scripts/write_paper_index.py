@@ -29,5 +29,5 @@ made = {
     "studies": tex_studies.document(params.studies, params.skipped),
 }
 for name, text in made.items():
-    with files.whole(snakemake.output[name]) as temporary:
+    with files.atomic_write(snakemake.output[name]) as temporary:
         Path(temporary).write_text(text, encoding="utf-8")

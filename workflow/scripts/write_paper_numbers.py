@@ -16,5 +16,5 @@ tables = tex_numbers_tables.read(given, params.sae_ids, **params.study)
 text = tex_numbers.macros(
     params.study["study"], tex_numbers.study_values(tables, (*study.HEADLINES, *evidence.HEADLINES))
 )
-with files.whole(snakemake.output[0]) as temporary:
+with files.atomic_write(snakemake.output[0]) as temporary:
     Path(temporary).write_text(text, encoding="utf-8")

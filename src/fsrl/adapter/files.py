@@ -52,7 +52,10 @@ def save(folder: str | Path, settings: AdapterSettings, sae: SAEIdentity, tensor
     folder = _folder(folder)
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
-        with files.whole(folder / FACTS) as facts_file, files.whole(folder / TENSORS) as tensor_file:
+        with (
+            files.atomic_write(folder / FACTS) as facts_file,
+            files.atomic_write(folder / TENSORS) as tensor_file,
+        ):
             save_file(stored, tensor_file)
             facts = {
                 "kind": KIND,

@@ -53,7 +53,7 @@ class LocalPage:
         """Write the page as an HTML file, whole or not at all; FsrlError for another ending than .html."""
         check_path(path)
         path = Path(path)
-        with files.whole(path) as temporary:
+        with files.atomic_write(path) as temporary:
             temporary.write_text(self.html, encoding="utf-8")
         return path
 

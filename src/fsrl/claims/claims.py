@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, Claim, Layer
+from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, Claim, ClaimInputs
 from fsrl.claims.dips import MATCHED
 from fsrl.enrichment import best_sets as best_sets_of_enrichment
 from fsrl.names import UNCLASSIFIED
@@ -21,8 +21,8 @@ from fsrl.stats.two_groups import Comparison
 from fsrl.types.rules import Scheme
 
 
-def test_layer(
-    layer: Layer, schemes: Sequence[Scheme], *, min_features: int, draws: int, seed: int
+def compare_layer(
+    layer: ClaimInputs, schemes: Sequence[Scheme], *, min_features: int, draws: int, seed: int
 ) -> pd.DataFrame:
     """One row per scheme and claim about a type that the scheme has: the columns of the table `claims` but
     p_holm and verdict, and `higher`. draws: of the bootstrap.
@@ -57,7 +57,7 @@ def test_layer(
     return pd.DataFrame(rows)
 
 
-def _groups(claim: Claim, layer: Layer, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _groups(claim: Claim, layer: ClaimInputs, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mine = labels == claim.type
     if claim.name == BIMODAL:
         measured = ~np.isnan(layer.dip)
@@ -67,7 +67,7 @@ def _groups(claim: Claim, layer: Layer, labels: np.ndarray) -> tuple[np.ndarray,
 
 def _compare(
     claim: Claim,
-    layer: Layer,
+    layer: ClaimInputs,
     labels: np.ndarray,
     mine: np.ndarray,
     others: np.ndarray,
@@ -103,7 +103,7 @@ def layer(
     *,
     enrichment: tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray],
     cut: float,
-) -> Layer:
+) -> ClaimInputs:
     """moments, types, best_sets, dips: tables of one layer; enrichment: sets, then t, log10 p and eta^2
     (float32 [features, sets]); cut: the largest log10 p that is significant (NaN: none is).
     """
@@ -115,4 +115,4 @@ def layer(
     matched = np.zeros(len(moments), dtype=bool)
     matched[rows[(dips["sample"] == MATCHED).to_numpy()]] = True
     clusters = best_sets["cluster"].to_numpy()
-    return Layer(sae, moments, types, clusters, sets, promoted, suppressed, t, eta2, dip, matched)
+    return ClaimInputs(sae, moments, types, clusters, sets, promoted, suppressed, t, eta2, dip, matched)

@@ -31,7 +31,7 @@ BIMODAL = "partition_bimodal"
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class ClaimInputs:
     """What the claims look at in one layer and view; n features, `sets` named columns.
 
     moments, types: the tables (types with every scheme); clusters: int [n]; promoted, suppressed: bool [n,
@@ -52,8 +52,8 @@ class Layer:
     matched: np.ndarray
 
 
-# Layer and labels under the scheme -> float [n]; NaN where unknown.
-Value = Callable[[Layer, np.ndarray], np.ndarray]
+# A layer and labels under the scheme -> float [n]; NaN where unknown.
+Value = Callable[[ClaimInputs, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ class Claim:
     reads: str | None = None
 
 
-def _columns(layer: Layer, names: Sequence[str]) -> list[int]:
+def _columns(layer: ClaimInputs, names: Sequence[str]) -> list[int]:
     return [number for number, name in enumerate(layer.sets) if name in names]
 
 
 def _flag(side: str, names: Sequence[str] | None) -> Value:
     """Is one of the sets (None: any) significant on this side ("either": on one of them)?"""
 
-    def value(layer: Layer, labels: np.ndarray) -> np.ndarray:
+    def value(layer: ClaimInputs, labels: np.ndarray) -> np.ndarray:
         columns = list(range(len(layer.sets))) if names is None else _columns(layer, names)
         if not columns:
             return np.full(len(labels), np.nan)
@@ -90,7 +90,7 @@ def _flag(side: str, names: Sequence[str] | None) -> Value:
 def _extreme(name: str, names: Sequence[str] | None, *, lowest: bool = False, size: bool = False) -> Value:
     """The largest (or lowest) value of a statistic, or of its size, among sets (None: all of them)."""
 
-    def value(layer: Layer, labels: np.ndarray) -> np.ndarray:
+    def value(layer: ClaimInputs, labels: np.ndarray) -> np.ndarray:
         columns = list(range(len(layer.sets))) if names is None else _columns(layer, names)
         if not columns:
             return np.full(len(labels), np.nan)
@@ -108,12 +108,12 @@ def _column(name: str) -> Value:
     return lambda layer, labels: layer.moments[name].to_numpy(dtype=float)
 
 
-def _relative_std(layer: Layer, labels: np.ndarray) -> np.ndarray:
+def _relative_std(layer: ClaimInputs, labels: np.ndarray) -> np.ndarray:
     norm = layer.moments["norm"].to_numpy(dtype=float)
     return layer.moments["std"].to_numpy(dtype=float) / np.where(norm == 0, np.nan, norm)
 
 
-def _moderate_std(layer: Layer, labels: np.ndarray) -> np.ndarray:
+def _moderate_std(layer: ClaimInputs, labels: np.ndarray) -> np.ndarray:
     values = _relative_std(layer, labels)
     reference = values[(labels == UNCLASSIFIED) & ~np.isnan(values)]
     if not len(reference):
@@ -122,7 +122,7 @@ def _moderate_std(layer: Layer, labels: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.nan, ((values >= low) & (values <= high)).astype(float))
 
 
-def _dip(layer: Layer, labels: np.ndarray) -> np.ndarray:
+def _dip(layer: ClaimInputs, labels: np.ndarray) -> np.ndarray:
     return layer.dip
 
 

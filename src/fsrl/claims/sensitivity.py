@@ -27,7 +27,7 @@ _Changes = Mapping[str, Mapping[int, Cut]]
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class SweepInputs:
     """What a scheme reads in one layer: tables `moments` and `null` of its view, and which features have a
     significant token set (bool [features]).
     """
@@ -50,7 +50,7 @@ class _Setting:
 
 
 def sweep(
-    layer: Layer,
+    layer: SweepInputs,
     schemes: Sequence[Scheme],
     *,
     null_tail: Sequence[float],
@@ -98,7 +98,7 @@ def moved(condition: Condition, factors: Sequence[float]) -> Iterator[tuple[floa
             yield factor, 1 - kept if lower else kept
 
 
-def _setting(scheme: Scheme, layer: Layer) -> _Setting:
+def _setting(scheme: Scheme, layer: SweepInputs) -> _Setting:
     resolved = type_cuts.resolve(scheme, layer.moments, layer.null, d_model=layer.d_model)
     by_chance = {kind: _meets(part, resolved) for kind, part in resolved.draws.items()}
     return _Setting(resolved, _meets(resolved.features, resolved), by_chance, layer.significant)

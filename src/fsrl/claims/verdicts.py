@@ -29,7 +29,7 @@ CANNOT_SPEAK, BY_DEFINITION, MIXED = "cannot speak", "by definition", "mixed"
 
 
 def judge(layers: Sequence[pd.DataFrame], *, level: float) -> pd.DataFrame:
-    """The table `claims` of a study and view from what `test_layer` found in each layer."""
+    """The table `claims` of a study and view from what `compare_layer` found in each layer."""
     frame = pd.concat(layers, ignore_index=True)
     frame["p_holm"] = two_groups.holm(frame["p"].to_numpy(dtype=float))
     called = (frame["p_holm"] <= level).to_numpy()

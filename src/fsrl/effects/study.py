@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class EffectInputs:
     """One SAE in one view: its decoder, rows of table `types` of one scheme, log10 density by feature, and
     the table `null` of all kinds against which it is typed, the isotropic one among them.
     """
@@ -67,7 +67,7 @@ def measure_study(
     model: Model,
     source: SAESource,
     hooks: Sequence[str],
-    layers: Iterable[Layer],
+    layers: Iterable[EffectInputs],
     W_U: Tensor,
     settings: Settings,
 ) -> Iterator[tuple[pd.DataFrame, dict[str, str]]]:
@@ -112,7 +112,7 @@ def measure_study(
 
 
 def _measure_layer(
-    layer: Layer,
+    layer: EffectInputs,
     source: SAESource,
     tail: forward.Tail,
     clean: forward.Clean,

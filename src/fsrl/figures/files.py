@@ -31,7 +31,7 @@ def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as PDF or PNG, by the ending of `path`; FsrlError for any other ending."""
     check_ending(path)
     path = Path(path)
-    with files.whole(path) as temporary:
+    with files.atomic_write(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], metadata=METADATA[path.suffix])
 
 

@@ -39,7 +39,7 @@ NONE_MARK: dict[str, Any] = {"marker": "o", "markersize": 3.0, "markerfacecolor"
 BAR_WIDTHS = (0.12, 0.22, 0.32)  # in units of the distance between layers
 
 
-class Layer(NamedTuple):
+class LayerInputs(NamedTuple):
     """The tables of one SAE in one view."""
 
     hook: str
@@ -51,7 +51,7 @@ class Layer(NamedTuple):
 
 
 @styled()
-def layers_grid(layers: Sequence[Layer], *, scheme: str, title: str) -> Figure:
+def layers_grid(layers: Sequence[LayerInputs], *, scheme: str, title: str) -> Figure:
     """The plane of skewness and kurtosis of every layer, coloured by type, on shared axes.
 
     Beside each type's colour a panel shows its count and, in brackets, the largest count that a kind of null
@@ -109,7 +109,7 @@ def _list_counts(ax: Axes, counts: pd.DataFrame) -> None:
 
 
 @styled()
-def moments_by_layer(layers: Sequence[Layer], *, title: str) -> Figure:
+def moments_by_layer(layers: Sequence[LayerInputs], *, title: str) -> Figure:
     """Quantiles of the four moments in every layer, the features' in blue and the null's beside them in grey.
 
     Of several kinds of null the most extreme quantile is drawn (of medians the middle one); one by one they
@@ -165,7 +165,7 @@ def scale_moment(ax: Axes, column: str) -> None:
     ax.set_ylabel(f"{column} ({ax.get_yscale()} scale)")
 
 
-def label_layers(ax: Axes, layers: Sequence[Layer], inches: float) -> None:
+def label_layers(ax: Axes, layers: Sequence[LayerInputs], inches: float) -> None:
     """Name the layers below an axis of this length; upright where they would touch."""
     labels = [hook_label(layer.hook) for layer in layers]
     size = rcParams["xtick.labelsize"]
@@ -176,7 +176,7 @@ def label_layers(ax: Axes, layers: Sequence[Layer], inches: float) -> None:
 
 
 @styled()
-def type_shares(layers: Sequence[Layer], *, title: str) -> Figure:
+def type_shares(layers: Sequence[LayerInputs], *, title: str) -> Figure:
     """Share of each type by layer, one panel per scheme, with the largest null's share as a dash across.
 
     The axis is linear up to 0.1 % and logarithmic above, so that rare types and the null's rate stay visible.
@@ -226,7 +226,7 @@ FEATURES_AT, FIRST_KIND_AT, STEP = -0.3, -0.05, 0.14  # in units of the distance
 
 
 @styled()
-def nulls_by_layer(layers: Sequence[Layer], *, title: str) -> Figure:
+def nulls_by_layer(layers: Sequence[LayerInputs], *, title: str) -> Figure:
     """Quantiles 0.001, 0.5 and 0.999 of skewness and kurtosis of each kind of null, beside the features'.
 
     The dashes across a layer are the most extreme of the kinds' outer quantiles.

@@ -94,7 +94,7 @@ def compile_pdf(main: Path, sources: Sequence[Path], output: Path) -> list[str]:
             (place / source).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, place / source)
         log = _typeset(place / main, output)
-        with files.whole(output) as temporary:
+        with files.atomic_write(output) as temporary:
             shutil.copyfile((place / main).with_suffix(".pdf"), temporary)
     return log
 

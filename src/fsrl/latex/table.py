@@ -142,5 +142,5 @@ def interval(low: float, high: float, digits: int = 2) -> str:
 def write(path: str | Path, table: str, sources: Sequence[str]) -> None:
     """Write a table, whole or not at all; sources: the files that it was made from, for its first lines."""
     said = "".join(f"% {line}\n" for line in ("Written by fsrl; do not edit. From:", *sources))
-    with files.whole(path) as temporary:
+    with files.atomic_write(path) as temporary:
         temporary.write_text(said + table, encoding="utf-8", newline="\n")

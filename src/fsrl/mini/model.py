@@ -194,7 +194,7 @@ class _Run:
             "step": step,
             "curve": self.curve,
         }
-        with files.whole(self.checkpoint) as partial:
+        with files.atomic_write(self.checkpoint) as partial:
             torch.save(state, partial)
 
     def step(self, stream: np.ndarray, step: int) -> float:

@@ -21,7 +21,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from fsrl.errors import FsrlError
-from fsrl.files import whole
+from fsrl.files import atomic_write
 
 # The hub must answer the first request within this time, so that a machine without network knows soon.
 ANSWER_SECONDS = 4.0
@@ -137,7 +137,7 @@ def write_record(files: Sequence[HubFile], path: str | Path) -> None:
         if place is not None:
             values = [file.repo, file.path, commit(place), checked_sha256(place), str(place.stat().st_size)]
             lines.append("\t".join(values))
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

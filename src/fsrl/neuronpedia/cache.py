@@ -25,7 +25,7 @@ from xml.etree import ElementTree
 from tqdm import tqdm
 
 from fsrl.errors import FsrlError
-from fsrl.files import whole
+from fsrl.files import atomic_write
 from fsrl.neuronpedia.http import BUCKET_URL, BUCKET_VARIABLE, Client, Damaged, base_url
 
 logger = logging.getLogger(__name__)
@@ -260,7 +260,7 @@ def _row(line: bytes, place: str) -> dict[str, Any]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with _writing(path), whole(path) as temporary:
+    with _writing(path), atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 

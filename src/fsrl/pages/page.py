@@ -73,7 +73,7 @@ def feature_page(facts: FeatureFacts, hide: Collection[str] = ()) -> str:
 def write(facts: FeatureFacts, path: str | Path) -> None:
     """Write the page to `path`, whole or not at all."""
     page = feature_page(facts)
-    with files.whole(path) as temporary:
+    with files.atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
 
 

@@ -128,7 +128,7 @@ def write(frame: pd.DataFrame, path: str | Path, table: Table, metadata: Mapping
     arrow = pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False)
     # pandas' own metadata would tie the bytes to its version; the schema says all that `read` needs.
     arrow = arrow.replace_schema_metadata({METADATA_KEY: payload})
-    with files.whole(path) as temporary:
+    with files.atomic_write(path) as temporary:
         pq.write_table(arrow, temporary, compression="zstd")
 
 

@@ -12,7 +12,7 @@ TAIL = 0.999
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class SummaryInputs:
     """One SAE in one view: its id, its tables `moments` and `type_counts`, and `null` with every kind."""
 
     sae: str
@@ -21,7 +21,7 @@ class Layer:
     null: pd.DataFrame
 
 
-def layer_summary(layers: Sequence[Layer], *, scheme: str) -> pd.DataFrame:
+def layer_summary(layers: Sequence[SummaryInputs], *, scheme: str) -> pd.DataFrame:
     """Shares beyond the nulls and type counts of each layer.
 
     Columns: sae, features; kurtosis_above, skewness_above (share of features above the 0.999 quantile of

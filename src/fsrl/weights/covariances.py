@@ -24,7 +24,7 @@ def write(covariances: Covariances, path: str | Path) -> None:
     """Write a safetensors file, whole or not at all; the same content gives the same bytes."""
     payload = json.dumps({"kind": "covariances", "metadata": covariances.metadata}, sort_keys=True)
     stored = {hook: matrix.contiguous().clone() for hook, matrix in covariances.covariance.items()}
-    with files.whole(path) as temporary:
+    with files.atomic_write(path) as temporary:
         save_file(stored, temporary, metadata={"fsrl": payload})
 
 

@@ -237,7 +237,7 @@ def _save(path: str | Path, kind: str, tensors: dict[str, Tensor], header: dict[
     payload = json.dumps({"kind": kind, **header}, sort_keys=True)
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        with files.whole(path) as temporary:
+        with files.atomic_write(path) as temporary:
             save_file(stored, temporary, metadata={"fsrl": payload})
     except SafetensorError as error:  # its writer's own name for what the disk refuses
         raise FsrlError(f"{path}: cannot be written ({error}); make room and run again") from error

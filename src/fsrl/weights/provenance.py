@@ -6,7 +6,7 @@ from typing import Any
 from fsrl.weights.matrices import Decoder, Unembedding
 
 
-def of(unembedding: Unembedding, decoder: Decoder | None = None, **settings: Any) -> dict[str, str]:
+def metadata(unembedding: Unembedding, decoder: Decoder | None = None, **settings: Any) -> dict[str, str]:
     """Provenance of a table: that of its weights, their sizes and names, and the settings used.
 
     Settings that are not text are written as JSON with sorted keys.
