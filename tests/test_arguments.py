@@ -72,7 +72,9 @@ CALLS = {
     r"^1\.5 is no index": lambda made: made.quick_list([0, 1.5]),
     "features is 5; give a list": lambda made: made.quick_list(5),
     "name is 5; give a text": lambda made: made.quick_list([0], name=5),
-    "page.doc: a page is written as .html": lambda made: made.get_feature_page(0, save_path="page.doc"),
+    "page.doc: a feature page is written as .html": lambda made: made.get_feature_page(
+        0, save_path="page.doc"
+    ),
     "save_path is 5; give a path": lambda made: made.get_feature_page(0, save_path=5),
     "a.doc: a figure is written as .pdf or": lambda made: made.plot_logit_distr_skewness("a.doc"),
     "b.doc: a figure is written as .pdf or": lambda made: made.plot_logit_distr_kurtosis("b.doc"),

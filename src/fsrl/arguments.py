@@ -1,8 +1,9 @@
 """Arguments of public calls, checked before the work: else a library far below would speak of them first."""
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from fsrl.errors import FsrlError, did_you_mean
@@ -28,6 +29,14 @@ def known_names(place: str, given: Iterable[object], known: Iterable[str]) -> No
 def is_path(value: object) -> bool:
     """A text or a path."""
     return isinstance(value, str | PathLike)
+
+
+def ending(save_path: Any, what: str, endings: Collection[str]) -> None:
+    """Raise FsrlError for a save_path that `what` is not written to: no path, or one that ends otherwise."""
+    known = " or ".join(endings)
+    require(is_path(save_path), what, "save_path", save_path, f"give a path that ends in {known}")
+    if Path(save_path).suffix not in endings:
+        raise FsrlError(f"{save_path}: a {what} is written as {known}; change the file's ending")
 
 
 def is_whole(value: Any, least: int = 0) -> bool:

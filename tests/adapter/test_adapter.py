@@ -49,6 +49,25 @@ def test_a_trained_adapter_computes_the_formula(
     torch.testing.assert_close(adapter(x).detach(), expected, atol=1e-9, rtol=1e-9)
 
 
+@pytest.mark.parametrize("normalization", [*examples.NORMALIZATIONS, "covariance_whitening"])
+def test_the_input_s_scale_is_kept_for_the_second_decode_and_nothing_else(normalization):
+    sae = make_sae(normalize_activations=normalization)
+    adapter, x, seen = train(SAEAdapter(sae)), activations(4), []
+    expected, before = adapter(x), set(vars(sae))
+    decode = sae.decode
+
+    def counting(features):
+        sae.decoded = getattr(sae, "decoded", 0) + 1
+        seen.append(set(vars(sae)))
+        return decode(features)
+
+    sae.decode = counting
+    assert torch.equal(adapter(x), expected) and sae.decoded == 2  # what decode sets is not rolled back
+    scale = {"layer_norm": {"ln_mu", "ln_std"}, "constant_norm_rescale": {"x_norm_coeff"}}
+    assert seen[0] == seen[1] == before | {"decode", "decoded"} | scale.get(normalization, set())
+    assert set(vars(sae)) == before | {"decode", "decoded"}
+
+
 def test_lora_is_the_product_of_its_factors_and_holds_nothing_else():
     lora = {"use_lora_adapter": True, "lora_rank": 3, "lora_alpha": 12}
     adapter = train(SAEAdapter(make_sae(), **lora))

@@ -13,13 +13,13 @@ import torch
 import yaml
 from scipy import stats
 
-from fsrl.analyzer import pages as analyzer_pages
 from fsrl.analyzer import tables as analyzer_tables
 from fsrl.analyzer import weights as analyzer_weights
 from fsrl.analyzer.pages import LocalPage
 from fsrl.errors import FsrlError
 from fsrl.explanations.local import LOCAL_MODEL
 from fsrl.models import export, reading
+from fsrl.pages.facts import from_rows
 from fsrl.types import rules as type_rules
 from fsrl.utils import SAEfeatureAnalyzer
 from fsrl.weights import matrices as weights
@@ -206,8 +206,7 @@ def test_sets_on_the_page_have_the_rate_of_this_sae(made):
 
 
 def facts_of(found, feature):
-    nothing = {"explanations": (), "examples": (), "examples_from": None, "notes": ()}
-    return analyzer_pages.of_feature(found.tables, found.view, feature, study="", **nothing)
+    return from_rows(found.tables.rows_of(found.view, feature), study="", hook="", feature=feature)
 
 
 def test_a_page_says_what_the_mean_is_relative_to(made, tiny_study):

@@ -7,7 +7,7 @@ import pytest
 
 from fsrl.errors import FsrlError
 from fsrl.pages import page as dashboard
-from fsrl.pages.facts import sets_of
+from fsrl.pages.facts import FeatureRows, from_rows, from_tables
 
 NOTHING = np.nan
 
@@ -81,7 +81,7 @@ TABLES = {
 
 def test_facts_from_tables():
     examples = [{"tokens": ["a"], "values": [1.0], "max_index": 0}]
-    facts = dashboard.from_tables(study="s", hook="h", feature=0, scheme="b", examples=examples, **TABLES)
+    facts = from_tables(study="s", hook="h", feature=0, scheme="b", examples=examples, **TABLES)
     assert (facts.title, facts.type_name, facts.scheme) == ("Feature 0 of h", "partition", "b")
     assert facts.moments == {
         "mean": 0.5, "std": 0.25, "skewness": 1.0, "kurtosis": 4.0, "norm": 1.0, "log10_density": -2.0
@@ -100,23 +100,27 @@ def test_facts_from_tables():
 
 
 def test_a_constant_feature_has_a_page_too():
-    facts = dashboard.from_tables(study="s", hook="h", feature=1, scheme="a", **TABLES)
+    facts = from_tables(study="s", hook="h", feature=1, scheme="a", **TABLES)
     assert facts.moments["skewness"] is None and facts.moments["log10_density"] is None and facts.sets == []
     page = lxml.html.document_fromstring(dashboard.feature_page(facts).encode())
     assert "type degenerate" in " ".join(page.find_class("place")[0].text_content().split())
     assert "No histogram at hand." in page.get_element_by_id("histogram").text_content()
 
 
+def sets_of(feature, **tables):
+    return from_tables(study="s", hook="h", feature=feature, moments=MOMENTS, **tables).sets
+
+
 def test_each_table_but_the_moments_may_be_missing():
-    facts = dashboard.from_tables(study="s", hook="h", feature=0, moments=MOMENTS)
+    facts = from_tables(study="s", hook="h", feature=0, moments=MOMENTS)
     assert facts.top == facts.sets == [] and facts.type_name is None and not len(facts.histogram_edges)
-    best = sets_of(0, BEST_SETS, None)
+    best = sets_of(0, best_sets=BEST_SETS)
     assert [(row["set"], row["log10_p"], row["significant"]) for row in best] == [
         ("x", -9.0, True),
         ("w", -1.0, False),
     ]
-    assert sets_of(1, BEST_SETS, None) == []
-    alone = sets_of(0, None, ENRICHMENT)
+    assert sets_of(1, best_sets=BEST_SETS) == []
+    alone = sets_of(0, enrichment=ENRICHMENT)
     assert [(row["set"], row["q"], row["significant"]) for row in alone] == [
         ("x", None, None),
         ("w", None, None),
@@ -125,18 +129,47 @@ def test_each_table_but_the_moments_may_be_missing():
 
 def test_a_feature_or_scheme_that_a_table_lacks_is_refused():
     with pytest.raises(FsrlError, match="table moments: no feature 7; it has 2 others"):
-        dashboard.from_tables(study="s", hook="h", feature=7, moments=MOMENTS)
+        from_tables(study="s", hook="h", feature=7, moments=MOMENTS)
     with pytest.raises(FsrlError, match="no rows of scheme 'c'"):
-        dashboard.from_tables(study="s", hook="h", feature=0, scheme="c", **TABLES)
+        from_tables(study="s", hook="h", feature=0, scheme="c", **TABLES)
     with pytest.raises(FsrlError, match="give the scheme"):
-        dashboard.from_tables(study="s", hook="h", feature=0, **TABLES)
+        from_tables(study="s", hook="h", feature=0, **TABLES)
     twice = pd.concat([MOMENTS] * 2)
     with pytest.raises(FsrlError, match="2 rows of feature 0"):
-        dashboard.from_tables(study="s", hook="h", feature=0, moments=twice)
+        from_tables(study="s", hook="h", feature=0, moments=twice)
 
 
 def test_what_no_table_holds_is_passed_on_and_a_wrong_name_refused():
-    facts = dashboard.from_tables(study="s", hook="h", feature=0, moments=MOMENTS, title="t", notes=["n"])
+    facts = from_tables(study="s", hook="h", feature=0, moments=MOMENTS, title="t", notes=["n"])
     assert (facts.title, facts.notes) == ("t", ["n"])
     with pytest.raises(TypeError, match="explanation"):
-        dashboard.from_tables(study="s", hook="h", feature=0, moments=MOMENTS, explanation=[])
+        from_tables(study="s", hook="h", feature=0, moments=MOMENTS, explanation=[])
+
+
+def test_a_side_lists_its_significant_sets_ten_at_most_or_its_best():
+    n = 14
+    own = {"z": 1.0, "log10_p": -np.arange(n) / 2.0, "log10_q": -np.arange(n) / 4.0}
+    sides = np.repeat(["promoted", "suppressed"], [n - 2, 2])
+    sets = pd.DataFrame({"set": [f"s{i}" for i in range(n)], "side": sides, "t": 1.0, **own})
+    for called, expected in ((sides == "promoted", 10), (sides == "none", 1)):
+        rows = FeatureRows(moments=MOMENTS.iloc[0], sets=sets.assign(significant=called))
+        listed = from_rows(rows, study="s", hook="h", feature=0).sets
+        names = [f"s{i}" for i in range(n - 3, n - 3 - expected, -1)]
+        assert [row["set"] for row in listed] == [*names, f"s{n - 1}"]
+        assert [row["q"] for row in listed[:1]] == [pytest.approx(10 ** (-(n - 3) / 4))]
+        assert [row["significant"] for row in listed] == [bool(called[0])] * expected + [False]
+
+
+@pytest.mark.parametrize(("mean", "shown"), [(2e-6, 0.0), (-2e-6, 0.0), (3e-6, 3e-6), (np.nan, None)])
+def test_what_rounding_leaves_of_a_relative_mean_is_shown_as_0(mean, shown):
+    """And the bins stay where the tokens were counted."""
+    moments = MOMENTS.iloc[0].to_dict() | {"mean": mean}
+    histogram = HISTOGRAMS.iloc[0]
+    for relative, expected in ((True, shown), (False, None if np.isnan(mean) else mean)):
+        rows = FeatureRows(
+            moments=moments, histogram=histogram, mean_is_relative=relative, notes=("of rows",)
+        )
+        facts = from_rows(rows, study="s", hook="h", feature=0, notes=["given"])
+        assert facts.moments["mean"] == expected and facts.notes == ["given", "of rows"]
+        edges = [] if np.isnan(mean) else [mean - 2, mean, mean + 2]
+        assert list(facts.histogram_edges) == pytest.approx(edges, abs=1e-12)

@@ -15,10 +15,11 @@ from fsrl.figures import style as plot_style
 from fsrl.pages import histogram as dashboard_histogram
 from fsrl.pages import page as dashboard
 from fsrl.pages import text as dashboard_text
+from fsrl.pages.facts import FeatureFacts
 from fsrl.tokens.text import legible
 from tests.fixtures.dashboard_facts import HOSTILE, facts_of, hostile_facts
 
-BARE = dashboard.FeatureFacts(title="t", study="s", hook="h", feature=3, moments={})
+BARE = FeatureFacts(title="t", study="s", hook="h", feature=3, moments={})
 
 
 def page_of(facts):

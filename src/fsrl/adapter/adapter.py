@@ -26,6 +26,9 @@ from fsrl.errors import FsrlError
 from fsrl.models.saes import is_folder, load_sae
 
 HOOKS = ("hook_input", "hook_features", "hook_steering_vector", "hook_fusion", "hook_output")
+# What SAELens' encode puts on an SAE that normalises its input, by layer_norm or constant_norm_rescale; the
+# decode that follows uses and deletes it.
+SCALE = ("ln_mu", "ln_std", "x_norm_coeff")
 
 
 class SAEAdapter(nn.Module):
@@ -168,10 +171,8 @@ class SAEAdapter(nn.Module):
         return make_layer(settings, cfg.d_in, cfg.d_sae, device=weight.device, dtype=weight.dtype)
 
     def _decode_keeping_scale(self, features: Tensor) -> Tensor:
-        """decode, leaving the input's scale in place: SAELens' encode puts it on the SAE (ln_mu, ln_std,
-        x_norm_coeff) for the decode that follows, which deletes it.
-        """
-        scale = dict(vars(self.sae))
+        """decode, leaving the input's scale in place for the next one."""
+        scale = {name: value for name, value in vars(self.sae).items() if name in SCALE}
         decoded = self.sae.decode(features)
         vars(self.sae).update(scale)
         return decoded

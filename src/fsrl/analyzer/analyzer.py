@@ -23,18 +23,15 @@ from torch import Tensor
 
 from fsrl import arguments
 from fsrl.adapter.hooked_model import HookedModel
-from fsrl.analyzer import explanations as analyzer_info
-from fsrl.analyzer import pages as analyzer_pages
-from fsrl.analyzer import steering as analyzer_steering
-from fsrl.analyzer import weights as analyzer_weights
-from fsrl.analyzer.explanations import FeatureInfo
+from fsrl.analyzer import pages, steering, weights
+from fsrl.analyzer.explanations import Explanations, FeatureInfo, place_at_neuronpedia
 from fsrl.analyzer.pages import Link, LocalPage
 from fsrl.analyzer.tables import FeatureTables, TableSettings, ViewSettings
 from fsrl.errors import FsrlError
 from fsrl.figures import files as figure_files
 from fsrl.figures import layer as plots
-from fsrl.neuronpedia import api as neuronpedia
-from fsrl.pages import page as dashboard
+from fsrl.neuronpedia.links import embed_url, quick_list_url
+from fsrl.pages.page import feature_page
 from fsrl.weights.matrices import Unembedding
 
 __all__ = ["SAEfeatureAnalyzer"]
@@ -42,6 +39,7 @@ __all__ = ["SAEfeatureAnalyzer"]
 logger = logging.getLogger(__name__)
 
 WIDTH, HEIGHT = "100%", 900
+EXPLANATIONS = ("neuronpedia", "local")
 _NOT_HOSTED = "is not at Neuronpedia (a folder's SAE is not); give neuronpedia= its model and source there"
 
 
@@ -55,12 +53,12 @@ class SAEfeatureAnalyzer:
     False: nowhere. explanations: "neuronpedia" or "local"; None: Neuronpedia's for an SAE that it hosts.
     text: a file of evaluation text (passages separated by <|endoftext|>) to look for examples in;
     token_counts: a file of each token's occurrences in the training text; None: those that lie beside the
-    model in its study's folder, as in data/mini. unembedding: an `fsrl.weights.Unembedding` or its file in
-    results/, for the raw W_U, the undertrained tokens and the mean logit weight, which a processed model
-    does not hold. sparsity: log10 densities [d_sae]; None: those beside the SAE's weights.
-    w_u, tokens, cosine: the view (`fsrl.weights.view`) that methods take unless they are given another one.
-    table_settings: precision (of `fsrl.moments`), null_draws (directions of each kind of null), seed, and
-    token_sets (of the caller's, by name: {"regex": ...} or {"words": [...]}).
+    model in its study's folder, as in data/mini. unembedding: an `fsrl.weights.matrices.Unembedding` or its
+    file in results/, for the raw W_U, the undertrained tokens and the mean logit weight, which a processed
+    model does not hold. sparsity: log10 densities [d_sae]; None: those beside the SAE's weights.
+    w_u, tokens, cosine: the view (`fsrl.weights.matrices.view`) that methods take unless given another one.
+    table_settings: precision (of `fsrl.moments.engine`), null_draws (directions of each kind of null), seed,
+    and token_sets (of the caller's, by name: {"regex": ...} or {"words": [...]}).
     cache: folder of what Neuronpedia exported (None: ~/.cache/fsrl/neuronpedia); progress: show a bar.
     Raises FsrlError for a model without adapter and an unknown setting, by name.
     """
@@ -87,20 +85,20 @@ class SAEfeatureAnalyzer:
         _check_given(sae_model, {**given, **others, "progress": progress})
         self.sae_model = sae_model
         self.view = ViewSettings(w_u, tokens, cosine)
-        self.place = analyzer_info.place_at_neuronpedia(sae_model.sae_adapter, neuronpedia)
+        self.place = place_at_neuronpedia(sae_model.sae_adapter, neuronpedia)
         if explanations == "neuronpedia" and self.place is None:
             raise FsrlError(f"SAEfeatureAnalyzer: {self.name} {_NOT_HOSTED}")
-        self._examples = analyzer_pages.TextExamples(sae_model, text)
+        self._text = pages.TextExamples(sae_model, text)
         device = next(sae_model.model.parameters()).device
         settings = TableSettings.of(table_settings, device, progress=progress)
         self.tables = FeatureTables(sae_model, settings, given)
         hosted = None if explanations == "local" else self.place
-        self._explanations = analyzer_info.Explanations(hosted, self.tables, cache=cache, progress=progress)
+        self._explanations = Explanations(hosted, self.tables, cache=cache, progress=progress)
 
     @property
     def name(self) -> str:
         """Model and hook, as titles have them."""
-        return f"{analyzer_weights.study_name(self.sae_model.model)} \u00b7 {self.sae_model.hook_name}"
+        return f"{weights.study_name(self.sae_model.model)} \u00b7 {self.sae_model.hook_name}"
 
     @property
     def n_features(self) -> int:
@@ -127,7 +125,7 @@ class SAEfeatureAnalyzer:
         mean and std (logit per unit of activation), skewness, kurtosis (3 for a Gaussian), bimodality: of
         the population, by default over all tokens and the folded W_U; norm, log10_density, alive. mean is 0
         where the model's W_U is centred over the vocabulary. view: w_u, tokens, cosine, as
-        `fsrl.weights.view`. A copy: change it freely.
+        `fsrl.weights.matrices.view`. A copy: change it freely.
         """
         return self.tables.distribution(self.view.but(view))
 
@@ -168,26 +166,29 @@ class SAEfeatureAnalyzer:
         extreme tokens, token sets, explanations, and examples where a text is at hand); None: Neuronpedia's
         if it hosts the SAE and answers, else the local one, whose notes and the log say why. save_path: write
         the local page there (.html); None for `live` is then False. hide, test_text: as
-        `fsrl.neuronpedia.embed_url`; a local page has no field for a text to test. view: as
+        `fsrl.neuronpedia.links.embed_url`; a local page has no field for a text to test. view: as
         `logit_distr`, for the local page. Raises FsrlError for a feature that there is not, live=True of an
         SAE that Neuronpedia has not, and a test_text where the page can only be local.
         """
         index = _index(feature, self.n_features)
-        analyzer_pages.check(
+        pages.check(
             live=live, save_path=save_path, width=width, height=height, hide=hide, test_text=test_text
         )
         settings = self.view.but(view)
         if live and self.place is None:
             raise FsrlError(f"feature page: {self.name} {_NOT_HOSTED}")
         live = live if save_path is None else False
-        why = analyzer_pages.why_local(self.place, index, live, test_text)
+        why = pages.why_local(self.place, index, live, test_text)
         if why is None:
             assert self.place is not None
-            url = neuronpedia.embed_url(*self.place, index, hide=hide, test_text=test_text)
+            url = embed_url(*self.place, index, hide=hide, test_text=test_text)
             logger.info("feature %d: the live page %s", index, url)
-            return analyzer_pages.live_frame(url, width=width, height=height)
+            return pages.live_frame(url, width=width, height=height)
         logger.info("feature %d: a local page; %s", index, why)
-        page = LocalPage(self._html(index, why, hide, settings), why, width, height)
+        facts = pages.facts_of(
+            index, settings, why, hide, tables=self.tables, explanations=self._explanations, text=self._text
+        )
+        page = LocalPage(feature_page(facts, hide), why, width, height)
         if save_path is not None:
             page.save(save_path)
         return page
@@ -211,9 +212,9 @@ class SAEfeatureAnalyzer:
         FsrlError for a vector that does not fit, and as `feature_info` does.
         """
         settings = self.view.but(view)
-        ranked = analyzer_steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
+        ranked = steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
         info = self._explanations.of(settings) if descriptions else {}
-        return analyzer_pages.described(ranked, info, self.tables, settings)
+        return pages.described(ranked, info, self.tables, settings)
 
     def plot_steered_features(
         self,
@@ -226,11 +227,11 @@ class SAEfeatureAnalyzer:
     ) -> Figure:
         """Bars of the mean steering value of the features that `get_steered_features_info` lists."""
         figure_files.check_path(save_path)
-        ranked = analyzer_steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
+        ranked = steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
         if descriptions:
-            ranked["description"] = analyzer_pages.descriptions(ranked["feature"], self.feature_info)
+            ranked["description"] = pages.descriptions(ranked["feature"], self.feature_info)
         title = f"{self.name} \u00b7 steered features"
-        return figure_files.finished(analyzer_steering.figure(ranked, title=title), save_path)
+        return figure_files.finished(steering.figure(ranked, title=title), save_path)
 
     def quick_list(self, features: Iterable[int], name: str | None = None) -> Link:
         """Address (text; a link in a notebook) of Neuronpedia's page with the dashboards of these features.
@@ -243,7 +244,7 @@ class SAEfeatureAnalyzer:
         chosen = _indices(features, self.n_features)
         arguments.require(name is None or isinstance(name, str), "quick list", "name", name, "give a text")
         title = name or f"{'/'.join(self.place)}: {len(chosen)} features"
-        url = neuronpedia.quick_list_url(title, [(*self.place, feature) for feature in chosen])
+        url = quick_list_url(title, [(*self.place, feature) for feature in chosen])
         return Link(url, title)
 
     def _plot(self, draw: Any, save_path: str | Path | None, view: Mapping[str, Any]) -> Figure:
@@ -252,28 +253,6 @@ class SAEfeatureAnalyzer:
         title = f"{self.name} \u00b7 {settings}"
         figure = draw(self.tables.frame(settings), self.tables.null(settings), title=title)
         return figure_files.finished(figure, save_path)
-
-    def _html(self, feature: int, why: str, hide: Collection[str], settings: ViewSettings) -> str:
-        said, notes = ([], []) if "explanation" in hide else self._explanations.said(feature, settings)
-        examples, source = [], None
-        if "activations" not in hide:
-            examples = self._examples.of_feature(feature, self.tables.weights.unembedding.tokens)
-            source = self._examples.source
-            notes = [*notes, *self._examples.notes]
-        facts = analyzer_pages.of_feature(
-            self.tables,
-            settings,
-            feature,
-            study=analyzer_weights.study_name(self.sae_model.model),
-            explanations=said,
-            examples=examples,
-            examples_from=source,
-            notes=[why, *notes],
-        )
-        return dashboard.feature_page(facts, hide)
-
-
-EXPLANATIONS = ("neuronpedia", "local")
 
 
 def _check_given(sae_model: Any, given: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fsrl.analyzer.tables import FALSE_DISCOVERY_RATE, FeatureTables, ViewSettings
 from fsrl.errors import FsrlError
-from fsrl.explanations import local as explanations
+from fsrl.explanations.local import from_enrichment
 from fsrl.models import releases
 from fsrl.neuronpedia import api as neuronpedia
 from fsrl.neuronpedia import cache as neuronpedia_cache
@@ -142,7 +142,7 @@ def from_neuronpedia(
 def made_here(tables: FeatureTables, settings: ViewSettings) -> FeatureInfo:
     """An explanation of every feature, from the token sets that it promotes and suppresses."""
     found, n_features = tables.enrichment(settings), len(tables.weights.decoder.W_dec)
-    records = explanations.from_enrichment(
+    records = from_enrichment(
         found.best,
         tables.extremes(settings, list(range(n_features))),
         t=(found.sets, found.statistics.t.numpy()),

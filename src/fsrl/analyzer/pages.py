@@ -1,29 +1,28 @@
 """What a notebook shows of a feature: Neuronpedia's dashboard in a frame, or a page made here; and links."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from fsrl import arguments, files
 from fsrl.adapter.hooked_model import HookedModel
-from fsrl.analyzer import weights as analyzer_weights
-from fsrl.analyzer.tables import SCHEME, FeatureTables, ViewSettings
+from fsrl.analyzer import weights
+from fsrl.analyzer.explanations import Explanations
+from fsrl.analyzer.tables import FeatureTables, ViewSettings
 from fsrl.errors import FsrlError
 from fsrl.models import examples, windows
-from fsrl.moments import frames as moment_frames
 from fsrl.neuronpedia import api as neuronpedia
 from fsrl.neuronpedia import links as neuronpedia_links
-from fsrl.pages import page as dashboard
-from fsrl.pages.page import FeatureFacts
+from fsrl.pages.facts import FeatureFacts, from_rows
 from fsrl.tokens.text import legible
 
+ENDINGS = (".html", ".htm")
 UNTESTED = "test_text is for Neuronpedia's page, since one made here runs no model"
 
 
@@ -51,19 +50,11 @@ class LocalPage:
 
     def save(self, path: str | Path) -> Path:
         """Write the page as an HTML file, whole or not at all; FsrlError for another ending than .html."""
-        check_path(path)
+        arguments.ending(path, "feature page", ENDINGS)
         path = Path(path)
         with files.atomic_write(path) as temporary:
             temporary.write_text(self.html, encoding="utf-8")
         return path
-
-
-def check_path(path: str | Path) -> None:
-    """Raise FsrlError for a path that no page is written to."""
-    wanted = "give a path that ends in .html"
-    arguments.require(arguments.is_path(path), "feature page", "save_path", path, wanted)
-    if Path(path).suffix not in (".html", ".htm"):
-        raise FsrlError(f"{path}: a page is written as .html; change the file's ending")
 
 
 def check(*, live: Any, save_path: Any, width: Any, height: Any, hide: Any, test_text: Any) -> None:
@@ -79,7 +70,7 @@ def check(*, live: Any, save_path: Any, width: Any, height: Any, hide: Any, test
     require(test_text is None or isinstance(test_text, str), "test_text", test_text, "give a text")
     neuronpedia_links.check_parts(hide)
     if save_path is not None:
-        check_path(save_path)
+        arguments.ending(save_path, "feature page", ENDINGS)
     if live and save_path is not None:
         raise FsrlError("feature page: the live page is Neuronpedia's; to save one, leave live out")
 
@@ -135,73 +126,6 @@ def why_local(
 CONTEXT, CONTEXTS = 128, 128
 EXAMPLES = 8
 TOKENS_NAMED = 5
-ROUNDING = 1e-5  # a mean of this share of the std is 0
-
-
-def of_feature(
-    tables: FeatureTables,
-    settings: ViewSettings,
-    feature: int,
-    *,
-    study: str,
-    explanations: Iterable[dict[str, Any]],
-    examples: Iterable[dict[str, Any]],
-    examples_from: str | None,
-    notes: Iterable[str],
-) -> FeatureFacts:
-    """Moments, type, histogram, extreme tokens and sets of one feature, with what is given."""
-    moments, enrichment = tables.moments(settings), tables.enrichment(settings)
-    histogram = replace(
-        moments,
-        **{name: getattr(moments, name)[[feature]] for name in ("counts", "underflow", "overflow")},
-    )
-    facts = dashboard.from_tables(
-        study=study,
-        hook=tables.sae_model.hook_name,
-        feature=feature,
-        moments=tables.frame(settings),
-        extremes=tables.extremes(settings, [feature]),
-        histograms=moment_frames.histogram_frame(histogram).assign(feature=np.int32(feature)),
-        types=tables.types(settings),
-        scheme=SCHEME,
-        best_sets=enrichment.best,
-        enrichment=enrichment.of_feature(feature),
-        explanations=explanations,
-        examples=examples,
-        examples_from=examples_from,
-        view=str(settings),
-        unit="cosine" if settings.cosine else FeatureFacts.unit,
-        notes=[*notes, *standing_notes(tables, settings)],
-    )
-    mean, std = facts.moments["mean"], facts.moments["std"]
-    if _is_relative(tables, settings) and mean is not None and abs(mean) <= ROUNDING * (std or 0.0):
-        facts.moments["mean"] = 0.0
-    for record in facts.sets:  # the tables hold q of a side's best set alone
-        record["q"] = 10.0 ** float(enrichment.log10_q[feature, enrichment.sets.index(record["set"])])
-    return facts
-
-
-def standing_notes(tables: FeatureTables, settings: ViewSettings) -> list[str]:
-    """What a reader of any feature's numbers has to know of how they were made."""
-    null, found = tables.null(settings), []
-    draws = int(null["kind"].value_counts().min())
-    kinds = ", ".join(str(kind).replace("_", " ") for kind in null["kind"].unique())
-    found.append(
-        f"The type is that of the scheme {SCHEME}, beside {draws:,} null directions of each kind ({kinds}). "
-        "The workflow's tables also ask for more than directions like the layer's activations give, and so "
-        "leave more features without a type."
-    )
-    if _is_relative(tables, settings):
-        found.append(
-            "The model's W_U is centred over the vocabulary: the mean is relative to that over all tokens, "
-            "which is not known."
-        )
-    found.append("The false discovery rate (q) of the token sets is that of this SAE alone.")
-    return found
-
-
-def _is_relative(tables: FeatureTables, settings: ViewSettings) -> bool:
-    return tables.weights.vocabulary_centred and not settings.cosine
 
 
 class TextExamples:
@@ -212,7 +136,7 @@ class TextExamples:
 
     def __init__(self, sae_model: HookedModel, path: str | Path | None) -> None:
         self.sae_model = sae_model
-        self.path = path or analyzer_weights.beside_model(sae_model.model, analyzer_weights.TEXT)
+        self.path = path or weights.beside_model(sae_model.model, weights.TEXT)
         self._found: dict[int, list[dict[str, Any]]] = {}
 
     @property
@@ -246,6 +170,40 @@ class TextExamples:
             )
             self._found[feature] = [example.record(vocabulary) for example in found[feature]]
         return self._found[feature]
+
+
+def facts_of(
+    feature: int,
+    settings: ViewSettings,
+    why: str,
+    hide: Collection[str],
+    *,
+    tables: FeatureTables,
+    explanations: Explanations,
+    text: TextExamples,
+) -> FeatureFacts:
+    """All that a page made here says of a feature: from the tables, the explanations and a text's examples.
+
+    why: it is shown in place of Neuronpedia's, its first note; hide: as `feature_page` has it, since what is
+    hidden is not looked for.
+    """
+    said, notes = ([], []) if "explanation" in hide else explanations.said(feature, settings)
+    found, source = [], None
+    if "activations" not in hide:
+        found, source = text.of_feature(feature, tables.weights.unembedding.tokens), text.source
+        notes = [*notes, *text.notes]
+    return from_rows(
+        tables.rows_of(settings, feature),
+        study=weights.study_name(tables.sae_model.model),
+        hook=tables.sae_model.hook_name,
+        feature=feature,
+        explanations=said,
+        examples=found,
+        examples_from=source,
+        notes=[why, *notes],
+        view=str(settings),
+        unit="cosine" if settings.cosine else FeatureFacts.unit,
+    )
 
 
 def described(

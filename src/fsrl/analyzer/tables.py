@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fsrl import arguments
 from fsrl.adapter.hooked_model import HookedModel
-from fsrl.analyzer import weights as analyzer_weights
+from fsrl.analyzer import weights
 from fsrl.analyzer.weights import AnalyzedWeights
 from fsrl.enrichment import best_sets as enrichment_pvalues
 from fsrl.enrichment import frames as enrichment_frames
@@ -30,6 +30,7 @@ from fsrl.moments import frames as moment_frames
 from fsrl.moments.features import LogitMoments
 from fsrl.names import SHARED
 from fsrl.nulls import frames as nulls
+from fsrl.pages.facts import SIDES, FeatureRows
 from fsrl.stats import quantiles, rates
 from fsrl.tokens import sets as token_sets
 from fsrl.types import classify, cuts
@@ -63,12 +64,11 @@ CHOICES: dict[str, tuple[str | bool, ...]] = {
     "tokens": ("all", "trained"),
     "cosine": (False, True),
 }
-_BY_FEATURE = ("z", "eta2", "t", "log10_p", "t_stratified", "log10_p_stratified")
 
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """What of the weights is looked at: the settings of `fsrl.weights.view`."""
+    """What of the weights is looked at: the settings of `fsrl.weights.matrices.view`."""
 
     w_u: str = "folded"
     tokens: str = "all"
@@ -92,8 +92,8 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class TableSettings:
-    """precision, device, progress: of `fsrl.moments.logit_moments`; null_draws: directions of each kind;
-    seed: theirs; token_sets: of the caller's, as `fsrl.tokens.sets.token_sets` takes them.
+    """precision, device, progress: of `fsrl.moments.engine.logit_moments`; null_draws: directions of each
+    kind; seed: theirs; token_sets: of the caller's, as `fsrl.tokens.sets.token_sets` takes them.
     """
 
     precision: str = "fp32"
@@ -141,13 +141,13 @@ class Enrichment:
     best: pd.DataFrame
 
     def of_feature(self, feature: int) -> pd.DataFrame:
-        """The rows of one feature of the table `enrichment`."""
-        columns = {name: getattr(self.statistics, name) for name in _BY_FEATURE}
-        own: dict[str, Any] = {
-            name: None if part is None else part[[feature]] for name, part in columns.items()
-        }
-        frame = enrichment_frames.enrichment_frame(replace(self.statistics, **own), self.sets)
-        return frame.assign(feature=np.int32(feature))
+        """The sets of `fsrl.pages.facts.FeatureRows`, in the order of `sets`."""
+        found = self.statistics
+        columns = {"z": found.z, "t": found.t, "log10_p": found.log10_p, "log10_q": self.log10_q}
+        own = {name: values[feature].numpy() for name, values in columns.items()}
+        sides = np.select([sign * own["t"] > 0 for sign in SIDES.values()], list(SIDES), default="neither")
+        significant = _called(self.log10_q[feature]).numpy()
+        return pd.DataFrame({"set": self.sets, "side": sides, **own, "significant": significant})
 
 
 class FeatureTables:
@@ -165,12 +165,12 @@ class FeatureTables:
     @cached_property
     def weights(self) -> AnalyzedWeights:
         """Both matrices; which tokens are undertrained may still be unknown."""
-        return analyzer_weights.read(self.sae_model, **self._given)
+        return weights.read(self.sae_model, **self._given)
 
     def view(self, settings: ViewSettings) -> View:
         """Both matrices as a view sees them; FsrlError where W_U or its tokens are not known so far."""
         if settings.tokens == "trained":
-            self.weights = analyzer_weights.with_trained(self.weights)
+            self.weights = weights.with_trained(self.weights)
         found = self.weights
         if settings.w_u == "raw" and not found.has_raw:
             raise FsrlError(
@@ -218,6 +218,43 @@ class FeatureTables:
         chosen = replace(found, **{name: getattr(found, name)[features] for name in names})
         frame = moment_frames.extremes_frame(chosen, self.weights.unembedding.tokens, token_ids)
         return frame.assign(feature=np.asarray(features, dtype=np.int32)[frame["feature"]])
+
+    def rows_of(self, settings: ViewSettings, feature: int) -> FeatureRows:
+        """What all tables, computed where they are not yet, hold of one feature."""
+        moments = self.moments(settings)
+        return FeatureRows(
+            moments=self.frame(settings).iloc[feature],
+            type_name=self.types(settings)["type"].iloc[feature],
+            scheme=SCHEME,
+            histogram={
+                name: getattr(moments, name)[feature].numpy() for name in ("counts", "underflow", "overflow")
+            },
+            extremes=self.extremes(settings, [feature]),
+            sets=self.enrichment(settings).of_feature(feature),
+            notes=self._notes(settings),
+            mean_is_relative=self._mean_is_relative(settings),
+        )
+
+    def _mean_is_relative(self, settings: ViewSettings) -> bool:
+        return self.weights.vocabulary_centred and not settings.cosine
+
+    def _notes(self, settings: ViewSettings) -> list[str]:
+        """What a reader of any feature's numbers has to know of how they were made."""
+        null, found = self.null(settings), []
+        draws = int(null["kind"].value_counts().min())
+        kinds = ", ".join(str(kind).replace("_", " ") for kind in null["kind"].unique())
+        found.append(
+            f"The type is that of the scheme {SCHEME}, beside {draws:,} null directions of each kind "
+            f"({kinds}). The workflow's tables also ask for more than directions like the layer's "
+            "activations give, and so leave more features without a type."
+        )
+        if self._mean_is_relative(settings):
+            found.append(
+                "The model's W_U is centred over the vocabulary: the mean is relative to that over all "
+                "tokens, which is not known."
+            )
+        found.append("The false discovery rate (q) of the token sets is that of this SAE alone.")
+        return found
 
     def _once(self, name: str, settings: ViewSettings, make: Any) -> Any:
         if (name, settings) not in self._kept:
@@ -267,14 +304,19 @@ class FeatureTables:
         return Enrichment(names, found, log10_q, _best_sets(names, found, log10_q))
 
 
+def _called(log10_q: Tensor) -> Tensor:
+    """Which tests are significant; False for NaN."""
+    return log10_q <= np.log10(FALSE_DISCOVERY_RATE)
+
+
 def _best_sets(names: list[str], found: SetStatistics, log10_q: Tensor) -> pd.DataFrame:
-    called = log10_q <= np.log10(FALSE_DISCOVERY_RATE)  # False for NaN
-    counts = tuple((called & side).sum(dim=1).numpy() for side in (found.t > 0, found.t < 0))
+    called = _called(log10_q)
+    promoted, suppressed = ((called & side).sum(dim=1).numpy() for side in (found.t > 0, found.t < 0))
     best = enrichment_frames.best_sets_frame(
         enrichment_pvalues.best_sets(found.t, found.log10_p, log10_q),
         names,
         eta2=found.eta2.numpy(),
         clusters=np.zeros(len(log10_q)),  # not looked for: comparing all pairs of rows takes long
-        counts=counts,
+        counts=(promoted, suppressed),
     )
     return best.drop(columns="cluster")

@@ -23,8 +23,7 @@ from fsrl.models import export, saes
 from fsrl.models.fit import is_bridge
 from fsrl.models.saes import SAEFiles
 from fsrl.nulls import undertrained
-from fsrl.weights import matrices as weights
-from fsrl.weights.matrices import Decoder, Unembedding
+from fsrl.weights.matrices import Decoder, Unembedding, read_unembedding
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ def read(
     else:
         if token_counts is not None:
             raise FsrlError("analyzer: give token_counts or an unembedding, which holds its own counts")
-        given = weights.read_unembedding(unembedding) if isinstance(unembedding, str | Path) else unembedding
+        given = read_unembedding(unembedding) if isinstance(unembedding, str | Path) else unembedding
         own, has_raw = _fitting(given, model), True
     spread = own.folded.std()
     centred = bool(own.folded.mean(dim=1).abs().max() <= CENTRED * spread)
@@ -142,7 +141,7 @@ def _own_unembedding(model: Any, token_counts: str | Path | None) -> Unembedding
             "with a LayerNorm only; give an unembedding"
         )
     path = token_counts or beside_model(model, COUNTS)
-    counts = None if path is None else export._counts(Path(path), len(tokens))
+    counts = None if path is None else export.read_counts(Path(path), len(tokens))
     trained = None if counts is None else counts >= MIN_COUNT
     return Unembedding(
         export.fold(W_U, gain), W_U, tokens, counts, trained, {"model": str(model.cfg.model_name)}

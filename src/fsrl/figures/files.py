@@ -10,7 +10,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from fsrl import arguments, files
-from fsrl.errors import FsrlError
 from fsrl.figures.style import styled
 
 # None leaves a field out. Matplotlib would write the time and its own version.
@@ -20,16 +19,10 @@ METADATA: dict[str, dict[str, str | None]] = {
 }
 
 
-def check_ending(path: str | Path) -> None:
-    """Raise FsrlError for a path whose ending is no format that figures are written in."""
-    if Path(path).suffix not in METADATA:
-        raise FsrlError(f"{path}: a figure is written as .pdf or .png; change the file's ending")
-
-
 @styled()
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as PDF or PNG, by the ending of `path`; FsrlError for any other ending."""
-    check_ending(path)
+    check_path(path)
     path = Path(path)
     with files.atomic_write(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], metadata=METADATA[path.suffix])
@@ -59,14 +52,7 @@ def finished(figure: Figure, save_path: str | Path | None) -> Figure:
 def check_path(save_path: str | Path | None) -> None:
     """Raise FsrlError for a save_path that `finished` could not write to, before there is a figure."""
     if save_path is not None:
-        arguments.require(
-            arguments.is_path(save_path),
-            "figure",
-            "save_path",
-            save_path,
-            "give a path that ends in .pdf or .png",
-        )
-        check_ending(save_path)
+        arguments.ending(save_path, "figure", METADATA)
 
 
 @styled()

@@ -49,7 +49,7 @@ class Example:
         return self.values[self.max_index]
 
     def record(self, vocabulary: Sequence[str]) -> dict[str, Any]:
-        """As `fsrl.pages.page.FeatureFacts.examples` holds it; vocabulary: token id -> token as stored."""
+        """As `fsrl.pages.facts.FeatureFacts.examples` holds it; vocabulary: token id -> token as stored."""
         return {
             "tokens": [vocabulary[token] for token in self.token_ids],
             "values": list(self.values),

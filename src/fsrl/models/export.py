@@ -24,7 +24,7 @@ def unembedding(
     (`fsrl.nulls.undertrained`, with `draws` random directions). Raises FsrlError for counts that do not fit.
     """
     folded = fold(model.W_U, model.bridge.ln_final.weight.detach())
-    counts = None if counts_path is None else _counts(Path(counts_path), model.W_U.shape[1])
+    counts = None if counts_path is None else read_counts(Path(counts_path), model.W_U.shape[1])
     if counts is not None:
         trained = counts >= min_count
         criterion = f"at least {min_count} occurrences in the training text: {int((~trained).sum())} left out"
@@ -48,7 +48,8 @@ def fold(W_U: Tensor, gain: Tensor) -> Tensor:
     return folded - folded.mean(0, keepdim=True)
 
 
-def _counts(path: Path, d_vocab: int) -> Tensor:
+def read_counts(path: Path, d_vocab: int) -> Tensor:
+    """How often each token occurs, as the file has it; FsrlError where it is missing or does not fit."""
     if not path.is_file():
         raise FsrlError(f"token counts: {path} is missing; check token_counts in config/config.yaml")
     with clear_errors(path):

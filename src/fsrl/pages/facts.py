@@ -1,7 +1,7 @@
 """What a feature's dashboard says, gathered from the tables of one SAE in one view."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,9 @@ from fsrl.moments.formulas import HISTOGRAM_HALF_WIDTH
 from fsrl.types.select import of_scheme
 
 MOMENTS = ("mean", "std", "skewness", "kurtosis", "norm", "log10_density")
+SIDES = {"promoted": 1, "suppressed": -1}  # the sign of t
 SETS_PER_SIDE = 10
+ROUNDING = 1e-5  # a mean of this share of the std is 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,50 @@ class FeatureFacts:
                 )
 
 
+@dataclass(frozen=True, eq=False)
+class FeatureRows:
+    """What the tables of one SAE hold of one feature; None where there is no such table.
+
+    moments, histogram: its rows in the tables of that name; extremes: its rows; type_name: under `scheme`;
+    sets: a row a tested set, with set, side (one of SIDES; another text: neither), z, t, log10_p, log10_q
+    and significant, each null where it is not known; notes: what a reader of these numbers has to know;
+    mean_is_relative: to a mean over all tokens that is not known, so that what rounding leaves of it is 0.
+    """
+
+    moments: Mapping[str, Any] | pd.Series
+    type_name: str | None = None
+    scheme: str | None = None
+    histogram: Mapping[str, Any] | pd.Series | None = None
+    extremes: pd.DataFrame | None = None
+    sets: pd.DataFrame | None = None
+    notes: Sequence[str] = ()
+    mean_is_relative: bool = False
+
+
+def from_rows(
+    rows: FeatureRows, *, study: str, hook: str, feature: int, notes: Sequence[str] = (), **others: Any
+) -> FeatureFacts:
+    """The facts of one feature from what the tables hold of it; the given notes are put before theirs.
+
+    others: fields that no table holds, such as explanations, examples and title ("Feature 17 of HOOK" if left
+    out). Of the sets those that are significant are listed, at most ten a side, and where a side has none its
+    best.
+    """
+    measured = {name: _number(rows.moments[name]) for name in MOMENTS}
+    mean, std = measured["mean"], measured["std"]
+    is_rounding = rows.mean_is_relative and mean is not None and abs(mean) <= ROUNDING * (std or 0.0)
+    shown = {**measured, "mean": 0.0} if is_rounding else measured
+    found: dict[str, Any] = {"title": f"Feature {feature} of {hook}"}
+    if rows.histogram is not None:  # the bins were laid around the mean as measured
+        found |= _histogram(rows.histogram, mean, std)
+    if rows.extremes is not None:
+        found |= {side: _extremes(rows.extremes, side) for side in ("top", "bottom")}
+    if rows.sets is not None:
+        found |= {"sets": _listed(rows.sets)}
+    found |= {"type_name": rows.type_name, "scheme": rows.scheme, "notes": [*notes, *rows.notes], **others}
+    return FeatureFacts(study=study, hook=hook, feature=feature, moments=shown, **found)
+
+
 def from_tables(
     *,
     study: str,
@@ -79,74 +125,87 @@ def from_tables(
     enrichment: pd.DataFrame | None = None,
     **others: Any,
 ) -> FeatureFacts:
-    """The facts of one feature from the tables (see `fsrl.tables`, `fsrl.tables.enrichment`) of one SAE.
+    """The facts of one feature from the tables (see `fsrl.tables`) of one SAE.
 
-    scheme: whose type is shown; it must be given with `types`. others: fields that no table holds, such as
-    explanations, examples, notes and title ("Feature 17 of HOOK" if left out). Of the sets those that are
-    significant are listed, at most ten a side, and where a side has none its best. Raises FsrlError for a
+    scheme: whose type is shown; it must be given with `types`. others: as `from_rows`. Raises FsrlError for a
     feature that a table lacks and a scheme that `types` lacks.
     """
-    row = _row(moments, feature, "moments")
-    known = {name: _number(row[name]) for name in MOMENTS}
-    found: dict[str, Any] = {}
+    type_name = None
     if types is not None:
         if scheme is None:
             raise FsrlError("dashboard: give the scheme whose type is shown, beside the table types")
-        found |= {"type_name": _row(of_scheme(types, scheme, "types"), feature, "types")["type"]}
-    if histograms is not None:
-        found |= _histogram(_row(histograms, feature, "histograms"), known["mean"], known["std"])
-    if extremes is not None:
-        found |= {side: _extremes(extremes, feature, side) for side in ("top", "bottom")}
-    if best_sets is not None or enrichment is not None:
-        found |= {"sets": sets_of(feature, best_sets, enrichment)}
-    found = {"title": f"Feature {feature} of {hook}"} | found | others
-    return FeatureFacts(study=study, hook=hook, feature=feature, moments=known, scheme=scheme, **found)
+        type_name = _row(of_scheme(types, scheme, "types"), feature, "types")["type"]
+    rows = FeatureRows(
+        moments=_row(moments, feature, "moments"),
+        type_name=type_name,
+        scheme=scheme,
+        histogram=None if histograms is None else _row(histograms, feature, "histograms"),
+        extremes=None if extremes is None else _rows(extremes, feature, "extremes"),
+        sets=_sets(feature, best_sets, enrichment),
+    )
+    return from_rows(rows, study=study, hook=hook, feature=feature, **others)
 
 
-def sets_of(
+def _sets(
     feature: int, best_sets: pd.DataFrame | None, enrichment: pd.DataFrame | None
-) -> list[dict[str, Any]]:
-    """Records set, side, z, t, log10_p, q, significant: promoted first, each side by p.
+) -> pd.DataFrame | None:
+    """The sets of `FeatureRows`; None without either table, and from one alone without what the other holds.
 
     Which sets are significant follows from their number in `best_sets`, since q rises with p; q itself is
-    known of a side's best set alone. From one table alone what the other holds is None.
+    known of a side's best set alone.
     """
     best = None if best_sets is None else _row(best_sets, feature, "best_sets")
+    if enrichment is None:
+        return None if best is None else _best_alone(best)
+    rows = _rows(enrichment, feature, "enrichment").sort_values("log10_p", kind="stable")
+    sides = []
+    for side, sign in SIDES.items():
+        mine = rows[sign * rows["t"] > 0]
+        known: dict[str, Any] = {"log10_q": np.nan, "significant": None}
+        if best is not None:
+            q = np.where(mine["set"] == best[side], best[f"{side}_log10_q"], np.nan)
+            known = {"log10_q": q, "significant": np.arange(len(mine)) < best[f"n_{side}"]}
+        sides.append(mine.assign(side=side, **known))
+    return pd.concat(sides)
+
+
+def _best_alone(best: pd.Series) -> pd.DataFrame:
+    sides = [
+        {
+            "set": best[side],
+            "side": side,
+            "z": np.nan,
+            "t": np.nan,
+            "log10_p": best[f"{side}_log10_p"],
+            "log10_q": best[f"{side}_log10_q"],
+            "significant": best[f"n_{side}"] > 0,
+        }
+        for side in SIDES
+    ]
+    return pd.DataFrame(sides).dropna(subset="set")
+
+
+def _listed(sets: pd.DataFrame) -> list[dict[str, Any]]:
+    """Records set, side, z, t, log10_p, q, significant: promoted first, each side by p."""
     found: list[dict[str, Any]] = []
-    for side, sign in (("promoted", 1), ("suppressed", -1)):
-        if enrichment is None:
-            assert best is not None
-            found += [_best_alone(best, side)] if isinstance(best[side], str) else []
-            continue
-        rows = _rows(enrichment, feature, "enrichment")
-        rows = rows[(sign * rows["t"] > 0) & rows["log10_p"].notna()].sort_values("log10_p", kind="stable")
-        n = 0 if best is None else int(best[f"n_{side}"])
-        for place, (_, row) in enumerate(rows.head(min(max(n, 1), SETS_PER_SIDE)).iterrows()):
-            record = {name: _number(row[name]) for name in ("z", "t", "log10_p")}
-            is_best = best is not None and row["set"] == best[side]
-            q = _number(best[f"{side}_log10_q"]) if best is not None and is_best else None
-            record |= {
-                "q": None if q is None else 10.0**q,
-                "significant": None if best is None else place < n,
-            }
-            found.append({"set": row["set"], "side": side, **record})
+    for side in SIDES:
+        mine = sets[(sets["side"] == side) & sets["log10_p"].notna()].sort_values("log10_p", kind="stable")
+        n = int(mine["significant"].astype("boolean").sum())
+        for row in mine.head(min(max(n, 1), SETS_PER_SIDE)).to_dict("records"):
+            q, significant = _number(row["log10_q"]), row["significant"]
+            found.append(
+                {
+                    "set": row["set"],
+                    "side": side,
+                    **{name: _number(row[name]) for name in ("z", "t", "log10_p")},
+                    "q": None if q is None else 10.0**q,
+                    "significant": None if pd.isna(significant) else bool(significant),
+                }
+            )
     return found
 
 
-def _best_alone(best: pd.Series, side: str) -> dict[str, Any]:
-    q = _number(best[f"{side}_log10_q"])
-    return {
-        "set": best[side],
-        "side": side,
-        "z": None,
-        "t": None,
-        "log10_p": _number(best[f"{side}_log10_p"]),
-        "q": None if q is None else 10.0**q,
-        "significant": bool(best[f"n_{side}"]),
-    }
-
-
-def _histogram(row: pd.Series, mean: float | None, std: float | None) -> dict[str, Any]:
+def _histogram(row: Mapping[str, Any] | pd.Series, mean: float | None, std: float | None) -> dict[str, Any]:
     """The table's bins, which are equal ones of mean +- 8 std, with their edges."""
     counts = np.asarray(row["counts"], dtype=np.int64)
     if not len(counts) or mean is None or std is None:
@@ -156,9 +215,8 @@ def _histogram(row: pd.Series, mean: float | None, std: float | None) -> dict[st
     return {"histogram_edges": edges, "histogram_counts": counts, **beyond}
 
 
-def _extremes(extremes: pd.DataFrame, feature: int, side: str) -> list[tuple[str, float]]:
-    rows = _rows(extremes, feature, "extremes")
-    rows = rows[rows["side"] == side].sort_values("rank")
+def _extremes(extremes: pd.DataFrame, side: str) -> list[tuple[str, float]]:
+    rows = extremes[extremes["side"] == side].sort_values("rank")
     return [(str(token), float(weight)) for token, weight in zip(rows["token"], rows["weight"], strict=True)]
 
 

@@ -4,8 +4,8 @@ The page holds its style and its drawing, runs no script and asks for nothing: i
 (CSP) forbids both, whatever text it shows. Tokens, explanations and notes come from vocabularies and the
 network, so all text is escaped (Jinja's autoescape) and made visible first (`fsrl.pages.text`).
 
-Example: `dashboard.write(dashboard.from_tables(study="mini", hook=hook, feature=17, moments=moments, ...),
-"feature_17.html")`, or `IFrame(srcdoc=...)` of `dashboard.feature_page(facts)` in a notebook.
+Example: `facts = from_tables(study="mini", hook=hook, feature=17, moments=moments, ...)` of
+`fsrl.pages.facts`, then `write(facts, "feature_17.html")`, or in a notebook `feature_page(facts)` in a frame.
 """
 
 from collections.abc import Collection
@@ -19,15 +19,13 @@ from fsrl.figures import style as plot_style
 from fsrl.moments.frames import ALIVE_LOG10_DENSITY
 from fsrl.names import type_label
 from fsrl.pages import histogram as dashboard_histogram
-from fsrl.pages.facts import FeatureFacts, from_tables
+from fsrl.pages.facts import FeatureFacts
 from fsrl.pages.text import ABSENT, TOKEN_LIMIT, column, is_number, number, plain, power, token_parts
 from fsrl.tokens.text import legible
 
-__all__ = ["FeatureFacts", "feature_page", "from_tables", "write"]
-
 # A shade tells activations from each other and is faint enough for black text at its strongest.
 FAINTEST, STRONGEST = 0.10, 0.85
-# What a page leaves out for those parts of `neuronpedia_links.EMBED_PARTS` that it has something of. The
+# What a page leaves out for those parts of `fsrl.neuronpedia.links.EMBED_PARTS` that it has something of. The
 # field to test a text in, the buttons to steer and the link to Neuronpedia are on no page of ours.
 HIDDEN = {
     "explanation": ("explanations",),
