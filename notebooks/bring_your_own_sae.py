@@ -126,7 +126,7 @@ members = torch.from_numpy(sets.to_numpy().T.copy())
 tested = enrichment.testable(members)
 names = sets.columns[tested.numpy()]
 found = enrichment.set_statistics(W_dec, W_U, members[tested])
-log10_q = rates.benjamini_hochberg(found.log10_p)
+log10_q = torch.from_numpy(rates.benjamini_hochberg(found.log10_p.numpy())).float()
 best = best_sets.best_sets(found.t, found.log10_p, log10_q)
 significant = log10_q <= np.log10(0.05)
 print(f"{len(names)} sets tested; {int(significant.sum())} of {significant.numel():,} pairs are significant")

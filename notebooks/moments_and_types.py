@@ -25,6 +25,7 @@ from fsrl.tables import core as tables
 from fsrl.tables import types as type_tables
 from fsrl.tables.moments import MOMENTS, NULL
 from fsrl.tables.types import THRESHOLDS, TYPE_COUNTS, TYPE_NULL_COUNTS
+from fsrl.types.rules import SIGNS
 
 notebook_setup.start()
 STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
@@ -89,7 +90,7 @@ study_figures.nulls_by_layer(layers, title=f"{STUDY} · view {VIEW}")
 # %%
 cuts = tables.read(RESULTS / last / VIEW / "thresholds.parquet", THRESHOLDS)
 cuts = cuts[cuts["scheme"] == SCHEME].fillna({"kind": "a fixed number"})
-cuts["rule"] = cuts["column"] + " " + cuts["word"].map({"above": ">", "below": "<", "min": "≥", "max": "≤"})
+cuts["rule"] = cuts["column"] + " " + cuts["word"].map(SIGNS)
 cuts = cuts.rename(columns={"bound": "as configured", "kind": "decided by"})
 display(cuts.set_index(["type", "rule"])[["as configured", "threshold", "decided by"]])
 

@@ -17,6 +17,8 @@ KINDS = {
 }
 # One table of them serves all layers of a model; the others need the layer's decoder.
 SHARED = "isotropic"
+# Of those the kinds that need the layer's decoder and no text.
+OF_WEIGHTS = ("second_moment", "sign_flip")
 
 
 def type_label(name: str) -> str:

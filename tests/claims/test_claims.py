@@ -11,6 +11,7 @@ import torch
 from fsrl.claims import claims, verdicts
 from fsrl.claims import dips as claims_dips
 from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, ClaimInputs
+from fsrl.names import TYPES
 from fsrl.stats import two_groups
 from fsrl.tables import core as tables
 from fsrl.tables.claims import CLAIMS_TABLE, DIPS
@@ -20,14 +21,13 @@ from tests.fixtures.type_examples import SCHEMES, table
 SETS = ["starts_with_space", "quote", "digits", "verb"]
 ALL_SCHEMES = parse_schemes(SCHEMES)
 SETTINGS = {"min_features": 5, "draws": 20, "seed": 0}
-KINDS = ("local_context", "prediction", "suppression", "partition")
 
 
 def layer(n=400, n_type=40, seed=0, clusters=None, **effects):
     """Features of every type and unclassified ones, alike but for `effects`: (column, type) -> shift."""
     generator = np.random.default_rng(seed)
     labels = np.array(["unclassified"] * n, dtype=object)
-    for number, kind in enumerate(KINDS):
+    for number, kind in enumerate(TYPES):
         labels[number * n_type : (number + 1) * n_type] = kind
     columns = {
         "std": generator.uniform(0.1, 0.2, n),

@@ -12,7 +12,7 @@ from fsrl.claims import sensitivity
 from fsrl.claims import stability as sensitivity_layers
 from fsrl.names import TYPES
 from fsrl.tables import core as tables
-from fsrl.tables.sensitivity import AGREEMENT, SENSITIVITY, STABILITY
+from fsrl.tables.sensitivity import AGREEMENT, EVERY_NULL, SENSITIVITY, STABILITY
 from fsrl.types import classify
 from fsrl.types.rules import parse_scheme, parse_schemes
 from tests.fixtures.type_examples import (
@@ -57,7 +57,7 @@ def test_a_sweep_types_anew_with_each_bound(name):
     swept = sensitivity.sweep(layer, [parse_scheme(name, scheme)], **FACTORS)
     default = under(classify.types, layer.moments, {name: scheme}, layer.null, d_model=D_MODEL)
     assert len(swept) > 10
-    for row in swept[swept["column"] != sensitivity.EVERY_NULL].itertuples():
+    for row in swept[swept["column"] != EVERY_NULL].itertuples():
         changed = copy.deepcopy(scheme)
         written = changed["types"][row.type][row.column]
         prefix = {"n": "null", "q": "q"}.get(str(row.bound)[0], "")
@@ -94,7 +94,7 @@ def test_all_null_quantiles_move_together(tmp_path):
         changed["types"]["prediction"]["skewness"]["above"] = high
         changed["types"]["suppression"]["skewness"]["below"] = low
         changed["types"]["partition"]["kurtosis"]["below"] = low
-        rows = swept[(swept["column"] == sensitivity.EVERY_NULL) & (swept["factor"] == factor)]
+        rows = swept[(swept["column"] == EVERY_NULL) & (swept["factor"] == factor)]
         assert set(rows["type"]) == set(TYPES)
         for row in rows.itertuples():
             check(row, layer, default, (layer.moments, {"calibrated": changed}, layer.null))
@@ -104,7 +104,7 @@ def test_all_null_quantiles_move_together(tmp_path):
 def test_schemes_without_null_bounds_have_no_joint_sweep():
     schemes = parse_schemes({"post": POST, "universal_neurons": UNIVERSAL_NEURONS})
     swept = sensitivity.sweep(example(), schemes, **FACTORS)
-    assert sensitivity.EVERY_NULL not in set(swept["column"])
+    assert EVERY_NULL not in set(swept["column"])
 
 
 @settings(deadline=None)

@@ -6,7 +6,6 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -14,7 +13,6 @@ from scipy import stats
 from fsrl.errors import FsrlError
 from fsrl.explanations import local as explanations
 from fsrl.explanations import words as explanation_words
-from fsrl.stats import rates
 from fsrl.tables import core as tables
 from fsrl.tables.explanations import WORDS
 
@@ -71,16 +69,6 @@ def hypergeometric_log10(k: int, drawn: int, marked: int, total: int) -> float:
 
     exact = Fraction(comb(marked, k) * comb(total - marked, drawn - k), comb(total, drawn))
     return log10(exact.numerator) - log10(exact.denominator)
-
-
-@given(st.lists(st.floats(-320, 0), max_size=30))
-def test_the_q_is_that_of_the_other_implementation(log10_p: list[float]) -> None:
-    p = np.array(log10_p, dtype=np.float64)
-    expected = rates.benjamini_hochberg(torch.from_numpy(p)).numpy()
-    assert explanation_words.log10_q(p) == pytest.approx(expected, rel=1e-5, abs=1e-6)
-    inside = p[p > -300]
-    oracle = stats.false_discovery_control(10**inside) if len(inside) else np.empty(0)
-    assert 10 ** explanation_words.log10_q(inside) == pytest.approx(oracle, rel=1e-9)
 
 
 layers = st.integers(1, 25).flatmap(

@@ -84,7 +84,7 @@ def test_what_is_written_is_read(found, tmp_path):
 
 
 def test_broken_files_are_refused(tmp_path):
-    with pytest.raises(FsrlError, match="no such covariances; build them first"):
+    with pytest.raises(FsrlError, match=r"no such file \(covariances\); build it first"):
         covariances.read(tmp_path / "absent")
     (tmp_path / "broken").write_bytes(b"no safetensors")
     with pytest.raises(FsrlError, match="broken file"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fsrl.figures import style as plot_style
+from fsrl.figures.files import png
 from fsrl.notebooks import setup as notebook_setup
 from tests.notebooks.sources import ROOT
 
@@ -36,9 +37,11 @@ def test_elsewhere_it_is_the_library_s(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_figure_is_shown_in_the_project_s_style_with_the_same_bytes() -> None:
     code = (
         "import sys; from fsrl.figures import style as plot_style\n"
+        "from fsrl.figures.files import png\n"
         "from fsrl.notebooks import setup as notebook_setup\n"
         "figure = plot_style.new_figure(2, 1, 'a title'); figure.add_subplot().plot([1, 2])\n"
-        "sys.stdout.buffer.write(notebook_setup.png(figure)); assert 'matplotlib.pyplot' not in sys.modules"
+        "sys.stdout.buffer.write(png(figure, notebook_setup.PNG_DPI))\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(("src", "."))}
     runs = [
@@ -54,6 +57,6 @@ def test_a_figure_is_shown_in_the_project_s_style_with_the_same_bytes() -> None:
 
 def test_the_image_has_the_figure_s_size() -> None:
     figure = plot_style.new_figure(3, 2, "")
-    header = notebook_setup.png(figure)[16:24]
+    header = png(figure, notebook_setup.PNG_DPI)[16:24]
     assert int.from_bytes(header[:4], "big") == 3 * notebook_setup.PNG_DPI
     assert int.from_bytes(header[4:], "big") == 2 * notebook_setup.PNG_DPI

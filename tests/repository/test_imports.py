@@ -70,6 +70,7 @@ def test_analysis_loads_neither_models_nor_figures():
         ("types.rules", {"torch", "pandas", "numpy", "pyarrow"}),
         ("types.classify", {"torch"}),
         ("tables.core", {"torch"}),
+        ("explanations.words", {"torch"}),
         ("moments.engine", {"pandas", "pyarrow"}),
         ("weights.matrices", {"pandas", "pyarrow"}),
         ("neuronpedia.api", {"torch", "pandas", "numpy", "pyarrow", "sae_lens", "huggingface_hub"}),

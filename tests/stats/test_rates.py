@@ -51,24 +51,24 @@ def test_log10_p_of_zero_nan_and_any_shape():
 @given(st.lists(st.floats(1e-30, 1), min_size=1, max_size=50))
 @settings(deadline=None)
 def test_benjamini_hochberg_against_scipy(p):
-    log10_p = torch.tensor(p, dtype=torch.float64).log10()
-    found = rates.benjamini_hochberg(log10_p).double()
-    np.testing.assert_allclose(10**found, scipy.stats.false_discovery_control(p), rtol=1e-4)
+    found = rates.benjamini_hochberg(np.log10(p))
+    np.testing.assert_allclose(10**found, scipy.stats.false_discovery_control(p), rtol=1e-9)
 
 
 def test_benjamini_hochberg_keeps_tiny_p_and_leaves_null_out():
-    log10_p = torch.tensor([[-1000.0, torch.nan, -0.5], [-2000.0, -0.1, torch.nan]])
+    log10_p = np.array([[-1000.0, np.nan, -0.5], [-2000.0, -0.1, np.nan]])
     found = rates.benjamini_hochberg(log10_p)
     # Of 4: p_(1) * 4, p_(2) * 2, p_(3) * 4 / 3, p_(4); no q is above the next one.
     expected = [[-1000 + np.log10(2), np.nan, -0.5 + np.log10(4 / 3)], [-2000 + np.log10(4), np.nan, np.nan]]
     expected[1][1] = -0.1
     assert found.shape == (2, 3)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    assert rates.benjamini_hochberg(torch.tensor([torch.nan])).isnan().all()
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert np.isnan(rates.benjamini_hochberg(np.array([np.nan]))).all()
+    assert rates.benjamini_hochberg(np.empty((0, 3))).shape == (0, 3)
 
 
 def test_benjamini_hochberg_of_equal_p_is_equal():
-    found = rates.benjamini_hochberg(torch.tensor([-3.0, -1.0, -3.0, -1.0, -3.0]))
+    found = rates.benjamini_hochberg(np.array([-3.0, -1.0, -3.0, -1.0, -3.0]))
     assert len(set(found[[0, 2, 4]].tolist())) == 1
     assert found[1] == found[3]
 
@@ -78,7 +78,7 @@ def test_best_sets_by_loops():
     t = torch.randn(200, 4, generator=generator).round(decimals=1)  # with ties
     t[torch.rand(200, 4, generator=generator) < 0.3] = torch.nan
     log10_p = torch.from_numpy(rates.log10_p(t.numpy(), 20)).float()
-    log10_q = rates.benjamini_hochberg(log10_p)
+    log10_q = torch.from_numpy(rates.benjamini_hochberg(log10_p.numpy()))
     found = enrichment_pvalues.best_sets(t, log10_p, log10_q)
     for i in range(200):
         for sign, index, p, q in (

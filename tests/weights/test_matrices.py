@@ -9,8 +9,10 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from fsrl.errors import FsrlError
+from fsrl.weights import files as weight_files
 from fsrl.weights import matrices as weights
 
 
@@ -86,7 +88,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         filename.write_bytes(b"half of it")
         raise OSError("disk full")
 
-    monkeypatch.setattr(weights, "save_file", broken)
+    monkeypatch.setattr(weight_files, "save_file", broken)
     with pytest.raises(OSError, match="disk full"):
         weights.write_decoder(decoder(layer=3), path)
     assert path.read_bytes() == before
@@ -107,7 +109,7 @@ def test_missing_broken_and_foreign_files_are_refused(tmp_path, read):
     with pytest.raises(FsrlError, match="broken.safetensors: broken file"):
         read(broken)
     foreign = tmp_path / "foreign.safetensors"
-    weights.save_file({"W_dec": torch.ones(2, 2)}, foreign)
+    save_file({"W_dec": torch.ones(2, 2)}, foreign)
     with pytest.raises(FsrlError, match="foreign.safetensors: not an fsrl"):
         read(foreign)
 

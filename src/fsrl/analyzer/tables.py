@@ -28,7 +28,7 @@ from fsrl.errors import FsrlError
 from fsrl.moments import engine
 from fsrl.moments import frames as moment_frames
 from fsrl.moments.features import LogitMoments
-from fsrl.names import SHARED
+from fsrl.names import OF_WEIGHTS, SHARED
 from fsrl.nulls import frames as nulls
 from fsrl.pages.facts import SIDES, FeatureRows
 from fsrl.stats import quantiles, rates
@@ -57,7 +57,6 @@ RULES = parse_scheme(
         }
     },
 )
-LAYER_KINDS = ("second_moment", "sign_flip")
 FALSE_DISCOVERY_RATE = 0.05  # as enrichment.level there
 CHOICES: dict[str, tuple[str | bool, ...]] = {
     "w_u": ("folded", "raw"),
@@ -275,10 +274,10 @@ class FeatureTables:
     def _null(self, settings: ViewSettings) -> pd.DataFrame:
         view, chosen = self.view(settings), self.settings
         draws: dict[str, Any] = {"draws": chosen.null_draws, "seed": chosen.seed}
-        logger.info("%d null directions of each of %d kinds", chosen.null_draws, 1 + len(LAYER_KINDS))
+        logger.info("%d null directions of each of %d kinds", chosen.null_draws, 1 + len(OF_WEIGHTS))
         shared = nulls.isotropic(view.W_U, **draws)
         kappa0 = quantiles.quantile(shared, "kurtosis", 0.5)
-        own = nulls.of_layer(view.W_dec, view.W_U, kinds=LAYER_KINDS, kappa0=kappa0, **draws)
+        own = nulls.of_layer(view.W_dec, view.W_U, kinds=OF_WEIGHTS, kappa0=kappa0, **draws)
         return pd.concat([shared, own], ignore_index=True)
 
     def _frame(self, settings: ViewSettings) -> pd.DataFrame:
@@ -300,7 +299,7 @@ class FeatureTables:
         strata = None if own.counts is None else enrichment.frequency_strata(own.counts[view.token_ids])
         found = enrichment.set_statistics(view.W_dec, view.W_U, members[tested], strata=strata)
         names = sets.columns[tested.numpy()].tolist()
-        log10_q = rates.benjamini_hochberg(found.log10_p)
+        log10_q = torch.from_numpy(rates.benjamini_hochberg(found.log10_p.numpy())).float()
         return Enrichment(names, found, log10_q, _best_sets(names, found, log10_q))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fsrl.names import UNCLASSIFIED
+from fsrl.names import TYPES, UNCLASSIFIED
 
 BRACKETS_QUOTES = ("bracket_open", "bracket_close", "quote")
 SPACING_CAPITALS = ("starts_with_space", "starts_with_capital", "all_caps", "lower_case")
@@ -140,7 +140,7 @@ def _lower(name: str, kind: str, statement: str, what: str, value: Value, reads:
     return Claim(name, kind, statement, f"{what} is lower than for unclassified", "AUC", False, value, reads)
 
 
-LOCAL, PREDICTION, SUPPRESSION, PARTITION = "local_context", "prediction", "suppression", "partition"
+LOCAL, PREDICTION, SUPPRESSION, PARTITION = TYPES
 _SPACING = "sets of spacing and case"
 _CLAIMED = (
     (LOCAL, "brackets_quotes", "promotes brackets or quotes", "bracket and quote sets", BRACKETS_QUOTES),
@@ -240,7 +240,7 @@ _SHAPES = [
 ]
 CLAIMS = sorted(
     [*_PROMOTED, *_TIED, *_SHAPES],
-    key=lambda claim: (LOCAL, PREDICTION, SUPPRESSION, PARTITION).index(claim.type),
+    key=lambda claim: TYPES.index(claim.type),
 )
 # Columns of a rule that fix the moment a claim looks at.
 FIXES = {

@@ -23,15 +23,12 @@ from tqdm import tqdm
 from fsrl.claims.planted import NONE, Planted, World, measure, plant
 from fsrl.constants import SLACK
 from fsrl.errors import FsrlError
-from fsrl.names import TYPES
+from fsrl.names import OF_WEIGHTS, TYPES
 from fsrl.nulls import frames as nulls
 from fsrl.stats.quantiles import quantile
 from fsrl.types import classify
 from fsrl.types.cuts import MEETS, resolve
 from fsrl.types.rules import LOWER, Scheme
-
-# Run in each study; a world has no activations, so the fourth null cannot be.
-NULLS = ("second_moment", "sign_flip")
 
 
 def sweep(
@@ -43,14 +40,14 @@ def sweep(
     features: int,
     draws: int,
     seed: int,
-    kinds: Sequence[str] = NULLS,
+    kinds: Sequence[str] = OF_WEIGHTS,
     progress: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tables `recovery` and `recovery_by_set`: one planted study for each share and strength.
 
-    schemes: the view of each may be None (dot products) or "cosine". Each study has
-    `features` features; isotropic and the nulls of `kinds` have `draws` each; the sets' table is that of the
-    largest planted share, which has the most features of each. Raises FsrlError for another view,
+    schemes: the view of each may be None (dot products) or "cosine". Each study has `features` features;
+    isotropic and the nulls of `kinds` have `draws` each (there are no activations here); the sets' table is
+    that of the largest planted share, which has the most features of each. Raises FsrlError for another view,
     and for what `fsrl.claims.planted.plant` refuses.
     """
     views = dict.fromkeys([*map(_view, schemes), None])

@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 
 from fsrl.names import TYPES
-from fsrl.tables.sensitivity import AGREEMENT, SENSITIVITY
+from fsrl.tables.sensitivity import AGREEMENT, EVERY_NULL, SENSITIVITY
 from fsrl.types import cuts as type_cuts
 from fsrl.types.cuts import Cut, Readings, Resolved
 from fsrl.types.rules import LOWER, Condition, Scheme
 
-EVERY_NULL = "null quantiles"
 # Type -> for each bound of its rule, the rows (bool) that meet it.
 _Met = dict[str, list[np.ndarray]]
 # Type -> place of a bound in its rule -> the cut that takes its place.

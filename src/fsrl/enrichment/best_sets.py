@@ -67,7 +67,7 @@ def of_study(log10_p: Sequence[np.ndarray], *, level: float) -> Discoveries:
     """Benjamini and Hochberg over all entries of all layers (float32 [features, sets] each) at `level`."""
     shapes = [layer.shape for layer in log10_p]
     flat = np.concatenate([layer.reshape(-1) for layer in log10_p])
-    q = rates.benjamini_hochberg(torch.from_numpy(flat)).numpy()
+    q = rates.benjamini_hochberg(flat).astype(np.float32)
     called = q <= np.log10(level)
     cut = float(flat[called].max()) if called.any() else np.nan
     ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])[:-1]

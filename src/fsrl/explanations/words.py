@@ -26,7 +26,7 @@ from scipy.special import gammaln
 
 from fsrl.errors import FsrlError
 from fsrl.names import DEGENERATE, UNCLASSIFIED
-from fsrl.stats import two_groups
+from fsrl.stats import rates, two_groups
 from fsrl.tables.explanations import WORDS
 
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
@@ -89,21 +89,8 @@ def of_study(layers: Sequence[pd.DataFrame]) -> pd.DataFrame:
     frame = pd.concat([_empty(), *layers], ignore_index=True).astype(_empty().dtypes)
     for circular in (False, True):
         own = (frame["circular"] == circular).to_numpy()
-        frame.loc[own, "log10_q"] = log10_q(frame.loc[own, "log10_p"].to_numpy())
+        frame.loc[own, "log10_q"] = rates.benjamini_hochberg(frame.loc[own, "log10_p"].to_numpy())
     return frame[list(WORDS.columns)]
-
-
-def log10_q(log10_p: np.ndarray) -> np.ndarray:
-    """Benjamini and Hochberg's q of all tests at once (float64 [tests], no NaN), in logarithms.
-
-    As `fsrl.stats.rates.benjamini_hochberg`, whose torch takes longer to import than this job takes.
-    """
-    order = np.argsort(log10_p, kind="stable")
-    n = len(order)
-    raw = log10_p[order] + np.log10(n) - np.log10(np.arange(1, n + 1)) if n else log10_p
-    found = np.empty(n)
-    found[order] = np.minimum.accumulate(raw[::-1])[::-1]
-    return found
 
 
 def fisher_log10_p(yes: np.ndarray, among_others: np.ndarray, m: int, n: int) -> np.ndarray:

@@ -17,6 +17,7 @@ METADATA: dict[str, dict[str, str | None]] = {
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     ".png": {"Software": None},
 }
+DPI = 150  # of figures that show themselves
 
 
 @styled()
@@ -34,7 +35,12 @@ def save_all(figure: Figure, folder: str | Path, name: str) -> None:
         save(figure, Path(folder) / f"{name}{ending}")
 
 
-DPI = 150
+@styled()
+def png(figure: Figure, dpi: float) -> bytes:
+    """The figure as PNG; the same figure gives the same bytes."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=dpi, metadata=METADATA[".png"])
+    return stream.getvalue()
 
 
 def finished(figure: Figure, save_path: str | Path | None) -> Figure:
@@ -45,7 +51,7 @@ def finished(figure: Figure, save_path: str | Path | None) -> Figure:
     """
     if save_path is not None:
         save(figure, save_path)
-    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
+    figure._repr_png_ = partial(png, figure, DPI)  # type: ignore[attr-defined]
     return figure
 
 
@@ -53,10 +59,3 @@ def check_path(save_path: str | Path | None) -> None:
     """Raise FsrlError for a save_path that `finished` could not write to, before there is a figure."""
     if save_path is not None:
         arguments.ending(save_path, "figure", METADATA)
-
-
-@styled()
-def _png(figure: Figure) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI, metadata=METADATA[".png"])
-    return stream.getvalue()

@@ -15,15 +15,15 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from fsrl.figures.style import DOUBLE, NULL_COLOR, SMALL, TYPE_COLORS, fix_ticks, new_figure, styled
 from fsrl.hooks import hook_label
 from fsrl.names import TYPES, type_label
+from fsrl.tables.sensitivity import EVERY_NULL
+from fsrl.types.rules import SIGNS
 from fsrl.types.select import of_scheme
 
-TOGETHER = "null quantiles"  # rows in which all null bounds of a scheme are moved at once
 MEASURES = {
     "members": "features that\nmeet the rule",
     "jaccard": "Jaccard overlap with\nthe config's rule",
     "significant_share": "share of them with a\nsignificant token set",
 }
-SIGNS = {"min": "≥", "above": ">", "max": "≤", "below": "<"}
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 CHANCE: dict[str, Any] = {"color": NULL_COLOR, "linewidth": 0.9, "linestyle": (0, (3, 1.5))}
 
@@ -41,7 +41,7 @@ def sensitivity(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
         title: study and view.
     """
     rows = of_scheme(table, scheme, "sensitivity")
-    rows = rows[rows["column"] != TOGETHER]
+    rows = rows[rows["column"] != EVERY_NULL]
     bounds = rows[["type", "column", "word", "bound"]].drop_duplicates()
     bounds = bounds.sort_values("type", key=lambda names: names.map(TYPES.index), kind="stable")
     layers = list(dict.fromkeys(rows["sae"]))

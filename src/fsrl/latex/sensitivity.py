@@ -11,7 +11,6 @@ from fsrl.latex.table import Column, tabular
 from fsrl.names import TYPES, type_label
 from fsrl.types.select import of_scheme
 
-WORDS = {"min": r"$\geq$", "above": "$>$", "max": r"$\leq$", "below": "$<$"}
 COLUMNS = {
     "std": "std / norm",
     "implied_tokens": "implied tokens",
@@ -47,7 +46,7 @@ def sensitivity(frame: pd.DataFrame) -> str:
 def _bound(column: str, word: str | None, bound: str | None) -> str:
     if pd.isna(word) or pd.isna(bound):
         return "all null quantiles"
-    return f"{COLUMNS.get(column, tex.escape(column))} {WORDS[str(word)]} {tex.escape(str(bound))}"
+    return f"{COLUMNS.get(column, tex.escape(column))} ${tex.SIGNS[str(word)]}$ {tex.escape(str(bound))}"
 
 
 def _grows_stricter(word: str | None, bound: str | None) -> bool:

@@ -24,6 +24,7 @@ from fsrl.errors import FsrlError
 from fsrl.tokens import text as token_text
 
 MISSING = "--"
+SIGNS = {"min": r"\geq", "above": ">", "max": r"\leq", "below": "<"}  # of the words of type rules, in math
 PLAIN = {
     "\\": r"\textbackslash{}",
     "{": r"\{",

@@ -8,15 +8,13 @@ the notebook at the root. Outside of IPython it changes the working directory an
 """
 
 import os
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from fsrl.errors import FsrlError
-from fsrl.figures.files import METADATA
-from fsrl.figures.style import styled
+from fsrl.figures.files import png
 
 MARKER = "Snakefile"
 PNG_DPI = 200
@@ -60,12 +58,4 @@ def show(figure: Figure) -> None:
     from IPython.display import Image, display
 
     width = round(SCREEN_DPI * figure.get_figwidth())
-    display(Image(data=png(figure), format="png", width=width, alt=figure.get_suptitle() or None))
-
-
-@styled()
-def png(figure: Figure) -> bytes:
-    """The figure as PNG; the same figure gives the same bytes."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata=METADATA[".png"])
-    return buffer.getvalue()
+    display(Image(data=png(figure, PNG_DPI), format="png", width=width, alt=figure.get_suptitle() or None))

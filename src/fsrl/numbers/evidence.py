@@ -10,10 +10,10 @@ from fsrl.latex import text as tex
 from fsrl.names import TYPES
 from fsrl.numbers.headlines import StudyTables, Values, extremes, headline, listed
 from fsrl.numbers.study import key_of, layer_name, words_of
+from fsrl.tables.sensitivity import EVERY_NULL
 
 VERDICTS = ("holds", "contradicted", "mixed", "undecided", "cannot speak", "by definition")
 ACTIVE, STEP, ALL = "active", "+1", "all"
-NULL_QUANTILES = "null quantiles"
 # Of the two tests of one claim the name of that by ranks ends so (`fsrl.claims.claims_list`).
 BY_RANK = "_t"
 
@@ -84,7 +84,7 @@ def tail(tables: StudyTables) -> dict[str, str]:
     in the config, strictest; and what the null that gives most would give.
     """
     frame = tables.frame("sensitivity")
-    moved = frame[(frame["scheme"] == tables.scheme) & (frame["column"] == NULL_QUANTILES)]
+    moved = frame[(frame["scheme"] == tables.scheme) & (frame["column"] == EVERY_NULL)]
     places = {"loosest": moved["factor"].max(), "config": 1.0, "strictest": moved["factor"].min()}
     values: dict[str, str] = {}
     for name, factor in places.items():

@@ -27,7 +27,6 @@ SYMBOLS = {
     "norm": r"\lVert d\rVert",
     "variance_x_d_model": r"D\sigma^2/\lVert d\rVert^2",
 }
-WORDS = {"min": r"\geq", "above": ">", "max": r"\leq", "below": "<"}
 
 
 def defined_values() -> dict[str, str]:
@@ -66,7 +65,7 @@ def _condition(one: Condition) -> str:
         value = rf"{'n' if bound.kind == 'null' else 'q'}_{{{bound.value:g}}}"
         if bound.null is not None:
             value += rf"^{{\text{{{words_of(bound.null)}}}}}"
-    return f"${SYMBOLS[one.column]} {WORDS[one.word]} {value}$"
+    return f"${SYMBOLS[one.column]} {tex.SIGNS[one.word]} {value}$"
 
 
 def config_values(config: Mapping[str, Any]) -> dict[str, str]:

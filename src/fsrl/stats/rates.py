@@ -9,9 +9,7 @@ incomplete beta function I_x(df / 2, 1 / 2). scipy's value is used where it is w
 """
 
 import numpy as np
-import torch
 from scipy import special
-from torch import Tensor
 
 # Below this p the series takes over. |t| is above 30 there whatever df, so a term is at most (2n + 1) / 900
 # times the one before it and 6 of them are exact to rounding.
@@ -43,21 +41,20 @@ def _log10_p_tail(t: np.ndarray, df: float) -> np.ndarray:
     return (log_p + np.log(series)) / np.log(10)
 
 
-def benjamini_hochberg(log10_p: Tensor) -> Tensor:
-    """log10 of Benjamini and Hochberg's q over all entries of `log10_p` (any shape); float32, the same shape.
+def benjamini_hochberg(log10_p: np.ndarray) -> np.ndarray:
+    """log10 of Benjamini and Hochberg's q over all entries of `log10_p` (any shape); float64, the same shape.
 
     Pass all features and sets of a study at once: the rate holds for what is passed. NaN (not tested) stays
     NaN and is not counted. `scipy.stats.false_discovery_control` does the same to p that do not underflow.
     """
-    flat = log10_p.detach().cpu().reshape(-1)
-    tested = ~flat.isnan()
-    values, order = flat[tested].sort()
-    rank = torch.arange(1, len(values) + 1, dtype=torch.float64)
-    raw = values.double() + np.log10(max(len(values), 1)) - rank.log10()
+    tested = ~np.isnan(log10_p)
+    values = log10_p[tested].astype(np.float64)
+    order = np.argsort(values)
+    n = len(order)
+    raw = values[order] + np.log10(max(n, 1)) - np.log10(np.arange(1, n + 1))
+    found = np.empty(n)
     # q of the i-th smallest p is the least of p_j * n / j over j >= i; that of the last is p itself.
-    steps = raw.flip(0).cummin(0).values.flip(0)
-    found = torch.empty_like(values, dtype=torch.float32)
-    found[order] = steps.float()
-    result = torch.full_like(flat, torch.nan, dtype=torch.float32)
+    found[order] = np.minimum.accumulate(raw[::-1])[::-1]
+    result = np.full(log10_p.shape, np.nan)
     result[tested] = found
-    return result.reshape(log10_p.shape)
+    return result

@@ -1,8 +1,7 @@
 """The tables of explanations: what features are said to do, in which words, and whether tokens agree."""
 
-from fsrl.tables.core import FEATURE, Column, Table
+from fsrl.tables.core import FEATURE, SAE, Column, Table
 
-SAE = Column("string", "1", "the SAE's id")
 EXPLANATIONS = Table(
     "explanations",
     {

@@ -2,6 +2,8 @@
 
 from fsrl.tables.core import SAE, SCHEME, TYPE, Column, Table
 
+# In place of a column: the rows in which all null quantiles of a scheme are moved at once.
+EVERY_NULL = "null quantiles"
 SENSITIVITY = Table(
     "sensitivity",
     {
@@ -9,7 +11,7 @@ SENSITIVITY = Table(
         "scheme": SCHEME,
         "type": TYPE,
         "column": Column(
-            "string", "1", "column whose bound is moved; null quantiles: all of the scheme's at once"
+            "string", "1", f"column whose bound is moved; {EVERY_NULL}: all of the scheme's at once"
         ),
         "word": Column("string", "1", "min (>=), above (>), max (<=) or below (<)", nullable=True),
         "bound": Column("string", "1", "the bound as the config writes it", nullable=True),

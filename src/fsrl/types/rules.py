@@ -35,6 +35,7 @@ COLUMNS = (
 )
 LOWER, UPPER = ("min", "above"), ("max", "below")
 WORDS = LOWER + UPPER
+SIGNS = {"min": "≥", "above": ">", "max": "≤", "below": "<"}  # of the words, where a rule is shown
 
 _QUANTILE = re.compile(rf"(q|null|{'|'.join(KINDS)})(\d+(?:\.\d*)?|\.\d+)")
 

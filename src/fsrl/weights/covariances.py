@@ -1,15 +1,11 @@
 """Covariances of activations in a file: what `fsrl.models.activations` measures and the nulls read."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from fsrl import files
-from fsrl.errors import FsrlError
+from fsrl.weights import files
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,22 +18,12 @@ class Covariances:
 
 def write(covariances: Covariances, path: str | Path) -> None:
     """Write a safetensors file, whole or not at all; the same content gives the same bytes."""
-    payload = json.dumps({"kind": "covariances", "metadata": covariances.metadata}, sort_keys=True)
-    stored = {hook: matrix.contiguous().clone() for hook, matrix in covariances.covariance.items()}
-    with files.atomic_write(path) as temporary:
-        save_file(stored, temporary, metadata={"fsrl": payload})
+    # Two hooks may be given one tensor; a file may not share memory.
+    stored = {hook: matrix.clone() for hook, matrix in covariances.covariance.items()}
+    files.save(path, "covariances", stored, {"metadata": covariances.metadata})
 
 
 def read(path: str | Path) -> Covariances:
     """Read what `write` wrote; FsrlError where the file is missing, broken or something else."""
-    if not Path(path).is_file():
-        raise FsrlError(f"{path}: no such covariances; build them first")
-    try:
-        with safe_open(path, framework="pt") as stored:
-            header = json.loads((stored.metadata() or {}).get("fsrl", "{}"))
-            if header.get("kind") != "covariances":
-                raise FsrlError(f"{path}: not an fsrl covariances file; build it again")
-            hooks = stored.keys()
-            return Covariances({hook: stored.get_tensor(hook) for hook in hooks}, header["metadata"])
-    except SafetensorError as error:
-        raise FsrlError(f"{path}: broken file ({error}); delete it and build it again") from error
+    tensors, header = files.load(path, "covariances")
+    return Covariances(tensors, header["metadata"])

@@ -10,19 +10,15 @@ holds often enough (a few hundred undertrained tokens dominate the kurtosis of e
 cosines.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from fsrl import files
 from fsrl.errors import FsrlError
+from fsrl.weights import files
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,12 +181,12 @@ def write_unembedding(unembedding: Unembedding, path: str | Path) -> None:
     known = {"counts": unembedding.counts, "trained": unembedding.trained}
     tensors = {"folded": unembedding.folded, "raw": unembedding.raw.clone()}
     tensors |= {name: tensor for name, tensor in known.items() if tensor is not None}
-    _save(path, "unembedding", tensors, {"tokens": unembedding.tokens, "metadata": unembedding.metadata})
+    files.save(path, "unembedding", tensors, {"tokens": unembedding.tokens, "metadata": unembedding.metadata})
 
 
 def read_unembedding(path: str | Path) -> Unembedding:
     """Read what `write_unembedding` wrote; FsrlError where the file is missing, broken or something else."""
-    tensors, header = _load(path, "unembedding")
+    tensors, header = files.load(path, "unembedding")
     return Unembedding(
         tensors["folded"],
         tensors["raw"],
@@ -207,12 +203,12 @@ def write_decoder(decoder: Decoder, path: str | Path) -> None:
     if decoder.log10_density is not None:
         tensors["log10_density"] = decoder.log10_density
     header = {"hook": decoder.hook, "layer": decoder.layer, "sae": decoder.sae, "metadata": decoder.metadata}
-    _save(path, "decoder", tensors, header)
+    files.save(path, "decoder", tensors, header)
 
 
 def read_decoder(path: str | Path) -> Decoder:
     """Read what `write_decoder` wrote; FsrlError where the file is missing, broken or something else."""
-    tensors, header = _load(path, "decoder")
+    tensors, header = files.load(path, "decoder")
     return Decoder(
         tensors["W_dec"],
         tensors.get("log10_density"),
@@ -230,31 +226,6 @@ def _unit_columns(matrix: Tensor, token_ids: Tensor) -> Tensor:
     if (norms == 0).any():
         raise no_direction(int(token_ids[(norms == 0).int().argmax()]))
     return (wide / norms).float()
-
-
-def _save(path: str | Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    # One metadata key only: safetensors writes several in an order that changes from run to run.
-    payload = json.dumps({"kind": kind, **header}, sort_keys=True)
-    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        with files.atomic_write(path) as temporary:
-            save_file(stored, temporary, metadata={"fsrl": payload})
-    except SafetensorError as error:  # its writer's own name for what the disk refuses
-        raise FsrlError(f"{path}: cannot be written ({error}); make room and run again") from error
-
-
-def _load(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    if not Path(path).is_file():
-        raise FsrlError(f"{path}: no such {kind}; build it first")
-    try:
-        with safe_open(path, framework="pt") as stored:
-            header = json.loads((stored.metadata() or {}).get("fsrl", "{}"))
-            if header.pop("kind", None) != kind:
-                raise FsrlError(f"{path}: not an fsrl {kind}; build it again")
-            names = stored.keys()
-            return {name: stored.get_tensor(name) for name in names}, header
-    except SafetensorError as error:
-        raise FsrlError(f"{path}: broken file ({error}); delete it and build it again") from error
 
 
 def _check(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int | None, ...]) -> None:

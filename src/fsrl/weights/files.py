@@ -1,0 +1,44 @@
+"""Files of tensors of one kind: safetensors, with what belongs to them as JSON in the header."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fsrl import files
+from fsrl.errors import FsrlError
+
+
+def save(path: str | Path, kind: str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write a file, whole or not at all; the same content gives the same bytes.
+
+    kind: what the tensors are, in a word that `load` demands. safetensors refuses tensors that share memory.
+    Raises FsrlError for what the disk refuses.
+    """
+    # One metadata key only: safetensors writes several in an order that changes from run to run.
+    payload = json.dumps({"kind": kind, **header}, sort_keys=True)
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        with files.atomic_write(path) as temporary:
+            save_file(stored, temporary, metadata={"fsrl": payload})
+    except SafetensorError as error:  # its writer's own name for what the disk refuses
+        raise FsrlError(f"{path}: cannot be written ({error}); make room and run again") from error
+
+
+def load(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header that `save` wrote; FsrlError where the file is missing, broken or another kind."""
+    if not Path(path).is_file():
+        raise FsrlError(f"{path}: no such file ({kind}); build it first")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            header = json.loads((stored.metadata() or {}).get("fsrl", "{}"))
+            if header.pop("kind", None) != kind:
+                raise FsrlError(f"{path}: not an fsrl {kind} file; build it again")
+            names = stored.keys()
+            return {name: stored.get_tensor(name) for name in names}, header
+    except SafetensorError as error:
+        raise FsrlError(f"{path}: broken file ({error}); delete it and build it again") from error
