@@ -1,19 +1,44 @@
 """Fixtures that several folders of tests share."""
 
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+# Before Torch is loaded, which reads it. Matrices of tests are small and the cores are shared (with another
+# worker, with jobs of the workflow): threads that spin while they wait take most of the time of both.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from tests.fixtures import hosted_study
 from tests.fixtures import tiny_study as tiny
+from tests.fixtures.hosted_study import Hosted
+from tests.fixtures.project import Project, lay_out
+from tests.hub import layouts
+from tests.hub.layouts import HubTree
 
 ROOT = Path(__file__).parents[1]
 # No example of a property test has a time to keep: a busy machine is no fault of the code.
 settings.register_profile("fsrl", deadline=None)
 settings.load_profile("fsrl")
+# Fixtures that take long to make: every worker of pytest-xdist that met one would make its own.
+COSTLY = ("built_mini", "hosted", "built")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For pytest-xdist, what has to run in one worker: the tests of a costly fixture, or those of a file.
+
+    Costly ones come first, so that no worker is left with them when the others are done.
+    """
+    for item in items:
+        costly = [name for name in COSTLY if name in getattr(item, "fixturenames", ())]
+        file = item.path.relative_to(ROOT / "tests").with_suffix("")
+        item.add_marker(pytest.mark.xdist_group(costly[0] if costly else str(file)))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] not in COSTLY)
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +47,34 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study") / "tiny"
     tiny.build(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def fresh(tiny_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project with the tiny study and nothing built; a test that changes it takes a copy."""
+    return lay_out(tmp_path_factory.mktemp("fresh") / "project", tiny_study)
+
+
+@pytest.fixture(scope="session")
+def built(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project with everything built; a test that changes it takes a copy."""
+    project = fresh.copy(tmp_path_factory.mktemp("built") / "project")
+    done = project.snakemake()
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+@pytest.fixture(scope="session")
+def hub_tree(tmp_path_factory: pytest.TempPathFactory) -> HubTree:
+    """Every repository of the catalogue, written once; read it, don't change it."""
+    return layouts.write_hub(tmp_path_factory.mktemp("hub") / "tree")
+
+
+@pytest.fixture(scope="session")
+def hosted(fresh: Project, hub_tree: HubTree, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
+    """A study that a hub and Neuronpedia host, built; a test that changes its project takes a copy."""
+    with hosted_study.build(fresh, hub_tree, tmp_path_factory.mktemp("hosted")) as built:
+        yield built
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,7 @@ def closure(script: Path, package: Path) -> list[Path]:
 @cache
 def _depends_on(source: Path, package: Path) -> frozenset[Path]:
     found: set[Path] = set()
+    of_package = package in source.parents
     for node in _executed(_tree(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -49,7 +50,7 @@ def _depends_on(source: Path, package: Path) -> frozenset[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for alias in node.names:
                 found |= _files_of(node.module, alias.name, package, _place(source, node))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and package in source.parents:
+        elif of_package and isinstance(node, ast.Constant) and isinstance(node.value, str):
             found |= _data(source.parent, node.value)
     return frozenset(path for path in found if path.name != VERSION)
 
@@ -59,14 +60,16 @@ def _tree(source: Path) -> ast.Module:
     return ast.parse(source.read_text(encoding="utf-8"), filename=str(source))
 
 
-def _executed(node: ast.AST) -> Iterator[ast.AST]:
+def _executed(tree: ast.Module) -> Iterator[ast.AST]:
     """The nodes of a module, less those that only a type checker reads."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            yield from (inner for other in child.orelse for inner in [other, *_executed(other)])
+    queue: list[ast.AST] = [tree]
+    while queue:
+        node = queue.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            queue += node.orelse
         else:
-            yield child
-            yield from _executed(child)
+            yield node
+            queue += ast.iter_child_nodes(node)
 
 
 def _place(source: Path, node: ast.stmt) -> str:
@@ -115,13 +118,17 @@ def _public(room: str, name: str | None, package: Path) -> set[Path]:
 def _defined(path: Path) -> frozenset[str]:
     """The names that a module defines or imports at its top level."""
     names: set[str] = set()
-    for node in ast.walk(_tree(path)):
+    queue: list[ast.AST] = [_tree(path)]
+    while queue:
+        node = queue.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
+        else:
+            queue += ast.iter_child_nodes(node)
     return frozenset(names)
 
 

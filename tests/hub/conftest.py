@@ -6,15 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub import clients, layouts
+from tests.hub import clients
 from tests.hub.layouts import HubTree
 from tests.hub.server import LoopbackHub
-
-
-@pytest.fixture(scope="session")
-def hub_tree(tmp_path_factory: pytest.TempPathFactory) -> HubTree:
-    """Every repository of the catalogue, written once; read it, don't change it."""
-    return layouts.write_hub(tmp_path_factory.mktemp("hub") / "tree")
 
 
 @pytest.fixture(scope="session")

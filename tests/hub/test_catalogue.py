@@ -18,7 +18,7 @@ STUDIES = {name: entry for name, entry in CONFIG["studies"].items() if "hub" in 
 READ = """
 import json, logging, sys
 from safetensors.torch import save_file
-from fsrl import hub, hub_files
+from fsrl.models import hub_files, reading
 from fsrl.errors import FsrlError
 from fsrl.models.sources import ModelSource, SAESource
 
@@ -29,11 +29,11 @@ for name, entry in json.load(open("studies.json")).items():
         source, saes = ModelSource(**entry["model"]), SAESource.from_settings(entry["saes"])
         hub_files.fetch(source.hub_files() + saes.hub_files())
         if source not in models:
-            models[source] = hub.read_model(source)
+            models[source] = reading.read_model(source)
         model = models[source]
         tensors[f"{name}|W_U"] = model.W_U
         facts[f"{name}|tokens"] = model.tokens
-        for decoder in hub.decoders(saes, model, study=name):
+        for decoder in reading.decoders(saes, model, study=name):
             tensors[f"{name}|{decoder.sae}"] = decoder.W_dec
             if decoder.log10_density is not None:
                 tensors[f"{name}|{decoder.sae}|density"] = decoder.log10_density

@@ -18,7 +18,7 @@ SAE = "blocks.8.hook_resid_pre"
 WEIGHTS = f"*{SAE}/sae_weights.safetensors"
 FETCH = """
 import json, sys
-from fsrl import hub_files
+from fsrl.models import hub_files
 from fsrl.errors import FsrlError
 from fsrl.models.sources import ModelSource, SAESource
 

@@ -10,7 +10,7 @@ from snakemake.cli import parse_args, parse_config
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
-from tests.workflow.conftest import ROOT
+from tests.fixtures.project import ROOT
 from workflow import settings, studies
 
 CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())

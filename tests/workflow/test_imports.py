@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fsrl.errors import FsrlError
-from tests.workflow.conftest import ROOT
+from tests.fixtures.project import ROOT
 from workflow import imports
 
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import ROOT, Project, environment
+from tests.fixtures.project import ROOT, Project, environment
 
 # Python imports this by itself at start: a connection to another machine ends the run.
 NO_NETWORK = """

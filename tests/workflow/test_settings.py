@@ -11,7 +11,7 @@ import yaml
 
 from fsrl.errors import FsrlError
 from tests.fixtures import tiny_study as tiny
-from tests.workflow.conftest import ROOT, Project
+from tests.fixtures.project import ROOT, Project
 from workflow import settings, studies
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -226,7 +226,7 @@ def test_snakemake_stops_with_one_line_and_writes_nothing(
     fresh: Project, tmp_path: Path, setting: str, parts: list[str]
 ) -> None:
     project = fresh.copy(tmp_path / "project")
-    done = project.snakemake("--config", setting)
+    done = project.without_jobs("--config", setting)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert [line for line in done.stderr.splitlines() if "rror" in line] == [done.stderr.splitlines()[-1]]

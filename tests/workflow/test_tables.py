@@ -12,8 +12,8 @@ from scipy import stats
 from fsrl.tables import core as tables
 from fsrl.tables.moments import NULL
 from fsrl.tables.tokens import TOKENS
+from tests.fixtures.project import Project
 from tests.fixtures.tiny_study import D_SAE, MIN_COUNT, SAE_IDS
-from tests.workflow.conftest import Project
 
 VIEWS = ("main", "trained", "cosine")
 layers = pytest.mark.parametrize(("sae", "view"), [(sae, view) for sae in SAE_IDS for view in VIEWS])
