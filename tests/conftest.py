@@ -14,6 +14,11 @@ from hypothesis import settings
 # worker, with jobs of the workflow): threads that spin while they wait take most of the time of both.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from tests.fixtures import shape_checks
+
+# Before anything of fsrl is imported.
+shape_checks.install()
+
 from tests.fixtures import hosted_study
 from tests.fixtures import tiny_study as tiny
 from tests.fixtures.hosted_study import Hosted

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from fsrl import arguments
@@ -77,8 +78,8 @@ class SAEAdapter(nn.Module):
         device: str | torch.device = "cpu",
         force_download: bool = False,
         **adapter_kwargs: Any,
-    ) -> tuple["SAEAdapter", dict[str, Any], Tensor | None]:
-        """(adapter, the SAE's configuration, log10 densities [d_sae] or None) of a hub release or a folder.
+    ) -> tuple["SAEAdapter", dict[str, Any], Float32[Tensor, "d_sae"] | None]:
+        """(adapter, the SAE's configuration, log10 densities or None) of a hub release or a folder.
 
         release: a release that SAELens lists ("gpt2-small-res-jb"), a repository of the hub, or a folder that
         holds one folder for each SAE; sae_id: the SAE's name there. Raises FsrlError for a wrong setting
@@ -99,12 +100,15 @@ class SAEAdapter(nn.Module):
         return self.sae.cfg
 
     @property
-    def W_dec(self) -> Tensor:
-        """The SAE's decoder [d_sae, d_in]."""
+    def W_dec(self) -> Float[Tensor, "d_sae d_in"]:
+        """The SAE's decoder."""
         return self.sae.W_dec
 
     def forward(self, x: Tensor) -> Tensor:
-        """The activation after steering, as x is: [..., d_in] or [..., n_heads, d_head], in its dtype."""
+        """The activation after steering, as x is: [..., d_in] or [..., n_heads, d_head], in its dtype.
+
+        Raises FsrlError for an activation of another width.
+        """
         flat = self._flat(self.hook_input(x))
         features = self.sae.encode(flat)
         baseline = self._decode_keeping_scale(features) if self.settings.use_error_term else None
@@ -116,8 +120,8 @@ class SAEAdapter(nn.Module):
         steered = decoded if baseline is None else flat + (decoded - baseline).to(flat.dtype)
         return self.hook_output(steered.to(x.dtype).reshape(x.shape))
 
-    def get_steering_vector(self, x: Tensor) -> Tensor:
-        """s [..., d_sae] for an activation x [..., d_in], in the adapter's dtype."""
+    def get_steering_vector(self, x: Tensor) -> Float[Tensor, "*any d_sae"]:
+        """s for an activation x [..., d_in], in the adapter's dtype."""
         return self.layer(self._flat(x).to(next(self.layer.parameters()).dtype))
 
     def get_trainable_parameters(self) -> list[nn.Parameter]:
@@ -170,14 +174,14 @@ class SAEAdapter(nn.Module):
         weight, cfg = self.sae.W_dec, self.sae.cfg
         return make_layer(settings, cfg.d_in, cfg.d_sae, device=weight.device, dtype=weight.dtype)
 
-    def _decode_keeping_scale(self, features: Tensor) -> Tensor:
+    def _decode_keeping_scale(self, features: Float[Tensor, "*any d_sae"]) -> Float[Tensor, "*any d_in"]:
         """decode, leaving the input's scale in place for the next one."""
         scale = {name: value for name, value in vars(self.sae).items() if name in SCALE}
         decoded = self.sae.decode(features)
         vars(self.sae).update(scale)
         return decoded
 
-    def _flat(self, x: Tensor) -> Tensor:
+    def _flat(self, x: Tensor) -> Float[Tensor, "*any d_in"]:
         """x [..., d_in]; heads [..., n_heads, d_head] are joined where together they are d_in wide."""
         d_in = self.sae.cfg.d_in
         arguments.require(isinstance(x, Tensor), "adapter", "x", x, f"give a tensor [..., {d_in}]")

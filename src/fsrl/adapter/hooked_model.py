@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from fsrl import arguments
@@ -44,7 +45,7 @@ class HookedModel(nn.Module):
         self.model = model.requires_grad_(False).eval()
         self.sae_adapter = sae
         self._spliced, self._disabled = False, 0
-        self._change: Tensor | None = None
+        self._change: Float[Tensor, "*any d_in"] | None = None
         model_fit.warn_of_centring(model, sae)
 
     @property
@@ -161,15 +162,17 @@ class HookedModel(nn.Module):
         after = hook.removesuffix("hook_resid_mid") + "hook_resid_post"
         return [(points[hook], self._steer_and_keep), (points[after], self._carry)]
 
-    def _steer(self, activation: Tensor, hook: Any) -> Tensor | None:
+    def _steer(self, activation: Float[Tensor, "*any"], hook: Any) -> Float[Tensor, "*any"] | None:
         return None if self._disabled else self.sae_adapter(activation)
 
-    def _steer_and_keep(self, activation: Tensor, hook: Any) -> Tensor | None:
+    def _steer_and_keep(
+        self, activation: Float[Tensor, "*any d_in"], hook: Any
+    ) -> Float[Tensor, "*any d_in"] | None:
         steered = self._steer(activation, hook)
         self._change = None if steered is None else steered - activation
         return steered
 
-    def _carry(self, activation: Tensor, hook: Any) -> Tensor | None:
+    def _carry(self, activation: Float[Tensor, "*any d_in"], hook: Any) -> Float[Tensor, "*any d_in"] | None:
         change, self._change = self._change, None
         return None if change is None else activation + change
 

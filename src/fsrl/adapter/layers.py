@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from fsrl import arguments
@@ -69,8 +70,8 @@ class LinearAdapter(nn.Module):
         self.weight = nn.Parameter(torch.zeros(d_sae, d_in, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.zeros(d_sae, device=device, dtype=dtype))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [..., d_in] to s [..., d_sae]."""
+    def forward(self, x: Float[Tensor, "*any d_in"]) -> Float[Tensor, "*any d_sae"]:
+        """s for an activation x."""
         return nn.functional.linear(x, self.weight, self.bias)
 
 
@@ -86,8 +87,8 @@ class LoRAAdapter(nn.Module):
         self.B = nn.Parameter(torch.zeros(d_sae, rank, device=device, dtype=dtype))
         nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [..., d_in] to s [..., d_sae]."""
+    def forward(self, x: Float[Tensor, "*any d_in"]) -> Float[Tensor, "*any d_sae"]:
+        """s for an activation x."""
         return nn.functional.linear(nn.functional.linear(x, self.A) * self.scale, self.B)
 
 
@@ -101,6 +102,8 @@ def make_layer(
     return LoRAAdapter(d_in, d_sae, rank=rank, alpha=alpha, device=device, dtype=dtype)
 
 
-def fuse(features: Tensor, steering: Tensor, mode: str) -> Tensor:
-    """Features [..., d_sae] after steering, in one of FUSION_MODES."""
+def fuse(
+    features: Float[Tensor, "*any d_sae"], steering: Float[Tensor, "*any d_sae"], mode: str
+) -> Float[Tensor, "*any d_sae"]:
+    """Features after steering, in one of FUSION_MODES."""
     return features + steering if mode == "additive" else features * (1 + steering)

@@ -53,12 +53,12 @@ class SAEfeatureAnalyzer:
     False: nowhere. explanations: "neuronpedia" or "local"; None: Neuronpedia's for an SAE that it hosts.
     text: a file of evaluation text (passages separated by <|endoftext|>) to look for examples in;
     token_counts: a file of each token's occurrences in the training text; None: those that lie beside the
-    model in its study's folder, as in data/mini. unembedding: an `fsrl.weights.matrices.Unembedding` or its
-    file in results/, for the raw W_U, the undertrained tokens and the mean logit weight, which a processed
-    model does not hold. sparsity: log10 densities [d_sae]; None: those beside the SAE's weights.
-    w_u, tokens, cosine: the view (`fsrl.weights.matrices.view`) that methods take unless given another one.
-    table_settings: precision (of `fsrl.moments.engine`), null_draws (directions of each kind of null), seed,
-    and token_sets (of the caller's, by name: {"regex": ...} or {"words": [...]}).
+    model in its study's folder, as in data/mini. unembedding: an `fsrl.weights.Unembedding` or its file in
+    results/, for the raw W_U, the undertrained tokens and the mean logit weight, which a processed model
+    does not hold. sparsity: log10 densities [d_sae]; None: those beside the SAE's weights.
+    w_u, tokens, cosine: the view (`fsrl.weights.view`) that methods take unless they are given another one.
+    table_settings: precision (of `fsrl.moments`), null_draws (directions of each kind of null), seed, and
+    token_sets (of the caller's, by name: {"regex": ...} or {"words": [...]}).
     cache: folder of what Neuronpedia exported (None: ~/.cache/fsrl/neuronpedia); progress: show a bar.
     Raises FsrlError for a model without adapter and an unknown setting, by name.
     """
@@ -125,7 +125,7 @@ class SAEfeatureAnalyzer:
         mean and std (logit per unit of activation), skewness, kurtosis (3 for a Gaussian), bimodality: of
         the population, by default over all tokens and the folded W_U; norm, log10_density, alive. mean is 0
         where the model's W_U is centred over the vocabulary. view: w_u, tokens, cosine, as
-        `fsrl.weights.matrices.view`. A copy: change it freely.
+        `fsrl.weights.view`. A copy: change it freely.
         """
         return self.tables.distribution(self.view.but(view))
 
@@ -166,7 +166,7 @@ class SAEfeatureAnalyzer:
         extreme tokens, token sets, explanations, and examples where a text is at hand); None: Neuronpedia's
         if it hosts the SAE and answers, else the local one, whose notes and the log say why. save_path: write
         the local page there (.html); None for `live` is then False. hide, test_text: as
-        `fsrl.neuronpedia.links.embed_url`; a local page has no field for a text to test. view: as
+        `fsrl.neuronpedia.embed_url`; a local page has no field for a text to test. view: as
         `logit_distr`, for the local page. Raises FsrlError for a feature that there is not, live=True of an
         SAE that Neuronpedia has not, and a test_text where the page can only be local.
         """

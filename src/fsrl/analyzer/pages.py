@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jaxtyping import Int64
 from torch import Tensor
 
 from fsrl import arguments, files
@@ -150,8 +151,8 @@ class TextExamples:
         return [] if self.path is not None else ["No evaluation text is at hand: give text= a file of some."]
 
     @cached_property
-    def windows(self) -> Tensor:
-        """Windows int64 [n, positions], spread over the text; FsrlError where the file is missing."""
+    def windows(self) -> Int64[Tensor, "windows context"]:
+        """Windows, spread over the text; FsrlError where the file is missing."""
         assert self.path is not None
         if not Path(self.path).is_file():
             raise FsrlError(f"evaluation text: {self.path} is missing; give text= another file")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float64
 from matplotlib.figure import Figure
 
 from fsrl.errors import FsrlError
@@ -90,8 +91,8 @@ def _drawn(letter: str, known: frozenset[int]) -> bool:
     return ord(letter) in known and unicodedata.category(letter)[0] != "C"
 
 
-def _checked(vector: Any, d_sae: int) -> torch.Tensor:
-    """float64 [n, d_sae] on the CPU."""
+def _checked(vector: Any, d_sae: int) -> Float64[torch.Tensor, "n {d_sae}"]:
+    """On the CPU, its leading dimensions as one."""
     try:
         values = torch.as_tensor(vector).detach().to("cpu", torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:

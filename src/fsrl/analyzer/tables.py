@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from fsrl import arguments
@@ -67,7 +68,7 @@ CHOICES: dict[str, tuple[str | bool, ...]] = {
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """What of the weights is looked at: the settings of `fsrl.weights.matrices.view`."""
+    """What of the weights is looked at: the settings of `fsrl.weights.view`."""
 
     w_u: str = "folded"
     tokens: str = "all"
@@ -91,8 +92,8 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class TableSettings:
-    """precision, device, progress: of `fsrl.moments.engine.logit_moments`; null_draws: directions of each
-    kind; seed: theirs; token_sets: of the caller's, as `fsrl.tokens.sets.token_sets` takes them.
+    """precision, device, progress: of `fsrl.moments.logit_moments`; null_draws: directions of each kind;
+    seed: theirs; token_sets: of the caller's, as `fsrl.tokens.sets.token_sets` takes them.
     """
 
     precision: str = "fp32"
@@ -130,13 +131,13 @@ def _are_named(sets: Any) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Enrichment:
-    """Statistics of every feature and tested set: sets [n_sets] names; log10_q, float32 [n, n_sets]; best:
-    the table `best_sets`, less its clusters.
+    """Statistics of every feature and tested set: sets: their names; best: the table `best_sets`, less its
+    clusters.
     """
 
     sets: list[str]
     statistics: SetStatistics
-    log10_q: Tensor
+    log10_q: Float32[Tensor, "features n_sets"]
     best: pd.DataFrame
 
     def of_feature(self, feature: int) -> pd.DataFrame:
@@ -303,12 +304,14 @@ class FeatureTables:
         return Enrichment(names, found, log10_q, _best_sets(names, found, log10_q))
 
 
-def _called(log10_q: Tensor) -> Tensor:
+def _called(log10_q: Float32[Tensor, "features n_sets"]) -> Bool[Tensor, "features n_sets"]:
     """Which tests are significant; False for NaN."""
     return log10_q <= np.log10(FALSE_DISCOVERY_RATE)
 
 
-def _best_sets(names: list[str], found: SetStatistics, log10_q: Tensor) -> pd.DataFrame:
+def _best_sets(
+    names: list[str], found: SetStatistics, log10_q: Float32[Tensor, "features n_sets"]
+) -> pd.DataFrame:
     called = _called(log10_q)
     promoted, suppressed = ((called & side).sum(dim=1).numpy() for side in (found.t > 0, found.t < 0))
     best = enrichment_frames.best_sets_frame(

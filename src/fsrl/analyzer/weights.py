@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from fsrl.adapter.hooked_model import HookedModel
@@ -173,7 +174,9 @@ def _decoder(sae_model: HookedModel, sparsity: Tensor | None) -> Decoder:
     return Decoder(rows, density, hook, layer, name, {"release": str(adapter.identity.release)})
 
 
-def _in_residual_stream(W_dec: Tensor, model: Any, hook: str) -> Tensor:
+def _in_residual_stream(
+    W_dec: Float[Tensor, "d_sae d_in"], model: Any, hook: str
+) -> Float[Tensor, "d_sae d_model"]:
     """Decoder rows as what they add to the residual stream: heads through W_O, neurons through W_out."""
     place = hook.rsplit(".", 1)[-1]
     if place in RESIDUAL:
@@ -188,7 +191,7 @@ def _in_residual_stream(W_dec: Tensor, model: Any, hook: str) -> Tensor:
     return W_dec @ matrix.reshape(-1, matrix.shape[-1]).to(W_dec.dtype)
 
 
-def _densities(adapter: Any) -> Tensor | None:
+def _densities(adapter: Any) -> Float32[Tensor, "d_sae"] | None:
     """Those that were read with the SAE or lie beside it; None, with a warning, where there are none."""
     if adapter.log10_density is not None:
         return adapter.log10_density.detach().float().cpu()

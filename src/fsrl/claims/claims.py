@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float32, Shaped
 
 from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, Claim, ClaimInputs
 from fsrl.claims.dips import MATCHED
@@ -19,6 +20,9 @@ from fsrl.stats import odds as enrichment_odds
 from fsrl.stats import two_groups
 from fsrl.stats.two_groups import Comparison
 from fsrl.types.rules import Scheme
+
+# A statistic, as `fsrl.enrichment.store.statistic` reads it.
+Statistic = Float32[np.ndarray, "features n_sets"]
 
 
 def compare_layer(
@@ -57,7 +61,9 @@ def compare_layer(
     return pd.DataFrame(rows)
 
 
-def _groups(claim: Claim, layer: ClaimInputs, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _groups(
+    claim: Claim, layer: ClaimInputs, labels: Shaped[np.ndarray, "features"]
+) -> tuple[Bool[np.ndarray, "features"], Bool[np.ndarray, "features"]]:
     mine = labels == claim.type
     if claim.name == BIMODAL:
         measured = ~np.isnan(layer.dip)
@@ -68,9 +74,9 @@ def _groups(claim: Claim, layer: ClaimInputs, labels: np.ndarray) -> tuple[np.nd
 def _compare(
     claim: Claim,
     layer: ClaimInputs,
-    labels: np.ndarray,
-    mine: np.ndarray,
-    others: np.ndarray,
+    labels: Shaped[np.ndarray, "features"],
+    mine: Bool[np.ndarray, "features"],
+    others: Bool[np.ndarray, "features"],
     circular: bool,
     min_features: int,
     draws: int,
@@ -101,11 +107,12 @@ def layer(
     best_sets: pd.DataFrame,
     dips: pd.DataFrame,
     *,
-    enrichment: tuple[Sequence[str], np.ndarray, np.ndarray, np.ndarray],
+    enrichment: tuple[Sequence[str], Statistic, Statistic, Statistic],
     cut: float,
 ) -> ClaimInputs:
-    """moments, types, best_sets, dips: tables of one layer; enrichment: sets, then t, log10 p and eta^2
-    (float32 [features, sets]); cut: the largest log10 p that is significant (NaN: none is).
+    """What the claims look at, from moments, types, best_sets and dips, the tables of one layer.
+
+    enrichment: sets, then t, log10 p and eta^2; cut: the largest log10 p that is significant (NaN: none is).
     """
     sets, t, log10_p, eta2 = enrichment
     promoted, suppressed = best_sets_of_enrichment.significant(t, log10_p, cut)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float, Float64, Int, Shaped
 
 from fsrl.names import TYPES, UNCLASSIFIED
 
@@ -32,28 +33,30 @@ BIMODAL = "partition_bimodal"
 
 @dataclass(frozen=True, eq=False)
 class ClaimInputs:
-    """What the claims look at in one layer and view; n features, `sets` named columns.
+    """What the claims look at in one layer and view; `sets` names the columns of what has some.
 
-    moments, types: the tables (types with every scheme); clusters: int [n]; promoted, suppressed: bool [n,
-    sets], significant; t, eta2: float32 [n, sets]; dip: float64 [n], quantile of the feature's dip among null
-    directions, NaN where it was not measured; matched: bool [n], the sample beside the partition features.
+    moments, types: the tables (types with every scheme); promoted, suppressed: significantly so; dip: of the
+    feature its quantile among null directions, NaN where it was not measured; matched: the sample beside the
+    partition features.
     """
 
     sae: str
     moments: pd.DataFrame
     types: pd.DataFrame
-    clusters: np.ndarray
+    clusters: Int[np.ndarray, "features"]
     sets: Sequence[str]
-    promoted: np.ndarray
-    suppressed: np.ndarray
-    t: np.ndarray
-    eta2: np.ndarray
-    dip: np.ndarray
-    matched: np.ndarray
+    promoted: Bool[np.ndarray, "features n_sets"]
+    suppressed: Bool[np.ndarray, "features n_sets"]
+    t: Float[np.ndarray, "features n_sets"]
+    eta2: Float[np.ndarray, "features n_sets"]
+    dip: Float64[np.ndarray, "features"]
+    matched: Bool[np.ndarray, "features"]
 
 
-# A layer and labels under the scheme -> float [n]; NaN where unknown.
-Value = Callable[[ClaimInputs, np.ndarray], np.ndarray]
+# Of each feature its label under the scheme, and what a claim looks at (NaN: unknown), read from both.
+Labels = Shaped[np.ndarray, "features"]
+Values = Float64[np.ndarray, "features"]
+Value = Callable[[ClaimInputs, Labels], Values]
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def _columns(layer: ClaimInputs, names: Sequence[str]) -> list[int]:
 def _flag(side: str, names: Sequence[str] | None) -> Value:
     """Is one of the sets (None: any) significant on this side ("either": on one of them)?"""
 
-    def value(layer: ClaimInputs, labels: np.ndarray) -> np.ndarray:
+    def value(layer: ClaimInputs, labels: Labels) -> Values:
         columns = list(range(len(layer.sets))) if names is None else _columns(layer, names)
         if not columns:
             return np.full(len(labels), np.nan)
@@ -90,7 +93,7 @@ def _flag(side: str, names: Sequence[str] | None) -> Value:
 def _extreme(name: str, names: Sequence[str] | None, *, lowest: bool = False, size: bool = False) -> Value:
     """The largest (or lowest) value of a statistic, or of its size, among sets (None: all of them)."""
 
-    def value(layer: ClaimInputs, labels: np.ndarray) -> np.ndarray:
+    def value(layer: ClaimInputs, labels: Labels) -> Values:
         columns = list(range(len(layer.sets))) if names is None else _columns(layer, names)
         if not columns:
             return np.full(len(labels), np.nan)
@@ -108,12 +111,12 @@ def _column(name: str) -> Value:
     return lambda layer, labels: layer.moments[name].to_numpy(dtype=float)
 
 
-def _relative_std(layer: ClaimInputs, labels: np.ndarray) -> np.ndarray:
+def _relative_std(layer: ClaimInputs, labels: Labels) -> Values:
     norm = layer.moments["norm"].to_numpy(dtype=float)
     return layer.moments["std"].to_numpy(dtype=float) / np.where(norm == 0, np.nan, norm)
 
 
-def _moderate_std(layer: ClaimInputs, labels: np.ndarray) -> np.ndarray:
+def _moderate_std(layer: ClaimInputs, labels: Labels) -> Values:
     values = _relative_std(layer, labels)
     reference = values[(labels == UNCLASSIFIED) & ~np.isnan(values)]
     if not len(reference):
@@ -122,7 +125,7 @@ def _moderate_std(layer: ClaimInputs, labels: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), np.nan, ((values >= low) & (values <= high)).astype(float))
 
 
-def _dip(layer: ClaimInputs, labels: np.ndarray) -> np.ndarray:
+def _dip(layer: ClaimInputs, labels: Labels) -> Values:
     return layer.dip
 
 

@@ -9,6 +9,7 @@ moment of the layer's decoder rows.
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from fsrl.nulls import directions as null_directions
@@ -40,8 +41,10 @@ def sample(types: pd.DataFrame, moments: pd.DataFrame, *, count: int, seed: int)
     return frame.assign(sample=[PARTITION] * len(chosen) + [MATCHED] * len(matched)).astype({"sample": "str"})
 
 
-def dips(rows: Tensor, W_U: Tensor) -> np.ndarray:
-    """Dip statistic of the logit weights of each of the rows [n, d_model] under W_U [d_model, n_tokens]."""
+def dips(
+    rows: Float[Tensor, "features d_model"], W_U: Float[Tensor, "d_model n_tokens"]
+) -> Float64[np.ndarray, "features"]:
+    """Dip statistic of the logit weights of each of the rows under W_U."""
     import diptest
 
     found = []
@@ -51,7 +54,13 @@ def dips(rows: Tensor, W_U: Tensor) -> np.ndarray:
 
 
 def measure(
-    W_dec: Tensor, W_U: Tensor, features: pd.DataFrame, *, sae: str, draws: int, seed: int
+    W_dec: Float[Tensor, "d_sae d_model"],
+    W_U: Float[Tensor, "d_model n_tokens"],
+    features: pd.DataFrame,
+    *,
+    sae: str,
+    draws: int,
+    seed: int,
 ) -> pd.DataFrame:
     """The table `dips` for the features of `sample`; draws: of null directions. Nothing is drawn for none."""
     if not len(features):

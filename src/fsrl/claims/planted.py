@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
 from fsrl.errors import FsrlError
@@ -50,24 +51,24 @@ RARE_OFFSET = 1.0
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """An unembedding with its sets: W_U float32 [d_model, d_vocab]; sets: table with columns type, set,
-    tokens, share; members: bool [sets, d_vocab], one row for each row of `sets`.
+    """An unembedding with its sets: a table with columns type, set, tokens, share, and their members, a row
+    for each of its rows.
     """
 
-    W_U: Tensor
+    W_U: Float32[Tensor, "d_model d_vocab"]
     sets: pd.DataFrame
-    members: Tensor
+    members: Bool[Tensor, "n_sets d_vocab"]
 
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """W_dec float32 [features, d_model]; moments: what the rows really have, with the columns that the type
+    """W_dec; moments: what the rows really have, with the columns that the type
     rules read; truth: what was planted in each (type, which may be none, set, tokens, share, strength and
     eta2, the set's share of the logit weights' variance), the moments of a perfect plant in closed form
     (perfect_*), and those that the row has.
     """
 
-    W_dec: Tensor
+    W_dec: Float32[Tensor, "features d_model"]
     truth: pd.DataFrame
     moments: pd.DataFrame
 
@@ -122,7 +123,9 @@ def plant(
     return Planted(W_dec, truth, measured)
 
 
-def _sets(order: np.ndarray, generator: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
+def _sets(
+    order: Int64[np.ndarray, "d_vocab"], generator: np.random.Generator
+) -> tuple[pd.DataFrame, Bool[np.ndarray, "n_sets d_vocab"]]:
     """The sets' table and members: runs of the alphabetical order that start at random places."""
     d_vocab = len(order)
     groups = [max(LEAST_GROUP, round(share * d_vocab)) for share in GROUP_SHARES]
@@ -144,8 +147,10 @@ def _sets(order: np.ndarray, generator: np.random.Generator) -> tuple[pd.DataFra
     return table.astype({"type": "str", "set": "str"}), np.stack(members)
 
 
-def _bulk(order: np.ndarray, dimensions: int, generator: np.random.Generator) -> np.ndarray:
-    """The dimensions [dimensions, d_vocab] without a set: neighbours alike, rare tokens long and together."""
+def _bulk(
+    order: Int64[np.ndarray, "d_vocab"], dimensions: int, generator: np.random.Generator
+) -> Float64[np.ndarray, "dimensions d_vocab"]:
+    """The dimensions without a set: neighbours alike, rare tokens long and together."""
     d_vocab = len(order)
     neighbourhood = np.empty(d_vocab, dtype=int)
     neighbourhood[order] = np.arange(d_vocab) * 100 // d_vocab
@@ -157,8 +162,10 @@ def _bulk(order: np.ndarray, dimensions: int, generator: np.random.Generator) ->
     return columns + RARE_OFFSET * generator.standard_normal((dimensions, 1)) * rare
 
 
-def _spread(columns: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """`columns` [d_model, d_vocab] whitened, with a falling spectrum along random axes, mean square 1.
+def _spread(
+    columns: Float64[np.ndarray, "d_model d_vocab"], generator: np.random.Generator
+) -> Float64[np.ndarray, "d_model d_vocab"]:
+    """`columns` whitened, with a falling spectrum along random axes, mean square 1.
 
     An invertible map: what some direction could do to the logits before, another one can do after it.
     """
@@ -193,8 +200,10 @@ def _choose(
     return rows.astype({"type": "str", "set": "str", "tokens": "int32"})
 
 
-def _lay(where: World, rows: pd.DataFrame, bulk: Tensor) -> Tensor:
-    """bulk + x sign d_set, float64 [rows, d_model], with x such that the set's gap is `strength` wide.
+def _lay(
+    where: World, rows: pd.DataFrame, bulk: Float64[Tensor, "rows d_model"]
+) -> Float64[Tensor, "rows d_model"]:
+    """bulk + x sign d_set, with x such that the set's gap is `strength` wide.
 
     With d_set scaled to a gap of 1: (x + beta)^2 = h^2 (x^2 v + 2 x gamma + v_b), where v, v_b and gamma are
     the variances of both parts and their covariance within the groups, beta and 1 their gaps.
@@ -247,8 +256,10 @@ def _perfect(rows: pd.DataFrame, d_vocab: int, kappa0: float) -> pd.DataFrame:
     )
 
 
-def measure(W_dec: Tensor, W_U: Tensor, kappa0: float) -> pd.DataFrame:
-    """The columns of table `moments` that the type rules read, for rows W_dec [n, d_model] under W_U."""
+def measure(
+    W_dec: Float[Tensor, "features d_model"], W_U: Float[Tensor, "d_model d_vocab"], kappa0: float
+) -> pd.DataFrame:
+    """The columns of table `moments` that the type rules read, for the rows of W_dec under W_U."""
     found = engine.logit_moments(W_dec, W_U, n_extremes=0, n_bins=0)
     names = ("mean", "std", "skewness", "kurtosis", "bimodality", "norm")
     frame = pd.DataFrame({name: getattr(found, name).numpy() for name in names})

@@ -17,6 +17,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float
 from torch import Tensor
 from tqdm import tqdm
 
@@ -67,17 +68,19 @@ def sweep(
 
 @dataclass(frozen=True, eq=False)
 class _Space:
-    """W_U [d_model, d_vocab] as a view sees it, with its isotropic null and that one's median kurtosis.
+    """W_U as a view sees it, with its isotropic null and that one's median kurtosis.
 
     cosine: centred over the vocabulary, with columns of length 1.
     """
 
-    W_U: Tensor
+    W_U: Float[Tensor, "d_model d_vocab"]
     isotropic: pd.DataFrame
     kappa0: float
 
     @classmethod
-    def of(cls, W_U: Tensor, view: str | None, *, draws: int, seed: int) -> "_Space":
+    def of(
+        cls, W_U: Float[Tensor, "d_model d_vocab"], view: str | None, *, draws: int, seed: int
+    ) -> "_Space":
         if view == "cosine":
             W_U = W_U - W_U.mean(dim=1, keepdim=True)
             W_U = W_U / W_U.norm(dim=0)
@@ -99,7 +102,7 @@ def _labelled(
     schemes: Sequence[Scheme],
     spaces: Mapping[str | None, _Space],
     own: Callable[..., pd.DataFrame] | None,
-) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+) -> Iterator[tuple[pd.DataFrame, Bool[np.ndarray, "features"]]]:
     """Of each scheme the table `types` and which features are clear; own: the nulls of a layer, if any."""
     for view, space in spaces.items():
         null = space.isotropic
@@ -112,8 +115,8 @@ def _labelled(
                 yield classify.types(resolved), clear(found.truth, classify.thresholds(resolved))
 
 
-def clear(truth: pd.DataFrame, cuts: pd.DataFrame, slack: float = SLACK) -> np.ndarray:
-    """bool [features]: planted, and labelled alike wherever the bounds lie within `slack` of their values.
+def clear(truth: pd.DataFrame, cuts: pd.DataFrame, slack: float = SLACK) -> Bool[np.ndarray, "features"]:
+    """Which features are planted, and labelled alike wherever the bounds lie within `slack` of their values.
 
     truth: of `fsrl.claims.planted.Planted`; cuts: table `thresholds` of one scheme. A feature of a type that
     the scheme does not have is not clear; nor is one whose rule speaks of something that has no closed form.
@@ -142,7 +145,12 @@ def clear(truth: pd.DataFrame, cuts: pd.DataFrame, slack: float = SLACK) -> np.n
 
 
 def recovery(
-    truth: pd.DataFrame, types: pd.DataFrame, is_clear: np.ndarray, *, planted_share: float, strength: float
+    truth: pd.DataFrame,
+    types: pd.DataFrame,
+    is_clear: Bool[np.ndarray, "features"],
+    *,
+    planted_share: float,
+    strength: float,
 ) -> pd.DataFrame:
     """The table `recovery` of one scheme in one planted study.
 
@@ -174,8 +182,13 @@ def recovery(
     return pd.DataFrame(rows).astype({"scheme": "str", "type": "str", "population": "str"})
 
 
-def recovery_by_set(truth: pd.DataFrame, types: pd.DataFrame, is_clear: np.ndarray) -> pd.DataFrame:
-    """The table `recovery_by_set` of one scheme: how the sets of each size and strength fare."""
+def recovery_by_set(
+    truth: pd.DataFrame, types: pd.DataFrame, is_clear: Bool[np.ndarray, "features"]
+) -> pd.DataFrame:
+    """The table `recovery_by_set` of one scheme: how the sets of each size and strength fare.
+
+    Arguments as for `recovery`.
+    """
     answer = truth["type"].to_numpy()
     member = np.select([answer == name for name in TYPES], [types[name] for name in TYPES], False)
     frame = truth.assign(is_clear=is_clear, label=types["type"].to_numpy(), member=member)
@@ -202,7 +215,7 @@ def recovery_by_set(truth: pd.DataFrame, types: pd.DataFrame, is_clear: np.ndarr
     return pd.DataFrame(rows).astype({"scheme": "str", "type": "str", "tokens": "int32"})
 
 
-def _meets(perfect: pd.DataFrame, rule: pd.DataFrame, slack: float) -> np.ndarray:
+def _meets(perfect: pd.DataFrame, rule: pd.DataFrame, slack: float) -> Bool[np.ndarray, "features"]:
     """Rows that meet every bound of `rule` once it is tightened (slack > 0) or loosened (< 0)."""
     met = np.ones(len(perfect), dtype=bool)
     for condition in rule.itertuples():
@@ -213,5 +226,5 @@ def _meets(perfect: pd.DataFrame, rule: pd.DataFrame, slack: float) -> np.ndarra
     return met
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> float:
+def _ratio(part: Bool[np.ndarray, "features"], whole: Bool[np.ndarray, "features"]) -> float:
     return float(part.sum() / whole.sum()) if whole.any() else np.nan

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Shaped
 
 from fsrl.names import TYPES
 from fsrl.tables.sensitivity import AGREEMENT, EVERY_NULL, SENSITIVITY
@@ -19,8 +20,8 @@ from fsrl.types import cuts as type_cuts
 from fsrl.types.cuts import Cut, Readings, Resolved
 from fsrl.types.rules import LOWER, Condition, Scheme
 
-# Type -> for each bound of its rule, the rows (bool) that meet it.
-_Met = dict[str, list[np.ndarray]]
+# Type -> for each bound of its rule, the rows that meet it, in a table of any length.
+_Met = dict[str, list[Bool[np.ndarray, "_rows"]]]
 # Type -> place of a bound in its rule -> the cut that takes its place.
 _Changes = Mapping[str, Mapping[int, Cut]]
 
@@ -28,13 +29,13 @@ _Changes = Mapping[str, Mapping[int, Cut]]
 @dataclass(frozen=True, eq=False)
 class SweepInputs:
     """What a scheme reads in one layer: tables `moments` and `null` of its view, and which features have a
-    significant token set (bool [features]).
+    significant token set.
     """
 
     sae: str
     moments: pd.DataFrame
     null: pd.DataFrame
-    significant: np.ndarray
+    significant: Bool[np.ndarray, "features"]
     d_model: int
 
 
@@ -45,7 +46,7 @@ class _Setting:
     resolved: Resolved
     met: _Met
     met_by_chance: dict[str, _Met]
-    significant: np.ndarray
+    significant: Bool[np.ndarray, "features"]
 
 
 def sweep(
@@ -143,8 +144,10 @@ def _count(setting: _Setting, changes: _Changes, name: str) -> tuple[int, int, f
     return int(primary.sum()), int(mine.sum()), by_chance * len(mine), jaccard, evidence
 
 
-def _members(readings: Readings, met: Sequence[np.ndarray], changes: Mapping[int, Cut]) -> np.ndarray:
-    """bool [rows]: meets every bound of a rule, some of them (by place) changed."""
+def _members(
+    readings: Readings, met: Sequence[Bool[np.ndarray, "rows"]], changes: Mapping[int, Cut]
+) -> Bool[np.ndarray, "rows"]:
+    """Which rows meet every bound of a rule, some of them (by place) changed."""
     parts = list(met)
     for place, cut in changes.items():
         parts[place] = cut.met(readings)
@@ -202,7 +205,7 @@ def _agree(
     yield "any", (int(typed[0].sum()), int(typed[1].sum()), both, jaccard, kappa(*labels))
 
 
-def kappa(first: np.ndarray, second: np.ndarray) -> float:
+def kappa(first: Shaped[np.ndarray, "things"], second: Shaped[np.ndarray, "things"]) -> float:
     """Cohen's kappa of two labellings of the same things; NaN where both give all one and the same label."""
     agree = float((first == second).mean())
     by_chance = sum(float((first == label).mean() * (second == label).mean()) for label in np.unique(first))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int64
 from scipy import stats
 
 from fsrl.names import TYPES
@@ -27,6 +28,6 @@ def stability(counts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(STABILITY.columns)).astype({"scheme": "str", "type": "str"})
 
 
-def _totals(counts: Sequence[pd.DataFrame]) -> np.ndarray:
+def _totals(counts: Sequence[pd.DataFrame]) -> Int64[np.ndarray, "saes"]:
     """Features of each SAE: primary labels of one scheme add up to all of them."""
     return np.array([int(table.groupby("scheme")["features"].sum().iloc[0]) for table in counts])

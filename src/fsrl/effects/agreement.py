@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from fsrl.effects import forward
@@ -40,17 +41,15 @@ NOISE = 64.0
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """W_U [d_model, n_tokens] of a view, centred over its tokens; the mean that was taken off [d_model]; and
-    the covariance of the tokens' columns, float64 [d_model, d_model].
-    """
+    """W_U of a view, centred over its tokens; the mean that was taken off; the covariance of its columns."""
 
-    centred: Tensor
-    mean: Tensor
-    covariance: Tensor
+    centred: Float[Tensor, "d_model n_tokens"]
+    mean: Float[Tensor, "d_model"]
+    covariance: Float64[Tensor, "d_model d_model"]
 
     @classmethod
-    def of(cls, W_U: Tensor) -> "Vocabulary":
-        """W_U [d_model, n_tokens] taken apart, in float64 and then in its own dtype."""
+    def of(cls, W_U: Float[Tensor, "d_model n_tokens"]) -> "Vocabulary":
+        """W_U taken apart, in float64 and then in its own dtype."""
         blocks, n_tokens = W_U.split(COLUMNS_PER_BLOCK, dim=1), W_U.shape[1]
         mean = torch.stack([block.double().sum(1) for block in blocks]).sum(0) / n_tokens
         centred = torch.empty_like(W_U, memory_format=torch.contiguous_format)
@@ -64,36 +63,36 @@ class Vocabulary:
 
 @dataclass(frozen=True, eq=False)
 class Shapes:
-    """Rows of logits reduced to what is compared: moments [n]; z-scores and rank z-scores [n, n_tokens]; top
-    [n, 10] columns. NaN where a row is constant.
+    """Rows of logits reduced to what is compared: moments, z-scores, z-scores of ranks, and the columns of
+    the ten largest (fewer where there are fewer tokens). NaN where a row is constant.
     """
 
-    mean: Tensor
-    std: Tensor
-    skewness: Tensor
-    kurtosis: Tensor
-    z: Tensor
-    rank_z: Tensor
-    top: Tensor
+    mean: Float[Tensor, "n"]
+    std: Float[Tensor, "n"]
+    skewness: Float[Tensor, "n"]
+    kurtosis: Float[Tensor, "n"]
+    z: Float[Tensor, "n n_tokens"]
+    rank_z: Float[Tensor, "n n_tokens"]
+    top: Int64[Tensor, "n top"]
 
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """Of n changes with m rows of weights: [n, m] each, and the changes' own moments [n]; see the module."""
+    """Of n changes with m rows of weights, and the changes' own moments; see the module."""
 
-    pearson: Tensor
-    spearman: Tensor
-    slope: Tensor
-    explained: Tensor
-    overlap: Tensor
-    mean: Tensor
-    std: Tensor
-    skewness: Tensor
-    kurtosis: Tensor
+    pearson: Float[Tensor, "n m"]
+    spearman: Float[Tensor, "n m"]
+    slope: Float[Tensor, "n m"]
+    explained: Float[Tensor, "n m"]
+    overlap: Float[Tensor, "n m"]
+    mean: Float[Tensor, "n"]
+    std: Float[Tensor, "n"]
+    skewness: Float[Tensor, "n"]
+    kurtosis: Float[Tensor, "n"]
 
 
-def shapes(rows: Tensor, vocabulary: Vocabulary, constant: Tensor) -> Shapes:
-    """Shapes of rows [n, d_model] @ W_U; `constant` bool [n] marks those that are rounding only."""
+def shapes(rows: Float[Tensor, "n d_model"], vocabulary: Vocabulary, constant: Bool[Tensor, "n"]) -> Shapes:
+    """Shapes of rows @ W_U; `constant` marks those that are rounding only."""
     logits = rows @ vocabulary.centred
     std = logits.pow(2).mean(1).sqrt().masked_fill(constant, torch.nan)
     z = logits / std[:, None]
@@ -111,8 +110,8 @@ def shapes(rows: Tensor, vocabulary: Vocabulary, constant: Tensor) -> Shapes:
     )
 
 
-def direct_shapes(directions: Tensor, vocabulary: Vocabulary) -> Shapes:
-    """Shapes of the logit weights of directions [n, d_model]; one that W_U doesn't see is constant.
+def direct_shapes(directions: Float[Tensor, "n d_model"], vocabulary: Vocabulary) -> Shapes:
+    """Shapes of the logit weights of directions; one that W_U doesn't see is constant.
 
     The folded W_U is centred over d_model, so the part of a direction along (1, ..., 1) isn't seen.
     """
@@ -122,12 +121,16 @@ def direct_shapes(directions: Tensor, vocabulary: Vocabulary) -> Shapes:
 
 
 def agreement(
-    change: Tensor, alpha: Tensor, scale: Tensor, direct: Shapes, vocabulary: Vocabulary
+    change: Float[Tensor, "n d_model"],
+    alpha: Float[Tensor, "n"],
+    scale: Float[Tensor, "n"],
+    direct: Shapes,
+    vocabulary: Vocabulary,
 ) -> Agreement:
     """Agreement of measured changes with the weights of `direct`.
 
-    change [n, d_model] of the normalised residual stream at the end; alpha [n] that caused it; scale [n] of
-    the final LayerNorm at the position, by which the weights are divided to predict.
+    change: of the normalised residual stream at the end; alpha: what caused it; scale: of the final LayerNorm
+    at the position, by which the weights are divided to predict.
     """
     size = _rows_per_block(vocabulary.centred)
     parts = [
@@ -138,14 +141,18 @@ def agreement(
     return Agreement(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
-def _rows_per_block(W_U: Tensor) -> int:
+def _rows_per_block(W_U: Float[Tensor, "d_model n_tokens"]) -> int:
     if W_U.device.type == "cpu":
         return ROWS_PER_BLOCK
     return forward.rows(W_U.device, COPIES * 4 * W_U.shape[1])
 
 
 def _agreement(
-    change: Tensor, alpha: Tensor, scale: Tensor, direct: Shapes, vocabulary: Vocabulary
+    change: Float[Tensor, "n d_model"],
+    alpha: Float[Tensor, "n"],
+    scale: Float[Tensor, "n"],
+    direct: Shapes,
+    vocabulary: Vocabulary,
 ) -> Agreement:
     # The normalised stream has length sqrt(d_model), whatever alpha.
     rounding = NOISE * torch.finfo(change.dtype).eps * change.shape[-1] ** 0.5
@@ -169,10 +176,12 @@ def _agreement(
     )
 
 
-def odd_share(plus: Tensor, minus: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """Share of the change that turns its sign with alpha's [...]: 1 in a linear model, 0 for a pure square.
+def odd_share(
+    plus: Float[Tensor, "*sites d_model"], minus: Float[Tensor, "*sites d_model"], vocabulary: Vocabulary
+) -> Float64[Tensor, "*sites"]:
+    """Share of the change that turns its sign with alpha's: 1 in a linear model, 0 for a pure square.
 
-    plus, minus [..., d_model]: changes by +alpha and -alpha. Of the odd and the even part of the logits'
+    plus, minus: changes by +alpha and -alpha. Of the odd and the even part of the logits'
     change it is var(odd) / (var(odd) + var(even)), over the tokens; NaN where nothing changed.
     """
     parts = ((plus - minus).double(), (plus + minus).double())
@@ -180,14 +189,16 @@ def odd_share(plus: Tensor, minus: Tensor, vocabulary: Vocabulary) -> Tensor:
     return odd / (odd + even)
 
 
-def _order(logits: Tensor) -> Tensor:
+def _order(logits: Float[Tensor, "n n_tokens"]) -> Int64[Tensor, "n n_tokens"]:
     """Columns of each row in ascending order; NumPy sorts float32 six times as fast as Torch on a CPU."""
     if logits.is_cuda:
         return logits.argsort(dim=1)
     return torch.from_numpy(np.argsort(logits.numpy(), axis=1))
 
 
-def _rank_z(logits: Tensor, order: Tensor) -> Tensor:
+def _rank_z(
+    logits: Float[Tensor, "n n_tokens"], order: Int64[Tensor, "n n_tokens"]
+) -> Float[Tensor, "n n_tokens"]:
     """Ranks of each row, ties sharing their mean rank, as z-scores; NaN for a constant row."""
     n_tokens = logits.shape[1]
     places = torch.arange(n_tokens, dtype=logits.dtype, device=logits.device)
@@ -201,7 +212,7 @@ def _rank_z(logits: Tensor, order: Tensor) -> Tensor:
     return ranks / ranks.pow(2).mean(1, keepdim=True).sqrt()
 
 
-def _mean_ranks(ordered: Tensor) -> Tensor:
+def _mean_ranks(ordered: Float[Tensor, "n n_tokens"]) -> Float[Tensor, "n n_tokens"]:
     """Mean rank of each run of equal values in ascending rows."""
     n_tokens = ordered.shape[1]
     places = torch.arange(n_tokens, device=ordered.device).expand_as(ordered)

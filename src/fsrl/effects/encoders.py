@@ -12,6 +12,7 @@ import warnings
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fsrl.effects import forward
@@ -49,10 +50,16 @@ def read_encoder(source: SAESource, sae_id: str, device: str | torch.device = "c
 
 
 @torch.no_grad()
-def activations(sae: Any, stored: Tensor, hook: str, b_V: Tensor, features: Tensor) -> Tensor:
-    """Activations [contexts, positions, features] on the CPU, in residual units, of the features asked for.
+def activations(
+    sae: Any,
+    stored: Float[Tensor, "contexts positions *width"],
+    hook: str,
+    b_V: Float[Tensor, "layers heads d_head"],
+    features: Int64[Tensor, "features"],
+) -> Float[Tensor, "contexts positions features"]:
+    """Activations on the CPU, in residual units, of the features asked for.
 
-    stored: what the raw model's hook holds [contexts, positions, ...]; b_V [layers, heads, d_head].
+    stored: what the raw model's hook holds, [..., heads, d_head] at hook_z and [..., d_model] elsewhere.
     """
     if hook.endswith("hook_z"):
         x = (stored - b_V[layer_of(hook)].to(stored)).flatten(2)
@@ -69,7 +76,7 @@ def activations(sae: Any, stored: Tensor, hook: str, b_V: Tensor, features: Tens
     return torch.cat(parts).view(*stored.shape[:2], -1)
 
 
-def _scale(sae: Any, x: Tensor) -> Tensor | float:
+def _scale(sae: Any, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n 1"] | float:
     """What SAELens multiplies its output by, as set by the last call of `encode`."""
     kind = sae.cfg.normalize_activations
     if kind == "layer_norm":

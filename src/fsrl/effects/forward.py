@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
@@ -30,24 +31,24 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The weights of one block; W_Q, W_K, W_V [heads, d_model, d_head], W_O [heads, d_head, d_model]."""
+    """The weights of one block."""
 
-    ln1_w: Tensor
-    ln1_b: Tensor
-    W_Q: Tensor
-    b_Q: Tensor
-    W_K: Tensor
-    b_K: Tensor
-    W_V: Tensor
-    b_V: Tensor
-    W_O: Tensor
-    b_O: Tensor
-    ln2_w: Tensor
-    ln2_b: Tensor
-    W_in: Tensor
-    b_in: Tensor
-    W_out: Tensor
-    b_out: Tensor
+    ln1_w: Float[Tensor, "d_model"]
+    ln1_b: Float[Tensor, "d_model"]
+    W_Q: Float[Tensor, "heads d_model d_head"]
+    b_Q: Float[Tensor, "heads d_head"]
+    W_K: Float[Tensor, "heads d_model d_head"]
+    b_K: Float[Tensor, "heads d_head"]
+    W_V: Float[Tensor, "heads d_model d_head"]
+    b_V: Float[Tensor, "heads d_head"]
+    W_O: Float[Tensor, "heads d_head d_model"]
+    b_O: Float[Tensor, "d_model"]
+    ln2_w: Float[Tensor, "d_model"]
+    ln2_b: Float[Tensor, "d_model"]
+    W_in: Float[Tensor, "d_model d_mlp"]
+    b_in: Float[Tensor, "d_mlp"]
+    W_out: Float[Tensor, "d_mlp d_model"]
+    b_out: Float[Tensor, "d_model"]
 
     def to(self, *where: Any) -> "Block":
         """The same weights on another device, or of another dtype."""
@@ -56,19 +57,21 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Clean:
-    """What a forward pass leaves behind: keys and values of each layer [contexts, heads, positions, d_head];
-    [contexts, positions, ...]: the residual stream at each place asked for and at the end, and other hooks.
+    """What a forward pass leaves behind: keys and values of each layer, the residual stream at each place
+    asked for and at the end, and what other hooks hold.
     """
 
-    keys: list[Tensor]
-    values: list[Tensor]
-    residual: dict[Place, Tensor]
-    final: Tensor
-    hooks: dict[str, Tensor]
+    keys: list[Float[Tensor, "contexts heads positions d_head"]]
+    values: list[Float[Tensor, "contexts heads positions d_head"]]
+    residual: dict[Place, Float[Tensor, "contexts positions d_model"]]
+    final: Float[Tensor, "contexts positions d_model"]
+    hooks: dict[str, Float[Tensor, "contexts positions ..."]]
 
 
-def normalise(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """LayerNorm without its weights: x centred and divided by its scale; the scale [..., 1]."""
+def normalise(
+    x: Float[Tensor, "*any d_model"], eps: float
+) -> tuple[Float[Tensor, "*any d_model"], Float[Tensor, "*any 1"]]:
+    """LayerNorm without its weights: x centred and divided by its scale; and the scale."""
     centred = x - x.mean(-1, keepdim=True)
     scale = (centred.pow(2).mean(-1, keepdim=True) + eps).sqrt()
     return centred / scale, scale
@@ -101,11 +104,15 @@ class Tail:
             raise FsrlError(f"effects: {', '.join(odd)}; effects are measured in raw GPT-2 models only")
         return cls([_block(block).to(device) for block in bridge.blocks], cfg.eps)
 
-    def push(self, x: Tensor, place: Place, clean: Clean, contexts: Tensor, positions: Tensor) -> Tensor:
-        """The residual stream at the end [m, s, d_model] when it is x at `place`.
-
-        x [m, s, d_model]: s versions of the stream at each of m sites; contexts, positions: int64 [m].
-        """
+    def push(
+        self,
+        x: Float[Tensor, "sites versions d_model"],
+        place: Place,
+        clean: Clean,
+        contexts: Int64[Tensor, "sites"],
+        positions: Int64[Tensor, "sites"],
+    ) -> Float[Tensor, "sites versions d_model"]:
+        """The residual stream at the end when it is x at `place`; contexts, positions: of the sites."""
         for layer in range(place.layer, len(self.blocks)):
             block = self.blocks[layer]
             if layer > place.layer or not place.mid:
@@ -127,15 +134,23 @@ def _block(block: Any) -> Block:
     return Block(**{name: part.detach() for name, part in parts.items()})
 
 
-def _norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+def _norm(
+    x: Float[Tensor, "*any d_model"],
+    weight: Float[Tensor, "d_model"],
+    bias: Float[Tensor, "d_model"],
+    eps: float,
+) -> Float[Tensor, "*any d_model"]:
     return functional.layer_norm(x, x.shape[-1:], weight, bias, eps)
 
 
-def _attend(block: Block, x: Tensor, keys: Tensor, values: Tensor, positions: Tensor) -> Tensor:
-    """What the attention writes [m, s, d_model]: earlier positions from the clean run, its own anew.
-
-    x [m, s, d_model] after the LayerNorm; keys, values [m, heads, positions, d_head].
-    """
+def _attend(
+    block: Block,
+    x: Float[Tensor, "sites versions d_model"],
+    keys: Float[Tensor, "sites heads positions d_head"],
+    values: Float[Tensor, "sites heads positions d_head"],
+    positions: Int64[Tensor, "sites"],
+) -> Float[Tensor, "sites versions d_model"]:
+    """What the attention writes: earlier positions from the clean run, its own anew. x is normalised."""
     q, k, v = (
         torch.einsum("msd,hde->mhse", x, W) + b[:, None]
         for W, b in ((block.W_Q, block.b_Q), (block.W_K, block.b_K), (block.W_V, block.b_V))
@@ -150,9 +165,16 @@ def _attend(block: Block, x: Tensor, keys: Tensor, values: Tensor, positions: Te
 
 @torch.no_grad()
 def run_clean(
-    bridge: Any, inputs: Tensor, places: Iterable[Place], hooks: Iterable[str], device: str | torch.device
+    bridge: Any,
+    inputs: Int64[Tensor, "contexts positions"],
+    places: Iterable[Place],
+    hooks: Iterable[str],
+    device: str | torch.device,
 ) -> Clean:
-    """One forward pass over inputs [contexts, positions], in batches; what it keeps lies on `device`."""
+    """One forward pass over token ids, in batches; what it keeps lies on `device`.
+
+    Raises FsrlError for a hook that the model lacks.
+    """
     n = len(bridge.blocks)
     names = {place: place.name(n) for place in [*places, Place(n, False)]}
     wanted = {*names.values(), *hooks}
@@ -188,13 +210,18 @@ def _context_bytes(cfg: Any, positions: int) -> int:
 
 @torch.no_grad()
 def changes(
-    tail: Tail, clean: Clean, place: Place, contexts: Tensor, positions: Tensor, added: Tensor
-) -> Tensor:
-    """Change of the normalised stream at the end [n, s, d_model] by s vectors added at each of n sites.
+    tail: Tail,
+    clean: Clean,
+    place: Place,
+    contexts: Int64[Tensor, "sites"],
+    positions: Int64[Tensor, "sites"],
+    added: Float[Tensor, "sites vectors d_model"],
+) -> Float[Tensor, "sites vectors d_model"]:
+    """Change of the normalised stream at the end by vectors added at sites, each on its own.
 
-    contexts, positions: int64 [n]; added [n, s, d_model], where a zero vector changes nothing. The change
-    times W_U (folded) is that of the logits, LN(x + added) W_U - LN(x) W_U: biases drop out. Raises FsrlError
-    where the tail doesn't repeat the clean run.
+    contexts, positions: of the sites; a zero vector changes nothing. The change times W_U (folded) is that of
+    the logits, LN(x + added) W_U - LN(x) W_U: biases drop out. Raises FsrlError where the tail doesn't repeat
+    the clean run.
     """
     at = clean.residual[place][contexts, positions][:, None]
     # The stream as it was is pushed along: rounding is then the same on both sides of the difference.
@@ -204,7 +231,7 @@ def changes(
     return final[:, 1:] - final[:, :1]
 
 
-def _check_repeats(repeated: Tensor, clean: Tensor) -> None:
+def _check_repeats(repeated: Float[Tensor, "sites d_model"], clean: Float[Tensor, "sites d_model"]) -> None:
     worst = float((repeated - clean).abs().max() / clean.abs().max())
     if not worst <= TOLERANCE:
         raise FsrlError(

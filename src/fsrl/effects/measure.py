@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float, Float32, Float64, Int64, Shaped
 from torch import Tensor
 from tqdm import tqdm
 
@@ -56,7 +57,7 @@ def measure(
     decoder: Decoder,
     vocabulary: agreement.Vocabulary,
     features: Sequence[int],
-    activations: Tensor | None,
+    activations: Float[Tensor, "contexts positions features"] | None,
     *,
     positions: int,
     seed: Sequence[int],
@@ -66,10 +67,10 @@ def measure(
     """Push every feature of the sample and compare the changes with the weights.
 
     vocabulary: of the folded W_U as a view sees it, where the clean run lies, which is where compute happens;
-    features: rows of the decoder; activations [contexts, positions, features] of these, on the CPU, or None
-    for a dictionary without an encoder (no steps of its own activation then); positions: sites a state; seed:
-    of sites and random directions, each feature's its own, so that another sample gives a feature the same
-    figures; batch: sites pushed in one go, by default what memory allows (the figures don't depend on it).
+    features: rows of the decoder; activations: of these, on the CPU, or None for a dictionary without an
+    encoder (no steps of its own activation then); positions: sites a state; seed: of sites and random
+    directions, each feature's its own, so that another sample gives a feature the same figures; batch: sites
+    pushed in one go, by default what memory allows (the figures don't depend on it).
     """
     seeds = [(*seed, int(feature)) for feature in features]
     sites = effect_sample.sites(activations, clean.final.shape[:2], seeds, positions)
@@ -96,16 +97,14 @@ def measure(
 
 @dataclass(frozen=True, eq=False)
 class _Pushed:
-    """Sites of all features or of one: change [m, pushes, d_model], scale [m] of the final LayerNorm,
-    relative step [m, pushes], state [m].
-    """
+    """Sites of all features or of one; scale: of the final LayerNorm; relative: step."""
 
-    change: Tensor
-    scale: Tensor
-    relative: Tensor
-    state: np.ndarray
+    change: Float[Tensor, "sites pushes d_model"]
+    scale: Float[Tensor, "sites"]
+    relative: Float[Tensor, "sites pushes"]
+    state: Shaped[np.ndarray, "sites"]
 
-    def at(self, rows: Tensor) -> "_Pushed":
+    def at(self, rows: Int64[Tensor, "chosen"]) -> "_Pushed":
         """Some of the sites, by their numbers."""
         return _Pushed(self.change[rows], self.scale[rows], self.relative[rows], self.state[rows.numpy()])
 
@@ -126,13 +125,13 @@ class _Pushed:
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """What one layer's measurements share: vectors [features, 3, d_model], alphas [features, pushes]."""
+    """What one layer's measurements share; vectors: OWN, RANDOM and OTHER of each feature."""
 
     tail: Tail
     clean: Clean
     place: Place
-    vectors: Tensor
-    alphas: Tensor
+    vectors: Float[Tensor, "features 3 d_model"]
+    alphas: Float[Tensor, "features pushes"]
     vocabulary: agreement.Vocabulary
 
     def site_bytes(self) -> int:
@@ -141,10 +140,10 @@ class _Layer:
         width = max((block.W_in.shape[1] for block in self.tail.blocks), default=self.vectors.shape[-1])
         return self.vectors.element_size() * (2 * context + 4 * width * (len(PUSHES) + 1))
 
-    def push(self, sites: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """change, scale and relative step of sites, int64 [3, n]: feature (place in the sample), context,
-        position.
-        """
+    def push(
+        self, sites: Int64[Tensor, "3 sites"]
+    ) -> tuple[Float[Tensor, "sites pushes d_model"], Float[Tensor, "sites"], Float[Tensor, "sites pushes"]]:
+        """change, scale and relative step of sites: feature (place in the sample), context, position."""
         feature, context, position = sites
         alphas = torch.nan_to_num(self.alphas[feature], nan=1.0)
         added = alphas[..., None] * self.vectors[feature][:, [vector for vector, _ in PUSHES]]
@@ -180,7 +179,7 @@ class _Layer:
         }
         return pd.DataFrame(frame).dropna(subset="alpha")
 
-    def _odd(self, change: Tensor) -> Tensor:
+    def _odd(self, change: Float[Tensor, "sites pushes d_model"]) -> Float64[Tensor, "sites pushes"]:
         odd = torch.full(change.shape[:2], torch.nan, dtype=torch.float64, device=change.device)
         for plus, minus in ((0, 1), (2, 3)):
             share = agreement.odd_share(change[:, plus], change[:, minus], self.vocabulary)
@@ -200,8 +199,10 @@ class _Layer:
         return pd.concat(frames, ignore_index=True)
 
 
-def _vectors(W_dec: Tensor, features: Sequence[int], seeds: Sequence[Sequence[int]]) -> Tensor:
-    """float32 [features, 3, d_model]: own direction, a random one of the same norm, another feature's."""
+def _vectors(
+    W_dec: Float[Tensor, "d_sae d_model"], features: Sequence[int], seeds: Sequence[Sequence[int]]
+) -> Float32[Tensor, "features 3 d_model"]:
+    """Own direction, a random one of the same norm, another feature's."""
     found = []
     for feature, seed in zip(features, seeds, strict=True):
         rng = np.random.default_rng((*seed, 1))
@@ -214,8 +215,8 @@ def _vectors(W_dec: Tensor, features: Sequence[int], seeds: Sequence[Sequence[in
     return torch.stack(found)
 
 
-def _alphas(own: np.ndarray) -> Tensor:
-    """float64 [features, pushes]; NaN for steps of a mean activation that is unknown."""
+def _alphas(own: Float64[np.ndarray, "features"]) -> Float64[Tensor, "features pushes"]:
+    """NaN for steps of a mean activation that is unknown."""
     sizes = {"+1": np.ones_like(own), "-1": -np.ones_like(own), "+own": own, "-own": -own}
     return torch.from_numpy(np.stack([sizes[step] for _, step in PUSHES], axis=1))
 

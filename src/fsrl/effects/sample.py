@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from torch import Tensor
 
 from fsrl.errors import FsrlError
@@ -34,12 +35,12 @@ class SampleSize:
 
 @dataclass(frozen=True, eq=False)
 class Sites:
-    """Where features are added: feature (place in the sample), context, position, int64 [n]; state [n]."""
+    """Where features are added: feature (place in the sample), context, position, state."""
 
-    feature: Tensor
-    context: Tensor
-    position: Tensor
-    state: np.ndarray
+    feature: Int64[Tensor, "sites"]
+    context: Int64[Tensor, "sites"]
+    position: Int64[Tensor, "sites"]
+    state: Shaped[np.ndarray, "sites"]
 
 
 def sample_size(
@@ -79,12 +80,17 @@ def choose_features(
     return pd.concat(parts).sort_values("feature", ignore_index=True)
 
 
-def sites(activations: Tensor | None, shape: Sequence[int], seeds: Sequence[Sequence[int]], n: int) -> Sites:
+def sites(
+    activations: Float[Tensor, "contexts positions features"] | None,
+    shape: Sequence[int],
+    seeds: Sequence[Sequence[int]],
+    n: int,
+) -> Sites:
     """Up to n positions a state of each feature, each in another context, drawn with the feature's own seed.
 
-    activations: [contexts, positions, features] of the sampled features, active where > 0; None where the
-    dictionary has no encoder: the state is then "unknown". shape: (contexts, positions). A feature that is
-    never active has no active positions.
+    activations: of the sampled features, active where > 0; None where the dictionary has no encoder: the
+    state is then "unknown". shape: (contexts, positions). A feature that is never active has no active
+    positions.
     """
     found: list[tuple[int, int, int, str]] = []
     for feature, seed in enumerate(seeds):
@@ -101,7 +107,9 @@ def sites(activations: Tensor | None, shape: Sequence[int], seeds: Sequence[Sequ
     return Sites(places[:, 0], places[:, 1], places[:, 2], states_found)
 
 
-def _one_a_context(allowed: np.ndarray, n: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+def _one_a_context(
+    allowed: Bool[np.ndarray, "contexts positions"], n: int, rng: np.random.Generator
+) -> list[tuple[int, int]]:
     """A random allowed position in each of up to n random contexts that have one, contexts in order."""
     allowed = allowed.copy()
     allowed[:, :FIRST_POSITION] = False
@@ -111,8 +119,10 @@ def _one_a_context(allowed: np.ndarray, n: int, rng: np.random.Generator) -> lis
     return [(int(c), int(np.where(allowed[c], ranks[c], -1.0).argmax())) for c in sorted(contexts)]
 
 
-def mean_activation(activations: Tensor) -> np.ndarray:
-    """float64 [features]: mean over the positions where a feature is active; NaN where there is none."""
+def mean_activation(
+    activations: Float[Tensor, "contexts positions features"],
+) -> Float64[np.ndarray, "features"]:
+    """Mean over the positions where a feature is active; NaN where there is none."""
     values = activations[:, FIRST_POSITION:].flatten(0, 1).double()
     active = values > 0
     return ((values * active).sum(0) / active.sum(0)).numpy()

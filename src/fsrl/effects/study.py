@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fsrl.effects import agreement, forward
@@ -68,14 +69,14 @@ def measure_study(
     source: SAESource,
     hooks: Sequence[str],
     layers: Iterable[EffectInputs],
-    W_U: Tensor,
+    W_U: Float[Tensor, "d_model n_tokens"],
     settings: Settings,
 ) -> Iterator[tuple[pd.DataFrame, dict[str, str]]]:
     """The table `effects` of each layer, with what to say of it in its metadata.
 
     hooks: those of the layers' decoders, in their order, known before the layers are read: of these only one
-    need be held at a time. W_U [d_model, n_tokens]: folded, as the view sees it. Raises FsrlError for a model
-    that is no GPT-2, and for a layer of another hook than said.
+    need be held at a time. W_U: folded, as the view sees it. Raises FsrlError for a model that is no GPT-2,
+    and for a layer of another hook than said.
     """
     device = pick_device(settings.device)
     parameters = sum(part.numel() for part in model.bridge.original_model.parameters())
@@ -116,7 +117,7 @@ def _measure_layer(
     source: SAESource,
     tail: forward.Tail,
     clean: forward.Clean,
-    b_V: Tensor,
+    b_V: Float[Tensor, "layers heads d_head"],
     vocabulary: agreement.Vocabulary,
     size: SampleSize,
     settings: Settings,
@@ -152,9 +153,13 @@ def _measure_layer(
 
 
 def _activations(
-    decoder: Decoder, source: SAESource, clean: forward.Clean, b_V: Tensor, features: Tensor
-) -> Tensor | None:
-    """[contexts, positions, features] of the features; None for a dictionary without an encoder."""
+    decoder: Decoder,
+    source: SAESource,
+    clean: forward.Clean,
+    b_V: Float[Tensor, "layers heads d_head"],
+    features: Int64[Tensor, "features"],
+) -> Float[Tensor, "contexts positions features"] | None:
+    """Activations of the features; None for a dictionary without an encoder."""
     encoder = effect_encoders.read_encoder(source, decoder.sae, clean.final.device)
     if encoder is None:
         return None

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64
 
 from fsrl.names import LABELS
 from fsrl.tables.effects import PLAIN, RETENTION, SUMMARY
@@ -72,8 +73,8 @@ def _paired(frame: pd.DataFrame) -> pd.DataFrame:
     return features.assign(difference=features["pearson"] - features["random"])
 
 
-def _resampled(part: pd.DataFrame, draws: int, seed: int) -> np.ndarray:
-    """Means of INTERVALS over features drawn with replacement [draws, len(INTERVALS)]."""
+def _resampled(part: pd.DataFrame, draws: int, seed: int) -> Float64[np.ndarray, "draws intervals"]:
+    """Means of INTERVALS over features drawn with replacement."""
     rng = np.random.default_rng(seed)
     values = part[list(INTERVALS)].to_numpy(dtype=np.float64)
     # Counts of each feature in each draw: one product instead of `draws` tables.

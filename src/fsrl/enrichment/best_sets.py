@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from fsrl.errors import FsrlError
@@ -20,23 +21,23 @@ from fsrl.stats import rates
 class BestSets:
     """Each feature's set of smallest p among those with t > 0 (promoted) and with t < 0 (suppressed).
 
-    promoted, suppressed: int64 [n], row of `sets`, ties to the lower one, -1 where there is none; the others:
-    float32 [n], NaN where there is none.
+    promoted, suppressed: row of `sets`, ties to the lower one, -1 where there is none; the others: NaN where
+    there is none.
     """
 
-    promoted: Tensor
-    promoted_log10_p: Tensor
-    promoted_log10_q: Tensor
-    suppressed: Tensor
-    suppressed_log10_p: Tensor
-    suppressed_log10_q: Tensor
+    promoted: Int64[Tensor, "features"]
+    promoted_log10_p: Float32[Tensor, "features"]
+    promoted_log10_q: Float32[Tensor, "features"]
+    suppressed: Int64[Tensor, "features"]
+    suppressed_log10_p: Float32[Tensor, "features"]
+    suppressed_log10_q: Float32[Tensor, "features"]
 
 
 def best_sets(t: Tensor, log10_p: Tensor, log10_q: Tensor) -> BestSets:
-    """Each feature's best promoted and best suppressed set; t, log10_p and log10_q are [n, n_sets].
+    """Each feature's best promoted and best suppressed set.
 
-    log10_q is what `benjamini_hochberg` gives for the whole study, cut to these features.
-    Raises FsrlError where the shapes differ.
+    t, log10_p, log10_q: float32 [features, n_sets]; log10_q is what `benjamini_hochberg` gives for the whole
+    study, cut to these features. Raises FsrlError where the shapes differ.
     """
     if not t.shape == log10_p.shape == log10_q.shape or t.dim() != 2 or t.shape[1] == 0:
         shapes = [list(tensor.shape) for tensor in (t, log10_p, log10_q)]
@@ -44,7 +45,11 @@ def best_sets(t: Tensor, log10_p: Tensor, log10_q: Tensor) -> BestSets:
     return BestSets(*_best(t > 0, log10_p, log10_q), *_best(t < 0, log10_p, log10_q))
 
 
-def _best(candidates: Tensor, log10_p: Tensor, log10_q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _best(
+    candidates: Bool[Tensor, "features n_sets"],
+    log10_p: Float[Tensor, "features n_sets"],
+    log10_q: Float[Tensor, "features n_sets"],
+) -> tuple[Int64[Tensor, "features"], Float[Tensor, "features"], Float[Tensor, "features"]]:
     ranked = log10_p.masked_fill(~candidates | log10_p.isnan(), torch.inf)
     best = ranked.argmin(dim=1, keepdim=True)
     none = ranked.gather(1, best).isinf()
@@ -54,17 +59,17 @@ def _best(candidates: Tensor, log10_p: Tensor, log10_q: Tensor) -> tuple[Tensor,
 
 @dataclass(frozen=True, eq=False)
 class Discoveries:
-    """log10_q: float32 [features, sets] of each layer, NaN where not tested; cut: the largest log10 p that is
-    significant at `level`, NaN where none is. A test is significant where its log10 p is at most the cut.
+    """log10_q: of each layer, NaN where not tested; cut: the largest log10 p that is significant at `level`,
+    NaN where none is. A test is significant where its log10 p is at most the cut.
     """
 
-    log10_q: list[np.ndarray]
+    log10_q: list[Float32[np.ndarray, "_features _n_sets"]]
     cut: float
     level: float
 
 
-def of_study(log10_p: Sequence[np.ndarray], *, level: float) -> Discoveries:
-    """Benjamini and Hochberg over all entries of all layers (float32 [features, sets] each) at `level`."""
+def of_study(log10_p: Sequence[Float32[np.ndarray, "_features _n_sets"]], *, level: float) -> Discoveries:
+    """Benjamini and Hochberg over all entries of all layers at `level`; a layer may be of any size."""
     shapes = [layer.shape for layer in log10_p]
     flat = np.concatenate([layer.reshape(-1) for layer in log10_p])
     q = rates.benjamini_hochberg(flat).astype(np.float32)
@@ -75,7 +80,9 @@ def of_study(log10_p: Sequence[np.ndarray], *, level: float) -> Discoveries:
     return Discoveries(parts, cut, level)
 
 
-def significant(t: np.ndarray, log10_p: np.ndarray, cut: float) -> tuple[np.ndarray, np.ndarray]:
-    """bool [features, sets]: significantly promoted (t > 0), and suppressed (t < 0)."""
+def significant(
+    t: Float[np.ndarray, "features n_sets"], log10_p: Float[np.ndarray, "features n_sets"], cut: float
+) -> tuple[Bool[np.ndarray, "features n_sets"], Bool[np.ndarray, "features n_sets"]]:
+    """Which tests are significant: of promoted sets (t > 0), and of suppressed ones (t < 0)."""
     called = log10_p <= cut  # False for NaN on either side
     return called & (t > 0), called & (t < 0)

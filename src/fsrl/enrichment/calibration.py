@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from scipy import special
 from torch import Tensor
 
@@ -9,12 +10,14 @@ from fsrl.enrichment import covariance as enrichment_covariance
 from fsrl.enrichment import statistics as enrichment
 
 
-def null_log10_p(W_dec: Tensor, W_U: Tensor, sets: Tensor, *, draws: int, seed: int) -> dict[str, np.ndarray]:
-    """log10 of two-sided p under directions from N(0, C), by test ("t", "z"): float64 [draws, n_sets].
+def null_log10_p(
+    W_dec: Tensor, W_U: Tensor, sets: Tensor, *, draws: int, seed: int
+) -> dict[str, Float64[np.ndarray, "draws n_sets"]]:
+    """log10 of two-sided p under directions from N(0, C), by test ("t", "z").
 
-    W_dec: [n, d_model]; W_U: [d_model, n_tokens]; sets: bool [n_sets, n_tokens]. C is that of the rows of
-    W_dec (`fsrl.enrichment.covariance`). z is compared with a standard normal, as textbooks do. Raises what
-    `fsrl.enrichment.statistics.set_statistics` raises.
+    W_dec [features, d_model], W_U [d_model, n_tokens] and sets, bool [n_sets, n_tokens]: as
+    `fsrl.enrichment.statistics.set_statistics` takes them; what it raises is raised here. C is that of the
+    rows of W_dec (`fsrl.enrichment.covariance`). z is compared with a standard normal, as textbooks do.
     """
     covariance = enrichment_covariance.layer_covariance(W_dec)
     generator = torch.Generator().manual_seed(seed)

@@ -8,6 +8,7 @@ t against the C of these very rows was Student's t as far as simulations could t
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from fsrl.constants import SHRINKAGE, TYLER_STEPS
@@ -23,11 +24,11 @@ RANK_TOLERANCE = 1e-10
 class LayerCovariance:
     """Shrunk second moment C of a layer's decoder rows, as its roots on the k directions that the rows span.
 
-    whiten, colour: float64 [d_model, k], U C^-1/2 and U C^1/2 in the eigenvectors U; shrinkage: 0 to 1.
+    whiten, colour: U C^-1/2 and U C^1/2 in the eigenvectors U; shrinkage: 0 to 1.
     """
 
-    whiten: Tensor
-    colour: Tensor
+    whiten: Float64[Tensor, "d_model k"]
+    colour: Float64[Tensor, "d_model k"]
     shrinkage: float
 
     @property
@@ -39,7 +40,7 @@ class LayerCovariance:
 def layer_covariance(
     W_dec: Tensor, *, shrinkage: float = SHRINKAGE, steps: int = TYLER_STEPS
 ) -> LayerCovariance:
-    """C of the rows of W_dec [n, d_model], every row scaled to the same length sqrt(d^T C^-1 d).
+    """C of the rows of W_dec [features, d_model], every row scaled to the same length sqrt(d^T C^-1 d).
 
     That is Tyler's (1987) fixed point, after `steps` steps from rows of length 1 (0 steps: their plain second
     moment). Then C = (1 - shrinkage) C + shrinkage * its mean eigenvalue, within the span of the rows:
@@ -64,8 +65,10 @@ def layer_covariance(
     return covariance
 
 
-def _second_moment(W_dec: Tensor, whiten: Tensor | None = None) -> Tensor:
-    """float64 [d_model, d_model], trace 1; rows scaled to length 1, or to length 1 once whitened."""
+def _second_moment(
+    W_dec: Float[Tensor, "features d_model"], whiten: Float64[Tensor, "d_model k"] | None = None
+) -> Float64[Tensor, "d_model d_model"]:
+    """Of trace 1; rows scaled to length 1, or to length 1 once whitened."""
     second = torch.zeros(W_dec.shape[1], W_dec.shape[1], dtype=torch.float64)
     for block in W_dec.detach().cpu().split(ROWS_PER_BLOCK):
         rows = _unit_rows(block)
@@ -75,8 +78,10 @@ def _second_moment(W_dec: Tensor, whiten: Tensor | None = None) -> Tensor:
     return second / second.trace().clamp(min=torch.finfo(torch.float64).tiny)
 
 
-def _roots(second: Tensor, span: Tensor, shrinkage: float) -> LayerCovariance:
-    """C from the second moment [k, k] in the coordinates of `span` [d_model, k]."""
+def _roots(
+    second: Float64[Tensor, "k k"], span: Float64[Tensor, "d_model k"], shrinkage: float
+) -> LayerCovariance:
+    """C from the second moment in the coordinates of `span`."""
     values, vectors = torch.linalg.eigh(second)
     root = ((1 - shrinkage) * values + shrinkage * values.mean()).sqrt()
     return LayerCovariance(span @ (vectors / root), span @ (vectors * root), shrinkage)
@@ -92,8 +97,8 @@ def check_matrix(name: str, matrix: Tensor) -> None:
     check_finite(name, matrix)
 
 
-def _unit_rows(rows: Tensor) -> Tensor:
-    """Rows [n, d_model] as float64 of length 1; rows of zeros are left out."""
+def _unit_rows(rows: Float[Tensor, "features d_model"]) -> Float64[Tensor, "nonzero d_model"]:
+    """The rows with length 1; rows of zeros are left out."""
     # By the largest entry first, so that no square under- or overflows.
     wide = rows.double()
     wide = wide[wide.ne(0).any(dim=1)]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+from jaxtyping import Float, Float64, Int, Int32, Shaped
 
 from fsrl.enrichment.best_sets import BestSets
 from fsrl.enrichment.scores import SignedScores
@@ -34,14 +34,13 @@ def best_sets_frame(
     best: BestSets,
     sets: Sequence[str],
     *,
-    eta2: np.ndarray,
-    clusters: np.ndarray,
-    counts: tuple[np.ndarray, np.ndarray],
+    eta2: Float[np.ndarray, "features n_sets"],
+    clusters: Shaped[np.ndarray, "features"],
+    counts: tuple[Int[np.ndarray, "features"], Int[np.ndarray, "features"]],
 ) -> pd.DataFrame:
     """The table `best_sets`.
 
-    best: rows of `sets` and their p and q; eta2: [features, sets]; clusters: [features]; counts: significant
-    promoted and suppressed sets of each feature, [features] both.
+    best: rows of `sets` and their p and q; counts: significant promoted and suppressed sets of each feature.
     """
     frame = pd.DataFrame({"feature": np.arange(len(eta2), dtype=np.int32)})
     frame["cluster"] = clusters.astype(np.int32)
@@ -57,8 +56,10 @@ def best_sets_frame(
     return frame
 
 
-def scores_frame(scores: SignedScores, features: np.ndarray, sets: Sequence[str]) -> pd.DataFrame:
-    """The table `scores` for the features (int [n]) and sets that the scores were computed for."""
+def scores_frame(
+    scores: SignedScores, features: Int[np.ndarray, "features"], sets: Sequence[str]
+) -> pd.DataFrame:
+    """The table `scores` for the features and sets that the scores were computed for."""
     names = np.array(sets, dtype=object)
     return pd.DataFrame(
         {
@@ -70,8 +71,8 @@ def scores_frame(scores: SignedScores, features: np.ndarray, sets: Sequence[str]
     )
 
 
-def most_extreme(types: pd.DataFrame, scheme: str, count: int) -> np.ndarray:
-    """Features (int32, ascending) of the `count` largest margins of each type of a scheme.
+def most_extreme(types: pd.DataFrame, scheme: str, count: int) -> Int32[np.ndarray, "features"]:
+    """Features (ascending) of the `count` largest margins of each type of a scheme.
 
     types: table `types` of one layer. Features without a type are never among them.
     """

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, Integer
 from scipy import sparse
 from torch import Tensor
 
@@ -33,18 +34,18 @@ ROWS_PER_TILE = 8
 
 @dataclass(frozen=True, eq=False)
 class SignedScores:
-    """auc (0 to 1), es (-1 to 1): float64 [n, n_sets], NaN for sets that `fsrl.enrichment` does not test."""
+    """auc (0 to 1), es (-1 to 1): NaN for sets that `fsrl.enrichment` does not test."""
 
-    auc: Tensor
-    es: Tensor
+    auc: Float64[Tensor, "features n_sets"]
+    es: Float64[Tensor, "features n_sets"]
 
 
 def signed_scores(W_dec: Tensor, W_U: Tensor, sets: Tensor, features: Tensor) -> SignedScores:
-    """Scores of the rows `features` (int64 [n]) of W_dec [d_sae, d_model], in that order, for all sets.
+    """Scores of the rows `features` of W_dec [d_sae, d_model], in that order, for all sets.
 
-    W_U: [d_model, n_tokens]; sets: bool [n_sets, n_tokens]. Logit weights are float32. Uses as many threads
-    as torch is set to. Raises FsrlError for weights that are not finite, shapes that do not fit and features
-    out of range.
+    W_U: [d_model, n_tokens]; sets: bool [n_sets, n_tokens]; features: int64 [features]. Logit weights are
+    float32. Uses as many threads as torch is set to. Raises FsrlError for weights that are not finite, shapes
+    that do not fit and features out of range.
     """
     check_arguments(W_dec, W_U, sets)
     features = torch.as_tensor(features, dtype=torch.int64)
@@ -62,8 +63,10 @@ def signed_scores(W_dec: Tensor, W_U: Tensor, sets: Tensor, features: Tensor) ->
     )
 
 
-def scores_of_logits(logits: Tensor, sets: Tensor) -> SignedScores:
-    """Scores of rows of logit weights (float32 [n, n_tokens], finite) for sets (bool [n_sets, n_tokens])."""
+def scores_of_logits(
+    logits: Float32[Tensor, "features n_tokens"], sets: Bool[Tensor, "n_sets n_tokens"]
+) -> SignedScores:
+    """Scores of rows of logit weights, all finite, for sets."""
     walk = _Walk(sets.detach().cpu().numpy())
     rows = logits.detach().cpu().numpy()
     auc = np.full((len(rows), len(sets)), np.nan)
@@ -86,19 +89,19 @@ def scores_of_logits(logits: Tensor, sets: Tensor) -> SignedScores:
 class _Ranks:
     """Places of tokens from the largest weight down, 0 first; equal weights share their first place.
 
-    first: [rows, n_tokens] by token; last: [rows, n_tokens] by place, the last place that shares its weight;
-    extra: last - first by token, for the few that are not 0.
+    first: by token; last: by place, the last place that shares its weight; extra: last - first by token, for
+    the few that are not 0.
     """
 
-    first: np.ndarray
-    last: np.ndarray
+    first: Integer[np.ndarray, "rows n_tokens"]
+    last: Integer[np.ndarray, "rows n_tokens"]
     extra: sparse.csr_array
 
 
 class _Walk:
     """The tested sets' members laid end to end, and what does not depend on the row."""
 
-    def __init__(self, sets: np.ndarray) -> None:
+    def __init__(self, sets: Bool[np.ndarray, "n_sets n_tokens"]) -> None:
         self.n_tokens = sets.shape[1]
         self.sizes = sets.sum(axis=1)
         self.tested = np.flatnonzero(testable(torch.from_numpy(sets)).numpy())
@@ -110,8 +113,14 @@ class _Walk:
         # j (V - m) + j m = j V, the part of the running sum that does not depend on the row.
         self.steps = np.arange(self.sizes.max(initial=0)) * float(self.n_tokens)
 
-    def scores(self, logits: np.ndarray, buffers: "_Buffers", auc: np.ndarray, es: np.ndarray) -> None:
-        """Fill auc and es (float64 [rows, n_sets]) for logits float32 [rows, n_tokens]."""
+    def scores(
+        self,
+        logits: Float32[np.ndarray, "rows n_tokens"],
+        buffers: "_Buffers",
+        auc: Float64[np.ndarray, "rows n_sets"],
+        es: Float64[np.ndarray, "rows n_sets"],
+    ) -> None:
+        """Fill auc and es."""
         ranks = _ranks(logits, buffers)
         places = np.take(ranks.first, self.members, axis=1, out=buffers.members[: len(logits)], mode="clip")
         extra = (ranks.extra @ self.by_token).toarray()
@@ -123,8 +132,10 @@ class _Walk:
             own.sort(axis=1)
             es[:, index] = self._es(own, ranks.last)
 
-    def _es(self, places: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """[rows] from the members' first places, ascending: the sum dips before a tie and peaks after it."""
+    def _es(
+        self, places: Integer[np.ndarray, "rows members"], last: Integer[np.ndarray, "rows n_tokens"]
+    ) -> Float64[np.ndarray, "rows"]:
+        """From the members' first places, ascending: the sum dips before a tie and peaks after it."""
         size, others = places.shape[1], self.n_tokens - places.shape[1]
         sums = self.steps[:size] - places * float(size)
         bottom = sums.min(axis=1)
@@ -143,11 +154,11 @@ class _Walk:
 class _Buffers:
     """A thread's own memory, used again for each tile: fresh pages cost as much as the sort."""
 
-    packed: np.ndarray  # int64 [tile, n_tokens]
-    keys: np.ndarray  # int32 [tile, n_tokens]
-    first: np.ndarray  # [tile, n_tokens]
-    last: np.ndarray  # [tile, n_tokens]
-    members: np.ndarray  # [tile, sum of sizes]
+    packed: Int64[np.ndarray, "tile n_tokens"]
+    keys: Int32[np.ndarray, "tile n_tokens"]
+    first: Integer[np.ndarray, "tile n_tokens"]
+    last: Integer[np.ndarray, "tile n_tokens"]
+    members: Integer[np.ndarray, "tile sum_of_sizes"]
 
     @classmethod
     def of(cls, walk: _Walk) -> "_Buffers":
@@ -163,8 +174,8 @@ class _Buffers:
         )
 
 
-def _ranks(logits: np.ndarray, buffers: _Buffers) -> _Ranks:
-    """Ranks of each row of logits (float32 [rows, n_tokens])."""
+def _ranks(logits: Float32[np.ndarray, "rows n_tokens"], buffers: _Buffers) -> _Ranks:
+    """Ranks of each row of logits."""
     rows, n_tokens = logits.shape
     packed, first, last = buffers.packed[:rows], buffers.first[:rows], buffers.last[:rows]
     # A float's bits, those of negative ones flipped, order as integers do; ~ makes the order descending.
@@ -189,7 +200,9 @@ def _ranks(logits: np.ndarray, buffers: _Buffers) -> _Ranks:
     return _Ranks(first, last, sparse.csr_array((extra, (row, token)), shape=logits.shape))
 
 
-def _runs(equal_to_next: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _runs(
+    equal_to_next: Int64[np.ndarray, "places"],
+) -> tuple[Int64[np.ndarray, "runs"], Int64[np.ndarray, "runs"]]:
     """First place and length of each run of equals, from the places (ascending) that equal the next."""
     new = np.diff(equal_to_next, prepend=-2) != 1
     start = equal_to_next[new]

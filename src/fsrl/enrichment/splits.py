@@ -37,8 +37,8 @@ def best_exemplars(types: pd.DataFrame, best_sets: pd.DataFrame, *, scheme: str)
 
 
 def split(
-    weights: Float[np.ndarray, " n_tokens"],
-    inside: Bool[np.ndarray, " n_tokens"],
+    weights: Float[np.ndarray, "n_tokens"],
+    inside: Bool[np.ndarray, "n_tokens"],
     tokens: Sequence[str],
     side: str,
 ) -> dict[str, object]:

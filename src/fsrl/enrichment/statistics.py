@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
 from torch import Tensor
 
 from fsrl.constants import SMALLEST_SET
@@ -46,48 +47,48 @@ ROUNDING_MARGIN = 8.0
 
 @dataclass(frozen=True, eq=False)
 class SetStatistics:
-    """Statistics of every feature and set, float32 [n, n_sets], computed in float64.
+    """Statistics of every feature and set, computed in float64.
 
     z, eta2, t, log10_p (two-sided, Student with k - 1 degrees): see the module. t_stratified and
     log10_p_stratified are None where no strata were given. NaN throughout for a set of fewer than 5 tokens or
-    of more than V - 5 (sizes, int64 [n_sets]; tested, bool [n_sets], says which are not); for a row of zeros;
-    in z and eta2 for a row with constant logit weights; in the stratified pair for a set that is a union of
-    strata. k: rank of C; shrinkage: its weight on the mean eigenvalue.
+    of more than V - 5 (sizes: its tokens; tested: whether it is none of these); for a row of zeros; in z and
+    eta2 for a row with constant logit weights; in the stratified pair for a set that is a union of strata.
+    k: rank of C; shrinkage: its weight on the mean eigenvalue.
     """
 
-    z: Tensor
-    eta2: Tensor
-    t: Tensor
-    log10_p: Tensor
-    t_stratified: Tensor | None
-    log10_p_stratified: Tensor | None
-    sizes: Tensor
-    tested: Tensor
+    z: Float32[Tensor, "features n_sets"]
+    eta2: Float32[Tensor, "features n_sets"]
+    t: Float32[Tensor, "features n_sets"]
+    log10_p: Float32[Tensor, "features n_sets"]
+    t_stratified: Float32[Tensor, "features n_sets"] | None
+    log10_p_stratified: Float32[Tensor, "features n_sets"] | None
+    sizes: Int64[Tensor, "n_sets"]
+    tested: Bool[Tensor, "n_sets"]
     k: int
     shrinkage: float
 
 
 @dataclass(frozen=True, eq=False)
 class _Vocabulary:
-    """float64: both deltas [d_model, n_sets] (not tested: NaN) and the covariance of W_U's columns."""
+    """Both deltas (not tested: NaN) and the covariance of W_U's columns."""
 
-    delta: Tensor
-    delta_stratified: Tensor | None
-    gram: Tensor
-    rounding: Tensor  # [], std that rounding gives a direction of length 1
+    delta: Float64[Tensor, "d_model n_sets"]
+    delta_stratified: Float64[Tensor, "d_model n_sets"] | None
+    gram: Float64[Tensor, "d_model d_model"]
+    rounding: Float64[Tensor, ""]  # std that rounding gives a direction of length 1
 
 
-def frequency_strata(counts: Tensor) -> Tensor:
-    """Strata of log frequency, int64 [n_tokens]: octaves of counts + 1 (int64 [n_tokens], 0 or more).
+def frequency_strata(counts: Int[Tensor, "n_tokens"]) -> Int64[Tensor, "n_tokens"]:
+    """Strata of log frequency: octaves of counts + 1.
 
-    The counts of two tokens of a stratum differ by less than a factor of 2.
+    counts: of each token, 0 or more. The counts of two tokens of a stratum differ by less than a factor of 2.
     """
     # frexp is exact where floor(log2) of a power of two may not be.
     return torch.frexp((counts + 1).double()).exponent.long() - 1
 
 
-def testable(sets: Tensor) -> Tensor:
-    """bool [n_sets]: sets (bool [n_sets, n_tokens]) of at least 5 tokens that leave out at least 5."""
+def testable(sets: Bool[Tensor, "n_sets n_tokens"]) -> Bool[Tensor, "n_sets"]:
+    """Which sets are of at least 5 tokens and leave out at least 5."""
     sizes = sets.sum(dim=1)
     return (sizes >= SMALLEST_SET) & (sizes <= sets.shape[1] - SMALLEST_SET)
 
@@ -100,12 +101,12 @@ def set_statistics(
     strata: Tensor | None = None,
     covariance: LayerCovariance | None = None,
 ) -> SetStatistics:
-    """z, eta^2, t and log10 p of the rows of W_dec [n, d_model] and sets (bool [n_sets, n_tokens]).
+    """z, eta^2, t and log10 p of the rows of W_dec [features, d_model] and sets, bool [n_sets, n_tokens].
 
-    W_U: [d_model, n_tokens], centred over the vocabulary or not. strata: int64 [n_tokens] labels, see
-    `frequency_strata`. covariance: C, by default that of W_dec; give the layer's where W_dec holds null
-    directions. Computed on the CPU, in float64. Raises FsrlError for weights that are not finite and shapes
-    that do not fit.
+    W_U: [d_model, n_tokens], centred over the vocabulary or not. strata: int64 [n_tokens], a label of each
+    token, see `frequency_strata`. covariance: C, by default that of W_dec; give the layer's where W_dec holds
+    null directions. Computed on the CPU, in float64. Raises FsrlError for weights that are not finite and
+    shapes that do not fit.
     """
     check_arguments(W_dec, W_U, sets)
     if strata is not None and (strata.shape != sets.shape[1:] or strata.is_floating_point()):
@@ -133,7 +134,9 @@ def set_statistics(
 
 
 def check_arguments(W_dec: Tensor, W_U: Tensor, sets: Tensor) -> None:
-    """Raise FsrlError unless W_dec [n, d_model], W_U [d_model, n_tokens] and sets [n_sets, n_tokens] fit."""
+    """Raise FsrlError unless W_dec [features, d_model], W_U [d_model, n_tokens] and bool sets [n_sets,
+    n_tokens] fit.
+    """
     check_matrix("W_dec", W_dec)
     check_matrix("W_U", W_U)
     if W_dec.shape[1] != W_U.shape[0]:
@@ -145,7 +148,11 @@ def check_arguments(W_dec: Tensor, W_U: Tensor, sets: Tensor) -> None:
         )
 
 
-def _prepare(W_U: Tensor, sets: Tensor, strata: Tensor | None) -> _Vocabulary:
+def _prepare(
+    W_U: Float[Tensor, "d_model n_tokens"],
+    sets: Bool[Tensor, "n_sets n_tokens"],
+    strata: Int[Tensor, "n_tokens"] | None,
+) -> _Vocabulary:
     d_model, n_tokens = W_U.shape
     groups = torch.zeros(n_tokens, dtype=torch.int64)
     if strata is not None:
@@ -186,9 +193,12 @@ def _prepare(W_U: Tensor, sets: Tensor, strata: Tensor | None) -> _Vocabulary:
 
 
 def _block(
-    rows: Tensor, vocabulary: _Vocabulary, sets: Tensor, covariance: LayerCovariance
-) -> dict[str, Tensor]:
-    """Columns of `SetStatistics` for float64 rows [n, d_model]."""
+    rows: Float64[Tensor, "features d_model"],
+    vocabulary: _Vocabulary,
+    sets: Bool[Tensor, "n_sets n_tokens"],
+    covariance: LayerCovariance,
+) -> dict[str, Float32[Tensor, "features n_sets"]]:
+    """Columns of `SetStatistics` for some rows of W_dec."""
     n_tokens, sizes = sets.shape[1], sets.sum(dim=1).double()
     variance = ((rows @ vocabulary.gram) * rows).sum(dim=1, keepdim=True).clamp(min=0)
     constant = variance.sqrt() <= vocabulary.rounding * rows.norm(dim=1, keepdim=True)
@@ -204,8 +214,10 @@ def _block(
     return {name: values.float() for name, values in columns.items()}
 
 
-def _student(white: Tensor, coloured: Tensor) -> Tensor:
-    """t [n, n_sets] from C^-1/2 d [n, k] and C^1/2 delta [k, n_sets]; NaN where either is zero."""
+def _student(
+    white: Float64[Tensor, "features k"], coloured: Float64[Tensor, "k n_sets"]
+) -> Float64[Tensor, "features n_sets"]:
+    """t from C^-1/2 d and C^1/2 delta; NaN where either is zero."""
     cosine = white @ coloured / white.norm(dim=1, keepdim=True) / coloured.norm(dim=0)
     # A cosine of 1 to rounding is a finite t: the largest that float64 resolves.
     unexplained = (1 - cosine.pow(2)).clamp(min=torch.finfo(torch.float64).eps)

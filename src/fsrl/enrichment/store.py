@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from jaxtyping import Float32
 
 from fsrl.errors import FsrlError
 from fsrl.tables import core as tables
@@ -20,8 +21,10 @@ def read_token_sets(path: str | Path) -> pd.DataFrame:
     return tables.read(path, table).drop(columns="token_id")
 
 
-def statistic(path: str | Path, *columns: str) -> tuple[list[str], list[np.ndarray]]:
-    """Sets and columns (float32 [features, sets] each, NaN for null) of a table `enrichment` on disk.
+def statistic(
+    path: str | Path, *columns: str
+) -> tuple[list[str], list[Float32[np.ndarray, "features n_sets"]]]:
+    """Sets and columns (NaN for null) of a table `enrichment` on disk.
 
     Reads those columns alone: a table of an SAE of GPT-2 has 2 million rows. Raises FsrlError where the file
     is missing, lacks a column or does not hold every set for every feature in order.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from fsrl.enrichment import best_sets, frames, scores, splits
 from fsrl.stats import odds
@@ -22,20 +22,22 @@ from fsrl.weights.matrices import View
 
 @dataclass(frozen=True, eq=False)
 class LayerTests:
-    """One layer's tests, [features, sets] each, NaN where not tested: t, eta2, log10_p and log10_q of t,
+    """One layer's tests, NaN where not tested: t, eta2, log10_p and log10_q of t,
     log10_p of t within strata of frequency; sets: their names.
     """
 
     sae: str
     sets: list[str]
-    t: Float32[np.ndarray, "features sets"]
-    eta2: Float32[np.ndarray, "features sets"]
-    log10_p: Float32[np.ndarray, "features sets"]
-    log10_q: Float32[np.ndarray, "features sets"]
-    log10_p_stratified: Float32[np.ndarray, "features sets"]
+    t: Float32[np.ndarray, "features n_sets"]
+    eta2: Float32[np.ndarray, "features n_sets"]
+    log10_p: Float32[np.ndarray, "features n_sets"]
+    log10_q: Float32[np.ndarray, "features n_sets"]
+    log10_p_stratified: Float32[np.ndarray, "features n_sets"]
 
-    def significant(self, cut: float) -> tuple[np.ndarray, np.ndarray]:
-        """bool [features, sets]: significantly promoted, and suppressed, at this cut of log10 p."""
+    def significant(
+        self, cut: float
+    ) -> tuple[Bool[np.ndarray, "features n_sets"], Bool[np.ndarray, "features n_sets"]]:
+        """Which sets are significantly promoted, and which suppressed, at this cut of log10 p."""
         return best_sets.significant(self.t, self.log10_p, cut)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from fsrl.errors import FsrlError
@@ -46,15 +47,15 @@ SPELLED = {
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """What a feature's row holds: tokens as spelled, values [k] of the top (descending) and the bottom
-    (ascending), shares [bins] of the vocabulary in bins of equal width from `start`; width 0: no bins.
+    """What a feature's row holds: tokens as spelled, values of the top (descending) and the bottom
+    (ascending), shares of the vocabulary in bins of equal width from `start`; width 0: no bins.
     """
 
     top: list[str]
-    top_values: np.ndarray
+    top_values: Float64[np.ndarray, "top"]
     bottom: list[str]
-    bottom_values: np.ndarray
-    shares: np.ndarray
+    bottom_values: Float64[np.ndarray, "bottom"]
+    shares: Float64[np.ndarray, "bins"]
     start: float
     width: float
 
@@ -99,9 +100,13 @@ def spelled(token: str) -> str:
 
 
 def compare(
-    rows: Mapping[int, Mapping[str, Any]], W_dec: Tensor, unembedding: Unembedding, *, sae: str
+    rows: Mapping[int, Mapping[str, Any]],
+    W_dec: Float[Tensor, "d_sae d_model"],
+    unembedding: Unembedding,
+    *,
+    sae: str,
 ) -> pd.DataFrame:
-    """The table `agreement` for the features in `rows` (Neuronpedia's, by feature); W_dec: [d_sae, d_model].
+    """The table `agreement` for the features in `rows` (Neuronpedia's, by feature).
 
     Computed in float64, 64 features at a time. Features without published values are left out.
     Raises FsrlError where a feature is none of W_dec's, or W_dec does not fit the model.
@@ -153,8 +158,10 @@ def fits(agreement: pd.DataFrame, *, sae: str, sampled: int, tolerance: float) -
     return frame[list(FITS.columns)].astype({name: c.pandas_types[0] for name, c in FITS.columns.items()})
 
 
-def _agreement(theirs: Published, values: np.ndarray, ids: Mapping[str, set[int]]) -> dict[str, Any]:
-    """One row of the table, for values [d_vocab] under one processing."""
+def _agreement(
+    theirs: Published, values: Float[np.ndarray, "d_vocab"], ids: Mapping[str, set[int]]
+) -> dict[str, Any]:
+    """One row of the table, for logit weights under one processing."""
     order = torch.from_numpy(values)
     found: dict[str, Any] = {"tokens": min(len(theirs.top), len(theirs.bottom), len(values))}
     pairs = []
@@ -187,7 +194,7 @@ def overlap(tokens: Iterable[str], local: Iterable[int], ids: Mapping[str, set[i
     return count
 
 
-def histogram_distance(theirs: Published, values: np.ndarray) -> float:
+def histogram_distance(theirs: Published, values: Float[np.ndarray, "d_vocab"]) -> float:
     """0 (the same shares of the vocabulary in every bin) to 1 (none in common); NaN where there are no bins.
 
     Rounded bins may end a little within the range: values up to half a bin beyond count in the last one.
@@ -201,14 +208,14 @@ def histogram_distance(theirs: Published, values: np.ndarray) -> float:
     return float(np.abs(theirs.shares - local).sum() + (1 - local.sum())) / 2
 
 
-def _end(tokens: Any, values: Any) -> tuple[list[str], np.ndarray] | None:
+def _end(tokens: Any, values: Any) -> tuple[list[str], Float64[np.ndarray, "k"]] | None:
     numbers = _numbers(values)
     sound = isinstance(tokens, list) and len(tokens) == len(numbers) > 0
     return (tokens, numbers) if sound and all(isinstance(token, str) for token in tokens) else None
 
 
-def _numbers(values: Any) -> np.ndarray:
-    """float64 [n]; empty where they are no list of finite numbers."""
+def _numbers(values: Any) -> Float64[np.ndarray, "n"]:
+    """Empty where they are no list of finite numbers."""
     sound = isinstance(values, list) and all(
         isinstance(value, (int, float)) and not isinstance(value, bool) for value in values
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int
 
 from fsrl.errors import FsrlError
 from fsrl.tokens import text as token_text
@@ -20,8 +21,8 @@ LOCAL_MODEL, LOCAL_TYPE, LOCAL_SOURCE = "fsrl enrichment (local)", "local", "loc
 SIDES = {"promoted": "promotes", "suppressed": "suppresses"}
 ENDS = {"top": "highest", "bottom": "lowest"}
 NOTHING = "no token set is significantly promoted or suppressed"
-# (sets, t): names, and float [features, sets], as `fsrl.enrichment.store.statistic` and SetStatistics have.
-Scores = tuple[Sequence[str], np.ndarray]
+# (sets, t): as `fsrl.enrichment.store.statistic` and SetStatistics have them.
+Scores = tuple[Sequence[str], Float[np.ndarray, "features n_sets"]]
 Record = dict[str, Any]
 
 
@@ -97,7 +98,7 @@ def _extreme_tokens(extremes: pd.DataFrame, count: int) -> dict[int, list[str]]:
     return found
 
 
-def _grouped(features: np.ndarray, tokens: list[str]) -> Iterator[tuple[int, list[str]]]:
+def _grouped(features: Int[np.ndarray, "rows"], tokens: list[str]) -> Iterator[tuple[int, list[str]]]:
     starts = np.flatnonzero(np.diff(features, prepend=-1)).tolist()
     for start, stop in zip(starts, [*starts[1:], len(features)][: len(starts)], strict=True):
         yield int(features[start]), tokens[start:stop]

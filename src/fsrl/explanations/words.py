@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float64, Int, Int64, Shaped
 from scipy import sparse
 from scipy.special import gammaln
 
@@ -51,8 +52,8 @@ def words(text: str) -> frozenset[str]:
 
 def of_layer(
     explanations: pd.DataFrame,
-    types: np.ndarray,
-    clusters: np.ndarray | None = None,
+    types: Shaped[np.ndarray, "d_sae"],
+    clusters: Int[np.ndarray, "d_sae"] | None = None,
     *,
     sae: str,
     circular: bool,
@@ -60,9 +61,9 @@ def of_layer(
 ) -> pd.DataFrame:
     """The table `words` of one layer, without log10_q.
 
-    explanations: table `explanations`; types: primary labels [features]; clusters: int [features], None:
-    every feature is its own; min_features: explained features that must use a word, whatever their type.
-    Raises FsrlError for a feature that `types` does not know.
+    explanations: table `explanations`; types: primary labels; clusters: of each feature, None: each is its
+    own; min_features: explained features that must use a word, whatever their type. Raises FsrlError for a
+    feature that `types` does not know.
     """
     documents = _documents(explanations)
     features = np.fromiter(documents, dtype=np.int64, count=len(documents))
@@ -93,8 +94,10 @@ def of_study(layers: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return frame[list(WORDS.columns)]
 
 
-def fisher_log10_p(yes: np.ndarray, among_others: np.ndarray, m: int, n: int) -> np.ndarray:
-    """log10 of Fisher's two-sided p where `yes` of m and `among_others` of n say yes (int [tests] both)."""
+def fisher_log10_p(
+    yes: Int[np.ndarray, "tests"], among_others: Int[np.ndarray, "tests"], m: int, n: int
+) -> Float64[np.ndarray, "tests"]:
+    """log10 of Fisher's two-sided p where `yes` of m and `among_others` of n say yes."""
     pairs, inverse = np.unique(np.stack([yes, among_others], axis=1), axis=0, return_inverse=True)
     found = np.array([_one_log10_p(int(a), int(a + c), m, n) for a, c in pairs], dtype=np.float64)
     return found[inverse.reshape(-1)]
@@ -103,7 +106,12 @@ def fisher_log10_p(yes: np.ndarray, among_others: np.ndarray, m: int, n: int) ->
 class _Group:
     """How many of the chosen features and of their clusters use each word: all that the test needs."""
 
-    def __init__(self, uses: sparse.csr_array, units: np.ndarray, chosen: np.ndarray) -> None:
+    def __init__(
+        self,
+        uses: sparse.csr_array,
+        units: Int[np.ndarray, "explained"],
+        chosen: Bool[np.ndarray, "explained"],
+    ) -> None:
         mine = uses[np.flatnonzero(chosen)]
         first = uses[two_groups.speakers(chosen, units)]
         self.features, self.clusters = int(chosen.sum()), first.shape[0]
@@ -170,5 +178,5 @@ def _one_log10_p(yes: int, total: int, m: int, n: int) -> float:
     return min(float(np.logaddexp.reduce(as_extreme) / np.log(10)), 0.0)
 
 
-def _log_choose(n: int, k: np.ndarray) -> np.ndarray:
+def _log_choose(n: int, k: Int64[np.ndarray, "k"]) -> Float64[np.ndarray, "k"]:
     return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)

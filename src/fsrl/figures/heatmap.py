@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -119,7 +120,7 @@ def _draw_cells(ax: Axes, known: pd.DataFrame, rows: Sequence[str], n_layers: in
     ax.scatter(x[beyond], y[beyond], s=4, color="black", linewidths=0, zorder=4)
 
 
-def _excludes_1(known: pd.DataFrame) -> np.ndarray:
+def _excludes_1(known: pd.DataFrame) -> Bool[np.ndarray, "rows"]:
     """Whether each ratio has an interval, and 1 lies outside it."""
     return ((known["low"] > 1) | (known["high"] < 1)).to_numpy()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -90,7 +91,9 @@ def _draw_null_steps(
         ax.stairs(density, edges, fill=i == 0, **style, label=f"null: {type_label(kind)} ({len(draws):,})")
 
 
-def bin_edges(shown: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+def bin_edges(
+    shown: Float[np.ndarray, "features"], bounds: Float[np.ndarray, "2"]
+) -> Float[np.ndarray, "edges"]:
     """Bins of one width over the features' central 99.8 % and the null's bounds, so that few lie outside.
 
     Args:
@@ -107,14 +110,19 @@ def bin_edges(shown: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     return np.linspace(low - margin, high + margin, n_bins + 1)
 
 
-def _beyond(features: np.ndarray, bounds: np.ndarray) -> str:
+def _beyond(features: Float[np.ndarray, "features"], bounds: Float[np.ndarray, "2"]) -> str:
     if not len(features):
         return "no feature has a shape"
     below, above = (features < bounds[0]).mean(), (features > bounds[1]).mean()
     return f"features beyond: {percent(below)} and {percent(above)}"
 
 
-def _mark_overflow(ax: Axes, features: np.ndarray, shown: np.ndarray, edges: np.ndarray) -> None:
+def _mark_overflow(
+    ax: Axes,
+    features: Float[np.ndarray, "features"],
+    shown: Float[np.ndarray, "features"],
+    edges: Float[np.ndarray, "edges"],
+) -> None:
     """Say at the panel's edges how many features lie outside it, and how far the furthest."""
     background = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     style: dict[str, Any] = {"transform": ax.transAxes, "va": "top", "fontsize": SMALL, "bbox": background}

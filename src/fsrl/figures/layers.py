@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from matplotlib import rcParams
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -137,7 +138,7 @@ def shade_handles(name: str, shades: Sequence[str]) -> list[Patch]:
     return [Patch(color=color, label=f"{name}: {part}") for color, part in zip(shades, SPANS, strict=True)]
 
 
-def draw_quantiles(ax: Axes, x: float, quantiles: np.ndarray, shades: Sequence[str]) -> None:
+def draw_quantiles(ax: Axes, x: float, quantiles: Float[np.ndarray, "levels"], shades: Sequence[str]) -> None:
     """Bars from quantile to quantile in three shades and a line at the median.
 
     Args:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.lines import Line2D
@@ -175,7 +176,9 @@ def draw_null(ax: Axes, null: pd.DataFrame, quantiles: bool = True) -> list[Line
     return handles
 
 
-def density_level(x: pd.Series, y: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def density_level(
+    x: pd.Series, y: pd.Series
+) -> tuple[Float[np.ndarray, "cells"], Float[np.ndarray, "cells"], Float[np.ndarray, "cells cells"], float]:
     """A smoothed density of the draws on a grid, and the level whose contour holds the share INSIDE of them.
 
     Returns:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -131,7 +132,9 @@ def recovery_by_set(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
     return figure
 
 
-def _write_cells(ax: Axes, recall: np.ndarray, clear: np.ndarray) -> None:
+def _write_cells(
+    ax: Axes, recall: Float[np.ndarray, "sizes strengths"], clear: Bool[np.ndarray, "sizes strengths"]
+) -> None:
     for (y, x), value in np.ndenumerate(recall):
         ink = "white" if value > 0.5 else "black"
         ax.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=SMALL, color=ink)

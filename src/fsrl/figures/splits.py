@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -80,7 +81,7 @@ def _draw_split(ax: Axes, split: Any) -> None:
     ax.text(0.015, 0.985, "\n".join(lines), **style)
 
 
-def _density(counts: Any, edges: np.ndarray) -> np.ndarray:
+def _density(counts: Any, edges: Float64[np.ndarray, "bins+1"]) -> Float64[np.ndarray, "bins"]:
     """Of a histogram: area 1."""
     counts = np.asarray(counts, dtype=float)
     return counts / counts.sum() / np.diff(edges)

@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib.style
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -156,7 +157,7 @@ def by_kind(null: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {kind: null[kinds == kind] for kind in KINDS if (kinds == kind).any()}
 
 
-def null_quantiles(null: pd.DataFrame, column: str, levels: Sequence[float]) -> np.ndarray:
+def null_quantiles(null: pd.DataFrame, column: str, levels: Sequence[float]) -> Float64[np.ndarray, "levels"]:
     """Quantiles of a null's column; of several kinds of null the most extreme (at 0.5 the middle one).
 
     Raises:

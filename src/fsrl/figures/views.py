@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -67,7 +68,7 @@ def _handles() -> list[Line2D]:
 
 
 def _draw_moment(
-    ax: Axes, pair: pd.DataFrame, bounds: list[np.ndarray], column: str, views: tuple[str, str]
+    ax: Axes, pair: pd.DataFrame, bounds: list[Float[np.ndarray, "2"]], column: str, views: tuple[str, str]
 ) -> None:
     """One panel: the features' values in both views (x, y, type) and the two views' bounds."""
     _set_scales(ax, pair, bounds, column)
@@ -82,7 +83,7 @@ def _draw_moment(
     ax.set_title(_crossing(pair, bounds, views), loc="left")
 
 
-def _crossing(pair: pd.DataFrame, bounds: list[np.ndarray], views: tuple[str, str]) -> str:
+def _crossing(pair: pd.DataFrame, bounds: list[Float[np.ndarray, "2"]], views: tuple[str, str]) -> str:
     """How many features lie beyond the null in each view and in both, on either side."""
     beyond = [
         (pair[axis] < low) | (pair[axis] > high) for axis, (low, high) in zip("xy", bounds, strict=True)
@@ -92,7 +93,7 @@ def _crossing(pair: pd.DataFrame, bounds: list[np.ndarray], views: tuple[str, st
     return f"beyond the null: {views[0]} {shares[0]}, {views[1]} {shares[1]}, both {shares[2]}"
 
 
-def _set_scales(ax: Axes, pair: pd.DataFrame, bounds: list[np.ndarray], column: str) -> None:
+def _set_scales(ax: Axes, pair: pd.DataFrame, bounds: list[Float[np.ndarray, "2"]], column: str) -> None:
     """The plane's scales on both axes, with the same limits."""
     everything = plot_plane.SCALES[column].forward(np.concatenate([pair["x"], pair["y"], *bounds]))
     low, high = everything.min(), everything.max()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -23,8 +24,8 @@ from fsrl.moments.frames import ALIVE_LOG10_DENSITY
 
 
 @torch.no_grad()
-def firing_counts(weights: Weights, x: Tensor, batch: int = 8192) -> Tensor:
-    """int64 [d_sae]: on how many rows of x [n, d_in] each feature is active."""
+def firing_counts(weights: Weights, x: Float[Tensor, "n d_in"], batch: int = 8192) -> Int64[Tensor, "d_sae"]:
+    """On how many rows of x each feature is active."""
     fired = torch.zeros(weights.b_enc.shape, dtype=torch.long)
     for start in range(0, len(x), batch):
         fired += (weights.encode(x[start : start + batch].float()) > 0).sum(0)
@@ -32,8 +33,8 @@ def firing_counts(weights: Weights, x: Tensor, batch: int = 8192) -> Tensor:
 
 
 @torch.no_grad()
-def reconstruction(weights: Weights, x: Tensor, batch: int = 8192) -> dict[str, float]:
-    """Explained variance and L0 on residuals x [n, d_in]."""
+def reconstruction(weights: Weights, x: Float[Tensor, "n d_in"], batch: int = 8192) -> dict[str, float]:
+    """Explained variance and L0 on residuals x."""
     mean = x.double().mean(0)
     unexplained = total = active = 0.0
     for start in range(0, len(x), batch):

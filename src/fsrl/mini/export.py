@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float32, Int64
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -45,10 +46,10 @@ def read_model(folder: Path) -> Any:
     return GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
 
-def write_sae(weights: Weights, fired: Tensor, n_tokens: int, hook: str, folder: Path) -> None:
-    """One SAE: cfg.json, sae_weights.safetensors, sparsity.safetensors; fired [d_sae] counts activations in
-    n_tokens.
-    """
+def write_sae(
+    weights: Weights, fired: Int64[Tensor, "d_sae"], n_tokens: int, hook: str, folder: Path
+) -> None:
+    """One SAE: cfg.json, sae_weights.safetensors, sparsity.safetensors; fired: activations in n_tokens."""
     from sae_lens import StandardSAE, StandardSAEConfig
     from sae_lens.saes.sae import SAEMetadata
 
@@ -85,6 +86,6 @@ def read_sae(folder: Path) -> Weights:
     return Weights(*(getattr(sae, name).detach().float() for name in ("W_enc", "b_enc", "W_dec", "b_dec")))
 
 
-def read_densities(folder: Path) -> Tensor:
-    """log10 density of each feature, float32 [d_sae]."""
+def read_densities(folder: Path) -> Float32[Tensor, "d_sae"]:
+    """log10 density of each feature."""
     return load_file(folder / "sparsity.safetensors")["sparsity"]

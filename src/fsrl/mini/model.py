@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from jaxtyping import Float, Int64, Integer
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -34,21 +35,25 @@ def new_model(d_vocab: int, d_model: int = 160, n_layers: int = 6, n_heads: int 
     return GPT2LMHeadModel(config)
 
 
-def windows(stream: np.ndarray, rows: np.ndarray, end: int = 0) -> tuple[Tensor, Tensor]:
-    """Inputs and targets [len(rows), N_CTX] of the given windows: inputs are END, then the targets before."""
+def windows(
+    stream: Integer[np.ndarray, "n_tokens"], rows: Integer[np.ndarray, "windows"], end: int = 0
+) -> tuple[Int64[Tensor, "windows context"], Int64[Tensor, "windows context"]]:
+    """Inputs and targets of the given windows: inputs are END, then the targets before."""
     targets = np.stack([stream[r * N_CTX : (r + 1) * N_CTX] for r in rows]).astype(np.int64)
     inputs = np.concatenate([np.full((len(rows), 1), end), targets[:, :-1]], axis=1)
     return torch.from_numpy(inputs), torch.from_numpy(targets)
 
 
-def loss_of(model: Any, inputs: Tensor, targets: Tensor) -> Tensor:
+def loss_of(
+    model: Any, inputs: Int64[Tensor, "windows context"], targets: Int64[Tensor, "windows context"]
+) -> Float[Tensor, ""]:
     """Mean cross entropy in nats per token."""
     logits = model(input_ids=inputs).logits
     return nn.functional.cross_entropy(logits.float().view(-1, logits.shape[-1]), targets.reshape(-1))
 
 
 @torch.no_grad()
-def evaluate(model: Any, stream: np.ndarray, batch: int = 64) -> float:
+def evaluate(model: Any, stream: Integer[np.ndarray, "n_tokens"], batch: int = 64) -> float:
     """Nats per token over all whole windows of a stream (each starts afresh behind END: no context is carried
     over).
     """
@@ -78,7 +83,7 @@ class Training:
     workers: int = 2
 
 
-def window_order(n_tokens: int, step: int, windows_per_step: int, seed: int) -> np.ndarray:
+def window_order(n_tokens: int, step: int, windows_per_step: int, seed: int) -> Int64[np.ndarray, "windows"]:
     """The windows of one step: a seeded permutation per epoch, so that a resumed run reads what it would
     have.
     """
@@ -88,7 +93,7 @@ def window_order(n_tokens: int, step: int, windows_per_step: int, seed: int) -> 
 
 
 @lru_cache(maxsize=1)
-def _epoch_order(n_windows: int, seed: int, epoch: int) -> np.ndarray:
+def _epoch_order(n_windows: int, seed: int, epoch: int) -> Int64[np.ndarray, "{n_windows}"]:
     return np.random.default_rng([seed, epoch]).permutation(n_windows)
 
 
@@ -126,10 +131,10 @@ class Muon(torch.optim.Optimizer):
                 p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * scale)
 
 
-def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrices of [batch, rows, columns], roughly: singular values end in
-    0.7..1.2.
-    """
+def orthogonalised(
+    matrices: Float[Tensor, "batch rows columns"], steps: int = 5
+) -> Float[Tensor, "batch rows columns"]:
+    """The nearest semi-orthogonal matrices, roughly: singular values end in 0.7..1.2."""
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT

@@ -8,6 +8,9 @@ arrays, so that 40 million tokens take seconds and a few gigabytes.
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64, Int64, Integer
+
+TokenIds = Integer[np.ndarray, "*any"]
 
 
 @dataclass(frozen=True)
@@ -16,15 +19,15 @@ class _Order:
     mass.
     """
 
-    keys: np.ndarray
-    counts: np.ndarray
-    contexts: np.ndarray
-    totals: np.ndarray
-    left_over: np.ndarray
-    discounts: np.ndarray
+    keys: Int64[np.ndarray, "n_grams"]
+    counts: Int64[np.ndarray, "n_grams"]
+    contexts: Int64[np.ndarray, "contexts"]
+    totals: Int64[np.ndarray, "contexts"]
+    left_over: Float64[np.ndarray, "contexts"]
+    discounts: Float64[np.ndarray, "3"]
 
 
-def discounts(counts: np.ndarray) -> np.ndarray:
+def discounts(counts: Integer[np.ndarray, "n_grams"]) -> Float64[np.ndarray, "3"]:
     """D1, D2, D3+ from the counts of counts (Chen & Goodman, equation 26), kept within 0..count."""
     n1, n2, n3, n4 = (max(int((counts == k).sum()), 1) for k in (1, 2, 3, 4))
     y = n1 / (n1 + 2 * n2)
@@ -52,8 +55,8 @@ class Trigram:
         keys1, counts1 = np.unique(keys2 % v, return_counts=True)
         self.orders = [_order(keys1, counts1, v), _order(keys2, counts2, v), _order(keys3, counts3, v)]
 
-    def probability(self, first: np.ndarray, second: np.ndarray, third: np.ndarray) -> np.ndarray:
-        """p(third | first, second), float64, any equal shapes of token ids."""
+    def probability(self, first: TokenIds, second: TokenIds, third: TokenIds) -> Float64[np.ndarray, "*any"]:
+        """p(third | first, second)."""
         a, b, c = (np.asarray(x, dtype=np.int64) for x in (first, second, third))
         p = np.full(c.shape, 1.0 / self.d_vocab)
         contexts = (np.zeros_like(c), b, a * self.d_vocab + b)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float16, Float32, Integer
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -37,19 +38,19 @@ class SAETraining:
 
 @dataclass
 class Weights:
-    """W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in] with unit rows, b_dec [d_in], float32."""
+    """An SAE; W_dec: of unit rows."""
 
-    W_enc: Tensor
-    b_enc: Tensor
-    W_dec: Tensor
-    b_dec: Tensor
+    W_enc: Float32[Tensor, "d_in d_sae"]
+    b_enc: Float32[Tensor, "d_sae"]
+    W_dec: Float32[Tensor, "d_sae d_in"]
+    b_dec: Float32[Tensor, "d_in"]
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Feature activations [n, d_sae] of residuals [n, d_in]."""
+    def encode(self, x: Float32[Tensor, "n d_in"]) -> Float32[Tensor, "n d_sae"]:
+        """Feature activations of residuals."""
         return torch.relu(torch.addmm(self.b_enc, x, self.W_enc))
 
-    def decode(self, f: Tensor) -> Tensor:
-        """Reconstruction [n, d_in] of feature activations [n, d_sae]."""
+    def decode(self, f: Float32[Tensor, "n d_sae"]) -> Float32[Tensor, "n d_in"]:
+        """Reconstruction of residuals from feature activations."""
         return torch.addmm(self.b_dec, f, self.W_dec)
 
 
@@ -62,11 +63,14 @@ def hooks(n_layers: int) -> list[str]:
 
 @torch.no_grad()
 def residuals(
-    model: Any, stream: np.ndarray, rows: np.ndarray, *, batch: int = 32, progress: bool = False
-) -> dict[str, Tensor]:
-    """Centred residuals of the given windows, position 0 left out: hook -> float16 [len(rows) * (N_CTX - 1),
-    d_model].
-    """
+    model: Any,
+    stream: Integer[np.ndarray, "n_tokens"],
+    rows: Integer[np.ndarray, "windows"],
+    *,
+    batch: int = 32,
+    progress: bool = False,
+) -> dict[str, Float16[Tensor, "positions d_model"]]:
+    """Centred residuals of the given windows, position 0 left out, by hook."""
     blocks = model.transformer.h
     names = hooks(len(blocks))
     d_model = model.config.n_embd
@@ -94,9 +98,9 @@ def _block_inputs(model: Any, inputs: Tensor) -> list[Tensor]:
 
 
 def train_sae(
-    x: Tensor, settings: SAETraining, *, progress: bool = False
+    x: Float[Tensor, "n d_in"], settings: SAETraining, *, progress: bool = False
 ) -> tuple[Weights, list[dict[str, float]]]:
-    """Train on residuals x [n, d_in]; gives the weights and the training curve."""
+    """Train on residuals x; gives the weights and the training curve."""
     n, d_in = x.shape
     generator = torch.Generator().manual_seed(settings.seed)
     sample = x[torch.randint(n, (20_000,), generator=generator)].float()
@@ -129,8 +133,8 @@ class _Run:
         self.log_weight = math.log(0.01)
         self.fired_at = torch.zeros(settings.d_sae, dtype=torch.long)
 
-    def step(self, batch: Tensor, step: int, steps: int) -> dict[str, float]:
-        """One optimizer step on scaled residuals [n, d_in]; explained variance, L0 and penalty weight."""
+    def step(self, batch: Float32[Tensor, "n d_in"], step: int, steps: int) -> dict[str, float]:
+        """One optimizer step on scaled residuals; explained variance, L0 and penalty weight."""
         s, w, done = self.settings, self.weights, step / steps
         for group in self.adam.param_groups:
             group["lr"] = s.lr * min(1.0, (step + 1) / 100, (1 - done) / 0.3)
@@ -163,8 +167,8 @@ def _remove_parallel_gradient(W_dec: Tensor) -> None:
         W_dec.grad -= (W_dec.grad * W_dec).sum(1, keepdim=True) * W_dec
 
 
-def rare_bias(projections: Tensor, share: float) -> Tensor:
-    """Bias [d_sae] with which each feature fires on `share` of the rows of projections [n, d_sae].
+def rare_bias(projections: Float[Tensor, "n d_sae"], share: float) -> Float[Tensor, "d_sae"]:
+    """Bias with which each feature fires on `share` of the rows of projections.
 
     A feature that starts with bias 0 fires on half of everything; the penalty then drives it down so fast
     that it never fires again.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Integer, UInt8, UInt16
 from safetensors.numpy import save_file
 
 END = "<|endoftext|>"
@@ -43,11 +44,12 @@ def train_tokenizer(corpus: pd.DataFrame, folder: Path, *, d_vocab: int, max_mb_
     settings_path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def encode(corpus: pd.DataFrame, tokenizer_folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """All passages in order as one uint16 stream, each preceded by <|endoftext|>, and the package of each
-    position.
+def encode(
+    corpus: pd.DataFrame, tokenizer_folder: Path
+) -> tuple[UInt16[np.ndarray, "n_tokens"], UInt8[np.ndarray, "n_tokens"]]:
+    """All passages in order as one stream, each preceded by <|endoftext|>, and the package of each position.
 
-    The second array holds positions in the sorted list of packages, shape of the first.
+    The second array holds positions in the sorted list of packages.
     """
     from tokenizers import Tokenizer
 
@@ -63,8 +65,8 @@ def encode(corpus: pd.DataFrame, tokenizer_folder: Path) -> tuple[np.ndarray, np
     return np.concatenate(parts), np.concatenate(owners)
 
 
-def encode_text(text: str, tokenizer_folder: Path) -> np.ndarray:
-    """Passages separated by <|endoftext|> as one uint16 stream, each preceded by <|endoftext|>."""
+def encode_text(text: str, tokenizer_folder: Path) -> UInt16[np.ndarray, "n_tokens"]:
+    """Passages separated by <|endoftext|> as one stream, each preceded by <|endoftext|>."""
     passages = pd.DataFrame({"package": "", "text": text.split(END)})
     return encode(passages, tokenizer_folder)[0]
 
@@ -74,15 +76,15 @@ def shuffled(corpus: pd.DataFrame, seed: int) -> pd.DataFrame:
     return corpus.sample(frac=1.0, random_state=seed).reset_index(drop=True)
 
 
-def write_counts(stream: np.ndarray, d_vocab: int, path: Path) -> None:
+def write_counts(stream: Integer[np.ndarray, "n_tokens"], d_vocab: int, path: Path) -> None:
     """How often each token occurs in the stream: tensor `count`, int64 [d_vocab]."""
     counts = np.bincount(stream, minlength=d_vocab).astype(np.int64)
     save_file({"count": counts}, path)
 
 
 def odd_tokens(
-    stream: np.ndarray,
-    owners: np.ndarray,
+    stream: Integer[np.ndarray, "n_tokens"],
+    owners: Integer[np.ndarray, "n_tokens"],
     packages: list[str],
     tokens: list[str],
     *,
@@ -92,7 +94,7 @@ def odd_tokens(
     """Tokens that owe more than `share` of their occurrences to one package, among the `common` most
     frequent.
 
-    stream and owners (positions in packages) have one shape. Columns token_id, token, package, share, count.
+    owners: positions in packages. Columns token_id, token, package, share, count.
     """
     table = np.zeros((len(tokens), len(packages)), dtype=np.int64)
     np.add.at(table, (stream, owners), 1)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float64, Int64
 from torch import Tensor
 from tqdm import tqdm
 
@@ -77,8 +78,8 @@ class _Sums:
     def __init__(self) -> None:
         self.n = 0
 
-    def add(self, x: Tensor) -> None:
-        """Add rows float64 [n, d_model]."""
+    def add(self, x: Float64[Tensor, "rows d_model"]) -> None:
+        """Add rows."""
         if not self.n:
             d_model = x.shape[1]
             self.origin = x.mean(dim=0)
@@ -88,15 +89,20 @@ class _Sums:
         self.first += x.sum(dim=0)
         self.second += x.T @ x
 
-    def covariance(self) -> Tensor:
-        """Population covariance of all rows, float64 [d_model, d_model]."""
+    def covariance(self) -> Float64[Tensor, "d_model d_model"]:
+        """Population covariance of all rows."""
         mean = self.first / self.n
         found = self.second / self.n - torch.outer(mean, mean)
         return (found + found.T) / 2
 
 
 def _read(
-    bridge: Any, inputs: Tensor, names: Sequence[str], *, centred: bool, progress: bool
+    bridge: Any,
+    inputs: Int64[Tensor, "windows context"],
+    names: Sequence[str],
+    *,
+    centred: bool,
+    progress: bool,
 ) -> dict[str, _Sums]:
     """Residual hook -> sums over all windows and all positions but 0."""
     sums = {name: _Sums() for name in names}
@@ -119,7 +125,7 @@ def _load(folder: Path) -> Any:
     return TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32)
 
 
-def _windows(bridge: Any, text: str, context: int, max_tokens: int) -> Tensor:
+def _windows(bridge: Any, text: str, context: int, max_tokens: int) -> Int64[Tensor, "windows {context}"]:
     if not 2 <= context <= bridge.cfg.n_ctx or max_tokens < 0:
         raise FsrlError(
             f"activations: context is {context} and max_tokens {max_tokens}; context must lie between 2 and "

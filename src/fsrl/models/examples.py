@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
@@ -96,8 +97,10 @@ def top_activating(
     return {feature: best.examples(row, tokens, window) for row, feature in enumerate(wanted)}
 
 
-def _activations(model: Any, sae: Any, hook: str, batch: Tensor, features: list[int]) -> Tensor:
-    """Activations [features, contexts, positions] on the CPU; FsrlError for a feature that the SAE lacks."""
+def _activations(
+    model: Any, sae: Any, hook: str, batch: Int[Tensor, "contexts positions"], features: list[int]
+) -> Float[Tensor, "features contexts positions"]:
+    """Activations on the CPU; FsrlError for a feature that the SAE lacks."""
     _, cache = model.run_with_cache(
         batch.to(next(model.parameters()).device),
         names_filter=[hook],
@@ -126,8 +129,8 @@ class _Best:
         self.context = torch.empty(n_features, 0, dtype=torch.long)
         self.values = torch.empty(n_features, 0, n_positions)
 
-    def add(self, activations: Tensor) -> None:
-        """activations [features, contexts, positions] of the contexts that follow those already seen."""
+    def add(self, activations: Float[Tensor, "features contexts positions"]) -> None:
+        """activations: of the contexts that follow those already seen."""
         n_features, n_contexts, _ = activations.shape
         peak = activations[:, :, FIRST_POSITION:].amax(-1)
         if peak.isnan().any():
@@ -145,7 +148,9 @@ class _Best:
         self.values = torch.cat([self.values, activations], 1).gather(1, held)
         self.seen += n_contexts
 
-    def examples(self, row: int, tokens: Tensor, window: tuple[int, int]) -> list[Example]:
+    def examples(
+        self, row: int, tokens: Int[Tensor, "contexts positions"], window: tuple[int, int]
+    ) -> list[Example]:
         """The examples of the feature in place `row`, strongest first; contexts where it is 0 are none."""
         found = []
         for peak, context, values in zip(self.peak[row], self.context[row], self.values[row], strict=True):

@@ -3,6 +3,7 @@ enough."""
 
 from pathlib import Path
 
+from jaxtyping import Float, Int
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -40,15 +41,15 @@ def unembedding(
     return Unembedding(folded, model.W_U, model.tokens, counts, trained, metadata)
 
 
-def fold(W_U: Tensor, gain: Tensor) -> Tensor:
-    """W_U [d_model, d_vocab] with the final LayerNorm's weight [d_model] folded in and the mean over d_model
-    removed.
-    """
+def fold(
+    W_U: Float[Tensor, "d_model d_vocab"], gain: Float[Tensor, "d_model"]
+) -> Float[Tensor, "d_model d_vocab"]:
+    """W_U with the final LayerNorm's weight folded in and the mean over d_model removed."""
     folded = gain[:, None] * W_U
     return folded - folded.mean(0, keepdim=True)
 
 
-def read_counts(path: Path, d_vocab: int) -> Tensor:
+def read_counts(path: Path, d_vocab: int) -> Int[Tensor, "{d_vocab}"]:
     """How often each token occurs, as the file has it; FsrlError where it is missing or does not fit."""
     if not path.is_file():
         raise FsrlError(f"token counts: {path} is missing; check token_counts in config/config.yaml")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from fsrl import arguments
@@ -33,12 +34,12 @@ logger = logging.getLogger(__name__)
 class Model:
     """A language model as TransformerLens reads it, unprocessed: raw weights in float32.
 
-    bridge: the TransformerBridge; W_U [d_model, n_tokens] without padding columns; metadata: provenance.
+    bridge: the TransformerBridge; W_U: without padding columns; metadata: provenance.
     """
 
     source: ModelSource
     bridge: Any
-    W_U: Tensor
+    W_U: Float32[Tensor, "d_model d_vocab"]
     tokens: tuple[str, ...]
     metadata: dict[str, str]
 
@@ -150,8 +151,13 @@ def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
         raise FsrlError(f"{shown(files.weights)}: {error}; fetch this file again") from None
 
 
-def through_W_O(W_dec: Tensor, model: Model, layer: int) -> Tensor:
-    """Decoder rows over hook_z [n, n_heads * d_head] as what they add to attn_out [n, d_model]."""
+def through_W_O(
+    W_dec: Float[Tensor, "d_sae d_in"], model: Model, layer: int
+) -> Float[Tensor, "d_sae d_model"]:
+    """Decoder rows over hook_z, whose d_in is n_heads * d_head, as what they add to attn_out.
+
+    Raises FsrlError for rows of another width.
+    """
     W_O = model.bridge.W_O[layer].detach().reshape(-1, model.d_model)
     if W_dec.shape[1] != len(W_O):
         raise FsrlError(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Float32
 from safetensors import safe_open
 from torch import Tensor
 
@@ -79,10 +80,10 @@ class SAEFiles:
 
 @dataclass(frozen=True, eq=False)
 class SAEDecoder:
-    """W_dec float32 [d_sae, d_in], divided by `scaling`; hook and model as the configuration names them."""
+    """W_dec, divided by `scaling`; hook and model as the configuration names them."""
 
-    W_dec: Tensor
-    log10_density: Tensor | None
+    W_dec: Float32[Tensor, "d_sae d_in"]
+    log10_density: Float32[Tensor, "d_sae"] | None
     hook: str
     model_name: str | None
     scaling: float
@@ -132,8 +133,11 @@ def _scaling(files: SAEFiles, config: dict[str, Any]) -> float:
     return files.scaling
 
 
-def densities(files: SAEFiles, d_sae: int) -> Tensor | None:
-    """log10 densities [d_sae] that a release ships; None, with a warning, where it ships none."""
+def densities(files: SAEFiles, d_sae: int) -> Float32[Tensor, "{d_sae}"] | None:
+    """log10 densities that a release ships; None, with a warning, where it ships none.
+
+    Raises FsrlError for densities of another number of features.
+    """
     if files.density is None:
         logger.warning("SAE %s of %s ships no densities: log10_density is null", files.sae_id, files.release)
         return None
@@ -147,7 +151,7 @@ def densities(files: SAEFiles, d_sae: int) -> Tensor | None:
     return found
 
 
-def _float32(tensor: Tensor) -> Tensor:
+def _float32(tensor: Float[Tensor, "*any"]) -> Float32[Tensor, "*any"]:
     return tensor.detach().float().contiguous().clone()
 
 
@@ -157,7 +161,7 @@ _CENTRING = r"\s*This SAE has non-empty model_from_pretrained_kwargs"
 
 def load_sae(
     release: str | Path, sae_id: str, *, device: str | torch.device = "cpu", force_download: bool = False
-) -> tuple[Any, dict[str, Any], Tensor | None]:
+) -> tuple[Any, dict[str, Any], Float32[Tensor, "d_sae"] | None]:
     """(SAE, its configuration, log10 densities or None), float32, on `device`.
 
     release: a release that SAELens lists, a repository of the hub, or a folder that holds one folder for

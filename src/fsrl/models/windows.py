@@ -51,8 +51,8 @@ def _stream(tokenizer: Any, text: str) -> Iterator[int]:
         yield from tokenizer.backend_tokenizer.encode(passage, add_special_tokens=False).ids
 
 
-def _rows(stream: list[int], context: int) -> Tensor:
-    """int64 [windows, context - 1]: the stream without what does not fill a window."""
+def _rows(stream: list[int], context: int) -> Int64[Tensor, "windows {context}-1"]:
+    """The stream without what does not fill a window."""
     body = context - 1
     rows = len(stream) // body
     if not rows:
@@ -63,5 +63,5 @@ def _rows(stream: list[int], context: int) -> Tensor:
     return torch.tensor(stream[: rows * body]).view(rows, body)
 
 
-def _begun(tokenizer: Any, rows: Tensor) -> Tensor:
+def _begun(tokenizer: Any, rows: Int64[Tensor, "windows body"]) -> Int64[Tensor, "windows body+1"]:
     return torch.cat([torch.full((len(rows), 1), tokenizer.bos_token_id), rows], dim=1)

@@ -17,7 +17,7 @@ from fsrl.errors import FsrlError
 from fsrl.models import releases
 from fsrl.neuronpedia.http import API_VARIABLE, base_url
 
-# Where people look; the API is asked at `neuronpedia_http.API_URL`.
+# Where people look; the API is asked at `fsrl.neuronpedia.http.API_URL`.
 SITE_URL = "https://neuronpedia.org"
 # What an embedded dashboard shows unless it is told not to.
 EMBED_PARTS = ("explanation", "plots", "activations", "test", "testfield", "steer", "link")

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Bool, Float, Int, Int64, Shaped
 from scipy import sparse
 from scipy.sparse import csgraph
 from torch import Tensor
@@ -40,8 +41,10 @@ ROWS_PER_BLOCK = 256
 DRAWS_PER_BLOCK = 64
 
 
-def decoder_clusters(W_dec: Tensor, *, threshold: float) -> np.ndarray:
-    """Cluster of each row of W_dec [n, d_model], int64 [n] from 0: linked by cosines above `threshold`.
+def decoder_clusters(
+    W_dec: Float[Tensor, "features d_model"], *, threshold: float
+) -> Int64[np.ndarray, "features"]:
+    """Cluster of each row of W_dec, numbered from 0: linked by cosines above `threshold`.
 
     Connected components (single linkage), so two rows of a cluster may be less alike than the threshold. A
     row of zeros is alone. Memory: one block of 256 rows of cosines and its pairs, whatever the threshold.
@@ -66,7 +69,7 @@ def decoder_clusters(W_dec: Tensor, *, threshold: float) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def _representatives(labels: np.ndarray) -> np.ndarray:
+def _representatives(labels: Int[np.ndarray, "features"]) -> Int64[np.ndarray, "features"]:
     """For each row, the first row with its label."""
     return np.unique(labels, return_index=True)[1][labels]
 
@@ -76,7 +79,8 @@ def odds_ratios(
 ) -> pd.DataFrame:
     """One row per type (other than unclassified, in order of name) and set.
 
-    significant: bool [n, n_sets]; types: a label per feature; clusters: int [n], as `decoder_clusters` gives.
+    significant: bool [features, n_sets]; types: a label per feature; clusters: int [features], as
+    `decoder_clusters` gives them; draws: of the bootstrap.
     Columns: type; set (column of `significant`); n_type, n_unclassified; k_type, k_unclassified: significant
     ones among them; clusters: those that hold a feature of the type; odds_ratio, low, high: with its 95 %
     percentile interval. The interval of a type in few clusters is rough. What cannot be said is null: the
@@ -106,9 +110,12 @@ def odds_ratios(
 
 
 def _per_cluster(
-    flags: np.ndarray, names: np.ndarray, labels: np.ndarray, groups: np.ndarray
+    flags: Bool[np.ndarray, "features n_sets"],
+    names: Shaped[np.ndarray, "labels"],
+    labels: Shaped[np.ndarray, "features"],
+    groups: Int[np.ndarray, "features"],
 ) -> sparse.csr_array:
-    """Counts [n_clusters, types * (1 + n_sets)]: a type's features, then the significant ones by set."""
+    """Counts [n_clusters, labels * (1 + n_sets)]: a type's features, then the significant ones by set."""
     n, width = len(flags), 1 + flags.shape[1]
     kind = np.searchsorted(names[:-1], labels)
     kind[labels == UNCLASSIFIED] = len(names) - 1
@@ -119,16 +126,18 @@ def _per_cluster(
     return sparse.csr_array((np.ones(n + len(feature)), (rows, columns)), shape=shape)
 
 
-def _ratios(counts: np.ndarray) -> np.ndarray:
-    """Odds ratios [draws, types - 1, n_sets] of counts [draws, types, 1 + n_sets]; NaN without features."""
+def _ratios(
+    counts: Float[np.ndarray, "draws labels columns"],
+) -> Float[np.ndarray, "draws labels-1 columns-1"]:
+    """Odds ratios of counts, whose columns are a label's features and then each set's; NaN without any."""
     size, yes = counts[:, :, :1], counts[:, :, 1:]
     return two_groups.odds_ratio(yes[:, :-1], size[:, :-1], yes[:, -1:], size[:, -1:])
 
 
 def _interval(
     per_cluster: sparse.csr_array, shape: tuple[int, int], draws: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Percentiles [types - 1, n_sets] of the odds ratio over draws of clusters."""
+) -> tuple[Float[np.ndarray, "types n_sets"], Float[np.ndarray, "types n_sets"]]:
+    """Both percentiles of the odds ratio over draws of clusters; shape: labels, 1 + n_sets."""
     n_clusters = per_cluster.shape[0]
     generator = np.random.default_rng(seed)
     found = np.empty((draws, shape[0] - 1, shape[1] - 1), dtype=np.float32)
@@ -152,12 +161,12 @@ def _interval(
 
 
 def _table(
-    names: np.ndarray,
-    totals: np.ndarray,
-    ratios: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    spread: np.ndarray,
+    names: Shaped[np.ndarray, "types"],
+    totals: Float[np.ndarray, "labels columns"],
+    ratios: Float[np.ndarray, "types n_sets"],
+    low: Float[np.ndarray, "types n_sets"],
+    high: Float[np.ndarray, "types n_sets"],
+    spread: Int64[np.ndarray, "types"],
 ) -> pd.DataFrame:
     n_types, n_sets = ratios.shape
     counts = totals.astype(np.int64)

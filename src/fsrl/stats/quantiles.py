@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64
 
 from fsrl.errors import FsrlError
 
@@ -32,7 +33,7 @@ def quantile_error(frame: pd.DataFrame, column: str, q: float) -> float:
     return float(high - low) / 2
 
 
-def _values(frame: pd.DataFrame, column: str, q: float) -> np.ndarray:
+def _values(frame: pd.DataFrame, column: str, q: float) -> Float64[np.ndarray, "rows"]:
     if column not in frame:
         raise FsrlError(
             f"quantile of {column}: no such column; there are {', '.join(map(str, frame.columns))}"

@@ -9,6 +9,7 @@ incomplete beta function I_x(df / 2, 1 / 2). scipy's value is used where it is w
 """
 
 import numpy as np
+from jaxtyping import Float, Float64, Real
 from scipy import special
 
 # Below this p the series takes over. |t| is above 30 there whatever df, so a term is at most (2n + 1) / 900
@@ -17,8 +18,8 @@ SMALLEST_DIRECT_P = 1e-250
 SERIES_TERMS = 6
 
 
-def log10_p(t: np.ndarray, df: float) -> np.ndarray:
-    """log10 of the two-sided p of Student's t (any shape) on df > 0 degrees of freedom; NaN stays NaN."""
+def log10_p(t: Real[np.ndarray, "*any"], df: float) -> Float64[np.ndarray, "*any"]:
+    """log10 of the two-sided p of Student's t on df > 0 degrees of freedom; NaN stays NaN."""
     t = np.asarray(t, dtype=np.float64)
     p = special.betainc(df / 2, 0.5, df / (df + t * t))
     tiny = p < SMALLEST_DIRECT_P  # False for NaN
@@ -28,7 +29,7 @@ def log10_p(t: np.ndarray, df: float) -> np.ndarray:
     return result
 
 
-def _log10_p_tail(t: np.ndarray, df: float) -> np.ndarray:
+def _log10_p_tail(t: Float64[np.ndarray, "n"], df: float) -> Float64[np.ndarray, "n"]:
     a = df / 2
     ratio = df / (t * t)
     term = np.ones_like(ratio)
@@ -41,8 +42,8 @@ def _log10_p_tail(t: np.ndarray, df: float) -> np.ndarray:
     return (log_p + np.log(series)) / np.log(10)
 
 
-def benjamini_hochberg(log10_p: np.ndarray) -> np.ndarray:
-    """log10 of Benjamini and Hochberg's q over all entries of `log10_p` (any shape); float64, the same shape.
+def benjamini_hochberg(log10_p: Float[np.ndarray, "*any"]) -> Float64[np.ndarray, "*any"]:
+    """log10 of Benjamini and Hochberg's (1995) q over all entries of `log10_p`.
 
     Pass all features and sets of a study at once: the rate holds for what is passed. NaN (not tested) stays
     NaN and is not counted. `scipy.stats.false_discovery_control` does the same to p that do not underflow.

@@ -22,6 +22,7 @@ Example: of the 6 pairs of (1, 2, 3) with (0, 1), 5 are won and one is a tie: AU
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, Shaped
 from scipy import stats
 
 # A sample that could not reach this p says nothing.
@@ -45,19 +46,25 @@ class Comparison:
     p: float = np.nan
 
 
-def speakers(group: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """Rows of the first feature of each cluster (int [n]) in a group (bool [n]), clusters in order."""
+def speakers(
+    group: Bool[np.ndarray, "features"], clusters: Shaped[np.ndarray, "features"]
+) -> Int[np.ndarray, "units"]:
+    """Rows of the first feature of each cluster in a group, clusters in order."""
     chosen = np.flatnonzero(group)
     return chosen[np.unique(clusters[chosen], return_index=True)[1]]
 
 
-def units(values: np.ndarray, group: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """Values (float [n], NaN where unknown) of the first feature of each cluster with a known one."""
+def units(
+    values: Float[np.ndarray, "features"],
+    group: Bool[np.ndarray, "features"],
+    clusters: Shaped[np.ndarray, "features"],
+) -> Float[np.ndarray, "units"]:
+    """Values (NaN where unknown) of the first feature of each cluster of a group with a known one."""
     return values[speakers(group & ~np.isnan(values), clusters)]
 
 
-def ranks(mine: np.ndarray, others: np.ndarray) -> Comparison:
-    """AUC of two samples of units."""
+def ranks(mine: Float[np.ndarray, "mine"], others: Float[np.ndarray, "others"]) -> Comparison:
+    """AUC of two samples of units (DeLong et al. 1988)."""
     m, n = len(mine), len(others)
     if not (m and n):
         return Comparison(m, n)
@@ -76,7 +83,7 @@ def ranks(mine: np.ndarray, others: np.ndarray) -> Comparison:
     return Comparison(m, n, *medians, auc, low, high, 1.0 if np.isnan(p) else p)
 
 
-def shares(mine: np.ndarray, others: np.ndarray) -> Comparison:
+def shares(mine: Float[np.ndarray, "mine"], others: Float[np.ndarray, "others"]) -> Comparison:
     """Shares of yes (1; no: 0) among two samples of units, and Fisher's p; the odds ratio is left out.
 
     p is NaN where there are so few of one answer that no way to deal them out could give p < .05.
@@ -93,7 +100,10 @@ def shares(mine: np.ndarray, others: np.ndarray) -> Comparison:
 
 
 def odds_ratio(
-    yes: np.ndarray, size: np.ndarray | int, yes_other: np.ndarray, size_other: np.ndarray | int
+    yes: np.ndarray | int,
+    size: np.ndarray | int,
+    yes_other: np.ndarray | int,
+    size_other: np.ndarray | int,
 ) -> np.ndarray:
     """Odds of a yes where `yes` of `size` say it over those where `yes_other` of `size_other` do.
 
@@ -112,8 +122,8 @@ def _fisher(yes: int, total: int, m: int, n: int) -> float:
     return float(stats.fisher_exact([[yes, m - yes], [rest, n - rest]]).pvalue)
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's adjusted p of all tests at once (float [n]); NaN (no test) stays NaN and is not counted."""
+def holm(p: Float[np.ndarray, "tests"]) -> Float64[np.ndarray, "tests"]:
+    """Holm's (1979) adjusted p of all tests at once; NaN (no test) stays NaN and is not counted."""
     adjusted = np.full(len(p), np.nan)
     tested = np.flatnonzero(~np.isnan(p))
     order = tested[np.argsort(p[tested], kind="stable")]

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from fsrl.errors import FsrlError
 from fsrl.tokens import lexicon as token_lexicon
@@ -159,7 +160,7 @@ def _band_limits() -> list[tuple[float, float]]:
     return list(zip(BAND_EDGES, [*BAND_EDGES[1:], np.inf], strict=True))
 
 
-def _frequency_bands(counts: Any, ranks: Any, d_vocab: int) -> dict[str, np.ndarray]:
+def _frequency_bands(counts: Any, ranks: Any, d_vocab: int) -> dict[str, Bool[np.ndarray, "d_vocab"]]:
     if counts is None and ranks is None:
         return {}
     if counts is not None and ranks is not None:
@@ -208,7 +209,7 @@ def _user_sets(
     return columns
 
 
-def _by_regex(name: str, pattern: Any, texts: Sequence[str]) -> np.ndarray:
+def _by_regex(name: str, pattern: Any, texts: Sequence[str]) -> Bool[np.ndarray, "d_vocab"]:
     try:
         compiled = re.compile(pattern)
     except (re.error, TypeError) as error:
@@ -223,7 +224,7 @@ def _by_regex(name: str, pattern: Any, texts: Sequence[str]) -> np.ndarray:
 
 def _by_words(
     name: str, words: Any, texts: Sequence[str], vocabulary: frozenset[str]
-) -> tuple[np.ndarray, int]:
+) -> tuple[Bool[np.ndarray, "d_vocab"], int]:
     """Members of a word list, and how many of its words are no single token."""
     if not isinstance(words, list | tuple) or not all(
         isinstance(word, str) and word.strip() for word in words

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float64, Shaped
 
 from fsrl.errors import FsrlError
 from fsrl.names import DEGENERATE, TYPES, UNCLASSIFIED
@@ -43,8 +44,8 @@ def types(resolved: Resolved) -> pd.DataFrame:
     return pd.DataFrame(columns).astype({"scheme": "str", "type": "str"})
 
 
-def labels(readings: Readings, rules: Rules) -> np.ndarray:
-    """The primary label of each row, str objects [rows]; the rows may be others than the rules came from."""
+def labels(readings: Readings, rules: Rules) -> Shaped[np.ndarray, "rows"]:
+    """The primary label of each row, str objects; the rows may be others than the rules came from."""
     return _primary(cuts.members(readings, rules), readings.degenerate)
 
 
@@ -114,7 +115,9 @@ def thresholds(resolved: Resolved) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype(text)
 
 
-def _primary(members: Mapping[str, np.ndarray], degenerate: np.ndarray) -> np.ndarray:
+def _primary(
+    members: Mapping[str, Bool[np.ndarray, "rows"]], degenerate: Bool[np.ndarray, "rows"]
+) -> Shaped[np.ndarray, "rows"]:
     found = np.full(len(degenerate), UNCLASSIFIED, dtype=object)
     for name in reversed(TYPES):  # the first in precedence is written last
         if name in members:
@@ -140,7 +143,9 @@ def _tally(readings: Readings, rules: Rules) -> _Tally:
     return counts
 
 
-def _margin(features: Readings, rules: Rules, found: np.ndarray) -> np.ndarray:
+def _margin(
+    features: Readings, rules: Rules, found: Shaped[np.ndarray, "rows"]
+) -> Float64[np.ndarray, "rows"]:
     inside = np.full(len(found), np.nan)
     lacking = np.full(len(found), np.inf)
     for name, rule in rules.items():
@@ -152,7 +157,7 @@ def _margin(features: Readings, rules: Rules, found: np.ndarray) -> np.ndarray:
     return np.where(found == UNCLASSIFIED, 0.0 - lacking, inside)
 
 
-def _distance(features: Readings, cut: Cut) -> np.ndarray:
+def _distance(features: Readings, cut: Cut) -> Float64[np.ndarray, "rows"]:
     """Share of the layer's features between each value and the cut; 1 where the value is missing."""
     column = cut.condition.column
     known = np.sort(features.shaped[column].dropna().to_numpy(dtype=np.float64))

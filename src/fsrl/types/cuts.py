@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float64
 
 from fsrl.errors import FsrlError
 from fsrl.names import TYPES
@@ -24,10 +25,10 @@ class Readings:
     """A moments or null table as the rules read it; only rows with a shape can meet a rule."""
 
     frame: pd.DataFrame
-    degenerate: np.ndarray  # bool [rows]
+    degenerate: Bool[np.ndarray, "rows"]
 
-    def column(self, name: str) -> np.ndarray:
-        """What a condition on this column compares, float64 [rows]."""
+    def column(self, name: str) -> Float64[np.ndarray, "rows"]:
+        """What a condition on this column compares."""
         return self.frame[name].to_numpy(dtype=np.float64)
 
     @property
@@ -44,8 +45,8 @@ class Cut:
     value: float
     kind: str | None = None
 
-    def met(self, readings: Readings) -> np.ndarray:
-        """bool [rows]: has a shape, and meets the bound; a missing value (implied_tokens) meets none."""
+    def met(self, readings: Readings) -> Bool[np.ndarray, "rows"]:
+        """Which rows have a shape and meet the bound; a missing value (implied_tokens) meets none."""
         met = MEETS[self.condition.word](readings.column(self.condition.column), self.value)
         return met & ~readings.degenerate
 
@@ -123,6 +124,6 @@ def _against_nulls(condition: Condition, draws: Mapping[str, Readings]) -> Cut:
     return Cut(condition, value, kind)
 
 
-def members(readings: Readings, rules: Rules) -> dict[str, np.ndarray]:
-    """Type -> bool [rows]: meets every bound of the type's rule."""
+def members(readings: Readings, rules: Rules) -> dict[str, Bool[np.ndarray, "rows"]]:
+    """Type -> which rows meet every bound of its rule."""
     return {name: np.logical_and.reduce([cut.met(readings) for cut in rule]) for name, rule in rules.items()}
