@@ -17,6 +17,7 @@ from fsrl.enrichment import scores as enrichment_scores
 from fsrl.errors import FsrlError
 from fsrl.models import export
 from fsrl.moments import engine
+from fsrl.moments.products import PRECISIONS
 from fsrl.nulls import frames as nulls
 from tests.fixtures import effect_examples as ex
 from tests.fixtures import model_examples
@@ -71,7 +72,7 @@ def test_without_the_pretence_there_is_no_gpu():
 
 
 @pytest.mark.parametrize("places", PLACES, ids=str)
-@pytest.mark.parametrize("precision", engine.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_moments(device, precision, places):
     exact = engine.logit_moments(W_DEC, W_U, precision="fp64")
     W_dec, columns = (matrix.to(place) for matrix, place in zip((W_DEC, W_U), places, strict=False))

@@ -10,10 +10,10 @@ import pytest
 import torch
 from scipy import stats
 
+from fsrl import neuronpedia
 from fsrl.effects import forward
 from fsrl.errors import FsrlError
 from fsrl.moments import engine, formulas
-from fsrl.neuronpedia import api as neuronpedia
 from fsrl.tokens import sets as token_sets
 from fsrl.utils import SAEfeatureAnalyzer
 from tests.fixtures import analyzer_examples as examples

@@ -19,6 +19,7 @@ from fsrl.analyzer.pages import LocalPage
 from fsrl.errors import FsrlError
 from fsrl.explanations.local import LOCAL_MODEL
 from fsrl.models import export, reading
+from fsrl.models.sources import ModelSource
 from fsrl.pages.facts import from_rows
 from fsrl.types import rules as type_rules
 from fsrl.utils import SAEfeatureAnalyzer
@@ -57,7 +58,7 @@ def test_moments_are_those_of_the_whole_product(tiny_study, form):
 def test_views_are_those_of_weights(tiny_study):
     found = examples.analyzer(tiny_study, "raw bridge")
     W_dec, W_U = examples.rows(tiny_study), examples.folded(tiny_study)
-    raw = reading.read_model(reading.ModelSource(folder=str(tiny_study / "model"))).W_U.double()
+    raw = reading.read_model(ModelSource(folder=str(tiny_study / "model"))).W_U.double()
     trained = torch.ones(W_U.shape[1], dtype=torch.bool)
     trained[:30] = False  # as the study's counts have it; the analyzer's bound is higher and leaves out more
     trained &= torch.arange(W_U.shape[1]).clamp(max=1000) + tiny.MIN_COUNT >= 100
@@ -77,7 +78,7 @@ def test_what_a_processed_model_does_not_hold_is_refused_or_given(tiny_study, tm
     sae_model.model.cfg.model_name = "elsewhere"  # so that no study's counts lie beside it
     with pytest.raises(FsrlError, match="undertrained is not known"):
         SAEfeatureAnalyzer(sae_model).logit_distr(tokens="trained")
-    model = reading.read_model(reading.ModelSource(folder=str(tiny_study / "model")))
+    model = reading.read_model(ModelSource(folder=str(tiny_study / "model")))
     given = export.unembedding(model, study="tiny", counts_path=None, min_count=5, draws=2000, seed=0)
     weights.write_unembedding(given, tmp_path / "unembedding.safetensors")
     found = SAEfeatureAnalyzer(sae_model, unembedding=tmp_path / "unembedding.safetensors")

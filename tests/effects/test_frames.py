@@ -9,6 +9,7 @@ from scipy import stats
 from fsrl.effects import agreement, forward
 from fsrl.effects import frames as effect_frames
 from fsrl.effects import measure as effect_measure
+from fsrl.effects import sample as effect_sample
 from fsrl.effects import summary as effect_summary
 from fsrl.errors import FsrlError
 from fsrl.tables import core as tables
@@ -81,7 +82,7 @@ def test_a_row_is_what_brute_force_gives(study, frame):
     assert found["alpha"] == pytest.approx(alpha, rel=1e-6)
     direction = ex.decoder().W_dec[feature].double()
     w = (direction @ W_U).numpy()
-    sites = effect_measure.effect_sample.sites(ex.activations()[..., [feature]], (6, 12), [(0, feature)], 3)
+    sites = effect_sample.sites(ex.activations()[..., [feature]], (6, 12), [(0, feature)], 3)
     chosen = [i for i, state in enumerate(sites.state) if state == "active"]
     assert len(chosen) == found["positions"] == POSITIONS
     changes, scales = [], []

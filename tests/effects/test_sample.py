@@ -1,7 +1,5 @@
 """Which features, windows and positions are chosen."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 from fsrl.effects import sample as effect_sample
 from fsrl.effects.sample import SampleSize, choose_features, mean_activation, sites
 from fsrl.errors import FsrlError
-from fsrl.models.windows import FIRST_POSITION, windows
+from fsrl.models.windows import FIRST_POSITION
 
 LARGE = {"million_parameters": 5, "features_per_type": 1, "positions": 2, "contexts": 3}
 USUAL = {"features_per_type": 10, "positions": 20, "contexts": 30}
@@ -50,31 +48,6 @@ def test_a_sample_is_spread_evenly_over_the_densities(per_type, seed):
 def test_unknown_densities_are_no_hindrance():
     types, density = types_of({"unclassified": 10})
     assert len(choose_features(types, density * np.nan, 4, (0,))) == 4
-
-
-class Words:
-    """A tokenizer of one-letter tokens."""
-
-    bos_token, bos_token_id = "#", 0
-
-    class backend_tokenizer:
-        @staticmethod
-        def encode_batch(texts, add_special_tokens):
-            return [SimpleNamespace(ids=[ord(letter) for letter in text]) for text in texts]
-
-
-def test_windows_start_with_the_first_token_and_are_spread_over_the_text():
-    found = windows(Words, "abcdef#gh", context=4, contexts=10)
-    # The stream #abcdef#gh has three whole windows of three tokens.
-    letters = ["".join("#" if token == 0 else chr(token) for token in row) for row in found.tolist()]
-    assert letters == ["##ab", "#cde", "#f#g"]
-    spread = windows(Words, "x" * 1000, context=11, contexts=5)
-    assert spread.shape == (5, 11)
-    assert windows(Words, "abcdef#gh", context=4, contexts=2).tolist() == found[[0, 2]].tolist()
-    with pytest.raises(FsrlError, match="do not fill"):
-        windows(Words, "ab", context=9, contexts=1)
-    with pytest.raises(FsrlError, match="bos_token"):
-        windows(SimpleNamespace(bos_token_id=None), "ab", context=9, contexts=1)
 
 
 @settings(deadline=None)

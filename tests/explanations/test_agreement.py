@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fsrl.errors import FsrlError
 from fsrl.explanations import agreement as explanation_agreement
 from fsrl.tables import core as tables
-from fsrl.tables.explanations import AGREEMENT, FITS
+from fsrl.tables.explanations import FITS, TOKEN_AGREEMENT
 from fsrl.weights.matrices import Unembedding
 
 D_MODEL, TOKENS = (
@@ -72,7 +72,7 @@ def test_the_processing_that_was_exported_fits_and_no_other(
         (w_u, centred)
     ]
     assert set(fits["sampled"]) == {4} and set(fits["features"]) == {3}
-    tables.write(frame, tmp_path / "a.parquet", AGREEMENT, {})
+    tables.write(frame, tmp_path / "a.parquet", TOKEN_AGREEMENT, {})
     tables.write(fits, tmp_path / "f.parquet", FITS, {})
 
 

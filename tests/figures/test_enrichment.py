@@ -11,6 +11,7 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 
 from fsrl.enrichment import calibration
+from fsrl.enrichment import covariance as enrichment_covariance
 from fsrl.enrichment import statistics as enrichment
 from fsrl.figures import enrichment as plot_evidence
 from fsrl.figures import heatmap as plot_heatmap
@@ -132,7 +133,7 @@ def test_null_p_are_those_of_the_tests() -> None:
     again = calibration.null_log10_p(w_dec, w_u, sets, draws=400, seed=1)
     assert np.array_equal(p["z"], again["z"])
     # z as enrichment has it for a direction is turned into the two-sided normal p.
-    covariance = calibration.enrichment_covariance.layer_covariance(w_dec)
+    covariance = enrichment_covariance.layer_covariance(w_dec)
     normal = torch.randn(400, covariance.k, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     z = enrichment.set_statistics(normal @ covariance.colour.T, w_u, sets, covariance=covariance).z
     assert 10 ** p["z"] == pytest.approx(2 * scipy.stats.norm.sf(z.abs().double().numpy()), rel=1e-6)

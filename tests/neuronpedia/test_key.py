@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
+from fsrl import neuronpedia
 from fsrl.errors import FsrlError
-from fsrl.neuronpedia import api as neuronpedia
 from fsrl.neuronpedia import http as neuronpedia_http
 from fsrl.neuronpedia.http import Client
 from tests.neuronpedia.rows import MODEL, SOURCE, explanation, feature, fill

@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fsrl import neuronpedia
 from fsrl.errors import FsrlError
 from fsrl.models import releases
-from fsrl.neuronpedia import api as neuronpedia
 from fsrl.neuronpedia.links import EMBED_PARTS
 
 RES_JB = "gpt2-small-res-jb"

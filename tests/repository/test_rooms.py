@@ -89,6 +89,23 @@ def test_names_are_imported_from_where_they_are_defined(path: Path) -> None:
             if source.is_file():
                 for alias in node.names:
                     assert alias.name in definitions(source), f"{node.module} does not define {alias.name}"
+    modules = local_names(path)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            source = modules[node.value.id]
+            assert node.attr in definitions(source), f"{node.value.id} does not define {node.attr}"
+
+
+def local_names(path: Path) -> dict[str, Path]:
+    """Local name of each module of a room that a module imports."""
+    found = {}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fsrl."):
+            for alias in node.names:
+                inner = PACKAGE.joinpath(*node.module.split(".")[1:], f"{alias.name}.py")
+                if inner.is_file():
+                    found[alias.asname or alias.name] = inner
+    return found
 
 
 def definitions(path: Path) -> set[str]:

@@ -14,7 +14,7 @@ from fsrl.explanations import local as explanations
 from fsrl.explanations import words as explanation_words
 from fsrl.tables import core as tables
 from fsrl.tables.enrichment import BEST_SETS
-from fsrl.tables.explanations import AGREEMENT, EXPLANATIONS, FITS, WORDS
+from fsrl.tables.explanations import EXPLANATIONS, FITS, TOKEN_AGREEMENT, WORDS
 from fsrl.tables.types import TYPES
 from tests.fixtures.hosted_study import MISSING, MODEL, ODD, ODD_TEXT, SAE, SOURCE, TWICE, Hosted
 from tests.fixtures.project import Project
@@ -82,7 +82,7 @@ def test_the_processing_that_was_published_is_the_one_that_fits(hosted: Hosted) 
     found = fits.loc[fits["fits"], ["sae", "w_u", "centred"]]
     assert list(found.itertuples(index=False, name=None)) == [(SAE, "folded", True)]
     assert set(fits["sampled"]) == set(fits["features"]) == {20}
-    agreement = table(hosted.project, "agreement", AGREEMENT)
+    agreement = table(hosted.project, "agreement", TOKEN_AGREEMENT)
     own = agreement[(agreement["w_u"] == "folded") & agreement["centred"]]
     assert len(own) == 20 and (own["top_overlap"] == 10).all() and (own["bottom_overlap"] == 10).all()
     # Five decimals, and the float32 in which W_U is stored.

@@ -12,7 +12,7 @@ from fsrl import files
 from fsrl.explanations import agreement as explanation_agreement
 from fsrl.neuronpedia import api as neuronpedia
 from fsrl.tables import core as tables
-from fsrl.tables.explanations import AGREEMENT, FITS
+from fsrl.tables.explanations import FITS, TOKEN_AGREEMENT
 from fsrl.weights import matrices as weights
 from fsrl.weights import provenance
 
@@ -41,7 +41,7 @@ for (sae, (model_id, source)), path in zip(params.places.items(), given.decoders
 metadata = provenance.metadata(unembedding, agreement=settings, places=params.places)
 fits = pd.concat(verdicts, ignore_index=True)
 agreement = pd.concat(compared, ignore_index=True)
-tables.write(agreement, output.agreement, AGREEMENT, metadata)
+tables.write(agreement, output.agreement, TOKEN_AGREEMENT, metadata)
 tables.write(fits, output.fits, FITS, metadata)
 with files.atomic_write(output.tsv) as path:
     fits.to_csv(path, sep="\t", index=False, float_format="%.4g")

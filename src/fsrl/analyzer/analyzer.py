@@ -34,8 +34,6 @@ from fsrl.neuronpedia.links import embed_url, quick_list_url
 from fsrl.pages.page import feature_page
 from fsrl.weights.matrices import Unembedding
 
-__all__ = ["SAEfeatureAnalyzer"]
-
 logger = logging.getLogger(__name__)
 
 WIDTH, HEIGHT = "100%", 900

@@ -11,6 +11,7 @@ from fsrl.explanations.local import from_enrichment
 from fsrl.models import releases
 from fsrl.neuronpedia import api as neuronpedia
 from fsrl.neuronpedia import cache as neuronpedia_cache
+from fsrl.neuronpedia import links as neuronpedia_links
 from fsrl.neuronpedia.links import checked
 from fsrl.neuronpedia.rows import Coverage, Row
 
@@ -118,10 +119,10 @@ def place_at_neuronpedia(adapter: Any, given: str | bool | None) -> tuple[str, s
     if given is not None:
         model_id, _, source = str(given).partition("/")
         return checked(model_id, source)
-    found = neuronpedia.source_id(adapter.cfg.metadata)
+    found = neuronpedia_links.source_id(adapter.cfg.metadata)
     release, sae_id = adapter.place, adapter.identity.sae_id
     if found is None and sae_id is not None and releases.is_listed(release):
-        return neuronpedia.source_id(sae_id, release)
+        return neuronpedia_links.source_id(sae_id, release)
     return found
 
 

@@ -29,6 +29,7 @@ from fsrl.errors import FsrlError
 from fsrl.moments import engine
 from fsrl.moments import frames as moment_frames
 from fsrl.moments.features import LogitMoments
+from fsrl.moments.products import PRECISIONS
 from fsrl.names import OF_WEIGHTS, SHARED
 from fsrl.nulls import frames as nulls
 from fsrl.pages.facts import SIDES, FeatureRows
@@ -107,8 +108,8 @@ class TableSettings:
         def require(met: bool, name: str, wanted: str) -> None:
             arguments.require(met, "SAEfeatureAnalyzer", name, getattr(self, name), wanted)
 
-        known = ", ".join(engine.PRECISIONS)
-        require(self.precision in engine.PRECISIONS, "precision", f"choose one of {known}")
+        known = ", ".join(PRECISIONS)
+        require(self.precision in PRECISIONS, "precision", f"choose one of {known}")
         require(arguments.is_whole(self.null_draws, 1), "null_draws", "give a whole number above 0")
         require(arguments.is_whole(self.seed), "seed", "give a whole number from 0 on")
         named = self.token_sets is None or _are_named(self.token_sets)

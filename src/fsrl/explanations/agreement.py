@@ -25,7 +25,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from fsrl.errors import FsrlError
-from fsrl.tables.explanations import AGREEMENT, FITS
+from fsrl.tables.explanations import FITS, TOKEN_AGREEMENT
 from fsrl.tokens import text as token_text
 from fsrl.weights.matrices import Unembedding
 
@@ -127,7 +127,7 @@ def compare(
                     own = values - values.mean() if centred else values
                     place = {"sae": sae, "feature": feature, "w_u": w_u, "centred": centred}
                     parts.append(place | _agreement(known[feature], own, ids))
-    kinds = {name: column.pandas_types[0] for name, column in AGREEMENT.columns.items()}
+    kinds = {name: column.pandas_types[0] for name, column in TOKEN_AGREEMENT.columns.items()}
     return (
         pd.DataFrame(parts, columns=list(kinds))
         .astype(kinds)

@@ -22,29 +22,15 @@ from fsrl.errors import FsrlError
 from fsrl.neuronpedia import cache as neuronpedia_cache
 from fsrl.neuronpedia.cache import Export
 from fsrl.neuronpedia.http import API_URL, API_VARIABLE, Client, base_url
-from fsrl.neuronpedia.links import checked, checked_index, embed_url, feature_url, quick_list_url, source_id
+from fsrl.neuronpedia.links import checked, checked_index
 from fsrl.neuronpedia.rows import (
     Asked,
-    Coverage,
     Explanations,
     Features,
     Row,
     gather_explanations,
     gather_features,
 )
-
-__all__ = [
-    "Coverage",
-    "Explanations",
-    "Features",
-    "embed_url",
-    "explanations",
-    "feature",
-    "feature_url",
-    "features",
-    "quick_list_url",
-    "source_id",
-]
 
 
 def explanations(

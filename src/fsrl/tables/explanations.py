@@ -42,8 +42,8 @@ WORDS = Table(
 )
 _W_U = Column("string", "1", "processing of the local W_U: folded or raw")
 _CENTRED = Column("bool", "1", "each feature's mean over the vocabulary taken off (center_unembed)")
-AGREEMENT = Table(
-    "agreement",
+TOKEN_AGREEMENT = Table(
+    "token_agreement",
     {
         "sae": SAE,
         "feature": FEATURE,
