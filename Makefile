@@ -9,6 +9,11 @@
 VENV := .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= 8
+# A process of tests for every core that this one may use (`-n auto` takes two threads of a core for one); each needs
+# over a GB of memory, and from eight on all wait for those of the built study. Slow tests run alone: most are builds
+# that fill the machine by themselves.
+WORKERS ?= $(shell $(VENV)/bin/python -c "import os; print(min(8, len(os.sched_getaffinity(0))))")
+PYTEST_ARGS ?=
 READY := $(VENV)/.ready
 # The lock's own resolution happens apart from the environment in use.
 LOCK_VENV := .lock-venv
@@ -19,10 +24,10 @@ reproduce: $(READY)
 	$(VENV)/bin/snakemake --cores $(CORES)
 
 test: $(READY)
-	$(VENV)/bin/pytest -m "not slow"
+	$(VENV)/bin/pytest -m "not slow" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-slow: $(READY)
-	$(VENV)/bin/pytest -m slow
+	$(VENV)/bin/pytest -m slow $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

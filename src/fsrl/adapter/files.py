@@ -48,7 +48,10 @@ class SAEIdentity:
 
 
 def save(folder: str | Path, settings: AdapterSettings, sae: SAEIdentity, tensors: dict[str, Tensor]) -> None:
-    """Write both files, each whole or not at all; what stood there before stays if writing fails."""
+    """Write both files, each whole or not at all; what stood there before stays if writing fails.
+
+    Raises FsrlError for what is no path, and for a disk that refuses.
+    """
     folder = _folder(folder)
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:

@@ -81,6 +81,7 @@ class _Space:
     def of(
         cls, W_U: Float[Tensor, "d_model d_vocab"], view: str | None, *, draws: int, seed: int
     ) -> "_Space":
+        """W_U: as it is in the view of dot products; draws, seed: of its isotropic null."""
         if view == "cosine":
             W_U = W_U - W_U.mean(dim=1, keepdim=True)
             W_U = W_U / W_U.norm(dim=0)

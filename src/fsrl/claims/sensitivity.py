@@ -206,7 +206,7 @@ def _agree(
 
 
 def kappa(first: Shaped[np.ndarray, "things"], second: Shaped[np.ndarray, "things"]) -> float:
-    """Cohen's kappa of two labellings of the same things; NaN where both give all one and the same label."""
+    """Cohen's (1960) kappa of two labellings of the same things; NaN where both give all the same label."""
     agree = float((first == second).mean())
     by_chance = sum(float((first == label).mean() * (second == label).mean()) for label in np.unique(first))
     return (agree - by_chance) / (1 - by_chance) if by_chance < 1 else np.nan

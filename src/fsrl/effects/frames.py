@@ -29,9 +29,9 @@ def effects_frame(
 ) -> pd.DataFrame:
     """The table `effects` of one layer.
 
-    sample: from `effect_sample.choose_features`; scheme: its bounds are numbers or null quantiles; null:
-    table `null` of the view; kappa0: the isotropic null's median kurtosis. Raises FsrlError for a scheme
-    whose bounds are quantiles of a layer's own features, or that reads another view.
+    sample: from `fsrl.effects.sample.choose_features`; scheme: its bounds are numbers or null quantiles;
+    null: table `null` of the view; kappa0: the isotropic null's median kurtosis. Raises FsrlError for a
+    scheme whose bounds are quantiles of a layer's own features, or that reads another view.
     """
     _check_scheme(scheme)
     moments = partial(_moments, kappa0=kappa0, n_tokens=n_tokens)

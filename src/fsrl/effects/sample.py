@@ -60,7 +60,8 @@ def choose_features(
     types: rows of one scheme of table `types`; density: log10 density by feature, or nulls. A type with fewer
     features is taken whole; of a larger one every k-th in the order of density, from a random start. stratum
     is the number of features of the type. Features without a shape (degenerate) have no reading to check and
-    are left out. Sorted by feature; the same seed gives the same sample.
+    are left out. Sorted by feature; the same seed gives the same sample. Raises FsrlError where every feature
+    is degenerate.
     """
     frame = types[["feature", "type"]].assign(log10_density=density.reindex(types["feature"]).to_numpy())
     rng = np.random.default_rng(seed)

@@ -26,17 +26,17 @@ class BestSets:
     """
 
     promoted: Int64[Tensor, "features"]
-    promoted_log10_p: Float32[Tensor, "features"]
-    promoted_log10_q: Float32[Tensor, "features"]
+    promoted_log10_p: Float[Tensor, "features"]
+    promoted_log10_q: Float[Tensor, "features"]
     suppressed: Int64[Tensor, "features"]
-    suppressed_log10_p: Float32[Tensor, "features"]
-    suppressed_log10_q: Float32[Tensor, "features"]
+    suppressed_log10_p: Float[Tensor, "features"]
+    suppressed_log10_q: Float[Tensor, "features"]
 
 
 def best_sets(t: Tensor, log10_p: Tensor, log10_q: Tensor) -> BestSets:
     """Each feature's best promoted and best suppressed set.
 
-    t, log10_p, log10_q: float32 [features, n_sets]; log10_q is what `benjamini_hochberg` gives for the whole
+    t, log10_p, log10_q: float [features, n_sets]; log10_q is what `benjamini_hochberg` gives for the whole
     study, cut to these features. Raises FsrlError where the shapes differ.
     """
     if not t.shape == log10_p.shape == log10_q.shape or t.dim() != 2 or t.shape[1] == 0:

@@ -14,7 +14,10 @@ from fsrl.tables.enrichment import ENRICHMENT, ODDS_RATIOS
 
 
 def enrichment_frame(statistics: SetStatistics, sets: Sequence[str]) -> pd.DataFrame:
-    """The table `enrichment`, features in order and for each of them the sets in the given order."""
+    """The table `enrichment`, features in order and for each of them the sets in the given order.
+
+    Raises FsrlError where there are not as many names as sets.
+    """
     n_features, n_sets = statistics.z.shape
     if n_sets != len(sets):
         raise FsrlError(f"enrichment table: statistics of {n_sets} sets for {len(sets)} names")

@@ -70,11 +70,8 @@ def manhattan(
     Layers stand side by side and features in their order within them. The dashed lines are Benjamini and
     Hochberg's cut; the strongest set of each layer and side is named if it is significant.
 
-    Args:
-        layers: of one study and view.
-        discoveries: their table discoveries, with the cut.
-        kinds: kind of each set, from `fsrl.tokens.sets.describe`.
-        title: study and view.
+    layers: of one study and view; discoveries: their table discoveries, with the cut; kinds: kind of each
+    set, from `fsrl.tokens.sets.describe`; title: study and view.
     """
     cut = float(discoveries["log10_p_cut"].iloc[0])
     figure = new_figure(DOUBLE, 3.6, f"{title}\nbest set of each feature; {_found(discoveries)}")

@@ -59,12 +59,9 @@ def exemplars(
     The margin is the distance to the nearest of the type's bounds, in quantiles of the layer; equal margins
     are ordered by feature. A type without members gets a panel that says so, with the chance expectation.
 
-    Args:
-        moments, types, type_counts, extremes, histograms: tables of one layer and view.
-        scheme: the scheme whose types are shown.
-        title: study, hook and view.
-        per_type: exemplars per type, side by side.
-        n_tokens: tokens listed on each side; fewer where the table holds fewer.
+    moments, types, type_counts, extremes, histograms: tables of one layer and view; scheme: the scheme whose
+    types are shown; title: study, hook and view; per_type: exemplars per type, side by side; n_tokens: tokens
+    listed on each side, fewer where the table holds fewer.
     """
     counts = scheme_counts(type_counts, scheme)
     labelled = typed(moments, types, scheme)

@@ -37,11 +37,8 @@ def heatmap(layers: Sequence[Evidence], kinds: Mapping[str, str], *, scheme: str
     feature is significant (or all are). Blank: no feature of the type is significant, and a ratio made of the
     correction alone says nothing. Grey: no feature of the type. Sets blank throughout are left out.
 
-    Args:
-        layers: of one study and view.
-        kinds: kind of each set, which groups the rows.
-        scheme: the scheme of the types.
-        title: study and view.
+    layers: of one study and view; kinds: kind of each set, which groups the rows; scheme: the scheme of the
+    types; title: study and view.
     """
     tables = [layer.odds_ratios.assign(layer=number) for number, layer in enumerate(layers)]
     known = pd.concat(tables, ignore_index=True)

@@ -96,9 +96,7 @@ def bin_edges(
 ) -> Float[np.ndarray, "edges"]:
     """Bins of one width over the features' central 99.8 % and the null's bounds, so that few lie outside.
 
-    Args:
-        shown: the features' values, on the axis' scale.
-        bounds: the null's two quantiles, on the same scale.
+    shown: the features' values, on the axis' scale; bounds: the null's two quantiles, on the same scale.
     """
     low, high, spread = bounds[0], bounds[1], 0.0
     if len(shown):

@@ -114,7 +114,7 @@ def moments_by_layer(layers: Sequence[LayerInputs], *, title: str) -> Figure:
     """Quantiles of the four moments in every layer, the features' in blue and the null's beside them in grey.
 
     Of several kinds of null the most extreme quantile is drawn (of medians the middle one); one by one they
-    are in `plot_nulls.nulls_by_layer`. Mean and std are divided by the direction's norm.
+    are in `nulls_by_layer`. Mean and std are divided by the direction's norm.
     """
     figure = new_figure(DOUBLE, 4.4, f"{title}\ndead features included")
     places = np.arange(len(layers))
@@ -141,11 +141,8 @@ def shade_handles(name: str, shades: Sequence[str]) -> list[Patch]:
 def draw_quantiles(ax: Axes, x: float, quantiles: Float[np.ndarray, "levels"], shades: Sequence[str]) -> None:
     """Bars from quantile to quantile in three shades and a line at the median.
 
-    Args:
-        ax: a panel with the layers along x.
-        x: the middle of the bars.
-        quantiles: at LEVELS, in their order.
-        shades: colours from the widest bar to the narrowest.
+    ax: a panel with the layers along x; x: the middle of the bars; quantiles: at LEVELS, in their order;
+    shades: colours from the widest bar to the narrowest.
     """
     for i, (color, width) in enumerate(zip(shades, BAR_WIDTHS, strict=True)):
         low, high = quantiles[i], quantiles[-1 - i]

@@ -88,11 +88,8 @@ def pick_ticks(
 ) -> list[float]:
     """The densest list of ticks whose neighbours are at least `gap` of the axis apart on paper.
 
-    Args:
-        limits: ends of the axis, in data units.
-        candidates: lists of ticks from dense to sparse.
-        scale: the axis' transformation.
-        gap: least distance as a share of the axis' length.
+    limits: ends of the axis, in data units; candidates: lists of ticks from dense to sparse; scale: the axis'
+    transformation; gap: least distance as a share of the axis' length.
     """
     low, high = limits
     length = scale(high) - scale(low)
@@ -104,11 +101,9 @@ def pick_ticks(
 def set_axis(axis: XAxis | YAxis, column: str, low: float, high: float, gap: float) -> None:
     """Scale, limits and ticks of one axis along which skewness or kurtosis is drawn.
 
-    Args:
-        axis: a panel's xaxis or yaxis.
-        column: "skewness" or "kurtosis".
-        low, high: ends of the axis on its scale: asinh of a skewness, log of a kurtosis.
-        gap: least distance between ticks, as a share of the axis.
+    axis: a panel's xaxis or yaxis; column: "skewness" or "kurtosis"; low, high: ends of the axis on its
+    scale, asinh of a skewness or log of a kurtosis; gap: least distance between ticks, as a share of the
+    axis.
     """
     scale = SCALES[column]
     limits = float(scale.inverse(low)), float(scale.inverse(high))
@@ -129,11 +124,9 @@ def set_scales(
 ) -> None:
     """Scales, ticks and limits of the plane, with every row of the frames inside and 6 % to spare.
 
-    Args:
-        ax: the panel.
-        frames: tables with columns skewness and kurtosis; rows without shape are passed over.
-        gaps: least distance between ticks along x and y, as shares of the axes.
-        headroom: free space above the highest row, as a share of the rows' height on paper.
+    ax: the panel; frames: tables with columns skewness and kurtosis, whose rows without shape are passed
+    over; gaps: least distance between ticks along x and y, as shares of the axes; headroom: free space above
+    the highest row, as a share of the rows' height on paper.
     """
     points = pd.concat([frame[["skewness", "kurtosis"]].dropna() for frame in frames])
     for axis, column, gap, extra in (
@@ -181,8 +174,7 @@ def density_level(
 ) -> tuple[Float[np.ndarray, "cells"], Float[np.ndarray, "cells"], Float[np.ndarray, "cells cells"], float]:
     """A smoothed density of the draws on a grid, and the level whose contour holds the share INSIDE of them.
 
-    Returns:
-        The grid's x [CELLS], its y [CELLS], the density [CELLS, CELLS] and the level.
+    Gives the grid's x and its y, the density and the level.
     """
     grids = []
     for coordinate in (x, y):
@@ -207,9 +199,7 @@ def dots(n: int) -> dict[str, Any]:
 def draw_types(ax: Axes, labelled: pd.DataFrame) -> None:
     """Points of the plane in their type's colour; types of higher precedence lie on top.
 
-    Args:
-        ax: a panel whose scales are set.
-        labelled: moments with a column `type`, from `type_names.typed`.
+    ax: a panel whose scales are set; labelled: moments with a column `type`, from `fsrl.types.select.typed`.
     """
     style = dots(len(labelled))
     for name in ("unclassified", *reversed(TYPES)):
@@ -229,8 +219,7 @@ def type_handle(name: str, label: str, empty: bool = False) -> Line2D:
 def type_handles(counts: pd.DataFrame) -> list[Line2D]:
     """Legend entries of a scheme's types, with their counts; `degenerate` only where there are some.
 
-    Args:
-        counts: rows of one scheme, from `type_names.scheme_counts`.
+    counts: rows of one scheme, from `fsrl.types.select.scheme_counts`.
     """
     handles = []
     for name in TYPE_COLORS:

@@ -38,10 +38,7 @@ def recovery(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
     Solid: the features whose perfect moments clear the bounds; dashed: all of them. The dotted line is the
     target of 95 %. Where nothing was planted or labelled there is no point.
 
-    Args:
-        table: recovery; of one or more schemes.
-        scheme: the scheme that is shown.
-        title: study and world.
+    table: recovery, of one or more schemes; scheme: the scheme that is shown; title: study and world.
     """
     rows = of_scheme(table, scheme, "recovery")
     shares = sorted(rows["planted_share"].unique())
@@ -104,10 +101,7 @@ def _strength_axis(ax: Axes, strengths: Sequence[float]) -> None:
 def recovery_by_set(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
     """Recall by size of the planted set and strength, a panel per type; clear cells have a frame.
 
-    Args:
-        table: recovery_by_set; of one or more schemes.
-        scheme: the scheme that is shown.
-        title: study and world.
+    table: recovery_by_set, of one or more schemes; scheme: the scheme that is shown; title: study and world.
     """
     rows = of_scheme(table, scheme, "recovery_by_set")
     names = [name for name in TYPES if name in set(rows["type"])]

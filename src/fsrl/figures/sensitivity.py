@@ -35,10 +35,8 @@ def sensitivity(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
     A column per bound, a line per layer, dark for the first. Dashed: the members that chance gives, in the
     layer where it gives most. The config's own bound is at 1.
 
-    Args:
-        table: sensitivity; of one or more schemes.
-        scheme: the scheme whose bounds are shown.
-        title: study and view.
+    table: sensitivity, of one or more schemes; scheme: the scheme whose bounds are shown; title: study and
+    view.
     """
     rows = of_scheme(table, scheme, "sensitivity")
     rows = rows[rows["column"] != EVERY_NULL]

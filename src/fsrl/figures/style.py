@@ -129,9 +129,7 @@ def count_text(name: str, counts: pd.DataFrame) -> str:
     Without features it is "none (expected by chance: at most 1.5)". At most: of several kinds of null the
     table has the largest share.
 
-    Args:
-        name: the type.
-        counts: rows of one scheme, from `scheme_counts`.
+    name: the type; counts: rows of one scheme, from `fsrl.types.select.scheme_counts`.
     """
     row = counts.loc[name]
     if row["features"] == 0:
@@ -147,8 +145,7 @@ def count_label(name: str, counts: pd.DataFrame) -> str:
 def by_kind(null: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The rows of each kind of null, in the order of `fsrl.names.KINDS`.
 
-    Raises:
-        FsrlError: for a kind that is not known there, since it would have no line style and no name.
+    Raises FsrlError for a kind that is not known there, since it would have no line style and no name.
     """
     kinds = null["kind"].astype("category")
     unknown = [kind for kind in kinds.cat.categories if kind not in KINDS]
@@ -160,8 +157,7 @@ def by_kind(null: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def null_quantiles(null: pd.DataFrame, column: str, levels: Sequence[float]) -> Float64[np.ndarray, "levels"]:
     """Quantiles of a null's column; of several kinds of null the most extreme (at 0.5 the middle one).
 
-    Raises:
-        FsrlError: if the null has no finite value in the column.
+    Raises FsrlError where the null has no finite value in the column.
     """
     finite = values(null, column)
     if finite.empty:

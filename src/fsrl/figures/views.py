@@ -33,16 +33,10 @@ def two_views(
 
     Features in the corners are beyond the null in both views; those beside them change sides.
 
-    Args:
-        moments: tables of the same SAE in the two views; the first is drawn along x.
-        nulls: tables null of the two views.
-        types: table types of the second view, which gives the colours.
-        views: names of the two views.
-        scheme: the scheme of the colours.
-        title: study and hook.
-
-    Raises:
-        FsrlError: where the two views do not have the same features.
+    moments: tables of the same SAE in the two views, of which the first is drawn along x; nulls: tables null
+    of the two views; types: table types of the second view, which gives the colours; views: names of the two
+    views; scheme: the scheme of the colours; title: study and hook. Raises FsrlError where the two views do
+    not have the same features.
     """
     if not np.array_equal(moments[0]["feature"], moments[1]["feature"]):
         raise FsrlError(

@@ -13,7 +13,7 @@ from fsrl.names import SHARED
 from fsrl.types.select import values
 
 QUANTILES = (0.05, 0.5, 0.95, 0.999)
-# Column as `type_names.values` reads it -> head and decimals.
+# Column as `fsrl.types.select.values` reads it -> head and decimals.
 MOMENTS = {"std / norm": ("Std / norm", 3), "skewness": ("Skewness", 2), "kurtosis": ("Kurtosis", 2)}
 SHOWN_OF_HASH = 12  # digits of a commit or a checksum, as git abbreviates it
 COMMIT = 40
@@ -22,10 +22,8 @@ COMMIT = 40
 def studies(metadata: Mapping[str, Mapping[str, str]], features: Mapping[str, int], title: str) -> str:
     """What a study is made of: model, SAEs, how W_U was processed, revisions, versions.
 
-    Args:
-        metadata: SAE id -> metadata of its table `moments`.
-        features: SAE id -> number of rows of its decoder.
-        title: the study's, as figures have it.
+    metadata: SAE id -> metadata of its table `moments`; features: SAE id -> number of rows of its decoder;
+    title: the study's, as figures have it.
     """
     first = next(iter(metadata.values()))
     view = json.loads(first["view"])
@@ -99,9 +97,7 @@ def moments_by_layer(layers: Mapping[str, pd.DataFrame], null: pd.DataFrame) -> 
 
     Features without a shape (constant rows) count in std and not in the others.
 
-    Args:
-        layers: SAE id -> table `moments`.
-        null: table `null`, of which the isotropic directions are the last row.
+    layers: SAE id -> table `moments`; null: table `null`, of which the isotropic directions are the last row.
     """
     shared = null[null["kind"] == SHARED]
     frames = [*layers.values(), shared]

@@ -69,13 +69,10 @@ def tabular(
 ) -> str:
     """The table as LaTeX.
 
-    Args:
-        columns: from left to right, with equally many cells.
-        groups: heads above the heads, each with the number of columns that it spans; "" for none.
-        headings: row -> LaTeX of a line over the whole width, before that row.
-        spaces, space: rows before which there is space, in points; rules: before which there is a line.
-        size: LaTeX's name of the font size.
-        tabcolsep: half the space between columns, in points.
+    columns: from left to right, with equally many cells; groups: heads above the heads, each with the number
+    of columns that it spans, "" for none; headings: row -> LaTeX of a line over the whole width, before that
+    row; spaces, space: rows before which there is space, in points; rules: rows before which there is a line;
+    size: LaTeX's name of the font size; tabcolsep: half the space between columns, in points.
     """
     heights = {len(column.cells) for column in columns}
     if len(heights) != 1:

@@ -100,10 +100,9 @@ def escape(text: str) -> str:
 def token(text: str, *, limit: int | None = None) -> str:
     r"""A stored token of the vocabulary in typewriter, with spaces, line breaks and tabs made visible.
 
-    Args:
-        text: as stored in the vocabulary, e.g. "Ġthe"; a byte-level token is decoded first.
-        limit: the greatest number of characters shown, a code counting as many as it has; a longer token
-            loses its middle to an ellipsis. None for all.
+    text: as stored in the vocabulary, e.g. "Ġthe", and a byte-level token is decoded first; limit: the
+    greatest number of characters shown, a code counting as many as it has, None for all: a longer token loses
+    its middle to an ellipsis.
     """
     pieces = [
         (MARKS.get(char) or _drawn(char), len(code) + 2 if (code := _code(char)) and char not in MARKS else 1)

@@ -22,10 +22,8 @@ EXPLANATION_WIDTH = 130  # characters, four lines of the column
 def types_by_layer(counts: Mapping[str, pd.DataFrame], types: Mapping[str, pd.DataFrame], scheme: str) -> str:
     """For each layer and type the features with that label, their share and the share that chance gives.
 
-    Args:
-        counts: SAE id -> table `type_counts`.
-        types: SAE id -> table `types`, for the features that meet the rules of several types.
-        scheme: the scheme whose types are counted.
+    counts: SAE id -> table `type_counts`; types: SAE id -> table `types`, for the features that meet the
+    rules of several types; scheme: the scheme whose types are counted.
     """
     tables = {sae: scheme_counts(frame, scheme) for sae, frame in counts.items()}
     names = [name for name in TYPES if name in next(iter(tables.values())).index]

@@ -31,8 +31,9 @@ PERMISSIVE = re.compile(
 
 
 def fetch(packages: Iterable[str], folder: Path) -> None:
-    """Download and unpack Debian packages into folder/debs and folder/files/{package} (what is there is
-    kept).
+    """Download and unpack Debian packages into folder/debs and folder/files/{package}; what is there is kept.
+
+    Raises FsrlError on a machine without apt-get and dpkg.
     """
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         raise FsrlError(
@@ -95,7 +96,8 @@ def _digest(text: str) -> int:
 def read_source(package: str, paths: str, reader: str, max_mb: float, folder: Path) -> pd.DataFrame:
     """Passages of one package, thinned by hash to at most max_mb million characters.
 
-    Returns columns package, text, held_out; the order is that of the files' names.
+    Columns package, text, held_out; the order is that of the files' names. Raises FsrlError for a package
+    without a file of that kind.
     """
     root = folder / "files" / package
     files = sorted(p for p in root.glob(paths) if not p.is_symlink() and (p.is_file() or reader == "bible"))

@@ -8,7 +8,7 @@ Contexts are read in batches and only the best k windows of each feature are kep
 neither the text nor the width of the SAE (but for one part of a batch). Equal activations go to the earlier
 context, and within it to the earlier position.
 
-Example: `contexts = effect_sample.windows(tokenizer, text, context=128, contexts=200)`, then
+Example: `contexts = windows.windows(tokenizer, text, context=128, contexts=200)`, then
 `top_activating(model, sae, "blocks.5.hook_resid_post", contexts, [17])[17][0].record(vocabulary)`.
 """
 
@@ -73,18 +73,13 @@ def top_activating(
 ) -> dict[int, list[Example]]:
     """Feature -> its k most activating examples, strongest first; fewer where fewer contexts activate it.
 
-    Args:
-        model: HookedTransformer or TransformerBridge, in the form on which the SAE was trained.
-        sae: anything with `encode`: [n, d_in] -> [n, d_sae].
-        hook_name: where the SAE reads; "blocks.5.hook_resid_post".
-        tokens: int64 [contexts, positions], each context with its first token (see `effect_sample.windows`).
-        features: rows of the decoder.
-        k: examples of each feature.
-        window: tokens shown before and after the most active one; fewer at the ends of a context.
-        batch_size: contexts in one forward pass.
-        progress: a bar on stderr where that is a terminal.
-
-    Raises FsrlError for a setting out of range, a hook that the model lacks, and activations that are NaN.
+    model: HookedTransformer or TransformerBridge, in the form on which the SAE was trained; sae: anything
+    with `encode`, from [n, d_in] to [n, d_sae]; hook_name: where the SAE reads, "blocks.5.hook_resid_post";
+    tokens: int64 [contexts, positions], each context with its first token (`fsrl.models.windows.windows`);
+    features: rows of the decoder; k: examples of each feature; window: tokens shown before and after the most
+    active one, fewer at the ends of a context; batch_size: contexts in one forward pass; progress: a bar on
+    stderr where that is a terminal. Raises FsrlError for a setting out of range, a hook or a feature that
+    there is not, and activations that are NaN.
     """
     wanted = list(dict.fromkeys(int(feature) for feature in features))
     _check(model, hook_name, tokens, wanted, k, window, batch_size)
@@ -130,7 +125,7 @@ class _Best:
         self.values = torch.empty(n_features, 0, n_positions)
 
     def add(self, activations: Float[Tensor, "features contexts positions"]) -> None:
-        """activations: of the contexts that follow those already seen."""
+        """activations: of the contexts that follow those already seen. Raises FsrlError for NaN."""
         n_features, n_contexts, _ = activations.shape
         peak = activations[:, :, FIRST_POSITION:].amax(-1)
         if peak.isnan().any():

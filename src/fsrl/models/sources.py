@@ -61,7 +61,7 @@ class ModelSource:
         return sorted({*required, *others})
 
     def directory(self) -> Path:
-        """The folder that holds the files: the one given, or the hub cache's snapshot."""
+        """The folder that holds the files: the one given, or the hub cache's snapshot; FsrlError for none."""
         if self.folder is not None:
             return Path(self.folder)
         path = hub_files.cached(HubFile(str(self.hub), MODEL_FILES[0], self.revision))

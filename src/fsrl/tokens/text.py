@@ -65,11 +65,9 @@ def legible(
 ) -> str:
     """The token as printable text, at most `limit` long, with an ellipsis in the middle where it is cut.
 
-    Args:
-        token: as stored in the vocabulary, e.g. "Ġthe".
-        limit: greatest length in the unit of `measure`; None for the whole token.
-        measure: length of a text: `len` counts characters, a font's measure gives points.
-        glyphs: code points that the font can draw, others are shown as <U+XXXX>; None for all.
+    token: as stored in the vocabulary, e.g. "Ġthe"; limit: greatest length in the unit of `measure`, None
+    for the whole token; measure: length of a text (`len` counts characters, a font's measure gives points);
+    glyphs: code points that the font can draw, others are shown as <U+XXXX>, None for all.
     """
     pieces = [_show(char, glyphs) for char in decode(token)] or ["<empty>"]
     whole = "".join(pieces)
