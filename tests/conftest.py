@@ -19,9 +19,8 @@ from tests.fixtures import shape_checks
 # Before anything of fsrl is imported.
 shape_checks.install()
 
-from tests.fixtures import hosted_study
 from tests.fixtures import tiny_study as tiny
-from tests.fixtures.hosted_study import Hosted
+from tests.fixtures.hosted_study import Hosted, hosting
 from tests.fixtures.project import Project, lay_out
 from tests.hub import layouts
 from tests.hub.layouts import HubTree
@@ -31,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 settings.register_profile("fsrl", deadline=None)
 settings.load_profile("fsrl")
 # Fixtures that take long to make: every worker of pytest-xdist that met one would make its own.
-COSTLY = ("built_mini", "hosted", "built")
+COSTLY = ("built_mini", "served", "built")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,9 +75,9 @@ def hub_tree(tmp_path_factory: pytest.TempPathFactory) -> HubTree:
 
 
 @pytest.fixture(scope="session")
-def hosted(fresh: Project, hub_tree: HubTree, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
+def served(fresh: Project, hub_tree: HubTree, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
     """A study that a hub and Neuronpedia host, built; a test that changes its project takes a copy."""
-    with hosted_study.build(fresh, hub_tree, tmp_path_factory.mktemp("hosted")) as built:
+    with hosting(fresh, hub_tree, tmp_path_factory.mktemp("hosted")) as built:
         yield built
 
 

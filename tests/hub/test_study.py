@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from fsrl.tables import core as tables
-from tests.fixtures import hosted_study
-from tests.fixtures.hosted_study import BESIDE, SAE, Hosted
+from tests.fixtures.hosted_study import BESIDE, SAE, Hosted, configure
 from tests.fixtures.project import Project
 from tests.hub.server import LoopbackHub
 
@@ -16,22 +15,22 @@ from tests.hub.server import LoopbackHub
 def elsewhere(hub: LoopbackHub, fresh: Project, tmp_path: Path) -> Hosted:
     """The study with nothing built, an open hub, and caches that are empty."""
     project = fresh.copy(tmp_path / "project")
-    hosted_study.configure(project)
+    configure(project)
     return Hosted(project, hub, tmp_path)
 
 
-def test_a_study_is_fetched_built_and_rebuilt_without_the_hub(hosted: Hosted, tmp_path: Path) -> None:
-    before = hosted.project.outputs()
+def test_a_study_is_fetched_built_and_rebuilt_without_the_hub(served: Hosted, tmp_path: Path) -> None:
+    before = served.project.outputs()
     assert {"results/ours/hub_files.tsv", *BESIDE} <= set(before)
     types, decoder = f"results/ours/{SAE}/trained/types.parquet", f"results/ours/{SAE}/decoder.safetensors"
-    metadata = tables.read_metadata(hosted.project.folder / types)
+    metadata = tables.read_metadata(served.project.folder / types)
     assert len(metadata["model_revision"]) == len(metadata["sae_revision"]) == 40
     assert len(metadata["model_sha256"]) == len(metadata["sae_sha256"]) == 64
 
-    project = hosted.project.copy(tmp_path / "project")
-    assert "Nothing to be done" in hosted.run_ours(project, "--dry-run", "explanations", *BESIDE).stdout
+    project = served.project.copy(tmp_path / "project")
+    assert "Nothing to be done" in served.run_ours(project, "--dry-run", "explanations", *BESIDE).stdout
     shutil.rmtree(project.folder / "results/ours")
-    done = hosted.run_ours(project, decoder)
+    done = served.run_ours(project, decoder)
     assert done.returncode == 0, done.stderr
     rebuilt = {
         name: content for name, content in project.outputs().items() if name.startswith("results/ours")

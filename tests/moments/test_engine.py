@@ -3,6 +3,7 @@
 import io
 import math
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -275,6 +276,16 @@ def test_bad_arguments_are_refused(change, message):
     W_dec, W_U = worked_matrices()
     with pytest.raises(FsrlError, match=message):
         engine.logit_moments(**({"W_dec": W_dec, "W_U": W_U} | change))
+
+
+def test_some_features_of_a_result():
+    result = engine.logit_moments(*random_matrices(n=6, d_vocab=300))
+    chosen = result.of([4, 0, 4])
+    assert chosen.d_vocab == 300
+    for field in fields(result):
+        if field.name != "d_vocab":
+            every, some = getattr(result, field.name), getattr(chosen, field.name)
+            assert torch.equal(some, torch.stack([every[4], every[0], every[4]])), field.name
 
 
 def test_implied_tokens():

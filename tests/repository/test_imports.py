@@ -1,10 +1,13 @@
 """What may load what: heavy imports cost seconds in every job, and imports decide what is rerun."""
 
+import importlib
 import os
 import subprocess
 import sys
 
 import pytest
+
+import fsrl
 
 ANALYSIS = (
     "models.activations",
@@ -45,8 +48,6 @@ def test_importing_fsrl_loads_nothing_heavy():
 
 
 def test_the_version_is_that_of_the_package():
-    import fsrl
-
     assert fsrl.__version__.count(".") == 2
 
 
@@ -80,3 +81,25 @@ def test_analysis_loads_neither_models_nor_figures():
 )
 def test_each_room_loads_only_what_it_needs(module, absent):
     assert not loaded_by(f"import fsrl.{module}") & absent
+
+
+@pytest.mark.parametrize(
+    ("place", "module", "name"),
+    [
+        (place, module, name)
+        for place, modules in fsrl.PUBLIC.items()
+        for module, names in modules.items()
+        for name in names
+    ],
+)
+def test_a_public_name_is_what_its_module_defines(place, module, name):
+    assert getattr(importlib.import_module(place), name) is getattr(importlib.import_module(module), name)
+    assert name in dir(importlib.import_module(place))
+
+
+def test_no_other_name_is_made_up():
+    for place in fsrl.PUBLIC:
+        with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+            _ = importlib.import_module(place).nothing
+    with pytest.raises(ImportError):
+        from fsrl.moments import nothing  # noqa: F401

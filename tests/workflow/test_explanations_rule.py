@@ -38,8 +38,8 @@ def lines_about(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stderr.splitlines() if line.startswith("study ours")]
 
 
-def test_neuronpedias_explanations_arrive_as_they_are(hosted: Hosted) -> None:
-    frame = table(hosted.project, SAE, EXPLANATIONS)
+def test_neuronpedias_explanations_arrive_as_they_are(served: Hosted) -> None:
+    frame = table(served.project, SAE, EXPLANATIONS)
     n = len(set(frame["feature"])) + 1
     assert n == 32 and MISSING not in set(frame["feature"])
     assert set(frame["source"]) == {f"{MODEL}/{SOURCE}"} and set(frame["type"]) == {"oai_token-act-pair"}
@@ -48,15 +48,15 @@ def test_neuronpedias_explanations_arrive_as_they_are(hosted: Hosted) -> None:
     assert twice["explanations"].tolist() == [2, 2] and (frame["explanations"] == 1).sum() == n - 2
     odd = frame.loc[frame["feature"] == ODD, "description"].item()
     assert odd == ODD_TEXT.replace("\ud83d", "\ufffd")
-    metadata = tables.read_metadata(hosted.project.folder / f"results/ours/explanations/{SAE}.parquet")
+    metadata = tables.read_metadata(served.project.folder / f"results/ours/explanations/{SAE}.parquet")
     assert metadata["coverage"] == f"{n - 1} of {n} features" and metadata["exported"].startswith("2026-04")
     assert metadata["study"] == "ours" and len(metadata["sae_revision"]) == 40
 
 
-def test_words_are_joined_to_types_and_counted(hosted: Hosted) -> None:
-    words = table(hosted.project, "words", WORDS)
-    frame = table(hosted.project, SAE, EXPLANATIONS)
-    types = tables.read(hosted.project.folder / f"results/ours/{SAE}/trained/types.parquet", TYPES)
+def test_words_are_joined_to_types_and_counted(served: Hosted) -> None:
+    words = table(served.project, "words", WORDS)
+    frame = table(served.project, SAE, EXPLANATIONS)
+    types = tables.read(served.project.folder / f"results/ours/{SAE}/trained/types.parquet", TYPES)
     labels = types.loc[types["scheme"] == "calibrated", "type"].to_numpy()
     assert {"prediction", "suppression"} <= set(words["type"])
     assert not words["circular"].any() and set(words["sae"]) == {SAE}
@@ -73,16 +73,16 @@ def test_words_are_joined_to_types_and_counted(hosted: Hosted) -> None:
         a, c = row["yes_type"], row["yes_unclassified"]
         counts = [[a, row["clusters_type"] - a], [c, row["clusters_unclassified"] - c]]
         assert 10 ** row["log10_p"] == pytest.approx(stats.fisher_exact(counts).pvalue, rel=1e-6)
-    text = (hosted.project.folder / "results/ours/explanations/words.tsv").read_text()
+    text = (served.project.folder / "results/ours/explanations/words.tsv").read_text()
     assert len(text.splitlines()) == len(words) + 1
 
 
-def test_the_processing_that_was_published_is_the_one_that_fits(hosted: Hosted) -> None:
-    fits = table(hosted.project, "fits", FITS)
+def test_the_processing_that_was_published_is_the_one_that_fits(served: Hosted) -> None:
+    fits = table(served.project, "fits", FITS)
     found = fits.loc[fits["fits"], ["sae", "w_u", "centred"]]
     assert list(found.itertuples(index=False, name=None)) == [(SAE, "folded", True)]
     assert set(fits["sampled"]) == set(fits["features"]) == {20}
-    agreement = table(hosted.project, "agreement", TOKEN_AGREEMENT)
+    agreement = table(served.project, "agreement", TOKEN_AGREEMENT)
     own = agreement[(agreement["w_u"] == "folded") & agreement["centred"]]
     assert len(own) == 20 and (own["top_overlap"] == 10).all() and (own["bottom_overlap"] == 10).all()
     # Five decimals, and the float32 in which W_U is stored.
@@ -92,46 +92,46 @@ def test_the_processing_that_was_published_is_the_one_that_fits(hosted: Hosted) 
 
 
 def test_without_network_the_cache_gives_the_same_bytes_and_nobody_is_asked(
-    hosted: Hosted, tmp_path: Path
+    served: Hosted, tmp_path: Path
 ) -> None:
-    before = {name: content for name, content in hosted.project.outputs().items() if "explanations" in name}
+    before = {name: content for name, content in served.project.outputs().items() if "explanations" in name}
     assert len(before) == 6
-    project = hosted.unexplained(tmp_path)
-    asked = len(hosted.bucket.requests)
-    dry = hosted.run_ours(project, "--dry-run")
+    project = served.unexplained(tmp_path)
+    asked = len(served.bucket.requests)
+    dry = served.run_ours(project, "--dry-run")
     assert planned(dry) == JOBS and lines_about(dry) == []
-    done = hosted.run_ours(project, "explanations")
+    done = served.run_ours(project, "explanations")
     assert done.returncode == 0, done.stderr
     after = project.outputs()
     assert {name: after[name] for name in before} == before
-    assert len(hosted.bucket.requests) == asked
+    assert len(served.bucket.requests) == asked
 
 
-def test_planning_asks_nobody_and_one_line_says_what_is_left_out(hosted: Hosted, tmp_path: Path) -> None:
-    project, cold = hosted.unexplained(tmp_path), tmp_path / "cold"
-    asked = len(hosted.bucket.requests)
-    dry = hosted.run_ours(project, "--dry-run", cache=cold, bucket=hosted.bucket.url)
+def test_planning_asks_nobody_and_one_line_says_what_is_left_out(served: Hosted, tmp_path: Path) -> None:
+    project, cold = served.unexplained(tmp_path), tmp_path / "cold"
+    asked = len(served.bucket.requests)
+    dry = served.run_ours(project, "--dry-run", cache=cold, bucket=served.bucket.url)
     assert planned(dry) == set() and "rule summarise_types" in dry.stdout + dry.stderr
     [line] = lines_about(dry)
     assert "is built without Neuronpedia's explanations: 1 of 1 sources are not in the cache" in line
     assert f"{MODEL}/{SOURCE}" in line
     assert "`snakemake --cores 1 explanations --config study=ours`" in line
     # Another target doesn't hear of it.
-    assert lines_about(hosted.run_ours(project, "--dry-run", "results/ours/tokens.parquet", cache=cold)) == []
-    assert len(hosted.bucket.requests) == asked
+    assert lines_about(served.run_ours(project, "--dry-run", "results/ours/tokens.parquet", cache=cold)) == []
+    assert len(served.bucket.requests) == asked
 
     # Explanations alone, as a notebook may have fetched them.
-    shutil.copytree(hosted.cache, tmp_path / "half")
+    shutil.copytree(served.cache, tmp_path / "half")
     (tmp_path / "half/fsrl/neuronpedia" / MODEL / SOURCE / "features.json").unlink()
-    dry = hosted.run_ours(project, "--dry-run", cache=tmp_path / "half")
+    dry = served.run_ours(project, "--dry-run", cache=tmp_path / "half")
     assert planned(dry) == JOBS - {"compare_explanations"}
     [line] = lines_about(dry)
     assert "is built without Neuronpedia's features" in line
 
 
-def test_who_insists_without_network_is_told_why_it_fails(hosted: Hosted, tmp_path: Path) -> None:
-    project, cold = hosted.unexplained(tmp_path), tmp_path / "cold"
-    done = hosted.run_ours(project, "explanations", cache=cold)
+def test_who_insists_without_network_is_told_why_it_fails(served: Hosted, tmp_path: Path) -> None:
+    project, cold = served.unexplained(tmp_path), tmp_path / "cold"
+    done = served.run_ours(project, "explanations", cache=cold)
     assert done.returncode != 0
     errors = {line for line in done.stderr.splitlines() if line.startswith("error:")}
     assert errors and all("cannot be read: no connection can be made" in line for line in errors)
@@ -140,7 +140,7 @@ def test_who_insists_without_network_is_told_why_it_fails(hosted: Hosted, tmp_pa
     def plan(**settings: object) -> subprocess.CompletedProcess[str]:
         configured["explanations"] |= settings
         (project.folder / "tiny/config.yaml").write_text(json.dumps(configured))
-        return hosted.run_ours(project, "--dry-run", cache=cold)
+        return served.run_ours(project, "--dry-run", cache=cold)
 
     assert planned(plan(fetch="require")) == JOBS
     never = plan(fetch="never")
@@ -153,9 +153,9 @@ def test_who_insists_without_network_is_told_why_it_fails(hosted: Hosted, tmp_pa
 
 
 @pytest.mark.slow
-def test_without_network_and_cache_the_study_is_built(hosted: Hosted, tmp_path: Path) -> None:
-    project = hosted.unexplained(tmp_path)
-    done = hosted.run_ours(project, cache=tmp_path / "cold")
+def test_without_network_and_cache_the_study_is_built(served: Hosted, tmp_path: Path) -> None:
+    project = served.unexplained(tmp_path)
+    done = served.run_ours(project, cache=tmp_path / "cold")
     assert done.returncode == 0, done.stderr
     assert len(lines_about(done)) == 1
     assert "figures/ours/trained/types.png" in {name.replace(f"{SAE}/", "") for name in project.outputs()}

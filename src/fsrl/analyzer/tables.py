@@ -213,10 +213,8 @@ class FeatureTables:
 
     def extremes(self, settings: ViewSettings, features: list[int]) -> pd.DataFrame:
         """The table `extremes` of some features, in the given order."""
-        found = self.moments(settings)
+        chosen = self.moments(settings).of(features)
         token_ids = self._once("token_ids", settings, lambda of: self.view(of).token_ids)
-        names = ("top_ids", "top_weights", "bottom_ids", "bottom_weights")
-        chosen = replace(found, **{name: getattr(found, name)[features] for name in names})
         frame = moment_frames.extremes_frame(chosen, self.weights.unembedding.tokens, token_ids)
         return frame.assign(feature=np.asarray(features, dtype=np.int32)[frame["feature"]])
 
@@ -305,7 +303,7 @@ class FeatureTables:
         return Enrichment(names, found, log10_q, _best_sets(names, found, log10_q))
 
 
-def _called(log10_q: Float32[Tensor, "features n_sets"]) -> Bool[Tensor, "features n_sets"]:
+def _called(log10_q: Float32[Tensor, "*features n_sets"]) -> Bool[Tensor, "*features n_sets"]:
     """Which tests are significant; False for NaN."""
     return log10_q <= np.log10(FALSE_DISCOVERY_RATE)
 

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from fsrl.errors import FsrlError
@@ -32,24 +33,12 @@ from fsrl.moments import readings as moments_readings
 from fsrl.moments import units as moments_units
 from fsrl.moments import vocabulary as moments_vocabulary
 from fsrl.moments.features import Features, LogitMoments
-from fsrl.moments.formulas import HISTOGRAM_HALF_WIDTH, implied_tokens, row_moments
 from fsrl.moments.plan import InOrder
 from fsrl.moments.products import MODES, PRECISIONS
 from fsrl.moments.readings import Piece, Reading
 from fsrl.moments.vocabulary import Vocabulary
 from fsrl.weights import matrices as weights
 from fsrl.weights.matrices import Decoder, Unembedding, check_finite
-
-__all__ = [
-    "HISTOGRAM_HALF_WIDTH",
-    "PRECISIONS",
-    "LogitMoments",
-    "Reading",
-    "implied_tokens",
-    "logit_moments",
-    "logit_moments_of_readings",
-    "row_moments",
-]
 
 
 def logit_moments(
@@ -63,7 +52,7 @@ def logit_moments(
     memory_limit: int | None = None,
     progress: bool = False,
 ) -> LogitMoments:
-    """Moments, extremes and histogram of the rows of W_dec [n, d_model] @ W_U [d_model, d_vocab].
+    """Moments, extremes and histogram of the rows of W_dec [d_sae, d_model] @ W_U [d_model, d_vocab].
 
     precision: of the product; sums over tiles are float64 in all. Largest error measured against float64,
     relative (of skewness absolute below 1), on heavy-tailed, two-level and random rows of GPT-2's width,
@@ -172,7 +161,7 @@ class _Pass:
 
     def __init__(
         self,
-        W_dec: Tensor,
+        W_dec: Float[Tensor, "d_sae d_model"],
         vocabulary: Vocabulary,
         mode: str,
         shape: moments_plan.Shape,
@@ -204,19 +193,19 @@ class _Pass:
     def add_panel(self, start: int, stop: int, *, progress: bool) -> None:
         """Add the columns from start to stop, prepared once, to the state of every feature."""
         # A tile that is itself read gets overwritten: last, and of several such readings the others copy it.
-        readings = sorted(self.features, key=lambda features: features.lens.plain)
-        spare = readings[-1] if readings and readings[-1].lens.plain else None
-        tiles = self._tiles(start, stop, readings)
+        states = sorted(self.features, key=lambda features: features.lens.plain)
+        spare = states[-1] if states and states[-1].lens.plain else None
+        tiles = self._tiles(start, stop, states)
 
         def add_block(rows: slice) -> None:
             """Every tile of the panel, for these features."""
             operands = moments_products.prepare_rows(self.mode, self._scaled(rows)[0])
-            blocks = [features.block(rows) for features in readings]
+            blocks = [features.block(rows) for features in states]
             buffer = self._room(moments_units.PADDING)
             scratch = self._room(0)
             for columns, pieces in tiles:
                 product = moments_products.multiply(operands, columns, buffer)
-                for features, piece, block in zip(readings, pieces, blocks, strict=True):
+                for features, piece, block in zip(states, pieces, blocks, strict=True):
                     features.add(product, piece, block, None if features is spare else scratch)
 
         done: Iterable[None] = self.in_order(add_block, self.blocks)
@@ -230,7 +219,7 @@ class _Pass:
         for _ in done:
             pass
 
-    def _tiles(self, start: int, stop: int, readings: Sequence[Features]) -> list[tuple[Tensor, list[Piece]]]:
+    def _tiles(self, start: int, stop: int, states: Sequence[Features]) -> list[tuple[Tensor, list[Piece]]]:
         """For each tile from start to stop: W_U's columns, prepared, and what every reading keeps of them."""
 
         starts = range(start, stop, self.tile[1])
@@ -244,27 +233,27 @@ class _Pass:
 
         # Small tensors first: made between large ones, they keep the allocator from using freed room again.
         pieces = [
-            [features.lens.piece(first, end(first), self.dtype) for features in readings] for first in starts
+            [features.lens.piece(first, end(first), self.dtype) for features in states] for first in starts
         ]
         return list(zip(self.in_order(prepare, starts), pieces, strict=True))
 
-    def _room(self, padding: int) -> Tensor:
+    def _room(self, padding: int) -> Float[Tensor, "size"]:
         """Space for a tile."""
         size = self.tile[0] * (self.tile[1] + padding)
         return torch.empty(size, dtype=self.dtype, device=self.device)
 
-    def _scaled(self, rows: slice) -> tuple[Tensor, Tensor]:
-        """Directions [rows, d_model] in float64, and the powers of two that they were scaled by [rows]."""
+    def _scaled(self, rows: slice) -> tuple[Float64[Tensor, "rows d_model"], Float64[Tensor, "rows"]]:
+        """Directions in float64, and the powers of two that they were scaled by."""
         exact = self.W_dec[rows].detach().to(self.device, torch.float64, copy=True)
         scale = moments_vocabulary.power_of_two(torch.maximum(exact.amax(1), -exact.amin(1)))
         return exact.mul_(scale.unsqueeze(1)), scale
 
 
 class ViewMoments(NamedTuple):
-    """Moments under one view; token_ids: int64 [n_tokens], the token of each column that their ids count."""
+    """Moments under one view; token_ids: the token of each column that their ids count."""
 
     moments: LogitMoments
-    token_ids: Tensor
+    token_ids: Int64[Tensor, "n_tokens"]
 
 
 def decoder_moments(
@@ -278,7 +267,7 @@ def decoder_moments(
 def logit_moments_of_views(
     W_dec: Tensor, unembedding: Unembedding, views: Mapping[str, Mapping[str, Any]], **settings: Any
 ) -> dict[str, ViewMoments]:
-    """The moments of W_dec [n, d_model] under each view, by its name and in the given order.
+    """The moments of W_dec [d_sae, d_model] under each view, by its name and in the given order.
 
     views: name -> settings of `fsrl.weights.view`; settings: those of `fsrl.moments.logit_moments`. A view's
     result does not depend on the others. Raises FsrlError for what these functions refuse.

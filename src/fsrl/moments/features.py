@@ -1,9 +1,11 @@
 """What a moments pass finds of every feature under one reading, and the result that it comes to."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from fsrl.moments import sweep as moments_sweep
@@ -17,38 +19,43 @@ from fsrl.moments.sweep import State
 class LogitMoments:
     """One row per feature, on the CPU; k = min(n_extremes, d_vocab).
 
-    mean, std, skewness, kurtosis, bimodality, norm: float64 [n], NaN where a constant row has no shape;
-    top_ids, bottom_ids: int64 [n, k] columns of W_U (of those that the reading keeps), most extreme first,
-    ties to the lower column;
-    top_weights, bottom_weights: float64 [n, k] their logit weights;
-    underflow, overflow: int64 [n], counts: int64 [n, n_bins] tokens below, above and in equal bins
-    [low, high) between mean - 8 std and mean + 8 std (a constant row lies in the bin that starts at, or
-    holds, the mean). Ids and weights are empty where n_extremes is 0; counts, where n_bins is 0.
-    d_vocab: the number of tokens.
+    mean, std: in the unit of the logit weights, logit per unit of activation (none for cosines); skewness,
+    kurtosis (not excess), bimodality (Sarle's): NaN where a constant row has no shape; norm: of W_dec's row
+    as it is read (1 for cosines);
+    top_ids, bottom_ids: columns of W_U (of those that the reading keeps), most extreme first, ties to the
+    lower column; top_weights, bottom_weights: their logit weights;
+    underflow, overflow, counts: tokens below, above and in equal bins [low, high) between mean - 8 std and
+    mean + 8 std (a constant row lies in the bin that starts at, or holds, the mean).
+    Ids and weights are empty where n_extremes is 0; counts, where n_bins is 0. d_vocab: the number of tokens.
     """
 
-    mean: Tensor
-    std: Tensor
-    skewness: Tensor
-    kurtosis: Tensor
-    bimodality: Tensor
-    norm: Tensor
-    top_ids: Tensor
-    top_weights: Tensor
-    bottom_ids: Tensor
-    bottom_weights: Tensor
-    underflow: Tensor
-    counts: Tensor
-    overflow: Tensor
+    mean: Float64[Tensor, "d_sae"]
+    std: Float64[Tensor, "d_sae"]
+    skewness: Float64[Tensor, "d_sae"]
+    kurtosis: Float64[Tensor, "d_sae"]
+    bimodality: Float64[Tensor, "d_sae"]
+    norm: Float64[Tensor, "d_sae"]
+    top_ids: Int64[Tensor, "d_sae k"]
+    top_weights: Float64[Tensor, "d_sae k"]
+    bottom_ids: Int64[Tensor, "d_sae k"]
+    bottom_weights: Float64[Tensor, "d_sae k"]
+    underflow: Int64[Tensor, "d_sae"]
+    counts: Int64[Tensor, "d_sae n_bins"]
+    overflow: Int64[Tensor, "d_sae"]
     d_vocab: int
+
+    def of(self, features: Sequence[int]) -> "LogitMoments":
+        """Some features' rows, in the given order."""
+        columns = [field.name for field in fields(self) if field.name != "d_vocab"]
+        return replace(self, **{name: getattr(self, name)[list(features)] for name in columns})
 
 
 class Block(NamedTuple):
-    """Some features' rows: their state, and what a reading subtracts before and after its factors [rows]."""
+    """Some features' rows: their state, and what a reading subtracts before and after its factors."""
 
     state: State
-    before: Tensor
-    after: Tensor
+    before: Float[Tensor, "rows"]
+    after: Float[Tensor, "rows"]
 
 
 class Features:
@@ -67,12 +74,17 @@ class Features:
         self.before, self.after = torch.empty(2, shape.n, dtype=dtype, device=device)
 
     def measure(
-        self, rows: slice, scaled: Tensor, scale: Tensor, gram: Tensor | None, rounding: float
+        self,
+        rows: slice,
+        scaled: Float64[Tensor, "rows d_model"],
+        scale: Float64[Tensor, "rows"],
+        gram: Float64[Tensor, "d_model d_model"] | None,
+        rounding: float,
     ) -> None:
         """All that has a closed form: mean, norm, and the std that the histogram's bins follow from.
 
-        scaled: float64 [rows, d_model] directions times their powers of two, scale [rows]; gram: the lens';
-        rounding: the mode's (`fsrl.moments.products.Mode`).
+        scaled: directions times their powers of two, which are `scale`; gram: the lens'; rounding: the mode's
+        (`fsrl.moments.products.Mode`).
         """
         lens, length = self.lens, scaled.norm(dim=1)
         # Cosines are those of the scaled direction as well; a row without direction has zeros.
@@ -93,7 +105,13 @@ class Features:
         """What `add` wants of some features."""
         return Block(self.state.block(rows), self.before[rows], self.after[rows])
 
-    def add(self, product: Tensor, piece: Piece, block: Block, scratch: Tensor | None) -> None:
+    def add(
+        self,
+        product: Float[Tensor, "rows tile_tokens"],
+        piece: Piece,
+        block: Block,
+        scratch: Float[Tensor, "size"] | None,
+    ) -> None:
         """Add what the reading keeps of a tile; without scratch the tile itself is read, and overwritten."""
         if not piece.width:
             return
@@ -123,8 +141,10 @@ class Features:
         )
 
 
-def _shape(central: Tensor, noise: Tensor, unscale: Tensor) -> dict[str, Tensor]:
-    """std (unscaled) and shape from the central moments 2 to 4 [3, rows]; NaN where std is rounding."""
+def _shape(
+    central: Float64[Tensor, "3 rows"], noise: Float64[Tensor, "rows"], unscale: Float64[Tensor, "rows"]
+) -> dict[str, Float64[Tensor, "rows"]]:
+    """std (unscaled) and shape from the central moments 2 to 4; NaN where std is rounding."""
     variance, third, fourth = central
     std = variance.sqrt()
     constant = std <= noise

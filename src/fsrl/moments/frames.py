@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int64
 from torch import Tensor
 
 from fsrl.errors import FsrlError
@@ -18,7 +19,8 @@ ALIVE_LOG10_DENSITY = -9.0
 def moments_frame(result: LogitMoments, decoder: Decoder, kappa0: float) -> pd.DataFrame:
     """The table `moments`, one row per feature; kappa0 is the null's median kurtosis (for implied_tokens).
 
-    log10_density and alive are null where the decoder's densities are unknown.
+    log10_density and alive are null where the decoder's densities are unknown. Raises FsrlError where the
+    moments are not those of as many features as the decoder has.
     """
     n_features = len(result.mean)
     if n_features != len(decoder.W_dec):
@@ -48,11 +50,13 @@ def moments_frame(result: LogitMoments, decoder: Decoder, kappa0: float) -> pd.D
     )
 
 
-def extremes_frame(result: LogitMoments, tokens: Sequence[str], token_ids: Tensor) -> pd.DataFrame:
+def extremes_frame(
+    result: LogitMoments, tokens: Sequence[str], token_ids: Int64[Tensor, "n_tokens"]
+) -> pd.DataFrame:
     """The table `extremes`: for each feature the top tokens, then the bottom ones, most extreme first.
 
-    tokens: the whole vocabulary as stored; token_ids: int64 [n_tokens], the vocabulary row of each column of
-    the view that `result` was computed from.
+    tokens: the whole vocabulary as stored; token_ids: the token of each column of the view that `result` was
+    computed from. Raises FsrlError where it counts other tokens than these.
     """
     if len(token_ids) != result.d_vocab:
         raise FsrlError(

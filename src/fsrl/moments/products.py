@@ -10,22 +10,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from fsrl.moments import units as moments_units
 from fsrl.moments.units import pack, product
-
-__all__ = [
-    "MODES",
-    "PRECISIONS",
-    "fastest_exact",
-    "meant",
-    "multiply",
-    "own_units",
-    "prepare_columns",
-    "prepare_rows",
-    "weight_bytes",
-]
 
 
 @dataclass(frozen=True)
@@ -77,30 +66,34 @@ def own_units(mode: str) -> AbstractContextManager[None]:
     return moments_units.own_units(tf32=mode == "split")
 
 
-def prepare_columns(mode: str, centred: Tensor, features: int) -> Tensor:
-    """Columns of W_U (float64 [d_model, tokens]) as `multiply` wants them, for `features` rows at a time."""
+def prepare_columns(mode: str, centred: Float64[Tensor, "d_model tokens"], features: int) -> Tensor:
+    """Columns of W_U as `multiply` wants them, for `features` rows at a time, by `units.pack`."""
     if mode == "split":
         hi, lo = _tf32_halves(centred)
         return pack(torch.cat([hi, lo, hi]), features)
     return pack(centred.to(MODES[mode].operand), features)
 
 
-def prepare_rows(mode: str, scaled: Tensor) -> Tensor:
-    """Directions (float64 [features, d_model]) as `multiply` wants them."""
+def prepare_rows(mode: str, scaled: Float64[Tensor, "features d_model"]) -> Float[Tensor, "features depth"]:
+    """Directions as `multiply` wants them; depth is `Mode.parts` times d_model."""
     if mode == "split":
         hi, lo = _tf32_halves(scaled)
         return torch.cat([hi, hi, lo], dim=1)
     return scaled.to(MODES[mode].operand)
 
 
-def multiply(rows: Tensor, columns: Tensor, buffer: Tensor) -> Tensor:
-    """One tile [features, tokens + 0 or PADDING] of the product, in the dtype of `buffer`; may lie in it."""
+def multiply(
+    rows: Float[Tensor, "features depth"], columns: Tensor, buffer: Float[Tensor, "size"]
+) -> Float[Tensor, "features tile_tokens"]:
+    """One tile of the product (tokens + 0 or PADDING wide), in the dtype of `buffer`; may lie in it."""
     tile = product(rows, columns)
     return tile if tile.dtype == buffer.dtype else buffer[: tile.numel()].view_as(tile).copy_(tile)
 
 
-def _tf32_halves(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """hi and lo of a float64 matrix, float32.
+def _tf32_halves(
+    matrix: Float64[Tensor, "rows columns"],
+) -> tuple[Float32[Tensor, "rows columns"], Float32[Tensor, "rows columns"]]:
+    """hi and lo of a matrix.
 
     TF32 keeps 10 of float32's 23 mantissa bits: with the other 13 cleared hi is read exactly.
     """

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from fsrl.errors import FsrlError
@@ -24,6 +25,8 @@ from fsrl.moments.vocabulary import Vocabulary, added
 from fsrl.weights.matrices import no_direction
 
 GRAM_STRIP = 128
+# Sums over columns: of their squares, or of the products of their coordinates.
+Seconds = Float64[Tensor, "d_model"] | Float64[Tensor, "d_model d_model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ class Reading:
     columns: Tensor | None = None
     cosine: bool = False
 
-    def kept(self, d_vocab: int) -> Tensor | None:
+    def kept(self, d_vocab: int) -> Int64[Tensor, "kept"] | None:
         """`columns` on the CPU, None where all count; FsrlError where they are no columns of W_U."""
         if self.columns is None:
             return None
@@ -56,36 +59,35 @@ class Reading:
 
 class Piece(NamedTuple):
     """What a reading keeps of a tile: tokens start to start + width of its own, which lie in the tile's
-    `columns` (int64 [width], None where these are its first ones), and their `factors` [width].
+    `columns` (None where these are its first ones), and their `factors`, in the tile's dtype.
     """
 
     start: int
     width: int
-    columns: Tensor | None
-    factors: Tensor
+    columns: Int64[Tensor, "width"] | None
+    factors: Float[Tensor, "width"]
 
 
 @dataclass(frozen=True, eq=False)
 class Lens:
-    """A reading's columns, as the module says; float64 on the device of the pass.
+    """A reading's columns, as the module says; on the device of the pass.
 
-    columns: int64 [count], on the CPU, or None for all; factors: [count]; shift, centre: [d_model], a and b;
-    mean: [d_model] of the columns in their own unit, and scale (0-dim): what they are multiplied by;
-    variance: [d_model], of the columns as read; gram: [d_model, d_model] about b, None where not asked for;
-    rounding: the length of what centring may have lost of a column as read (0-dim).
+    columns: on the CPU, or None for all; factors: the c_j; shift, centre: a and b; mean: of the columns in
+    their own unit, and scale: what they are multiplied by; variance: of the columns as read; gram: about b,
+    None where not asked for; rounding: the length of what centring may have lost of a column as read.
     """
 
-    columns: Tensor | None
+    columns: Int64[Tensor, "count"] | None
     count: int
     cosine: bool
-    factors: Tensor
-    shift: Tensor
-    centre: Tensor
-    mean: Tensor
-    scale: Tensor
-    variance: Tensor
-    gram: Tensor | None
-    rounding: Tensor
+    factors: Float64[Tensor, "count"]
+    shift: Float64[Tensor, "d_model"]
+    centre: Float64[Tensor, "d_model"]
+    mean: Float64[Tensor, "d_model"]
+    scale: Float64[Tensor, ""]
+    variance: Float64[Tensor, "d_model"]
+    gram: Float64[Tensor, "d_model d_model"] | None
+    rounding: Float64[Tensor, ""]
 
     @property
     def plain(self) -> bool:
@@ -99,8 +101,8 @@ class Lens:
             places = places.to(self.factors.device)
         return Piece(low, high - low, places, self.factors[low:high].to(dtype))
 
-    def noise(self, scaled: Tensor, rounding: float) -> Tensor:
-        """float64 [rows]: the std that rounding alone gives these scaled directions [rows, d_model].
+    def noise(self, scaled: Float64[Tensor, "rows d_model"], rounding: float) -> Float64[Tensor, "rows"]:
+        """The std that rounding alone gives these scaled directions.
 
         Rounding adds up at random, like the terms of a row whose coordinates are independent; what is
         subtracted from the product is rounded with it. Of centring (large where W_U is large beside its
@@ -121,7 +123,7 @@ def focus(vocabulary: Vocabulary, reading: Reading, in_order: InOrder, *, with_g
     columns = reading.kept(vocabulary.d_vocab)
     count = vocabulary.d_vocab if columns is None else len(columns)
 
-    def read(start: int) -> Tensor:
+    def read(start: int) -> Float64[Tensor, "d_model width"]:
         """The columns that count, of a lot."""
         chunk = vocabulary.columns(start, start + vocabulary.tokens)
         low, high, places = _within(columns, start, start + vocabulary.tokens)
@@ -134,7 +136,7 @@ def focus(vocabulary: Vocabulary, reading: Reading, in_order: InOrder, *, with_g
     # Shorter than this a column is the rounding of the mean that was subtracted.
     least = 8 * (vocabulary.rounding + shift.norm() * torch.finfo(shift.dtype).eps)
 
-    def products(start: int) -> tuple[Tensor, Tensor, Tensor]:
+    def products(start: int) -> tuple[Seconds, Float64[Tensor, "d_model"], Float64[Tensor, "width"]]:
         """Of a lot as it is read: its second moments, its sum, and what its columns are multiplied by."""
         chunk = read(start).sub_(shift.unsqueeze(1))
         lengths = torch.ones(chunk.shape[1], dtype=chunk.dtype, device=chunk.device)
@@ -157,11 +159,11 @@ def focus(vocabulary: Vocabulary, reading: Reading, in_order: InOrder, *, with_g
 def _lens(
     vocabulary: Vocabulary,
     reading: Reading,
-    columns: Tensor | None,
-    factors: Tensor,
-    shift: Tensor,
-    total: Tensor,
-    seconds: Tensor,
+    columns: Int64[Tensor, "count"] | None,
+    factors: Float64[Tensor, "count"],
+    shift: Float64[Tensor, "d_model"],
+    total: Float64[Tensor, "d_model"],
+    seconds: Seconds,
 ) -> Lens:
     """From sums over the columns as read: of themselves; of squares, or of products above the diagonal."""
     count = len(factors)
@@ -194,7 +196,9 @@ def _lens(
     )
 
 
-def _within(columns: Tensor | None, start: int, stop: int) -> tuple[int, int, Tensor | None]:
+def _within(
+    columns: Int64[Tensor, "kept"] | None, start: int, stop: int
+) -> tuple[int, int, Int64[Tensor, "places"] | None]:
     """Which of the columns lie from start to stop: the first, the one after the last, and where they lie.
 
     The places count from start, and are None where the columns are the first ones there, or all are kept.
@@ -207,7 +211,12 @@ def _within(columns: Tensor | None, start: int, stop: int) -> tuple[int, int, Te
     return low, high, None if first_ones else places
 
 
-def _check_directions(lengths: Tensor, columns: Tensor | None, start: int, least: Tensor) -> None:
+def _check_directions(
+    lengths: Float64[Tensor, "width"],
+    columns: Int64[Tensor, "kept"] | None,
+    start: int,
+    least: Float64[Tensor, ""],
+) -> None:
     """FsrlError for the first column, of those from start, that is no longer than `least`."""
     without = lengths <= least
     if without.any():
@@ -216,7 +225,7 @@ def _check_directions(lengths: Tensor, columns: Tensor | None, start: int, least
         raise no_direction(start + place if columns is None else int(columns[low + place]))
 
 
-def _upper_products(chunk: Tensor) -> Tensor:
+def _upper_products(chunk: Float64[Tensor, "d_model width"]) -> Float64[Tensor, "d_model d_model"]:
     """chunk @ chunk.T, of which only the part on and above the diagonal is right: the rest is its mirror."""
     result = torch.zeros(len(chunk), len(chunk), dtype=chunk.dtype, device=chunk.device)
     for start in range(0, len(chunk), GRAM_STRIP):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 
 import torch
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from fsrl.moments.plan import Shape
@@ -20,25 +21,26 @@ logger = logging.getLogger(__name__)
 class State:
     """What is known of each feature so far, in scaled units about its mean; one row per feature.
 
-    sums: float64 [n, 3] of squares, cubes and fourth powers; top, bottom: [n, k] the largest values, and the
-    largest negated ones, descending (-inf where none yet), with their columns in top_ids, bottom_ids: int64;
-    bins_per_unit: [n]; slots: int64 [n, n_bins + 2] tokens below, in each bin and above.
+    sums: of squares, cubes and fourth powers; top, bottom: the largest values, and the largest negated ones,
+    descending (-inf where none yet), with their columns in top_ids, bottom_ids; bins_per_unit: bins of the
+    histogram in a scaled unit; slots: tokens below, in each bin and above (n_bins + 2). Values are in the
+    products' dtype.
     """
 
-    sums: Tensor
-    top: Tensor
-    top_ids: Tensor
-    bottom: Tensor
-    bottom_ids: Tensor
-    bins_per_unit: Tensor
-    slots: Tensor
+    sums: Float64[Tensor, "rows 3"]
+    top: Float[Tensor, "rows k"]
+    top_ids: Int64[Tensor, "rows k"]
+    bottom: Float[Tensor, "rows k"]
+    bottom_ids: Int64[Tensor, "rows k"]
+    bins_per_unit: Float[Tensor, "rows"]
+    slots: Int64[Tensor, "rows slots"]
 
     @classmethod
     def empty(cls, shape: Shape, dtype: torch.dtype, device: torch.device) -> "State":
         """The state before the first token; dtype is that of the products."""
         n, k = shape.n, min(shape.n_extremes, shape.d_vocab)
 
-        def integers(width: int) -> Tensor:
+        def integers(width: int) -> Int64[Tensor, "rows width"]:
             return torch.zeros(n, width, dtype=torch.int64, device=device)
 
         return cls(
@@ -57,7 +59,9 @@ class State:
 
 
 Sweep = Callable[[Tensor, int, int, State], None]
-Read = Callable[[Tensor, Tensor | None, tuple[Tensor, Tensor, Tensor], Tensor], None]
+# What a reading does to a tile: its factors, and what it subtracts before and after.
+Vectors = tuple[Float[Tensor, "width"], Float[Tensor, "rows"], Float[Tensor, "rows"]]
+Read = Callable[[Tensor, Tensor | None, Vectors, Tensor], None]
 
 
 def sweep_for(device: torch.device) -> Sweep:
@@ -71,7 +75,10 @@ def read_for(device: torch.device) -> Read:
 
 
 def _compiled_read(
-    tile: Tensor, columns: Tensor | None, vectors: tuple[Tensor, Tensor, Tensor], result: Tensor
+    tile: Float[Tensor, "rows tile_tokens"],
+    columns: Int64[Tensor, "width"] | None,
+    vectors: Vectors,
+    result: Float[Tensor, "rows width"],
 ) -> None:
     from fsrl.moments import kernels as moments_kernels
 
@@ -90,7 +97,7 @@ def _compiled() -> Sweep:
         )
         return torch_sweep
 
-    def sweep(tile: Tensor, width: int, start: int, state: State) -> None:
+    def sweep(tile: Float[Tensor, "rows tile_tokens"], width: int, start: int, state: State) -> None:
         arrays = tuple(getattr(state, field.name).numpy() for field in fields(State))
         moments_kernels.sweep(tile.numpy(), width, start, arrays)
 
@@ -98,19 +105,22 @@ def _compiled() -> Sweep:
 
 
 def torch_read(
-    tile: Tensor, columns: Tensor | None, vectors: tuple[Tensor, Tensor, Tensor], result: Tensor
+    tile: Float[Tensor, "rows tile_tokens"],
+    columns: Int64[Tensor, "width"] | None,
+    vectors: Vectors,
+    result: Float[Tensor, "rows width"],
 ) -> None:
-    """Fill `result` [rows, width] with (p - before) * factors - after for the p of a tile's columns.
+    """Fill `result` with (p - before) * factors - after for the p of a tile's columns.
 
-    columns: int64 [width] of the tile, or None for its first ones; vectors: factors [width], before and after
-    [rows], in the tile's dtype (`fsrl.moments.readings` says what they are).
+    columns: of the tile, or None for its first ones; vectors: factors, before and after, in the tile's dtype
+    (`fsrl.moments.readings` says what they are).
     """
     factors, before, after = vectors
     picked = tile[:, : result.shape[1]] if columns is None else tile[:, columns]
     torch.sub(picked, before.unsqueeze(1), out=result).mul_(factors).sub_(after.unsqueeze(1))
 
 
-def torch_sweep(tile: Tensor, width: int, start: int, state: State) -> None:
+def torch_sweep(tile: Float[Tensor, "rows tile_tokens"], width: int, start: int, state: State) -> None:
     """Add the first `width` columns of a tile, those from token `start`, to the state; overwrites them."""
     tile = tile[:, :width]
     k, n_bins = state.top.shape[1], state.slots.shape[1] - 2
@@ -124,7 +134,12 @@ def torch_sweep(tile: Tensor, width: int, start: int, state: State) -> None:
     state.sums.add_(torch.stack(sums, dim=1))
 
 
-def _keep_largest(tile: Tensor, start: int, best: Tensor, best_ids: Tensor) -> None:
+def _keep_largest(
+    tile: Float[Tensor, "rows width"],
+    start: int,
+    best: Float[Tensor, "rows k"],
+    best_ids: Int64[Tensor, "rows k"],
+) -> None:
     k = best.shape[1]
     values, columns = _top(tile, k)
     # Tiles come in the order of the vocabulary, so a stable sort keeps the lower column first.
@@ -133,7 +148,9 @@ def _keep_largest(tile: Tensor, start: int, best: Tensor, best_ids: Tensor) -> N
     best.copy_(values[:, :k])
 
 
-def _top(tile: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _top(
+    tile: Float[Tensor, "rows width"], k: int
+) -> tuple[Float[Tensor, "rows found"], Int64[Tensor, "rows found"]]:
     """The k largest entries of each row, largest first, ties to the lower column: values and columns."""
     if tile.shape[1] <= k:
         return tile.sort(dim=1, descending=True, stable=True)
@@ -148,8 +165,10 @@ def _top(tile: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, columns.gather(1, order)
 
 
-def _bin(tile: Tensor, bins_per_unit: Tensor, n_bins: int) -> Tensor:
-    """int64 [rows, n_bins + 2]: tokens below, in each bin and above; the row's mean is at n_bins / 2."""
+def _bin(
+    tile: Float[Tensor, "rows width"], bins_per_unit: Float[Tensor, "rows 1"], n_bins: int
+) -> Int64[Tensor, "rows slots"]:
+    """Tokens below, in each bin and above; the row's mean is at n_bins / 2."""
     bins = (tile * bins_per_unit + n_bins / 2).floor_().clamp_(-1, n_bins).long() + 1
     rows, slots = len(tile), n_bins + 2
     bins += torch.arange(rows, device=tile.device).unsqueeze(1) * slots

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 # BLAS adds up the last columns of a product in another order than the rest where they do not fill its stride:
@@ -32,8 +33,8 @@ def own_units(*, tf32: bool) -> Iterator[None]:
             backend.fp32_precision = precision
 
 
-def pack(columns: Tensor, features: int) -> Tensor:
-    """Columns [depth, tokens] for `product` with `features` rows at a time.
+def pack(columns: Float[Tensor, "depth tokens"], features: int) -> Tensor:
+    """Columns for `product` with `features` rows at a time, in a layout that is the library's own.
 
     Laid out token by token, the order in which all columns but the last are added up alike (measured).
     """
@@ -42,8 +43,8 @@ def pack(columns: Tensor, features: int) -> Tensor:
     return torch.ops.mkldnn._reorder_linear_weight(columns.T.contiguous(), features)
 
 
-def product(rows: Tensor, columns: Tensor) -> Tensor:
-    """rows [features, depth] @ packed columns: [features, tokens + 0 or PADDING].
+def product(rows: Float[Tensor, "features depth"], columns: Tensor) -> Float[Tensor, "features tile_tokens"]:
+    """rows @ packed columns, tokens + 0 or PADDING wide.
 
     In the operands' dtype, but for bfloat16 on CUDA: float32.
     """
@@ -58,7 +59,7 @@ def _x86_with_onednn() -> bool:
     return platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
 
 
-def _prepacked(columns: Tensor) -> bool:
+def _prepacked(columns: Float[Tensor, "depth tokens"]) -> bool:
     if columns.is_cuda or columns.dtype == torch.float64 or not _x86_with_onednn():
         return False
     if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):

@@ -7,21 +7,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from fsrl.moments.plan import InOrder
 
+# Over some columns: one number for each coordinate.
+Totals = Float64[Tensor, "d_model"]
+
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """W_U's columns are read as (column - mean) * scale, `tokens` at a time; float64, on the pass' device.
+    """W_U's columns are read as (column - mean) * scale, `tokens` at a time; on the pass' device but for W_U.
 
-    mean: [d_model] over the columns; scale: a power of two.
+    mean: over the columns; scale: a power of two.
     """
 
-    W_U: Tensor
-    mean: Tensor
-    scale: Tensor
+    W_U: Float[Tensor, "d_model d_vocab"]
+    mean: Float64[Tensor, "d_model"]
+    scale: Float64[Tensor, ""]
     tokens: int
 
     @property
@@ -35,29 +39,31 @@ class Vocabulary:
         return range(0, self.d_vocab, self.tokens)
 
     @property
-    def rounding(self) -> Tensor:
-        """The length of what centring may have lost of a column as it is read (0-dim)."""
+    def rounding(self) -> Float64[Tensor, ""]:
+        """The length of what centring may have lost of a column as it is read."""
         return self.mean.norm() * self.scale * torch.finfo(torch.float64).eps
 
-    def columns(self, start: int, stop: int) -> Tensor:
-        """float64 [d_model, stop - start], centred and scaled."""
+    def columns(self, start: int, stop: int) -> Float64[Tensor, "d_model width"]:
+        """Those from start to stop (or to the last one), centred and scaled."""
         chunk = _exact(self.W_U, start, stop, self.mean.device)
         return chunk.sub_(self.mean.unsqueeze(1)).mul_(self.scale)
 
 
-def power_of_two(peak: Tensor) -> Tensor:
-    """The power of two that brings `peak` (float64) into [0.5, 1); 1 for a peak of 0.
+def power_of_two(peak: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
+    """The power of two that brings `peak` into [0.5, 1); 1 for a peak of 0.
 
     Scaling by it is exact, and keeps fourth powers in float32's range whatever the weights' unit.
     """
     return (torch.frexp(peak).mantissa / peak).masked_fill(peak == 0, 1.0)
 
 
-def measure(W_U: Tensor, device: torch.device, tokens: int, in_order: InOrder) -> Vocabulary:
-    """A pass over W_U [d_model, d_vocab], `tokens` columns at a time."""
+def measure(
+    W_U: Float[Tensor, "d_model d_vocab"], device: torch.device, tokens: int, in_order: InOrder
+) -> Vocabulary:
+    """A pass over W_U, `tokens` columns at a time."""
     d_vocab = W_U.shape[1]
 
-    def totals(start: int) -> tuple[Tensor, Tensor, Tensor]:
+    def totals(start: int) -> tuple[Totals, Totals, Totals]:
         chunk = _exact(W_U, start, start + tokens, device)
         return chunk.sum(1), chunk.amax(1), chunk.amin(1)
 
@@ -68,7 +74,7 @@ def measure(W_U: Tensor, device: torch.device, tokens: int, in_order: InOrder) -
     return Vocabulary(W_U, mean, power_of_two(torch.maximum(high - mean, mean - low).max()), tokens)
 
 
-def added(parts: Iterator[Tensor]) -> Tensor:
+def added(parts: Iterator[Float64[Tensor, "*shape"]]) -> Float64[Tensor, "*shape"]:
     """The sum of tensors of one shape, in their order."""
     total = next(parts)
     for part in parts:
@@ -76,5 +82,7 @@ def added(parts: Iterator[Tensor]) -> Tensor:
     return total
 
 
-def _exact(W_U: Tensor, start: int, stop: int, device: torch.device) -> Tensor:
+def _exact(
+    W_U: Float[Tensor, "d_model d_vocab"], start: int, stop: int, device: torch.device
+) -> Float64[Tensor, "d_model width"]:
     return W_U[:, start:stop].detach().to(device, torch.float64, copy=True)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from fsrl.errors import FsrlError
@@ -32,12 +33,14 @@ DRAWS_PER_BLOCK = 4096
 NEGATIVE_BY_ROUNDING = 1e-6
 # The last word of each kind's seed; isotropic draws came first and have none.
 _SECOND_MOMENT, _SIGN_FLIP, _ACTIVATIONS = 1, 2, 3
+# A block of draws: at most DRAWS_PER_BLOCK rows.
+Directions = Float32[Tensor, "rows d_model"]
 
 
-def isotropic(d_model: int, *, draws: int, seed: int) -> Iterator[Tensor]:
-    """Blocks float32 [<= DRAWS_PER_BLOCK, d_model] of directions of length 1, `draws` rows in all."""
+def isotropic(d_model: int, *, draws: int, seed: int) -> Iterator[Directions]:
+    """Blocks of directions of length 1, `draws` rows in all. Raises FsrlError for draws < 1 or seed < 0."""
 
-    def block(number: int, rows: int) -> Tensor:
+    def block(number: int, rows: int) -> Directions:
         normal = np.random.default_rng([seed, number]).standard_normal((rows, d_model), dtype=np.float32)
         directions = torch.from_numpy(normal)
         return directions.div_(directions.norm(dim=1, keepdim=True))
@@ -45,16 +48,21 @@ def isotropic(d_model: int, *, draws: int, seed: int) -> Iterator[Tensor]:
     return _blocks(block, draws, seed)
 
 
-def second_moment(W_dec: Tensor, *, draws: int, seed: int) -> Iterator[Tensor]:
-    """Blocks of Gaussian directions with the second moment of the rows of W_dec [d_sae, d_model]."""
+def second_moment(W_dec: Tensor, *, draws: int, seed: int) -> Iterator[Directions]:
+    """Blocks of Gaussian directions with the second moment of the rows of W_dec [d_sae, d_model].
+
+    W_dec: of any floating dtype, on any device. Raises FsrlError where it is no floating matrix, has NaN or
+    infinities, or no row but zeros; and for draws < 1 or seed < 0.
+    """
     rows = _rows(W_dec)
     return _gaussian(rows.T @ rows / len(rows), rows.norm(dim=1), draws, seed, _SECOND_MOMENT)
 
 
-def activations(W_dec: Tensor, covariance: Tensor, *, draws: int, seed: int) -> Iterator[Tensor]:
+def activations(W_dec: Tensor, covariance: Tensor, *, draws: int, seed: int) -> Iterator[Directions]:
     """Blocks of Gaussian directions with a covariance [d_model, d_model], norms those of W_dec's rows.
 
-    Raises FsrlError for a covariance of another shape, not symmetric, or with a negative eigenvalue.
+    Raises FsrlError for a covariance of another shape, not finite, not symmetric, or with a negative
+    eigenvalue, and for what `second_moment` refuses.
     """
     rows = _rows(W_dec)
     check_finite("covariance of the activations", covariance)
@@ -70,8 +78,11 @@ def activations(W_dec: Tensor, covariance: Tensor, *, draws: int, seed: int) -> 
     return _gaussian(exact, rows.norm(dim=1), draws, seed, _ACTIVATIONS)
 
 
-def sign_flip(W_dec: Tensor, W_U: Tensor, *, draws: int, seed: int) -> Iterator[Tensor]:
-    """Blocks of W_dec's rows with random signs in the PCA basis of the view's W_U [d_model, n_tokens]."""
+def sign_flip(W_dec: Tensor, W_U: Tensor, *, draws: int, seed: int) -> Iterator[Directions]:
+    """Blocks of W_dec's rows with random signs in the PCA basis of the view's W_U [d_model, n_tokens].
+
+    Raises FsrlError for a W_U of another d_model or not finite, and for what `second_moment` refuses.
+    """
     rows = _rows(W_dec)
     check_finite("W_U", W_U)
     if W_U.shape[0] != rows.shape[1]:
@@ -81,7 +92,7 @@ def sign_flip(W_dec: Tensor, W_U: Tensor, *, draws: int, seed: int) -> Iterator[
     basis = torch.linalg.eigh(centred @ centred.T).eigenvectors
     coordinates = rows @ basis
 
-    def block(number: int, size: int) -> Tensor:
+    def block(number: int, size: int) -> Directions:
         generator = np.random.default_rng([seed, number, _SIGN_FLIP])
         bits = generator.integers(0, 2, (DRAWS_PER_BLOCK, rows.shape[1]), dtype=np.int8)[:size]
         index = (number * DRAWS_PER_BLOCK + torch.arange(size)) % len(rows)
@@ -90,7 +101,13 @@ def sign_flip(W_dec: Tensor, W_U: Tensor, *, draws: int, seed: int) -> Iterator[
     return _blocks(block, draws, seed)
 
 
-def _gaussian(moment: Tensor, norms: Tensor, draws: int, seed: int, kind: int) -> Iterator[Tensor]:
+def _gaussian(
+    moment: Float64[Tensor, "d_model d_model"],
+    norms: Float64[Tensor, "rows"],
+    draws: int,
+    seed: int,
+    kind: int,
+) -> Iterator[Directions]:
     # The symmetric root does not depend on the signs of the eigenvectors, which a library may choose freely.
     values, vectors = torch.linalg.eigh(moment)
     peak = values.abs().max()
@@ -101,7 +118,7 @@ def _gaussian(moment: Tensor, norms: Tensor, draws: int, seed: int, kind: int) -
         )
     root = ((vectors * values.clamp(min=0).sqrt()) @ vectors.T).float()
 
-    def block(number: int, size: int) -> Tensor:
+    def block(number: int, size: int) -> Directions:
         # Whole blocks are drawn and cut, so that the norms do not depend on how many draws are asked for.
         generator = np.random.default_rng([seed, number, kind])
         normal = generator.standard_normal((DRAWS_PER_BLOCK, len(moment)), dtype=np.float32)[:size]
@@ -112,7 +129,7 @@ def _gaussian(moment: Tensor, norms: Tensor, draws: int, seed: int, kind: int) -
     return _blocks(block, draws, seed)
 
 
-def _blocks(block: Callable[[int, int], Tensor], draws: int, seed: int) -> Iterator[Tensor]:
+def _blocks(block: Callable[[int, int], Directions], draws: int, seed: int) -> Iterator[Directions]:
     """Checked now, drawn later: block(number, rows) for as many rows as there are draws."""
     if draws < 1 or seed < 0:
         raise FsrlError(
@@ -122,8 +139,8 @@ def _blocks(block: Callable[[int, int], Tensor], draws: int, seed: int) -> Itera
     return (block(number, min(DRAWS_PER_BLOCK, draws - start)) for number, start in enumerate(starts))
 
 
-def _rows(W_dec: Tensor) -> Tensor:
-    """The decoder's rows that have a direction, float64 on the CPU."""
+def _rows(W_dec: Tensor) -> Float64[Tensor, "rows d_model"]:
+    """The decoder's rows that have a direction, on the CPU."""
     if W_dec.dim() != 2 or not W_dec.is_floating_point():
         raise FsrlError(f"nulls: W_dec is {W_dec.dtype} {list(W_dec.shape)}; it must be a floating matrix")
     check_finite("W_dec", W_dec)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 
 from fsrl.errors import FsrlError
@@ -22,6 +23,7 @@ from fsrl.moments import engine, formulas
 from fsrl.moments.features import LogitMoments
 from fsrl.names import KINDS, SHARED
 from fsrl.nulls import directions as null_directions
+from fsrl.nulls.directions import Directions
 from fsrl.weights.matrices import Unembedding
 
 # Blocks that go through `moments` together: W_U is centred once a pass, and 8 x 4096 x 768 floats are 100 MB.
@@ -30,8 +32,11 @@ _ONLY_MOMENTS: dict[str, Any] = {"n_extremes": 0, "n_bins": 0}
 _SHAPE = ("mean", "std", "skewness", "kurtosis", "bimodality", "norm")
 
 
-def isotropic_directions(d_model: int, *, draws: int, seed: int) -> Tensor:
-    """float32 [draws, d_model] directions of length 1; the first n of them are those that draws=n gives."""
+def isotropic_directions(d_model: int, *, draws: int, seed: int) -> Float32[Tensor, "{draws} {d_model}"]:
+    """Directions of length 1; the first n of them are those that draws=n gives.
+
+    Raises FsrlError for draws < 1 or seed < 0.
+    """
     return torch.cat(list(null_directions.isotropic(d_model, draws=draws, seed=seed)))
 
 
@@ -90,7 +95,7 @@ def of_layer(
 
 def _draw(
     kind: str, W_dec: Tensor, W_U: Tensor, covariance: Tensor | None, draws: int, seed: int
-) -> Iterator[Tensor]:
+) -> Iterator[Directions]:
     if kind == "second_moment":
         return null_directions.second_moment(W_dec, draws=draws, seed=seed)
     if kind == "sign_flip":
@@ -104,7 +109,7 @@ def _draw(
     return null_directions.activations(W_dec, covariance, draws=draws, seed=seed)
 
 
-def _table(kind: str, blocks: Iterable[Tensor], W_U: Tensor, kappa0: float | None) -> pd.DataFrame:
+def _table(kind: str, blocks: Iterable[Directions], W_U: Tensor, kappa0: float | None) -> pd.DataFrame:
     """The draws' moments, a few blocks at a time."""
     passes = [
         engine.logit_moments(torch.cat(group), W_U, **_ONLY_MOMENTS)
@@ -125,8 +130,8 @@ def _frame(kind: str, passes: Sequence[LogitMoments], kappa0: float | None) -> p
     return pd.DataFrame(columns | {"implied_tokens": implied.numpy(), "norm": found["norm"].numpy()})
 
 
-def _groups(blocks: Iterable[Tensor], size: int) -> Iterator[list[Tensor]]:
-    group: list[Tensor] = []
+def _groups(blocks: Iterable[Directions], size: int) -> Iterator[list[Directions]]:
+    group: list[Directions] = []
     for block in blocks:
         group.append(block)
         if len(group) == size:

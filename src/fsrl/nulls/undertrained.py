@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from fsrl.errors import FsrlError
@@ -50,13 +51,13 @@ TOKENS_PER_TILE = 256
 class Undertrained:
     """Result of `by_distance`.
 
-    trained: bool [d_vocab], False for the tokens left out; distance: float64 [d_vocab], in units of raw W_U;
+    trained: False for the tokens left out; distance: from the tokens that cannot occur, in units of raw W_U;
     curve: one row per candidate: left_out (tokens), distance (of the closest token kept), quantile (of
     kurtosis) and error (its Monte Carlo sd); description: one line for a table's metadata.
     """
 
-    trained: Tensor
-    distance: Tensor
+    trained: Bool[Tensor, "d_vocab"]
+    distance: Float64[Tensor, "d_vocab"]
     curve: pd.DataFrame
     description: str
 
@@ -85,9 +86,11 @@ def by_distance(W_U: Tensor, folded: Tensor, tokens: Sequence[str], *, draws: in
     return Undertrained(distance >= cut, distance, curve, description)
 
 
-def reference_distance(W_U: Tensor, tokens: Sequence[str]) -> Tensor:
-    """float64 [d_vocab]: distance of each column of W_U [d_model, d_vocab] from the mean of the columns of
-    the single-byte tokens that cannot occur in UTF-8. FsrlError where fewer than 5 of the 13 are tokens.
+def reference_distance(
+    W_U: Float[Tensor, "d_model d_vocab"], tokens: Sequence[str]
+) -> Float64[Tensor, "d_vocab"]:
+    """Distance of each column of W_U from the mean of the columns of the single-byte tokens that cannot occur
+    in UTF-8. Raises FsrlError where fewer than 5 of the 13 are tokens.
     """
     stored = {byte: char for char, byte in token_text.ALPHABET.items()}
     position = {token: column for column, token in enumerate(tokens)}
@@ -103,13 +106,17 @@ def reference_distance(W_U: Tensor, tokens: Sequence[str]) -> Tensor:
 
 
 def kurtosis_without(
-    directions: Tensor, ordered: Tensor, candidates: Sequence[int], *, precision: torch.dtype = torch.float32
-) -> Tensor:
-    """Kurtosis of each direction's logit weights without the first k tokens: float64 [candidates, draws].
+    directions: Float[Tensor, "draws d_model"],
+    ordered: Float[Tensor, "d_model d_vocab"],
+    candidates: Sequence[int],
+    *,
+    precision: torch.dtype = torch.float32,
+) -> Float64[Tensor, "candidates draws"]:
+    """Kurtosis of each direction's logit weights without the first k tokens; NaN where they are all equal.
 
-    directions: [draws, d_model]; ordered: W_U [d_model, d_vocab], nearest token first; candidates: rising
-    values of k; precision: dtype of the product and of sums within a tile, sums of tiles are float64.
-    Memory: [candidates, draws] and a copy of W_U, whatever the product's size.
+    ordered: W_U, nearest token first; candidates: rising values of k; precision: dtype of the product and of
+    sums within a tile, sums of tiles are float64. Memory: the result and a copy of W_U, whatever the
+    product's size.
     """
     wide = ordered.detach().double()
     # The tokens that every candidate keeps are the centre: little is left to correct for the others.
@@ -141,7 +148,7 @@ def _check(W_U: Tensor, folded: Tensor, tokens: Sequence[str]) -> None:
     check_finite("folded W_U", folded)
 
 
-def _candidates(ordered: Tensor) -> list[int]:
+def _candidates(ordered: Float64[Tensor, "d_vocab"]) -> list[int]:
     """Numbers of tokens to leave out, rising from 0; tokens equally far stay or go together."""
     grid, largest = [0, 1], max(1, int(MAX_SHARE * len(ordered)))
     while grid[-1] < largest:
@@ -149,9 +156,11 @@ def _candidates(ordered: Tensor) -> list[int]:
     return torch.searchsorted(ordered, ordered[grid]).unique().tolist()
 
 
-def _sums_between(rows: Tensor, columns: Tensor, candidates: Sequence[int]) -> Tensor:
+def _sums_between(
+    rows: Float[Tensor, "rows d_model"], columns: Float[Tensor, "d_model d_vocab"], candidates: Sequence[int]
+) -> Float64[Tensor, "candidates 4 rows"]:
     """Sums of the logit weights' powers 1 to 4 over the tokens from one candidate to the next (the last one:
-    to the end), float64 [candidates, 4, rows].
+    to the end).
     """
     d_vocab = columns.shape[1]
     sums = torch.zeros(len(candidates), 4, len(rows), dtype=torch.float64, device=rows.device)
@@ -164,8 +173,10 @@ def _sums_between(rows: Tensor, columns: Tensor, candidates: Sequence[int]) -> T
     return sums
 
 
-def _kurtosis(sums: Tensor, d_vocab: int, candidates: Sequence[int]) -> Tensor:
-    """[candidates, rows] from the sums between candidates [candidates, 4, rows]; NaN for a constant row."""
+def _kurtosis(
+    sums: Float64[Tensor, "candidates 4 rows"], d_vocab: int, candidates: Sequence[int]
+) -> Float64[Tensor, "candidates rows"]:
+    """From the sums between candidates; NaN for a constant row."""
     kept = d_vocab - torch.tensor(candidates, dtype=torch.float64, device=sums.device)
     raw = sums.flip(0).cumsum(0).flip(0) / kept[:, None, None]
     mean, second, third, fourth = raw.unbind(1)
@@ -174,7 +185,11 @@ def _kurtosis(sums: Tensor, d_vocab: int, candidates: Sequence[int]) -> Tensor:
     return (central / variance**2).masked_fill(variance <= 0, torch.nan)
 
 
-def _curve(kurtosis: Tensor, candidates: Sequence[int], ordered: Tensor) -> pd.DataFrame:
+def _curve(
+    kurtosis: Float64[Tensor, "candidates draws"],
+    candidates: Sequence[int],
+    ordered: Float64[Tensor, "d_vocab"],
+) -> pd.DataFrame:
     frames = [pd.DataFrame({"kurtosis": row}) for row in kurtosis.cpu().numpy()]
     return pd.DataFrame(
         {

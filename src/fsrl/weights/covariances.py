@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxtyping import Float64
 from torch import Tensor
 
 from fsrl.weights import files
@@ -10,9 +11,9 @@ from fsrl.weights import files
 
 @dataclass(frozen=True, eq=False)
 class Covariances:
-    """Hook (as asked for) -> covariance, float64 [d_model, d_model]; metadata: text, windows, places."""
+    """Hook (as asked for) -> covariance of its activations; metadata: text, windows, places."""
 
-    covariance: dict[str, Tensor]
+    covariance: dict[str, Float64[Tensor, "d_model d_model"]]
     metadata: dict[str, str]
 
 

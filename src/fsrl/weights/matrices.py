@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from fsrl.errors import FsrlError
@@ -77,11 +78,11 @@ class Decoder:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What the statistics read: W_dec [d_sae, d_model], W_U [d_model, n_tokens], token_ids [n_tokens]."""
+    """What the statistics read; token_ids: the token of each column of W_U."""
 
-    W_dec: Tensor
-    W_U: Tensor
-    token_ids: Tensor
+    W_dec: Float32[Tensor, "d_sae d_model"]
+    W_U: Float32[Tensor, "d_model n_tokens"]
+    token_ids: Int64[Tensor, "n_tokens"]
 
 
 def check_finite(name: str, tensor: Tensor) -> None:
@@ -101,8 +102,8 @@ def view_unembedding(
     w_u: str = "folded",
     tokens: str = "all",
     cosine: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """W_U [d_model, n_tokens] as one view sees it, and the token_ids (int64 [n_tokens]) of its columns.
+) -> tuple[Float32[Tensor, "d_model n_tokens"], Int64[Tensor, "n_tokens"]]:
+    """W_U as one view sees it, and the token_ids of its columns.
 
     w_u: "folded" or "raw"; tokens: "all", or "trained" for those that training saw often enough; cosine:
     centre over the kept tokens, then scale each column to length 1. Raises FsrlError for another setting, for
@@ -118,8 +119,8 @@ def view_unembedding(
 
 def stored_unembedding(
     unembedding: Unembedding, *, w_u: str = "folded", tokens: str = "all"
-) -> tuple[Tensor, Tensor]:
-    """The whole W_U [d_model, d_vocab] that a view reads, no copy, and the token_ids of the columns it keeps.
+) -> tuple[Float32[Tensor, "d_model d_vocab"], Int64[Tensor, "n_tokens"]]:
+    """The whole W_U that a view reads, no copy, and the token_ids of the columns it keeps.
 
     Settings and errors are those of `view_unembedding`.
     """
@@ -176,7 +177,10 @@ def no_direction(token: int) -> FsrlError:
 
 
 def write_unembedding(unembedding: Unembedding, path: str | Path) -> None:
-    """Write a safetensors file, whole or not at all; the same content gives the same bytes."""
+    """Write a safetensors file, whole or not at all; the same content gives the same bytes.
+
+    Raises FsrlError where it cannot be written.
+    """
     # safetensors refuses tensors that share memory, as they do where nothing was folded.
     known = {"counts": unembedding.counts, "trained": unembedding.trained}
     tensors = {"folded": unembedding.folded, "raw": unembedding.raw.clone()}
@@ -198,7 +202,10 @@ def read_unembedding(path: str | Path) -> Unembedding:
 
 
 def write_decoder(decoder: Decoder, path: str | Path) -> None:
-    """Write a safetensors file, whole or not at all; the same content gives the same bytes."""
+    """Write a safetensors file, whole or not at all; the same content gives the same bytes.
+
+    Raises FsrlError where it cannot be written.
+    """
     tensors = {"W_dec": decoder.W_dec}
     if decoder.log10_density is not None:
         tensors["log10_density"] = decoder.log10_density
@@ -219,7 +226,9 @@ def read_decoder(path: str | Path) -> Decoder:
     )
 
 
-def _unit_columns(matrix: Tensor, token_ids: Tensor) -> Tensor:
+def _unit_columns(
+    matrix: Float32[Tensor, "d_model n_tokens"], token_ids: Int64[Tensor, "n_tokens"]
+) -> Float32[Tensor, "d_model n_tokens"]:
     wide = matrix.double()
     wide = wide - wide.mean(dim=1, keepdim=True)
     norms = wide.norm(dim=0)
