@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -29,20 +30,39 @@ ROOT = Path(__file__).parents[1]
 # No example of a property test has a time to keep: a busy machine is no fault of the code.
 settings.register_profile("fsrl", deadline=None)
 settings.load_profile("fsrl")
-# Fixtures that take long to make: every worker of pytest-xdist that met one would make its own.
-COSTLY = ("built_mini", "served", "built")
+# Files of tests that share a fixture which takes long to make: every worker of pytest-xdist that met one of
+# them would make its own.
+TOGETHER = {
+    "built": [
+        "workflow/test_dag.py",
+        "workflow/test_local_explanations.py",
+        "workflow/test_report.py",
+        "workflow/test_tables.py",
+    ],
+    "served": ["hub/test_study.py", "workflow/test_explanations_rule.py"],
+    "built_mini": ["notebooks/test_executed.py", "numbers/test_numbers.py", "workflow/test_mini.py"],
+}
+GROUPS = {f"tests/{file}": group for group, files in TOGETHER.items() for file in files}
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of a file run in one worker, and so do files that share a costly fixture.
+
+    (Its own `--dist loadgroup` marks tests in a field that pytest 9.2 no longer reads.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixture(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return GROUPS.get(file, file)
+
+    return ByFixture(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For pytest-xdist, what has to run in one worker: the tests of a costly fixture, or those of a file.
-
-    Costly ones come first, so that no worker is left with them when the others are done.
-    """
-    for item in items:
-        costly = [name for name in COSTLY if name in getattr(item, "fixturenames", ())]
-        file = item.path.relative_to(ROOT / "tests").with_suffix("")
-        item.add_marker(pytest.mark.xdist_group(costly[0] if costly else str(file)))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] not in COSTLY)
+    """Costly groups come first, so that no worker is left with them when the others are done."""
+    items.sort(key=lambda item: item.nodeid.split("::")[0] not in GROUPS)
 
 
 @pytest.fixture(scope="session")

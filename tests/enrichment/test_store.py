@@ -13,10 +13,12 @@ from fsrl.enrichment import frames as enrichment_frames
 from fsrl.enrichment import scores as enrichment_scores
 from fsrl.enrichment import statistics as enrichment
 from fsrl.enrichment import store
+from fsrl.enrichment import study as enrichment_study
 from fsrl.errors import FsrlError
 from fsrl.stats import odds as enrichment_odds
 from fsrl.tables import core as tables
 from fsrl.tables.enrichment import BEST_SETS, ENRICHMENT, SCORES, token_sets_table
+from fsrl.tokens import frame as token_frame
 from tests.fixtures.enrichment_examples import random_case
 
 NAMES = ["a", "b", "c", "d", "e"]
@@ -32,7 +34,7 @@ def found():
 def test_token_sets_come_back(tmp_path):
     sets = pd.DataFrame({"x": [True, False], "y": [False, False]}, index=pd.RangeIndex(2, name="token_id"))
     table = token_sets_table({"x": "is x", "y": "is y"})
-    tables.write(enrichment_frames.token_sets_frame(sets), tmp_path / "sets.parquet", table, {})
+    tables.write(token_frame.token_sets_frame(sets), tmp_path / "sets.parquet", table, {})
     read = store.read_token_sets(tmp_path / "sets.parquet")
     pd.testing.assert_frame_equal(read, sets, check_names=False)
 
@@ -80,7 +82,7 @@ def test_best_sets_name_the_smallest_p_of_each_side(found, tmp_path):
     up, down = enrichment_pvalues.significant(t, p, study.cut)
     counts = (up.sum(axis=1), down.sum(axis=1))
     clusters = np.arange(len(t))
-    frame = enrichment_frames.best_sets_frame(
+    frame = enrichment_pvalues.best_sets_frame(
         best, NAMES, eta2=found.eta2.numpy(), clusters=clusters, counts=counts
     )
     tables.write(frame, tmp_path / "b.parquet", BEST_SETS, {})
@@ -127,7 +129,7 @@ def test_odds_of_both_sides_are_one_table():
     flags[[0, 25], 2] = True
     types = ["prediction"] * 10 + ["unclassified"] * 30
     odds = enrichment_odds.odds_ratios(flags, types, np.arange(40), draws=50, seed=0)
-    frame = enrichment_frames.sides([("promoted", odds), ("suppressed", odds)], NAMES[:3])
+    frame = enrichment_study.sides([("promoted", odds), ("suppressed", odds)], NAMES[:3])
     assert frame["set"].tolist() == ["a", "b", "c"] * 2 and frame["odds_ratio"].isna().sum() == 2
 
 
@@ -140,8 +142,8 @@ def test_the_most_extreme_of_each_type_are_scored():
             "margin": [0.1, 0.3, 0.2, 0.05, 0.9, 1.0],
         }
     )
-    assert enrichment_frames.most_extreme(types, "s", 2).tolist() == [1, 2, 3]
-    assert enrichment_frames.most_extreme(types, "s", 0).tolist() == []
+    assert enrichment_study.most_extreme(types, "s", 2).tolist() == [1, 2, 3]
+    assert enrichment_study.most_extreme(types, "s", 0).tolist() == []
 
 
 @pytest.mark.parametrize("features", [[], [3, 1]])
@@ -149,7 +151,7 @@ def test_scores_table(features, tmp_path):
     W_dec, W_U, sets = random_case()
     chosen = np.array(features, dtype=np.int64)
     scores = enrichment_scores.signed_scores(W_dec, W_U, sets, torch.from_numpy(chosen))
-    frame = enrichment_frames.scores_frame(scores, chosen, NAMES)
+    frame = enrichment_scores.scores_frame(scores, chosen, NAMES)
     tables.write(frame, tmp_path / "s.parquet", SCORES, {})
     assert len(frame) == len(features) * 5
     if features:

@@ -120,12 +120,13 @@ class Drawn:
 def figure_functions() -> list[str]:
     """Every function of the library that draws a figure of a study: it takes a title and gives a Figure."""
     found = []
-    for path in sorted([*SOURCES.glob("plot*.py"), SOURCES / "effects.py"]):
-        module = importlib.import_module(f"fsrl.{path.stem}")
+    for path in sorted(SOURCES.glob("[!_]*.py")):
+        module = importlib.import_module(f"fsrl.figures.{path.stem}")
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ != module.__name__ or name.startswith("_") or name == "new_figure":
                 continue
-            if inspect.signature(function).return_annotation is Figure:
+            signature = inspect.signature(function)
+            if signature.return_annotation is Figure and "title" in signature.parameters:
                 found.append(f"{path.stem}.{name}")
     return found
 

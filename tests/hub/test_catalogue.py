@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -111,19 +110,19 @@ def test_neurons_model_and_tokens(
     assert torch.equal(tensors["old|blocks.2.hook_resid_pre"], sae.loaded)
 
 
-@pytest.mark.parametrize("hub_name", ["gpt2", "openai-community/gpt2"])
 def test_the_same_model_under_its_names_is_accepted_and_another_refused(
-    hub_tree: HubTree, hub_environment: Callable[..., dict[str, str]], tmp_path: Path, hub_name: str
+    hub_tree: HubTree, hub_environment: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
     saes = {"release": "gpt2-small-res-jb", "ids": ["blocks.2.hook_resid_pre"]}
     other = write_sae(tmp_path / "saes/other", "pythia-70m")
-    studies = {
-        "same": {"model": {"hub": hub_name}, "saes": saes},
-        "other": {"model": {"hub": hub_name}, "saes": {"folder": other}},
-    }
+    names = ("gpt2", "openai-community/gpt2")
+    studies = {f"same {name}": {"model": {"hub": name}, "saes": saes} for name in names}
+    studies |= {f"other {name}": {"model": {"hub": name}, "saes": {"folder": other}} for name in names}
     _, facts, _ = read(hub_environment(), tmp_path, studies)
-    assert "same|blocks.2.hook_resid_pre" in facts
-    assert facts["other"].endswith(f"this SAE was trained on pythia-70m, but the study's model is {hub_name}")
+    for name in names:
+        assert f"same {name}|blocks.2.hook_resid_pre" in facts
+        refused = f"this SAE was trained on pythia-70m, but the study's model is {name}"
+        assert facts[f"other {name}"].endswith(refused)
 
 
 def write_sae(folder: Path, model_name: str) -> str:

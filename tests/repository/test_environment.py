@@ -75,3 +75,19 @@ def test_the_lock_holds_every_requirement(locked: dict[str, str]) -> None:
         assert canonical(name) in locked, f"pyproject.toml asks for {name}; run `make lock`"
         if version.startswith("=="):
             assert locked[canonical(name)] == version[2:]
+
+
+def test_files_that_share_a_costly_fixture_run_together() -> None:
+    """Every file that asks for one stands in the list by which pytest-xdist is told, and no other does."""
+    from tests.conftest import TOGETHER
+
+    tests = ROOT / "tests"
+    for fixture, files in TOGETHER.items():
+        # (A file may have a fixture of its own by this name.)
+        asks = re.compile(rf"\bdef \w+\([^)]*\b{fixture}\b[^)]*\)|getfixturevalue\(\"{fixture}\"\)")
+        found = {
+            str(path.relative_to(tests))
+            for path in tests.rglob("test_*.py")
+            if asks.search(path.read_text()) and f"def {fixture}(" not in path.read_text()
+        }
+        assert found == set(files), fixture

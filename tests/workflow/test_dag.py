@@ -247,7 +247,8 @@ def test_a_deleted_table_is_rebuilt_and_nothing_else(built: Project, tmp_path: P
     changed = {name for name in before if (project.folder / name).stat().st_mtime_ns != times[name]}
     tables = ("types", "type_counts", "type_null_counts", "thresholds")
     # Types in all views are compared, and the paper speaks of that.
-    compared = {name for name in before if name.startswith("paper/") and not name.endswith("speed.tex")}
+    generated = ("numbers", "studies_built", "tiny/numbers", "tiny/sensitivity", "tiny/agreement")
+    compared = {f"paper/generated/{name}.tex" for name in generated} | ({"paper/main.pdf"} if PDF else set())
     compared |= {f"results/tiny/sensitivity/{name}.parquet" for name in SENSITIVITY}
     # Their job writes all of what is drawn from the comparison.
     compared |= {

@@ -1,5 +1,5 @@
 """The explanations stage end to end: a study that Neuronpedia hosts (hub and bucket on the loopback
-interface) with the network, from the cache alone and with neither; and one that it does not host.
+interface) with the network, from the cache alone and with neither.
 """
 
 import json
@@ -10,15 +10,12 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from fsrl.explanations import local as explanations
 from fsrl.explanations import words as explanation_words
 from fsrl.tables import core as tables
-from fsrl.tables.enrichment import BEST_SETS
 from fsrl.tables.explanations import EXPLANATIONS, FITS, TOKEN_AGREEMENT, WORDS
 from fsrl.tables.types import TYPES
 from tests.fixtures.hosted_study import MISSING, MODEL, ODD, ODD_TEXT, SAE, SOURCE, TWICE, Hosted
 from tests.fixtures.project import Project
-from tests.fixtures.tiny_study import SAE_IDS
 
 JOBS = {"explain_features", "compare_explanations", "count_explanation_words"}
 
@@ -160,22 +157,3 @@ def test_without_network_and_cache_the_study_is_built(served: Hosted, tmp_path: 
     assert len(lines_about(done)) == 1
     assert "figures/ours/trained/types.png" in {name.replace(f"{SAE}/", "") for name in project.outputs()}
     assert not (project.folder / "results/ours/explanations").exists()
-
-
-def test_a_study_that_is_not_hosted_explains_itself_and_says_so(built: Project) -> None:
-    folder = built.folder / "results/tiny"
-    for sae in SAE_IDS:
-        frame = tables.read(folder / f"explanations/{sae}.parquet", EXPLANATIONS)
-        best = tables.read(folder / sae / "trained/best_sets.parquet", BEST_SETS)
-        assert frame["feature"].tolist() == best["feature"].tolist()
-        assert set(frame["model"]) == {explanations.LOCAL_MODEL} and set(frame["source"]) == {"local"}
-        significant = (best["n_promoted"] > 0).to_numpy()
-        promoted = frame["description"].str.contains("promotes tokens of: ").to_numpy()
-        assert promoted.tolist() == significant.tolist()
-        neither = ~significant & (best["n_suppressed"] == 0).to_numpy()
-        assert frame["description"].str.startswith(explanations.NOTHING).tolist() == neither.tolist()
-        metadata = tables.read_metadata(folder / f"explanations/{sae}.parquet")
-        assert "circular" in metadata["explanations"] and metadata["study"] == "tiny"
-    words = tables.read(folder / "explanations/words.parquet", WORDS)
-    assert words["circular"].all()
-    assert not (folder / "explanations/agreement.parquet").exists()

@@ -10,12 +10,14 @@ from safetensors.numpy import load_file
 from scipy import stats
 
 from fsrl.tables import core as tables
-from fsrl.tables.moments import NULL
+from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS, NULL
 from fsrl.tables.tokens import TOKENS
+from fsrl.tables.types import TYPE_COUNTS, TYPES
 from tests.fixtures.project import Project
 from tests.fixtures.tiny_study import D_SAE, MIN_COUNT, SAE_IDS
 
 VIEWS = ("main", "trained", "cosine")
+TABLES = {table.name: table for table in (EXTREMES, HISTOGRAMS, MOMENTS, NULL, TYPES, TYPE_COUNTS)}
 layers = pytest.mark.parametrize(("sae", "view"), [(sae, view) for sae in SAE_IDS for view in VIEWS])
 
 
@@ -49,7 +51,7 @@ def vocabulary(study: Path) -> list[str]:
 
 def table(project: Project, sae: str, view: str, name: str) -> pd.DataFrame:
     path = project.folder / f"results/tiny/{sae}/{view}/{name}.parquet"
-    return tables.read(path, getattr(tables, name.upper()))
+    return tables.read(path, TABLES[name])
 
 
 @layers

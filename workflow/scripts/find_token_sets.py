@@ -5,9 +5,9 @@ from fsrl import joblog
 joblog.to(snakemake.log[0], threads=1)
 
 from fsrl import files
-from fsrl.enrichment import frames as enrichment_frames
 from fsrl.tables import core as tables
 from fsrl.tables.enrichment import token_sets_table
+from fsrl.tokens import frame as token_frame
 from fsrl.tokens import sets as token_sets
 from fsrl.weights import matrices as weights
 from fsrl.weights import provenance
@@ -19,6 +19,6 @@ sets = token_sets.token_sets(unembedding.tokens, counts=counts, extra=extra)
 described = token_sets.describe(sets, extra)
 table = token_sets_table(dict(zip(described["set"], described["definition"], strict=True)))
 metadata = provenance.metadata(unembedding, extra=extra)
-tables.write(enrichment_frames.token_sets_frame(sets), snakemake.output.sets, table, metadata)
+tables.write(token_frame.token_sets_frame(sets), snakemake.output.sets, table, metadata)
 with files.atomic_write(snakemake.output.list) as path:
     described.to_csv(path, sep="\t", index=False)

@@ -22,7 +22,6 @@ from fsrl.adapter.hooked_model import HookedModel
 from fsrl.analyzer import weights
 from fsrl.analyzer.weights import AnalyzedWeights
 from fsrl.enrichment import best_sets as enrichment_pvalues
-from fsrl.enrichment import frames as enrichment_frames
 from fsrl.enrichment import statistics as enrichment
 from fsrl.enrichment.statistics import SetStatistics
 from fsrl.errors import FsrlError
@@ -313,7 +312,7 @@ def _best_sets(
 ) -> pd.DataFrame:
     called = _called(log10_q)
     promoted, suppressed = ((called & side).sum(dim=1).numpy() for side in (found.t > 0, found.t < 0))
-    best = enrichment_frames.best_sets_frame(
+    best = enrichment_pvalues.best_sets_frame(
         enrichment_pvalues.best_sets(found.t, found.log10_p, log10_q),
         names,
         eta2=found.eta2.numpy(),

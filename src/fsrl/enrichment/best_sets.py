@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int, Int64, Shaped
 from torch import Tensor
 
 from fsrl.errors import FsrlError
@@ -86,3 +87,29 @@ def significant(
     """Which tests are significant: of promoted sets (t > 0), and of suppressed ones (t < 0)."""
     called = log10_p <= cut  # False for NaN on either side
     return called & (t > 0), called & (t < 0)
+
+
+def best_sets_frame(
+    best: BestSets,
+    sets: Sequence[str],
+    *,
+    eta2: Float[np.ndarray, "features n_sets"],
+    clusters: Shaped[np.ndarray, "features"],
+    counts: tuple[Int[np.ndarray, "features"], Int[np.ndarray, "features"]],
+) -> pd.DataFrame:
+    """The table `best_sets`.
+
+    best: rows of `sets` and their p and q; counts: significant promoted and suppressed sets of each feature.
+    """
+    frame = pd.DataFrame({"feature": np.arange(len(eta2), dtype=np.int32)})
+    frame["cluster"] = clusters.astype(np.int32)
+    names = np.array([*sets, None], dtype=object)
+    for side in ("promoted", "suppressed"):
+        index = getattr(best, side).numpy()
+        frame[side] = pd.Series(names[index], dtype="str")  # -1, none, is the last
+        for suffix in ("log10_p", "log10_q"):
+            frame[f"{side}_{suffix}"] = getattr(best, f"{side}_{suffix}").numpy()
+        own = np.take_along_axis(eta2, np.maximum(index, 0)[:, None], axis=1)[:, 0]
+        frame[f"{side}_eta2"] = np.where(index < 0, np.float32("nan"), own).astype(np.float32)
+    frame["n_promoted"], frame["n_suppressed"] = (count.astype(np.int32) for count in counts)
+    return frame

@@ -15,12 +15,14 @@ them in whatever order an unstable sort leaves them in; float32 logits of 50257 
 Example: of the logit weights (3, 2, 1, 0), the set of the first and the last token has ES 1/2 and AUC 1/2.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import Bool, Float32, Float64, Int32, Int64, Integer
+from jaxtyping import Bool, Float32, Float64, Int, Int32, Int64, Integer
 from scipy import sparse
 from torch import Tensor
 
@@ -208,3 +210,18 @@ def _runs(
     start = equal_to_next[new]
     length = np.diff(np.append(np.flatnonzero(new), len(equal_to_next))) + 1
     return start, length
+
+
+def scores_frame(
+    scores: SignedScores, features: Int[np.ndarray, "features"], sets: Sequence[str]
+) -> pd.DataFrame:
+    """The table `scores` for the features and sets that the scores were computed for."""
+    names = np.array(sets, dtype=object)
+    return pd.DataFrame(
+        {
+            "feature": np.repeat(features.astype(np.int32), len(names)),
+            "set": pd.Series(np.tile(names, len(features)), dtype="str"),
+            "auc": scores.auc.numpy().reshape(-1).astype(np.float32),
+            "es": scores.es.numpy().reshape(-1).astype(np.float32),
+        }
+    )

@@ -6,17 +6,18 @@ of one layer: each feature's best sets, each type's odds ratios, signed scores, 
 set, and the row of the table `discoveries`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int32
 
-from fsrl.enrichment import best_sets, frames, scores, splits
+from fsrl.enrichment import best_sets, scores, splits
 from fsrl.stats import odds
+from fsrl.tables.enrichment import ODDS_RATIOS
 from fsrl.weights.matrices import View
 
 
@@ -70,7 +71,7 @@ def layer_tables(
     """
     up, down = tests.significant(cut)
     clusters = odds.decoder_clusters(view.W_dec, threshold=settings["cluster_cosine"])
-    best = frames.best_sets_frame(
+    best = best_sets.best_sets_frame(
         best_sets.best_sets(*map(torch.from_numpy, (tests.t, tests.log10_p, tests.log10_q))),
         tests.sets,
         eta2=tests.eta2,
@@ -84,13 +85,13 @@ def layer_tables(
         for side, flags in (("promoted", up), ("suppressed", down))
     ]
     kept = members.iloc[view.token_ids.numpy()]
-    chosen = frames.most_extreme(types, scheme, settings["scored"])
+    chosen = most_extreme(types, scheme, settings["scored"])
     columns = torch.from_numpy(kept[tests.sets].to_numpy().T.copy())
     scored = scores.signed_scores(view.W_dec, view.W_U, columns, torch.from_numpy(chosen))
     return LayerTables(
         best,
-        frames.sides(ratios, tests.sets),
-        frames.scores_frame(scored, chosen, tests.sets),
+        sides(ratios, tests.sets),
+        scores.scores_frame(scored, chosen, tests.sets),
         _splits(splits.best_exemplars(types, best, scheme=scheme), view, kept, tokens),
     )
 
@@ -122,3 +123,22 @@ def discoveries_row(tests: LayerTests, study: best_sets.Discoveries, stratified_
         "log10_p_cut": study.cut,
         "level": study.level,
     }
+
+
+def most_extreme(types: pd.DataFrame, scheme: str, count: int) -> Int32[np.ndarray, "features"]:
+    """Features (ascending) of the `count` largest margins of each type of a scheme.
+
+    types: table `types` of one layer. Features without a type are never among them.
+    """
+    mine = types[(types["scheme"] == scheme) & ~types["type"].isin(("unclassified", "degenerate"))]
+    chosen = mine.sort_values("margin", ascending=False, kind="stable").groupby("type").head(count)
+    return np.sort(chosen["feature"].to_numpy(dtype=np.int32))
+
+
+def sides(odds: Iterable[tuple[str, pd.DataFrame]], sets: Sequence[str]) -> pd.DataFrame:
+    """The table `odds_ratios` from (side, result of `fsrl.stats.odds.odds_ratios`) pairs."""
+    frames = []
+    for side, frame in odds:
+        named = frame.assign(side=side, set=[sets[index] for index in frame["set"]])
+        frames.append(named[list(ODDS_RATIOS.columns)])
+    return pd.concat(frames, ignore_index=True).astype({"side": "str", "set": "str", "type": "str"})

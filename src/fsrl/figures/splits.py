@@ -81,7 +81,7 @@ def _draw_split(ax: Axes, split: Any) -> None:
     ax.text(0.015, 0.985, "\n".join(lines), **style)
 
 
-def _density(counts: Any, edges: Float64[np.ndarray, "bins+1"]) -> Float64[np.ndarray, "bins"]:
+def _density(counts: Any, edges: Float64[np.ndarray, "edges"]) -> Float64[np.ndarray, "edges-1"]:
     """Of a histogram: area 1."""
     counts = np.asarray(counts, dtype=float)
     return counts / counts.sum() / np.diff(edges)

@@ -34,3 +34,10 @@ def tokens_frame(unembedding: Unembedding) -> pd.DataFrame:
 def _printable(token: str) -> str:
     # token_text marks stray bytes as lone surrogates, which UTF-8 (and so Parquet) cannot hold.
     return token_text.decode(token).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def token_sets_frame(sets: pd.DataFrame) -> pd.DataFrame:
+    """The frame of `fsrl.tokens.sets.token_sets` as the table `token_sets` holds it."""
+    frame = sets.reset_index(drop=True)
+    frame.insert(0, "token_id", np.arange(len(frame), dtype=np.int32))
+    return frame
