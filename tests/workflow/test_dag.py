@@ -267,7 +267,7 @@ def test_after_kill_9_the_same_command_gives_the_same_bytes(
     (project.folder / "results/tiny/nulls/main.parquet").unlink()
     for table in (project.folder / "results/tiny").glob("*/main/*.parquet"):
         table.unlink()
-    logs = [project.folder / f"logs/tiny/{sae}/moments.log" for sae in SAE_IDS]
+    logs = [project.folder / f"logs/tiny/{sae}/compute_moments.log" for sae in SAE_IDS]
     for log in logs:
         log.unlink()
     with subprocess.Popen(
