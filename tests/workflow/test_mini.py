@@ -92,7 +92,7 @@ def test_the_readme_shows_the_table_that_the_workflow_writes(built):
 @pytest.mark.slow
 def test_the_figures_of_the_readme_are_those_that_the_workflow_builds(built):
     shown = re.findall(r"\]\((figures/[^)]+\.png)\)", (ROOT / "README.md").read_text())
-    assert len(shown) == 5
+    assert len(shown) == 4
     for figure in shown:
         # Pixels, not bytes: another processor rounds the last bit of a moment differently.
         fresh, kept = (image.imread(folder / figure) for folder in (built, ROOT))
