@@ -77,10 +77,7 @@ def notebook_code(wildcards):
 def notebook_study(wildcards):
     """The study's own files, for notebooks that load its model or an SAE."""
     study = STUDIES[NOTEBOOK_STUDY]
-    try:
-        return [*study.local_files(), study.evaluation_text]
-    except FsrlError as error:
-        stop(error)
+    return [*own_files(study), study.evaluation_text]
 
 
 rule run_notebook:

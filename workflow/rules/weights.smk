@@ -13,12 +13,17 @@ def source_of(wildcards):
     return {"model": entry["model"], "saes": entry["saes"] | {"ids": ASKED[wildcards.study].sae_ids}}
 
 
-def local_files(wildcards):
+def own_files(study):
     """The files that lie in folders of the user's; a missing one stops only those who ask for this study."""
     try:
-        return STUDIES[wildcards.study].local_files()
+        return study.local_files()
     except FsrlError as error:
         stop(error)
+
+
+def local_files(wildcards):
+    """The study's own files, an input."""
+    return own_files(STUDIES[wildcards.study])
 
 
 def fetched(wildcards):

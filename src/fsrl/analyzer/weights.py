@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.errors import FsrlError
-from fsrl.hooks import layer_of
+from fsrl.hooks import MAPPED, WRITTEN, layer_of, point_of
 from fsrl.models import export, saes
 from fsrl.models.fit import is_bridge
 from fsrl.models.saes import SAEFiles
@@ -28,15 +28,6 @@ from fsrl.weights.matrices import Decoder, Unembedding, read_unembedding
 
 logger = logging.getLogger(__name__)
 
-# Hooks where an SAE's decoder rows are directions of the residual stream as they are.
-RESIDUAL = (
-    "hook_resid_pre",
-    "hook_resid_mid",
-    "hook_resid_post",
-    "hook_attn_out",
-    "hook_mlp_out",
-    "hook_embed",
-)
 # Beside the model's folder in the folder of a study.
 COUNTS, TEXT = "token_counts.safetensors", "evaluation_text.txt"
 MIN_COUNT = 100
@@ -178,10 +169,10 @@ def _in_residual_stream(
     W_dec: Float[Tensor, "d_sae d_in"], model: Any, hook: str
 ) -> Float[Tensor, "d_sae d_model"]:
     """Decoder rows as what they add to the residual stream: heads through W_O, neurons through W_out."""
-    place = hook.rsplit(".", 1)[-1]
-    if place in RESIDUAL:
+    place = point_of(hook)
+    if place in WRITTEN:
         return W_dec
-    writing = {"hook_z": "W_O", "hook_post": "W_out"}.get(place)
+    writing = MAPPED.get(place)
     if writing is None:
         raise FsrlError(
             f"analyzer: directions at {hook} are not in the residual stream and have no logit weights; give "

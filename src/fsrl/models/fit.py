@@ -9,6 +9,7 @@ import warnings
 from typing import Any
 
 from fsrl.errors import FsrlError, did_you_mean
+from fsrl.hooks import WRITTEN, point_of
 
 # An embedding counts as centred where the means of its rows (root mean square) are this small beside its
 # spread. Rounding to bfloat16 leaves 2^-9 / sqrt(3 d_model), 3e-4 at a width of 16; numbers that nobody
@@ -61,19 +62,18 @@ def check(model: Any, sae: Any) -> None:
 
 def _width(model: Any, hook: str) -> int | None:
     """Width of the activation at a hook, heads joined; None where it is not known beforehand."""
-    place = hook.rsplit(".", 1)[-1]
+    place = point_of(hook)
     if place == "hook_z":
         return int(model.cfg.n_heads * model.cfg.d_head)
     if place in ("hook_pre", "hook_post"):
         return int(model.cfg.d_mlp)
-    written = place.startswith("hook_resid") or place in ("hook_attn_out", "hook_mlp_out", "hook_embed")
-    return int(model.cfg.d_model) if written else None
+    return int(model.cfg.d_model) if place in WRITTEN else None
 
 
 def warn_of_centring(model: Any, sae: Any) -> None:
     """Warn, with the call to make, where the SAE wants centred writing weights and the model's are not."""
     wanted = (sae.cfg.metadata.model_from_pretrained_kwargs or {}).get("center_writing_weights")
-    written = sae.cfg.metadata.hook_name.rsplit(".", 1)[-1] not in ("hook_z", "hook_pre", "hook_post")
+    written = point_of(sae.cfg.metadata.hook_name) not in ("hook_z", "hook_pre", "hook_post")
     if not (wanted and written) or model.cfg.normalization_type not in ("LN", "LNPre"):
         return
     embedding = model.W_E.detach().float()
