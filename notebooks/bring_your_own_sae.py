@@ -166,7 +166,7 @@ display(ranked[["t", "type", "raises most"]])
 #
 # `unembedding.folded` is $W_U$ with every token, `unembedding.trained` says which tokens to keep. A decoder
 # that does not write to the residual stream directly (`hook_z`) must be mapped there first;
-# `reading.decoders` does that.
+# `dictionaries.decoders` does that.
 #
 # ## The whole workflow
 #

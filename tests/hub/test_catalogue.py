@@ -17,7 +17,7 @@ STUDIES = {name: entry for name, entry in CONFIG["studies"].items() if "hub" in 
 READ = """
 import json, logging, sys
 from safetensors.torch import save_file
-from fsrl.models import hub_files, reading
+from fsrl.models import dictionaries, hub_files, reading
 from fsrl.errors import FsrlError
 from fsrl.models.sources import ModelSource, SAESource
 
@@ -32,7 +32,7 @@ for name, entry in json.load(open("studies.json")).items():
         model = models[source]
         tensors[f"{name}|W_U"] = model.W_U
         facts[f"{name}|tokens"] = model.tokens
-        for decoder in reading.decoders(saes, model, study=name):
+        for decoder in dictionaries.decoders(saes, model, study=name):
             tensors[f"{name}|{decoder.sae}"] = decoder.W_dec
             if decoder.log10_density is not None:
                 tensors[f"{name}|{decoder.sae}|density"] = decoder.log10_density

@@ -5,7 +5,7 @@ import socket
 import pytest
 import torch
 
-from fsrl.models import export, hub_files, reading
+from fsrl.models import dictionaries, export, hub_files, reading
 from fsrl.models.sources import ModelSource, SAESource
 from fsrl.moments import engine
 
@@ -41,7 +41,7 @@ def test_layer_8_has_the_published_moments():
     saes = SAESource(release="gpt2-small-res-jb", ids=("blocks.8.hook_resid_pre",))
     hub_files.fetch(source.hub_files() + saes.hub_files())
     model = reading.read_model(source)
-    [decoder] = reading.decoders(saes, model, study="network")
+    [decoder] = dictionaries.decoders(saes, model, study="network")
     folded = export.fold(model.W_U, model.bridge.ln_final.weight.detach())
     features = [row[0] for row in PUBLISHED]
     found = engine.logit_moments(decoder.W_dec[features], folded, precision="fp64")

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from fsrl.errors import FsrlError
 from fsrl.hooks import layer_of
-from fsrl.models import export, reading
+from fsrl.models import dictionaries, export, reading
 from fsrl.models.sources import ModelSource, SAESource
 from tests.fixtures import tiny_study as tiny
 
@@ -42,7 +42,7 @@ def study(tiny_study, tmp_path):
 
 
 def decoders_of(study, model, ids=None):
-    return list(reading.decoders(SAESource(folder=str(study / "saes"), ids=ids), model, study="tiny"))
+    return list(dictionaries.decoders(SAESource(folder=str(study / "saes"), ids=ids), model, study="tiny"))
 
 
 def test_raw_is_the_tied_embedding_and_folded_what_transformer_lens_folds(unembedding, tiny_study):
@@ -169,7 +169,7 @@ def test_trained_tokens_are_those_seen_often_enough(unembedding):
 
 
 def test_neurons_are_the_rows_of_w_out(model, tiny_study):
-    found = list(reading.decoders(SAESource(neurons=tiny.N_LAYERS), model, study="tiny"))
+    found = list(dictionaries.decoders(SAESource(neurons=tiny.N_LAYERS), model, study="tiny"))
     state = load_file(tiny_study / "model/model.safetensors")
     for layer, decoder in enumerate(found):
         stored = next(t for name, t in state.items() if name.endswith(f"h.{layer}.mlp.c_proj.weight"))
@@ -177,7 +177,7 @@ def test_neurons_are_the_rows_of_w_out(model, tiny_study):
         assert (decoder.hook, decoder.layer) == (f"blocks.{layer}.mlp.hook_post", layer)
         assert decoder.log10_density is None
     with pytest.raises(FsrlError, match="has 2 layers; saes.neurons asks for more"):
-        list(reading.decoders(SAESource(neurons=3), model, study="tiny"))
+        list(dictionaries.decoders(SAESource(neurons=3), model, study="tiny"))
 
 
 def test_a_mapped_hook_z_row_is_what_the_model_adds_to_attn_out(model):
@@ -186,7 +186,7 @@ def test_a_mapped_hook_z_row_is_what_the_model_adds_to_attn_out(model):
     W_dec = torch.randn(3, heads * d_head, generator=torch.Generator().manual_seed(0))
     tokens = torch.tensor([[0, 5, 9, 17]])
     for layer in range(tiny.N_LAYERS):
-        mapped = reading.through_W_O(W_dec, model, layer)
+        mapped = dictionaries.through_W_O(W_dec, model, layer)
         plain = attn_out(model.bridge, tokens, layer)
         for row, expected in zip(W_dec, mapped, strict=True):
             moved = attn_out(model.bridge, tokens, layer, add=row.reshape(heads, d_head))
@@ -206,7 +206,7 @@ def attn_out(bridge, tokens, layer, add=None):
 
 def test_a_hook_z_decoder_of_another_width_is_refused(model):
     with pytest.raises(FsrlError, match="W_dec has width 20, but the heads of .* have 16 together"):
-        reading.through_W_O(torch.zeros(2, 20), model, 0)
+        dictionaries.through_W_O(torch.zeros(2, 20), model, 0)
 
 
 @pytest.mark.parametrize(("hook", "layer"), [("blocks.8.hook_resid_pre", 8), ("blocks.11.attn.hook_z", 11)])

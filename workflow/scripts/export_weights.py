@@ -4,7 +4,7 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=snakemake.threads)
 
-from fsrl.models import export, reading, sources
+from fsrl.models import dictionaries, export, reading, sources
 from fsrl.tables import core as tables
 from fsrl.tables.tokens import TOKENS
 from fsrl.tokens import frame as token_frame
@@ -16,5 +16,5 @@ model = reading.read_model(sources.ModelSource(**params.source["model"]))
 unembedding = export.unembedding(model, study=study, counts_path=params.token_counts, **params.trained)
 weights.write_unembedding(unembedding, output.unembedding)
 tables.write(token_frame.tokens_frame(unembedding), output.tokens, TOKENS, unembedding.metadata)
-for decoder, path in zip(reading.decoders(saes, model, study=study), output.decoders, strict=True):
+for decoder, path in zip(dictionaries.decoders(saes, model, study=study), output.decoders, strict=True):
     weights.write_decoder(decoder, path)

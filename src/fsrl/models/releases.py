@@ -17,7 +17,7 @@ import yaml
 
 from fsrl.errors import FsrlError, did_you_mean
 
-# Layouts of a release (SAELens' conversion_func) that `fsrl.models.reading` reads.
+# Layouts of a release (SAELens' conversion_func) that `fsrl.models.dictionaries` reads.
 SAE_LENS, HOOK_Z_KK = "sae_lens", "connor_rob_hook_z"
 LAYOUTS = (SAE_LENS, HOOK_Z_KK)
 
