@@ -123,6 +123,18 @@ def test_units_only_move_what_they_should(alpha, scale, seed):
         torch.testing.assert_close(getattr(scaled, name), getattr(plain, name), rtol=1e-8, atol=1e-8)
 
 
+def test_the_covariance_does_not_depend_on_the_threads():
+    W_U, threads, found = normal(64, 3000, seed=9), torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            found.append(effects.Vocabulary.of(W_U))
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0].covariance, found[1].covariance)
+
+
 def test_odd_share_of_an_odd_an_even_and_a_mixed_change():
     odd, even = normal(3, D_MODEL, seed=7), normal(3, D_MODEL, seed=8)
     assert effects.odd_share(odd, -odd, VOCABULARY).tolist() == pytest.approx([1] * 3)

@@ -19,6 +19,8 @@ context to context and flatters the agreement; figures of the averaged change st
 Example: in a model without blocks and with a fixed final scale, u = w / s, and all but the moments are 1.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +41,20 @@ COLUMNS_PER_BLOCK = 4096
 NOISE = 64.0
 
 
+@contextmanager
+def single_threads(device: torch.device) -> Iterator[int]:
+    """Within, Torch uses one thread on a CPU; gives how many it had, 1 on another device."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu":
+        yield 1
+        return
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """W_U of a view, centred over its tokens; the mean that was taken off; the covariance of its columns."""
@@ -54,10 +70,12 @@ class Vocabulary:
         mean = torch.stack([block.double().sum(1) for block in blocks]).sum(0) / n_tokens
         centred = torch.empty_like(W_U, memory_format=torch.contiguous_format)
         covariance = torch.zeros(len(W_U), len(W_U), dtype=torch.float64, device=W_U.device)
-        for block, own in zip(blocks, centred.split(COLUMNS_PER_BLOCK, dim=1), strict=True):
-            exact = block.double() - mean[:, None]
-            own.copy_(exact)
-            covariance += exact @ exact.T
+        # BLAS adds up a product in an order that depends on its threads.
+        with single_threads(W_U.device):
+            for block, own in zip(blocks, centred.split(COLUMNS_PER_BLOCK, dim=1), strict=True):
+                exact = block.double() - mean[:, None]
+                own.copy_(exact)
+                covariance += exact @ exact.T
         return cls(centred, mean.to(W_U.dtype), covariance / n_tokens)
 
 

@@ -6,9 +6,8 @@ against the weights of what was added (`feature`, `random`), and the feature's c
 of another feature (`other`), the wrong ones.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +77,7 @@ def measure(
     own = unknown if activations is None else effect_sample.mean_activation(activations)
     vectors, alphas = _vectors(decoder.W_dec, features, seeds).to(clean.final), _alphas(own).to(clean.final)
     layer = _Layer(tail, clean, place_of(decoder.hook), vectors, alphas, vocabulary)
-    with _single_threads(clean.final.device) as workers, ThreadPoolExecutor(workers) as pool:
+    with agreement.single_threads(clean.final.device) as workers, ThreadPoolExecutor(workers) as pool:
         index = torch.stack([sites.feature, sites.context, sites.position]).to(clean.final.device)
         size = batch or forward.rows(clean.final.device, layer.site_bytes())
         done = list(pool.map(layer.push, index.split(size, dim=1)))
@@ -219,17 +218,3 @@ def _alphas(own: Float64[np.ndarray, "features"]) -> Float64[Tensor, "features p
     """NaN for steps of a mean activation that is unknown."""
     sizes = {"+1": np.ones_like(own), "-1": -np.ones_like(own), "+own": own, "-own": -own}
     return torch.from_numpy(np.stack([sizes[step] for _, step in PUSHES], axis=1))
-
-
-@contextmanager
-def _single_threads(device: torch.device) -> Iterator[int]:
-    """Within, Torch uses one thread, and as many workers are to run as it had: NumPy sorts in one thread."""
-    threads = torch.get_num_threads()
-    if device.type != "cpu":
-        yield 1
-        return
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
