@@ -109,6 +109,7 @@ def test_where_nothing_is_folded_both_fit() -> None:
         ("\u010a", "\n"),
         ("\u010a", "&bsol;n"),
         ("\u010a", "\u21b5"),
+        ("\u0120the", "\u2581the"),
         ("<", "&lt;"),
         ("<script>", "<script>"),
         ("'s", "&apos;s"),

@@ -14,14 +14,16 @@ from fsrl.errors import FsrlError
 from fsrl.nulls import frames as nulls
 from fsrl.nulls import undertrained
 from fsrl.stats.quantiles import quantile_error
+from fsrl.tokens import vocabulary
 from fsrl.tokens.text import ALPHABET
+from tests.fixtures import vocabularies
 
 D_VOCAB = 1200
 STORED = {byte: char for char, byte in ALPHABET.items()}
 REFERENCES = [STORED[byte] for byte in (0xC0, 0xC1, *range(0xF5, 0x100))]
 
 
-def vocabulary(d_vocab=D_VOCAB):
+def tokens_of(d_vocab=D_VOCAB):
     return [*ALPHABET, *(f"word{i}" for i in range(d_vocab - len(ALPHABET)))]
 
 
@@ -31,7 +33,7 @@ def gaussian(d_model=24, d_vocab=D_VOCAB, seed=0):
 
 def planted(n=17):
     """W_U whose reference tokens and n others (columns 700, 707, ...) share one far place; their mask."""
-    W_U, tokens = gaussian(), vocabulary()
+    W_U, tokens = gaussian(), tokens_of()
     mask = torch.zeros(D_VOCAB, dtype=torch.bool)
     mask[[tokens.index(name) for name in REFERENCES]] = True
     mask[700 : 700 + 7 * n : 7] = True
@@ -73,7 +75,7 @@ def test_distance_is_taken_in_the_raw_and_kurtosis_in_the_folded_matrix():
 @pytest.mark.parametrize("seed", range(5))
 def test_a_gaussian_matrix_keeps_every_token(seed):
     W_U = gaussian(seed=seed)
-    result = undertrained.by_distance(W_U, W_U, vocabulary(), draws=1000, seed=seed)
+    result = undertrained.by_distance(W_U, W_U, tokens_of(), draws=1000, seed=seed)
     assert result.trained.all()
     assert (
         result.description.startswith(f"0 of {D_VOCAB} tokens left out")
@@ -140,8 +142,8 @@ def test_curve_holds_quantile_and_error_of_each_candidate():
     left_out = curve["left_out"].tolist()
     assert left_out[:4] == [0, 1, 2, 3] and left_out[-1] == D_VOCAB // 20
     assert max(b / a for a, b in zip(left_out[20:], left_out[21:], strict=False)) < 1.08
-    distance = undertrained.reference_distance(W_U, tokens)
-    ordered, order = distance.sort()
+    mean = undertrained.references(W_U, tokens)[0].mean(dim=1, keepdim=True)
+    ordered, order = (W_U.double() - mean).norm(dim=0).sort()
     directions = nulls.isotropic_directions(len(W_U), draws=1500, seed=0)
     for row in (0, 10, len(curve) - 1):
         kurtosis = brute_force(directions, W_U[:, order], left_out[row])
@@ -204,8 +206,70 @@ def test_references_that_are_no_tokens_are_done_without_down_to_five():
     result = undertrained.by_distance(W_U, W_U, tokens, draws=1000, seed=0)
     assert (~result.trained & mask).sum() >= 0.9 * mask.sum()
     tokens[tokens.index(REFERENCES[8])] = "one more"
-    with pytest.raises(FsrlError, match="has 4 of the 13 bytes .* give token counts or use tokens: all"):
+    with pytest.raises(
+        undertrained.NoReferences, match="has 4 of the 13 bytes .* give token counts or use tokens: all"
+    ):
         undertrained.by_distance(W_U, W_U, tokens, draws=1000, seed=0)
+
+
+def test_byte_fallback_has_the_same_references_as_a_byte_level_vocabulary():
+    tokenizer = vocabularies.sentence_piece()
+    found = vocabulary.read(tokenizer, D_VOCAB)
+    W_U = gaussian(d_vocab=len(found.tokens))
+    rows, words = undertrained.references(W_U, found.tokens)
+    columns = [tokenizer.convert_tokens_to_ids(f"<0x{byte:02X}>") for byte in undertrained.IMPOSSIBLE_BYTES]
+    assert torch.equal(rows, W_U[:, columns].double()) and words == "the bytes that UTF-8 never uses"
+
+
+def without_bytes():
+    """The planted vocabulary, but its references are no single bytes."""
+    W_U, tokens, mask = planted()
+    for number, name in enumerate(REFERENCES):
+        tokens[tokens.index(name)] = f"no byte {number}"
+    return W_U, tokens, mask
+
+
+@pytest.mark.parametrize(
+    "written", ["<unused{}>", "[unused{}]", "<|reserved_special_token_{}|>", "<|extratoken_{}|>"]
+)
+def test_reserved_tokens_are_references_where_no_bytes_are(written):
+    W_U, tokens, mask = without_bytes()
+    for number, column in enumerate(mask.nonzero().flatten()[:6].tolist()):
+        tokens[column] = written.format(number)
+    result = undertrained.by_distance(W_U, W_U, tokens, draws=1000, seed=0)
+    assert torch.equal(~result.trained, mask)
+    assert "to the mean of 6 reserved tokens and 0 rows without a token; there" in result.description
+
+
+def test_rows_without_a_token_are_references_and_never_trained():
+    W_U, tokens, mask = without_bytes()
+    with pytest.raises(undertrained.NoReferences, match="0 reserved tokens and 4 rows without a token"):
+        undertrained.by_distance(W_U, W_U, tokens, draws=1000, seed=0, spare=W_U[:, mask][:, :4])
+    spare = W_U[:, mask][:, :3]
+    owned = torch.ones(D_VOCAB, dtype=torch.bool)
+    owned[mask.nonzero().flatten()[:4]] = False
+    result = undertrained.by_distance(W_U, W_U, tokens, draws=1000, seed=0, spare=spare, owned=owned)
+    assert torch.equal(~result.trained, mask) and torch.equal(result.distance.isnan(), ~owned)
+    assert "0 reserved tokens and 7 rows without a token" in result.description
+    # As if the columns that no token owns were not there.
+    kept = [token for token, is_kept in zip(tokens, owned.tolist(), strict=True) if is_kept]
+    alone = undertrained.by_distance(
+        W_U[:, owned],
+        W_U[:, owned],
+        kept,
+        draws=1000,
+        seed=0,
+        spare=torch.cat([W_U[:, ~owned], spare], dim=1),
+    )
+    assert torch.equal(alone.trained, result.trained[owned]) and alone.description == result.description
+
+
+def test_padding_that_training_never_pushed_leaves_every_token():
+    W_U, tokens = gaussian(), [f"word{i}" for i in range(D_VOCAB)]
+    result = undertrained.by_distance(
+        W_U, W_U, tokens, draws=1000, seed=0, spare=gaussian(d_vocab=20, seed=9)
+    )
+    assert result.trained.all()
 
 
 def test_bad_arguments_are_refused():

@@ -26,6 +26,11 @@ def local_files(wildcards):
     return own_files(STUDIES[wildcards.study])
 
 
+def reads_trained(study):
+    """Does a view of the study leave undertrained tokens out?"""
+    return any(config["views"][view]["tokens"] == "trained" for view in study.views)
+
+
 def fetched(wildcards):
     """The record of what was fetched, for jobs that read a study's weights from the hub's cache."""
     return [FETCHED] if STUDIES[wildcards.study].hub_files() else []
@@ -75,7 +80,7 @@ for study in STUDIES.values():
         params:
             source=source_of,
             token_counts=study.token_counts,
-            trained=config["tokens"],
+            trained=config["tokens"] | {"trained": reads_trained(study)},
         script:
             "../scripts/export_weights.py"
 

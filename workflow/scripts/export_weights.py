@@ -14,6 +14,8 @@ params, output, study = snakemake.params, snakemake.output, snakemake.wildcards.
 saes = sources.SAESource.from_settings(params.source["saes"])
 model = reading.read_model(sources.ModelSource(**params.source["model"]))
 unembedding = export.unembedding(model, study=study, counts_path=params.token_counts, **params.trained)
+if params.trained["trained"]:
+    weights.stored_unembedding(unembedding, tokens="trained")  # refused here, not by every job that reads it
 weights.write_unembedding(unembedding, output.unembedding)
 tables.write(token_frame.tokens_frame(unembedding), output.tokens, TOKENS, unembedding.metadata)
 for decoder, path in zip(dictionaries.decoders(saes, model, study=study), output.decoders, strict=True):

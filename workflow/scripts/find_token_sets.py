@@ -15,7 +15,8 @@ from fsrl.weights import provenance
 unembedding = weights.read_unembedding(snakemake.input.unembedding)
 extra = snakemake.params.extra
 counts = None if unembedding.counts is None else unembedding.counts.numpy()
-sets = token_sets.token_sets(unembedding.tokens, counts=counts, extra=extra)
+special = None if unembedding.special is None else unembedding.special.numpy()
+sets = token_sets.token_sets(unembedding.tokens, counts=counts, special=special, extra=extra)
 described = token_sets.describe(sets, extra)
 table = token_sets_table(dict(zip(described["set"], described["definition"], strict=True)))
 metadata = provenance.metadata(unembedding, extra=extra)

@@ -292,7 +292,10 @@ class FeatureTables:
     def _enrichment(self, settings: ViewSettings) -> Enrichment:
         view, own = self.view(settings), self.weights.unembedding
         counts = None if own.counts is None else own.counts.numpy()
-        sets = token_sets.token_sets(own.tokens, counts=counts, extra=self.settings.token_sets)
+        special = None if own.special is None else own.special.numpy()
+        sets = token_sets.token_sets(
+            own.tokens, counts=counts, special=special, extra=self.settings.token_sets
+        )
         members = torch.from_numpy(sets.to_numpy()[view.token_ids.numpy()].T.copy())
         tested = enrichment.testable(members)
         strata = None if own.counts is None else enrichment.frequency_strata(own.counts[view.token_ids])

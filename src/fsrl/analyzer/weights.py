@@ -24,6 +24,8 @@ from fsrl.models import export, saes
 from fsrl.models.fit import is_bridge
 from fsrl.models.saes import SAEFiles
 from fsrl.nulls import undertrained
+from fsrl.tokens.vocabulary import Vocabulary
+from fsrl.tokens.vocabulary import read as read_vocabulary
 from fsrl.weights.matrices import Decoder, Unembedding, read_unembedding
 
 logger = logging.getLogger(__name__)
@@ -87,7 +89,7 @@ def with_trained(found: AnalyzedWeights) -> AnalyzedWeights:
             "analyzer: which tokens are undertrained is not known of a processed model; give token_counts, "
             "an unembedding of the workflow, or HookedTransformer.from_pretrained_no_processing's model"
         )
-    told = undertrained.by_distance(own.raw, own.folded, own.tokens, draws=DRAWS, seed=SEED)
+    told = undertrained.by_distance(own.raw, own.folded, own.tokens, draws=DRAWS, seed=SEED, owned=own.owned)
     metadata = {**own.metadata, "trained_tokens": told.description}
     return dataclasses.replace(
         found, unembedding=dataclasses.replace(own, trained=told.trained, metadata=metadata)
@@ -114,16 +116,19 @@ def beside_model(model: Any, name: str) -> Path | None:
 
 
 def tokens_of(model: Any) -> tuple[str, ...]:
-    """The vocabulary as stored ("Ġthe"), without W_U's padding columns; FsrlError without a tokenizer."""
-    tokenizer = model.tokenizer
-    if tokenizer is None:
+    """The tokens as `fsrl.tokens.text` spells them, without W_U's padding; FsrlError without a tokenizer."""
+    return _vocabulary(model).tokens
+
+
+def _vocabulary(model: Any) -> Vocabulary:
+    if model.tokenizer is None:
         raise FsrlError("analyzer: the model has no tokenizer, so its tokens have no names; set one")
-    n_tokens = min(len(tokenizer), model.W_U.shape[1])
-    return tuple(token or "" for token in tokenizer.convert_ids_to_tokens(list(range(n_tokens))))
+    return read_vocabulary(model.tokenizer, model.W_U.shape[1])
 
 
 def _own_unembedding(model: Any, token_counts: str | Path | None) -> Unembedding:
-    tokens = tokens_of(model)
+    vocabulary = _vocabulary(model)
+    tokens, owned = vocabulary.tokens, torch.from_numpy(vocabulary.owned)
     W_U = model.W_U.detach()[:, : len(tokens)].float().cpu().contiguous()
     gain = getattr(model.ln_final, "weight", getattr(model.ln_final, "w", None))
     gain = torch.ones(len(W_U)) if gain is None else gain.detach().float().cpu()
@@ -134,9 +139,16 @@ def _own_unembedding(model: Any, token_counts: str | Path | None) -> Unembedding
         )
     path = token_counts or beside_model(model, COUNTS)
     counts = None if path is None else export.read_counts(Path(path), len(tokens))
-    trained = None if counts is None else counts >= MIN_COUNT
+    trained = None if counts is None else (counts >= MIN_COUNT) & owned
     return Unembedding(
-        export.fold(W_U, gain), W_U, tokens, counts, trained, {"model": str(model.cfg.model_name)}
+        export.fold(W_U, gain),
+        W_U,
+        tokens,
+        counts,
+        trained,
+        {"model": str(model.cfg.model_name), "tokenizer": vocabulary.kind},
+        torch.from_numpy(vocabulary.special),
+        None if owned.all() else owned,
     )
 
 

@@ -1,9 +1,12 @@
 """A model's unembedding for the analysis: raw and folded, and which of its tokens training saw often
 enough."""
 
+import logging
 from pathlib import Path
+from typing import Any
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -13,32 +16,61 @@ from fsrl.models.reading import Model
 from fsrl.nulls import undertrained
 from fsrl.weights.matrices import Unembedding
 
+logger = logging.getLogger(__name__)
+
+UNTOLD = "unknown: no view of the study reads them"
+
 
 def unembedding(
-    model: Model, *, study: str, counts_path: str | Path | None, min_count: int, draws: int, seed: int
+    model: Model,
+    *,
+    study: str,
+    counts_path: str | Path | None,
+    min_count: int,
+    draws: int,
+    seed: int,
+    trained: bool = True,
 ) -> Unembedding:
     """W_U of a model, raw and folded, with its tokens and which of them are trained.
 
     folded = diag(ln_f.weight) @ W_U, centred over d_model: what TransformerLens' compatibility mode computes,
     less its centring over the vocabulary, so that a feature's mean logit weight is kept. A token is trained
     if it occurs at least min_count times where counts are known, else by its distance in W_U
-    (`fsrl.nulls.undertrained`, with `draws` random directions). Raises FsrlError for counts that do not fit.
+    (`fsrl.nulls.undertrained`, with `draws` random directions); trained: whether a view reads that, False: it
+    is not told by distance. Where it cannot be told the result's is None, with a warning and the reason in
+    its metadata. Raises FsrlError for counts that do not fit.
     """
     folded = fold(model.W_U, model.bridge.ln_final.weight.detach())
     counts = None if counts_path is None else read_counts(Path(counts_path), model.W_U.shape[1])
+    special, owned = (torch.from_numpy(mark) for mark in (model.vocabulary.special, model.vocabulary.owned))
+    holes = None if owned.all() else owned
+    mask, criterion = None, UNTOLD
     if counts is not None:
-        trained = counts >= min_count
-        criterion = f"at least {min_count} occurrences in the training text: {int((~trained).sum())} left out"
-    else:
-        found = undertrained.by_distance(model.W_U, folded, model.tokens, draws=draws, seed=seed)
-        trained, criterion = found.trained, found.description
+        mask = (counts >= min_count) & owned
+        left_out = int((owned & ~mask).sum())
+        criterion = f"at least {min_count} occurrences in the training text: {left_out} left out"
+    elif trained:
+        mask, criterion = _by_distance(model, folded, owned=holes, draws=draws, seed=seed)
     metadata = {
         "study": study,
         "W_U_processing": "folded: ln_f.weight folded in, centred over d_model; raw: as stored",
         "trained_tokens": criterion,
         **model.metadata,
     }
-    return Unembedding(folded, model.W_U, model.tokens, counts, trained, metadata)
+    return Unembedding(folded, model.W_U, model.tokens, counts, mask, metadata, special, holes)
+
+
+def _by_distance(
+    model: Model, folded: Float[Tensor, "d_model d_vocab"], **chosen: Any
+) -> tuple[Bool[Tensor, "d_vocab"] | None, str]:
+    """Which tokens are trained, and how that was told; None, with a warning, where it cannot be."""
+    spare = model.bridge.W_U.detach()[:, len(model.tokens) :]
+    try:
+        found = undertrained.by_distance(model.W_U, folded, model.tokens, spare=spare, **chosen)
+    except undertrained.NoReferences as error:
+        logger.warning("%s", error)
+        return None, f"unknown: {error}".replace("undertrained tokens: ", "")
+    return found.trained, found.description
 
 
 def fold(

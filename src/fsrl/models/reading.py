@@ -5,6 +5,7 @@ after them reads the safetensors files that `weights` writes. Whatever the sourc
 `fsrl.models.sources`), only local files are read here; fetching is `fsrl.models.hub_files.fetch`.
 """
 
+import logging
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,20 +20,35 @@ from fsrl.models import fit as model_fit
 from fsrl.models import hub_files
 from fsrl.models.hub_files import clear_errors
 from fsrl.models.sources import ModelSource
+from fsrl.tokens.text import END_OF_TEXT
+from fsrl.tokens.vocabulary import Vocabulary
+from fsrl.tokens.vocabulary import read as read_vocabulary
+
+logger = logging.getLogger(__name__)
+
+# Where a tokenizer may name its special tokens.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
     """A language model as TransformerLens reads it, unprocessed: raw weights in float32.
 
-    bridge: the TransformerBridge; W_U: without padding columns; metadata: provenance.
+    bridge: the TransformerBridge; tokenizer: as its files have it (see `own_tokenizer`); W_U: without the
+    padding after the last token; metadata: provenance.
     """
 
     source: ModelSource
     bridge: Any
+    tokenizer: Any
     W_U: Float32[Tensor, "d_model d_vocab"]
-    tokens: tuple[str, ...]
+    vocabulary: Vocabulary
     metadata: dict[str, str]
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The tokens by id, as `fsrl.tokens.text` spells them."""
+        return self.vocabulary.tokens
 
     @property
     def d_model(self) -> int:
@@ -53,18 +69,38 @@ def read_model(source: ModelSource) -> Model:
 
     with clear_errors(stored):
         bridge = TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32)
-    tokenizer = bridge.tokenizer
-    # GPT-2's vocabulary may be padded to a round size: columns that no token owns are left out.
-    W_U = bridge.W_U.detach()[:, : len(tokenizer)].contiguous()
+    tokenizer = own_tokenizer(bridge, folder)
+    vocabulary = read_vocabulary(tokenizer, bridge.W_U.shape[1])
+    # A vocabulary may be padded to a round size: columns after the last token's are left out.
+    W_U = bridge.W_U.detach()[:, : len(vocabulary.tokens)].contiguous()
     metadata = {
         "model": source.name,
         "model_revision": "local folder" if source.hub is None else hub_files.commit(folder / "config.json"),
         "model_sha256": found,
+        "tokenizer": vocabulary.kind,
         **_versions(),
     }
-    return Model(
-        source, bridge, W_U, tuple(tokenizer.convert_ids_to_tokens(list(range(W_U.shape[1])))), metadata
-    )
+    if vocabulary.without_row:
+        metadata["tokens_without_row"] = str(vocabulary.without_row)
+        logger.warning(
+            "%s: tokens left out for want of a row in W_U: %d", source.name, vocabulary.without_row
+        )
+    return Model(source, bridge, tokenizer, W_U, vocabulary, metadata)
+
+
+def own_tokenizer(bridge: Any, folder: Path) -> Any:
+    """The tokenizer of a model's folder as its files have it.
+
+    TransformerLens gives one without an end of a sequence <|endoftext|> for it, as a token that the model was
+    not trained on: then it is read again.
+    """
+    stored = (folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
+    is_stored = any(END_OF_TEXT.encode() in path.read_bytes() for path in stored)
+    if is_stored or bridge.tokenizer.eos_token != END_OF_TEXT:
+        return bridge.tokenizer
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder))
 
 
 def load_model(place: str | Path, device: str | torch.device = "cpu") -> Any:

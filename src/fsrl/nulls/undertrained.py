@@ -4,8 +4,17 @@ A token that never occurs is only ever pushed away from what does occur, so such
 W_U. A few hundred of them dominate the kurtosis of every direction's logit weights, random ones included.
 
 Criterion (after Land & Bartolo 2024, "Fishing for Magikarp", arXiv 2405.05417, who also start from tokens
-that cannot occur): the Euclidean distance of a token's raw W_U column from the mean of the single-byte tokens
-that cannot occur in UTF-8 (C0, C1, F5 to FF: 13 bytes). Tokens closer than a cut count as undertrained.
+that cannot occur): the Euclidean distance of a token's raw W_U column from the mean of reference columns.
+Tokens closer than a cut count as undertrained. References are, where there are five at least,
+
+    the single-byte tokens that cannot occur in UTF-8 (C0, C1, F5 to FF: 13 bytes), of byte-level vocabularies
+    and of those that fall back on bytes (<0xC0> in SentencePiece); else, together,
+    tokens that were kept for later (<unused12>, [unused12], <|reserved_special_token_3|>) and
+    columns of W_U that no token owns (padding, holes).
+
+W_U is read, tied to the embedding or not: what never occurs is pushed away in W_U in either case, and there
+it bends the logit weights. Where a model was padded after training its padding was not pushed, the distance
+says nothing, no quantile falls (below) and every token is kept.
 
 Where to cut: leave out the k closest tokens, for k on a grid from 0 to `MAX_SHARE` of the vocabulary (every
 number at first, then steps of 5 %), and take the 0.999 quantile q(k) of the kurtosis of isotropic directions
@@ -19,9 +28,11 @@ tokens left out change the sample. One pass over the product directions @ W_U se
 the order of distance, power sums are taken between one k and the next and added up from the far end.
 """
 
+import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 import torch
@@ -36,6 +47,7 @@ from fsrl.weights.matrices import check_finite
 
 # RFC 3629: C0 and C1 could only start overlong forms, F5 to FF code points beyond U+10FFFF.
 IMPOSSIBLE_BYTES = (0xC0, 0xC1, *range(0xF5, 0x100))
+RESERVED = re.compile(r"[<\[]\|?(unused|reserved|extra(?!_id))[\w-]*\d\|?[>\]]", re.IGNORECASE)
 MIN_REFERENCES = 5
 QUANTILE = 0.999
 MAX_SHARE = 0.05  # of the vocabulary that may be left out
@@ -47,13 +59,17 @@ DIRECTIONS_PER_TILE = 512
 TOKENS_PER_TILE = 256
 
 
+class NoReferences(FsrlError):
+    """Nothing in the vocabulary is known to be undertrained, so that distance from it means nothing."""
+
+
 @dataclass(frozen=True, eq=False)
 class Undertrained:
     """Result of `by_distance`.
 
-    trained: False for the tokens left out; distance: from the tokens that cannot occur, in units of raw W_U;
-    curve: one row per candidate: left_out (tokens), distance (of the closest token kept), quantile (of
-    kurtosis) and error (its Monte Carlo sd); description: one line for a table's metadata.
+    trained: False for the tokens left out; distance: from the references' mean, in units of raw W_U, NaN
+    where no token is; curve: one row per candidate: left_out (tokens), distance (of the closest token kept),
+    quantile (of kurtosis) and error (its Monte Carlo sd); description: one line for a table's metadata.
     """
 
     trained: Bool[Tensor, "d_vocab"]
@@ -62,16 +78,30 @@ class Undertrained:
     description: str
 
 
-def by_distance(W_U: Tensor, folded: Tensor, tokens: Sequence[str], *, draws: int, seed: int) -> Undertrained:
+def by_distance(
+    W_U: Tensor,
+    folded: Tensor,
+    tokens: Sequence[str],
+    *,
+    draws: int,
+    seed: int,
+    spare: Float[Tensor, "d_model spare"] | None = None,
+    owned: Bool[Tensor, "d_vocab"] | None = None,
+) -> Undertrained:
     """Undertrained tokens by their distance from tokens that cannot occur (see the module's text).
 
     W_U, folded: [d_model, d_vocab] raw and folded, distances are taken in the first, logit weights in the
-    second; tokens: as stored, in GPT-2's byte-level alphabet; draws: isotropic directions (at least 999, for
-    the quantile's error), seed: theirs. Raises FsrlError where the vocabulary is not byte-level, shapes do
-    not fit, or a weight is NaN or infinite. Warns where the quantile still falls at the largest share.
+    second; tokens: as `fsrl.tokens.text` spells them; draws: isotropic directions (at least 999, for the
+    quantile's error), seed: theirs; owned: columns of W_U that a token owns, None for all (the others are not
+    trained); spare: columns of raw W_U beyond, that no token owns. Raises `NoReferences` where the vocabulary
+    has no references, FsrlError where shapes do not fit, or a weight is NaN or infinite. Warns where the
+    quantile still falls at the largest share.
     """
     _check(W_U, folded, tokens)
-    distance = reference_distance(W_U, tokens)
+    if owned is not None:
+        return _of_owned(W_U, folded, tokens, owned, spare, draws=draws, seed=seed)
+    rows, words = references(W_U, tokens, spare)
+    distance = (W_U.detach().double() - rows.mean(dim=1, keepdim=True)).norm(dim=0)
     ordered, order = distance.sort(stable=True)
     candidates = _candidates(ordered)
     directions = nulls.isotropic_directions(folded.shape[0], draws=draws, seed=seed)
@@ -79,30 +109,61 @@ def by_distance(W_U: Tensor, folded: Tensor, tokens: Sequence[str], *, draws: in
     curve = _curve(kurtosis, candidates, ordered)
     row = stop_of_fall(curve)
     cut = ordered[candidates[row]]
-    description = _describe(curve, row, len(tokens), draws, seed)
+    description = _describe(curve, row, len(tokens), draws, seed, words)
     if 0 < row == len(curve) - 1:
         warnings.warn(f"{description}; it still falls there, the cut is the largest allowed", stacklevel=2)
         description += "; still falling at the largest share allowed"
     return Undertrained(distance >= cut, distance, curve, description)
 
 
-def reference_distance(
-    W_U: Float[Tensor, "d_model d_vocab"], tokens: Sequence[str]
-) -> Float64[Tensor, "d_vocab"]:
-    """Distance of each column of W_U from the mean of the columns of the single-byte tokens that cannot occur
-    in UTF-8. Raises FsrlError where fewer than 5 of the 13 are tokens.
+def _of_owned(
+    W_U: Float[Tensor, "d_model d_vocab"],
+    folded: Float[Tensor, "d_model d_vocab"],
+    tokens: Sequence[str],
+    owned: Bool[Tensor, "d_vocab"],
+    spare: Float[Tensor, "d_model spare"] | None,
+    *,
+    draws: int,
+    seed: int,
+) -> Undertrained:
+    """`by_distance` on the columns that a token owns; the others are spare ones."""
+    holes = [W_U[:, ~owned]] if spare is None else [W_U[:, ~owned], spare]
+    kept = [token for token, is_kept in zip(tokens, owned.tolist(), strict=True) if is_kept]
+    known: dict[str, Any] = {"draws": draws, "seed": seed, "spare": torch.cat(holes, dim=1)}
+    found = by_distance(W_U[:, owned], folded[:, owned], kept, **known)
+    distance = torch.full(owned.shape, torch.nan, dtype=torch.float64)
+    return replace(
+        found,
+        trained=torch.zeros_like(owned).masked_scatter(owned, found.trained),
+        distance=distance.masked_scatter(owned, found.distance),
+    )
+
+
+def references(
+    W_U: Float[Tensor, "d_model d_vocab"],
+    tokens: Sequence[str],
+    spare: Float[Tensor, "d_model spare"] | None = None,
+) -> tuple[Float64[Tensor, "d_model references"], str]:
+    """Columns of raw W_U that are known to be undertrained, and what they are in words.
+
+    spare: columns that no token owns. Raises NoReferences where there are fewer than 5.
     """
-    stored = {byte: char for char, byte in token_text.ALPHABET.items()}
     position = {token: column for column, token in enumerate(tokens)}
-    names = [stored[byte] for byte in IMPOSSIBLE_BYTES]
+    names = [token_text.spell(bytes([byte])) for byte in IMPOSSIBLE_BYTES]
     columns = [position[name] for name in names if name in position]
-    if len(columns) < MIN_REFERENCES:
-        raise FsrlError(
+    wide = W_U.detach()
+    if len(columns) >= MIN_REFERENCES:
+        return wide[:, columns].double(), "the bytes that UTF-8 never uses"
+    reserved = [column for column, token in enumerate(tokens) if RESERVED.fullmatch(token)]
+    spare_rows = 0 if spare is None else spare.shape[1]
+    if len(reserved) + spare_rows < MIN_REFERENCES:
+        raise NoReferences(
             f"undertrained tokens: the vocabulary has {len(columns)} of the 13 bytes that UTF-8 never uses, "
-            f"{MIN_REFERENCES} are needed (is it byte-level?); give token counts or use tokens: all"
+            f"{len(reserved)} reserved tokens and {spare_rows} rows without a token, where {MIN_REFERENCES} "
+            "are needed to tell them by; give token counts or use tokens: all"
         )
-    wide = W_U.detach().double()
-    return (wide - wide[:, columns].mean(dim=1, keepdim=True)).norm(dim=0)
+    found = wide[:, reserved] if spare is None else torch.cat([wide[:, reserved], spare.to(wide)], dim=1)
+    return found.double(), f"{len(reserved)} reserved tokens and {spare_rows} rows without a token"
 
 
 def kurtosis_without(
@@ -201,7 +262,7 @@ def _curve(
     )
 
 
-def _describe(curve: pd.DataFrame, row: int, d_vocab: int, draws: int, seed: int) -> str:
+def _describe(curve: pd.DataFrame, row: int, d_vocab: int, draws: int, seed: int, words: str) -> str:
     start, stop = curve.iloc[0], curve.iloc[row]
     left_out = int(stop["left_out"])
     measure = f"the {QUANTILE} quantile of the kurtosis of {draws} isotropic directions (seed {seed})"
@@ -210,6 +271,6 @@ def _describe(curve: pd.DataFrame, row: int, d_vocab: int, draws: int, seed: int
         return f"0 of {d_vocab} tokens left out: {measure}, {over_all}, hardly falls as tokens are left out"
     return (
         f"{left_out} of {d_vocab} tokens left out: raw W_U closer than {stop['distance']:.4g} to the mean of "
-        f"the bytes that UTF-8 never uses; there {measure}, {over_all}, stops falling: "
+        f"{words}; there {measure}, {over_all}, stops falling: "
         f"{stop['quantile']:.3f} +- {stop['error']:.3f}"
     )

@@ -28,7 +28,7 @@ class FeatureFacts:
     underflow, overflow: tokens by logit weight; top, bottom: (token, weight), most extreme first; sets:
     records with set, side, z, t, log10_p, q and, where it is known, significant; examples: records with
     tokens, values, max_index (see `fsrl.models.examples`), of the text named by examples_from; notes:
-    sentences. unit: of the logit weights. Tokens are as stored in the vocabulary (a space is Ġ).
+    sentences. unit: of the logit weights. Tokens are as `fsrl.tokens.text` spells them (a space is Ġ).
     """
 
     title: str

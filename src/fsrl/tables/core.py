@@ -98,7 +98,7 @@ IMPLIED_TOKENS = Column(
 )
 NORM = Column("float64", "residual per activation", "Euclidean norm of the direction")
 TOKEN_ID = Column("int32", "1", "row of the vocabulary")
-TOKEN = Column("string", "1", "token as stored in the vocabulary (a space is Ġ)")
+TOKEN = Column("string", "1", "token's bytes in GPT-2's byte-level alphabet (a space is Ġ)")
 SCHEME = Column("string", "1", "named set of type rules")
 NULL_KIND = Column("string", "1", "null model: " + "; ".join(f"{k}: {v}" for k, v in KINDS.items()))
 

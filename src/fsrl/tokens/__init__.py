@@ -1,4 +1,4 @@
 """The vocabulary: tokens as text, named sets of tokens, and the word lists behind them.
 
-In: tokens as stored; out: readable text, the table `tokens`, boolean sets.
+In: a tokenizer; out: its tokens in one spelling, readable text, the table `tokens`, boolean sets.
 """

@@ -8,7 +8,8 @@ from fsrl.weights.matrices import Unembedding
 
 
 def tokens_frame(unembedding: Unembedding) -> pd.DataFrame:
-    """The table `tokens`, one row per row of the vocabulary.
+    """The table `tokens`, one row (and label of the index) per token; rows of W_U without a token are left
+    out.
 
     text: the decoded token, with U+FFFD for bytes that are no whole character; count and trained
     are null where they are unknown.
@@ -20,7 +21,7 @@ def tokens_frame(unembedding: Unembedding) -> pd.DataFrame:
         trained = pd.Series(unembedding.trained.numpy(), dtype="boolean")
     if unembedding.counts is not None:
         counts = pd.Series(unembedding.counts.numpy(), dtype="Int64")
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "token_id": np.arange(d_vocab, dtype=np.int32),
             "token": pd.Series(unembedding.tokens, dtype="str"),
@@ -29,6 +30,7 @@ def tokens_frame(unembedding: Unembedding) -> pd.DataFrame:
             "trained": trained,
         }
     )
+    return frame if unembedding.owned is None else frame[unembedding.owned.numpy()]
 
 
 def _printable(token: str) -> str:

@@ -5,9 +5,9 @@
     frequency   bands of its rank in the training text; none where neither counts nor ranks are known
     user        regular expressions and word lists of the caller
 
-Sets are read from the token's text, not from the characters that a byte-level vocabulary stores (Ġ for a
-space, Ċ for a newline; see `fsrl.tokens.text`). "Body" is the text without one leading space. A special token
-such as <|endoftext|> is in `special_token` and no other surface, lexical or frequency set. Sets may overlap,
+Sets are read from the token's text, not from its spelling (Ġ for a space, Ċ for a newline; see
+`fsrl.tokens.text`). "Body" is the text without one leading space. A special token such as <|endoftext|> or
+[CLS] is in `special_token` and no other surface, lexical or frequency set. Sets may overlap,
 and a set may be empty in a small vocabulary: the columns are the same for every model.
 """
 
@@ -27,7 +27,8 @@ from fsrl.tokens import lexicon as token_lexicon
 from fsrl.tokens import text as token_text
 
 KINDS = ("surface", "lexical", "frequency", "user")
-SPECIAL = re.compile(r"<\|\w+\|>")
+# How special tokens are written, for vocabularies of which nobody says which are special.
+SPECIAL = re.compile(r"<\|\w+\|>|<(/?s|unk|pad|bos|eos|mask)>|\[(CLS|SEP|PAD|UNK|MASK)\]")
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 LONGEST = 8  # tokens of this length and more are one set
 BAND_EDGES = (0, 100, 300, 1000, 3000, 10000, 30000)
@@ -110,20 +111,29 @@ def token_sets(
     *,
     counts: Any = None,
     ranks: Any = None,
+    special: Any = None,
     extra: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> pd.DataFrame:
     """One row a token id, one bool column a set: surface, lexical, frequency, then the caller's sets.
 
-    tokens: as stored in the vocabulary; counts: integers [d_vocab], occurrences in the training text, or else
-    ranks: integers [d_vocab], 1 for the most frequent token (equally frequent tokens may share one); with
-    neither there are no frequency bands. extra: by name, {"regex": pattern}, searched in the decoded text
-    (a leading space is a space), or {"words": [...]}, each of them a token with or without a space before it,
-    in the case given (only with the space where the word is given with one). Words that are no single token
-    are left out, with one warning that counts them. Raises FsrlError, naming the set, for a name that is
-    taken or not snake_case, a bad pattern, and a set that matches nothing. No argument is changed.
+    tokens: as `fsrl.tokens.text` spells them; counts: integers [d_vocab], occurrences in the training text,
+    or else ranks: integers [d_vocab], 1 for the most frequent token (equally frequent tokens may share one);
+    with neither there are no frequency bands. special: bools [d_vocab], the special tokens; None: those that
+    are written like one (<|endoftext|>, [CLS], <s>). extra: by name, {"regex": pattern}, searched in the
+    decoded text (a leading space is a space), or {"words": [...]}, each of them a token with or without a
+    space before it, in the case given (only with the space where the word is given with one). Words that are
+    no single token are left out, with one warning that counts them. Raises FsrlError, naming the set, for a
+    name that is taken or not snake_case, a bad pattern, and a set that matches nothing. No argument is
+    changed.
     """
     texts = [token_text.decode(token) for token in tokens]
-    special = np.array([SPECIAL.fullmatch(text) is not None for text in texts], dtype=bool)
+    if special is None:
+        special = [SPECIAL.fullmatch(text) is not None for text in texts]
+    special = np.asarray(special, dtype=bool)
+    if special.shape != (len(texts),):
+        raise FsrlError(
+            f"token sets: special is {list(special.shape)}; give one bool for each of {len(texts)} tokens"
+        )
     ordinary = ["" if left_out else text for text, left_out in zip(texts, special, strict=True)]
     columns = {"special_token": special}
     for name, (_, test) in SURFACE.items():

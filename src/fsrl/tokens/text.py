@@ -1,7 +1,8 @@
-"""Tokens of a byte-level vocabulary (GPT-2's Ġ convention) as text that a reader can tell apart.
+"""Tokens as text that a reader can tell apart, from one spelling for the tokens of all tokenizers.
 
-A byte-level tokenizer stores each of the 256 bytes as one printable character: printable bytes of Latin-1 as
-themselves, the others as U+0100 and up (so a space is stored as Ġ, a newline as Ċ). A stored token is turned
+The spelling is GPT-2's byte-level alphabet: each of the 256 bytes is one printable character, printable bytes
+of Latin-1 themselves, the others U+0100 and up (so a space is Ġ, a newline Ċ). Byte-level tokenizers store
+their tokens so; those of other tokenizers are brought to it (`fsrl.tokens.vocabulary`). A token is turned
 back into its bytes, and these are shown so that nothing is invisible in print:
 
     " the"             ␣the      (stored as Ġthe)
@@ -17,6 +18,8 @@ from collections.abc import Callable, Container
 
 MARKS = {" ": "\u2423", "\n": "\u23ce", "\t": "\u21e5"}
 ELLIPSIS = "\u2026"
+# GPT-2's end of a text: between the passages of an evaluation text too, whatever the model.
+END_OF_TEXT = "<|endoftext|>"
 
 
 def _alphabet() -> dict[str, int]:
@@ -27,12 +30,18 @@ def _alphabet() -> dict[str, int]:
 
 
 ALPHABET = _alphabet()
+SPELLING = {byte: char for char, byte in ALPHABET.items()}
+
+
+def spell(data: bytes) -> str:
+    """The bytes of a token in the alphabet; `decode` undoes it."""
+    return data.decode("latin-1").translate(SPELLING)
 
 
 def decode(token: str) -> str:
-    """The text of a stored token; a byte of no whole character becomes U+DC00 + byte (surrogateescape).
+    """The text of a token; a byte of no whole character becomes U+DC00 + byte (surrogateescape).
 
-    A token with a character from outside the alphabet is no byte-level token: it is returned as it is.
+    A token with a character from outside the alphabet is not spelled in it: it is returned as it is.
     """
     if any(char not in ALPHABET for char in token):
         return token
@@ -65,7 +74,7 @@ def legible(
 ) -> str:
     """The token as printable text, at most `limit` long, with an ellipsis in the middle where it is cut.
 
-    token: as stored in the vocabulary, e.g. "Ġthe"; limit: greatest length in the unit of `measure`, None
+    token: as the alphabet spells it, e.g. "Ġthe"; limit: greatest length in the unit of `measure`, None
     for the whole token; measure: length of a text (`len` counts characters, a font's measure gives points);
     glyphs: code points that the font can draw, others are shown as <U+XXXX>, None for all.
     """

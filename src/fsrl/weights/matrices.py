@@ -26,10 +26,12 @@ from fsrl.weights import files
 class Unembedding:
     """W_U of one model, with its vocabulary. Refuses wrong shapes, dtypes, NaN and infinities.
 
-    folded, raw: float32 [d_model, d_vocab]; tokens: d_vocab strings as stored ("Ġthe");
-    counts: int64 [d_vocab] occurrences in the training text, or None where unknown; trained: bool [d_vocab],
-    tokens that training saw often enough (metadata says how that was decided), or None where unknown;
-    metadata: provenance.
+    folded, raw: float32 [d_model, d_vocab]; tokens: d_vocab strings as `fsrl.tokens.text` spells them
+    ("Ġthe"); counts: int64 [d_vocab] occurrences in the training text, or None where unknown; trained: bool
+    [d_vocab], tokens that training saw often enough (metadata says how that was decided), or None where
+    unknown; metadata: provenance; special: bool [d_vocab], special tokens such as <|endoftext|>, or None
+    where nobody says; owned: bool [d_vocab], columns that a token owns, or None where all are. No view reads
+    the others.
     """
 
     folded: Tensor
@@ -38,6 +40,8 @@ class Unembedding:
     counts: Tensor | None
     trained: Tensor | None
     metadata: dict[str, str]
+    special: Tensor | None = None
+    owned: Tensor | None = None
 
     def __post_init__(self) -> None:
         d_vocab = len(self.tokens)
@@ -49,8 +53,10 @@ class Unembedding:
             _check("token counts", self.counts, torch.int64, (d_vocab,))
             if (self.counts < 0).any():
                 raise FsrlError(f"token counts: negative at [{int((self.counts < 0).int().argmax())}]")
-        if self.trained is not None:
-            _check("trained tokens", self.trained, torch.bool, (d_vocab,))
+        marks = {"trained": self.trained, "special": self.special, "owned": self.owned}
+        for name, mark in marks.items():
+            if mark is not None:
+                _check(f"{name} tokens", mark, torch.bool, (d_vocab,))
         _check_metadata("unembedding", self.metadata)
 
 
@@ -110,7 +116,7 @@ def view_unembedding(
     trained tokens that are unknown, for no token left, and for a column without direction.
     """
     matrix, token_ids = stored_unembedding(unembedding, w_u=w_u, tokens=tokens)
-    if tokens == "trained":
+    if len(token_ids) < matrix.shape[1]:
         matrix = matrix[:, token_ids]
     if cosine:
         matrix = _unit_columns(matrix, token_ids)
@@ -129,11 +135,15 @@ def stored_unembedding(
         raise FsrlError(f"view: w_u is {w_u!r}; choose folded or raw")
     if tokens not in ("all", "trained"):
         raise FsrlError(f"view: tokens is {tokens!r}; choose all or trained")
+    owned = unembedding.owned
     if tokens == "all":
-        return choices[w_u], torch.arange(len(unembedding.tokens))
+        every = torch.arange(len(unembedding.tokens))
+        return choices[w_u], every if owned is None else every[owned]
     if unembedding.trained is None:
-        raise FsrlError("view: this model's undertrained tokens are unknown; use a view with tokens: all")
-    token_ids = unembedding.trained.nonzero().squeeze(1)
+        unknown = unembedding.metadata.get("trained_tokens", "unknown; use a view with tokens: all")
+        raise FsrlError(f"view: this model's undertrained tokens are {unknown}")
+    trained = unembedding.trained if owned is None else unembedding.trained & owned
+    token_ids = trained.nonzero().squeeze(1)
     if not len(token_ids):
         raise FsrlError("view: no token counts as trained; lower tokens.min_count")
     return choices[w_u], token_ids
@@ -182,7 +192,7 @@ def write_unembedding(unembedding: Unembedding, path: str | Path) -> None:
     Raises FsrlError where it cannot be written.
     """
     # safetensors refuses tensors that share memory, as they do where nothing was folded.
-    known = {"counts": unembedding.counts, "trained": unembedding.trained}
+    known = {name: getattr(unembedding, name) for name in ("counts", "trained", "special", "owned")}
     tensors = {"folded": unembedding.folded, "raw": unembedding.raw.clone()}
     tensors |= {name: tensor for name, tensor in known.items() if tensor is not None}
     files.save(path, "unembedding", tensors, {"tokens": unembedding.tokens, "metadata": unembedding.metadata})
@@ -198,6 +208,8 @@ def read_unembedding(path: str | Path) -> Unembedding:
         tensors.get("counts"),
         tensors.get("trained"),
         header["metadata"],
+        tensors.get("special"),
+        tensors.get("owned"),
     )
 
 
