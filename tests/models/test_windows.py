@@ -1,22 +1,39 @@
-"""Text as windows: by hand, on a tokenizer of one-letter tokens."""
+"""Text as windows: by hand, on a tokenizer of one-letter tokens; what begins them for each kind."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from fsrl.errors import FsrlError
-from fsrl.models.windows import first_windows, windows
+from fsrl.models.windows import FirstToken, first_token, first_windows, read_text, windows
+from tests.fixtures import vocabularies
 
 
 class Words:
     """A tokenizer of one-letter tokens."""
 
-    bos_token, bos_token_id = "#", 0
+    bos_token, eos_token, cls_token = "#", None, None
 
     class backend_tokenizer:
         @staticmethod
         def encode(text, add_special_tokens):
+            assert not add_special_tokens
             return SimpleNamespace(ids=[ord(letter) for letter in text])
+
+        @staticmethod
+        def token_to_id(token):
+            return 0 if token == "#" else None
+
+        id_to_token = staticmethod(chr)
+
+
+class Bare(Words):
+    """The same without any token for a text's start."""
+
+    bos_token = None
+
+
+TEXT = "abcdef<|endoftext|>gh"
 
 
 def letters(found):
@@ -24,29 +41,82 @@ def letters(found):
 
 
 def test_windows_start_with_the_first_token_and_are_spread_over_the_text():
-    found = windows(Words, "abcdef#gh", context=4, contexts=10)
+    found = windows(Words, TEXT, context=4, contexts=10)
     # The stream #abcdef#gh has three whole windows of three tokens.
     assert letters(found) == ["##ab", "#cde", "#f#g"]
     spread = windows(Words, "x" * 1000, context=11, contexts=5)
     assert spread.shape == (5, 11)
-    assert windows(Words, "abcdef#gh", context=4, contexts=2).tolist() == found[[0, 2]].tolist()
+    assert windows(Words, TEXT, context=4, contexts=2).tolist() == found[[0, 2]].tolist()
 
 
 def test_first_windows_are_those_of_the_text_s_beginning():
-    assert letters(first_windows(Words, "abcdef#gh", context=4, max_tokens=0)) == ["##ab", "#cde", "#f#g"]
+    assert letters(first_windows(Words, TEXT, context=4, max_tokens=0)) == ["##ab", "#cde", "#f#g"]
     # Seven tokens are read, and six of them fill windows.
-    assert letters(first_windows(Words, "abcdef#gh", context=4, max_tokens=7)) == ["##ab", "#cde"]
+    assert letters(first_windows(Words, TEXT, context=4, max_tokens=7)) == ["##ab", "#cde"]
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda *given: windows(*given, context=9, contexts=1),
-        lambda *given: first_windows(*given, context=9, max_tokens=0),
+        lambda *given, **more: windows(*given, context=9, contexts=1, **more),
+        lambda *given, **more: first_windows(*given, context=9, max_tokens=0, **more),
     ],
 )
-def test_a_short_text_and_a_tokenizer_without_a_first_token_are_refused(make):
+def test_what_cannot_be_read_is_refused(make):
     with pytest.raises(FsrlError, match="3 tokens do not fill a window of 9"):
         make(Words, "ab")
-    with pytest.raises(FsrlError, match="bos_token"):
-        make(SimpleNamespace(bos_token_id=None), "ab")
+    with pytest.raises(FsrlError, match="SimpleNamespace has no tokenizer.json"):
+        make(SimpleNamespace(), "ab")
+    with pytest.raises(FsrlError, match="token 'ﬀ' has id 64256, and the model has 300 rows; resize"):
+        make(Words, "abcd\ufb00efghij", d_vocab=300)
+
+
+def test_without_a_first_token_windows_are_the_text_alone():
+    assert letters(windows(Bare, TEXT, context=4, contexts=10)) == ["abcd", "efgh"]
+    assert first_token(Bare) == FirstToken(None, None, "none: the tokenizer has no token for a text's start")
+
+
+@pytest.mark.parametrize(
+    ("make", "token", "role"),
+    [
+        (vocabularies.byte_level, "<|endoftext|>", "document separator"),
+        (vocabularies.sentence_piece, "<s>", "bos_token"),
+        (vocabularies.unigram, "</s>", "eos_token"),
+        (vocabularies.word_piece, "[CLS]", "cls_token"),
+        (vocabularies.characters, None, None),
+    ],
+)
+def test_each_kind_of_tokenizer_has_its_first_token_before_every_passage(make, token, role):
+    tokenizer = make()
+    first = first_token(tokenizer)
+    passages = ["the dog", "over the fox"]
+    stream = []
+    for passage in passages:
+        stream += [first.token_id] if token else []
+        stream += tokenizer.backend_tokenizer.encode(passage, add_special_tokens=False).ids
+    context = len(stream) + 1 if token else len(stream)
+    found = windows(tokenizer, "<|endoftext|>".join(passages), context=context, contexts=1)
+    assert found[0].tolist() == ([first.token_id] if token else []) + stream
+    if token:
+        assert (first.token, first.role, str(first)) == (token, role, f"{token} ({role})")
+        assert first.token_id == tokenizer.convert_tokens_to_ids(token)
+
+
+def test_a_chat_model_s_end_of_turn_does_not_begin_texts():
+    # As in Qwen: no bos_token, <|endoftext|> between documents, <|im_end|> as eos_token.
+    tokenizer = vocabularies.added(vocabularies.byte_level(), "<|im_end|>", special=True)
+    tokenizer.bos_token, tokenizer.eos_token = None, "<|im_end|>"
+    assert first_token(tokenizer).token == "<|endoftext|>"
+    tokenizer.bos_token = "<|im_end|>"  # as TransformerLens sets it
+    assert first_token(tokenizer).token == "<|endoftext|>"
+
+
+def test_a_text_that_is_not_utf_8_is_named_with_its_place(tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes(b"caf\xe9\n")
+    with pytest.raises(FsrlError, match=r"latin.txt is not UTF-8 \(byte E9 at offset 3\); save it as UTF-8"):
+        read_text(path)
+    with pytest.raises(FsrlError, match="nowhere.txt is missing"):
+        read_text(tmp_path / "nowhere.txt")
+    path.write_text("café\n", encoding="utf-8")
+    assert read_text(path) == "café\n"

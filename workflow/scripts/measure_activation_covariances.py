@@ -4,9 +4,7 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=snakemake.threads)
 
-from pathlib import Path
-
-from fsrl.models import activations, sources
+from fsrl.models import activations, sources, windows
 from fsrl.weights import covariances
 from fsrl.weights import matrices as weights
 
@@ -14,7 +12,7 @@ given, params = snakemake.input, snakemake.params
 hooks = dict.fromkeys(weights.read_decoder(path).hook for path in given.decoders)
 found = activations.second_moments(
     sources.ModelSource(**params.model).directory(),
-    Path(given.text).read_text(encoding="utf-8"),
+    windows.read_text(given.text),
     list(hooks),
     context=params.context,
     max_tokens=params.max_tokens,

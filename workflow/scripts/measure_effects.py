@@ -6,12 +6,11 @@ joblog.to(snakemake.log[0], threads=snakemake.threads)
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 
 from fsrl.effects import study as effect_study
-from fsrl.models import reading, sources
+from fsrl.models import reading, sources, windows
 from fsrl.tables import core as tables
 from fsrl.tables.effects import EFFECTS
 from fsrl.tables.moments import MOMENTS, NULL
@@ -47,7 +46,7 @@ W_U = [weights.view_unembedding(unembedding, **params.view)[0]]
 # What is read is let go of where it is used up: decoders and W_U of GPT-2 are 2 GB together.
 del decoder, unembedding
 rules = params.schemes[params.scheme]
-text = Path(given.text).read_text(encoding="utf-8")
+text = windows.read_text(given.text)
 measured = effect_study.measure_study(
     reading.read_model(sources.ModelSource(**params.source["model"])),
     sources.SAESource.from_settings(params.source["saes"]),

@@ -154,11 +154,11 @@ class TextExamples:
     def windows(self) -> Int64[Tensor, "windows context"]:
         """Windows, spread over the text; FsrlError where the file is missing."""
         assert self.path is not None
-        if not Path(self.path).is_file():
-            raise FsrlError(f"evaluation text: {self.path} is missing; give text= another file")
         model = self.sae_model.model
-        context, text = min(CONTEXT, int(model.cfg.n_ctx)), Path(self.path).read_text(encoding="utf-8")
-        return windows.windows(model.tokenizer, text, context=context, contexts=CONTEXTS)
+        context, text = min(CONTEXT, int(model.cfg.n_ctx)), windows.read_text(self.path)
+        return windows.windows(
+            model.tokenizer, text, context=context, contexts=CONTEXTS, d_vocab=model.cfg.d_vocab
+        )
 
     def of_feature(self, feature: int, vocabulary: Sequence[str]) -> list[dict[str, Any]]:
         """Records as a page shows them, strongest first; none where no text is at hand."""

@@ -1,9 +1,9 @@
 """Which features, contexts and positions the effects are measured on: seeded, stratified, never the whole.
 
 Features: up to a number of each type (one stratum each), and within a type spread evenly over the densities.
-Contexts: windows of a text, spread evenly over it, each begun by the tokenizer's first token. Positions: for
-each feature one position in each of several contexts where it is active, and as many where it is not, so that
-the positions of a feature are independent and a standard error over them is one over contexts.
+Contexts: windows of a text, spread evenly over it (`fsrl.models.windows`). Positions: for each feature one
+position in each of several contexts where it is active, and as many where it is not, so that the positions of
+a feature are independent and a standard error over them is one over contexts.
 """
 
 from collections.abc import Mapping, Sequence

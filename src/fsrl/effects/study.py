@@ -88,7 +88,14 @@ def measure_study(
     )
     logger.info("%.1f million parameters on %s: %s", parameters / 1e6, device, size)
     context = min(settings.context, model.bridge.cfg.n_ctx)
-    inputs = windows.windows(model.bridge.tokenizer, settings.text, context=context, contexts=size.contexts)
+    inputs = windows.windows(
+        model.tokenizer,
+        settings.text,
+        context=context,
+        contexts=size.contexts,
+        d_vocab=model.bridge.cfg.d_vocab,
+    )
+    first = windows.first_token(model.tokenizer)
     bridge = model.bridge if device == "cpu" else model.bridge.to(device)
     tail = forward.Tail.of(bridge, device)
     places = [place_of(hook) for hook in hooks]
@@ -105,6 +112,7 @@ def measure_study(
         "seed": str(settings.seed),
         "text_sha256": hashlib.sha256(settings.text.encode()).hexdigest(),
         "contexts": f"{len(inputs)} windows of {context} tokens, spread over the text",
+        "first_token": str(first),
     }
     for hook, layer in zip(hooks, layers, strict=True):
         if layer.decoder.hook != hook:

@@ -5,10 +5,10 @@ means nothing beyond that. For each residual hook, over all positions of all win
 
     covariance = mean((x - mean(x)) (x - mean(x))^T)       float64, [d_model, d_model], squared residual units
 
-Windows are `context` tokens long and start with the tokenizer's first token (<|endoftext|> in GPT-2);
-position 0 is left out, since the residual there has 1.2 to 2.4 times the usual norm and never varies. In a
-model with LayerNorm x is centred over d_model, as in TransformerLens' processed models, on which SAEs are
-trained: every reader of the stream does so anyway. The covariance then has no variance along (1, ..., 1).
+Windows are `context` tokens long and start with what the model wants there (`fsrl.models.windows`); position
+0 is left out, since the residual there has 1.2 to 2.4 times the usual norm and never varies. In a model with
+LayerNorm x is centred over d_model, as in TransformerLens' processed models, on which SAEs are trained: every
+reader of the stream does so anyway. The covariance then has no variance along (1, ..., 1).
 
 A hook that is not in the residual stream (hook_z, a layer's neurons) stands for the stream its directions
 write to: hook_resid_post of its layer.
@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 from fsrl.errors import FsrlError
 from fsrl.hooks import residual_hook
-from fsrl.models.windows import first_windows
+from fsrl.models.reading import own_tokenizer
+from fsrl.models.windows import first_token, first_windows
 from fsrl.weights.covariances import Covariances
 
 WINDOWS_PER_BATCH = 16
@@ -45,17 +46,18 @@ def second_moments(
 ) -> Covariances:
     """Covariance of the activations at each hook, through TransformerLens, on the first `max_tokens` of text.
 
-    model_folder: a model in Hugging Face layout; text: passages separated by the tokenizer's first token as
-    text; context: tokens in a window, its first one included; max_tokens: bound on the positions read (0:
-    the whole text). What does not fill a window is left out. Raises FsrlError for an unknown hook, a context
-    that the model does not have, and a text shorter than one window.
+    model_folder: a model in Hugging Face layout; text: passages separated by <|endoftext|>; context: tokens
+    in a window, its first one included; max_tokens: bound on the positions read (0: the whole text). What
+    does not fill a window is left out. Raises FsrlError for an unknown hook, a context that the model does
+    not have, and a text shorter than one window.
     """
     places = {hook: residual_hook(hook) for hook in hooks}
     bridge = _load(Path(model_folder))
     for hook, place in places.items():
         if place not in bridge.hook_dict:
             raise FsrlError(f"activations: {model_folder} has no {place} (for {hook}); check the SAE's hook")
-    inputs = _windows(bridge, text, context, max_tokens)
+    tokenizer = own_tokenizer(bridge, Path(model_folder))
+    inputs = _windows(bridge, tokenizer, text, context, max_tokens)
     names = sorted(set(places.values()))
     centred = bridge.cfg.normalization_type in ("LN", "LNPre")
     sums = _read(bridge, inputs, names, centred=centred, progress=progress)
@@ -63,6 +65,7 @@ def second_moments(
         "model": Path(model_folder).as_posix(),
         "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "context": str(context),
+        "first_token": str(first_token(tokenizer)),
         "positions": str(inputs.shape[0] * (context - 1)),
         "position_0": "left out",
         "centred_over_d_model": json.dumps(centred),
@@ -125,10 +128,12 @@ def _load(folder: Path) -> Any:
     return TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32)
 
 
-def _windows(bridge: Any, text: str, context: int, max_tokens: int) -> Int64[Tensor, "windows {context}"]:
+def _windows(
+    bridge: Any, tokenizer: Any, text: str, context: int, max_tokens: int
+) -> Int64[Tensor, "windows {context}"]:
     if not 2 <= context <= bridge.cfg.n_ctx or max_tokens < 0:
         raise FsrlError(
             f"activations: context is {context} and max_tokens {max_tokens}; context must lie between 2 and "
             f"the model's {bridge.cfg.n_ctx}, max_tokens must be 0 or more"
         )
-    return first_windows(bridge.tokenizer, text, context=context, max_tokens=max_tokens)
+    return first_windows(tokenizer, text, context=context, max_tokens=max_tokens, d_vocab=bridge.cfg.d_vocab)

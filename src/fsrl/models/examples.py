@@ -50,7 +50,7 @@ class Example:
         return self.values[self.max_index]
 
     def record(self, vocabulary: Sequence[str]) -> dict[str, Any]:
-        """As `fsrl.pages.facts.FeatureFacts.examples` holds it; vocabulary: token id -> token as stored."""
+        """As `fsrl.pages.facts.FeatureFacts.examples` holds it; vocabulary: token id -> token."""
         return {
             "tokens": [vocabulary[token] for token in self.token_ids],
             "values": list(self.values),
@@ -75,7 +75,7 @@ def top_activating(
 
     model: HookedTransformer or TransformerBridge, in the form on which the SAE was trained; sae: anything
     with `encode`, from [n, d_in] to [n, d_sae]; hook_name: where the SAE reads, "blocks.5.hook_resid_post";
-    tokens: int64 [contexts, positions], each context with its first token (`fsrl.models.windows.windows`);
+    tokens: int64 [contexts, positions], position 0 not searched (`fsrl.models.windows.windows`);
     features: rows of the decoder; k: examples of each feature; window: tokens shown before and after the most
     active one, fewer at the ends of a context; batch_size: contexts in one forward pass; progress: a bar on
     stderr where that is a terminal. Raises FsrlError for a setting out of range, a hook or a feature that

@@ -1,11 +1,15 @@
-"""Text as windows of tokens that a model reads, each begun by the tokenizer's first token (<|endoftext|>).
+"""Text as windows of tokens that a model reads, each begun by what the model wants at a text's start.
 
-Passages of a text are separated by that token as text, and every passage is preceded by it. What does not
-fill a window is left out.
+Passages of a text are separated by <|endoftext|> as text, whatever the model. Each is read by the model's own
+tokenizer, without special tokens, and preceded by one token, the same that begins every window
+(`first_token`): <|endoftext|> in GPT-2, <s> in Llama 2, <bos> in Gemma. What does not fill a window is left
+out.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,54 +18,110 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from fsrl.errors import FsrlError
+from fsrl.tokens.text import END_OF_TEXT
 
-# Position 0 has 1.2 to 2.4 times the usual norm, always holds the same token, and SAEs don't train on it.
+# In GPT-2 position 0 has 1.2 to 2.4 times the usual norm; SAEs don't train on it, and mostly it is one token.
 FIRST_POSITION = 1
 
 
-def windows(tokenizer: Any, text: str, *, context: int, contexts: int) -> Int64[Tensor, "windows context"]:
+@dataclass(frozen=True)
+class FirstToken:
+    """What begins windows and passages. token: as the tokenizer has it, None for nothing; role: in words."""
+
+    token: str | None
+    token_id: int | None
+    role: str
+
+    def __str__(self) -> str:
+        return self.role if self.token is None else f"{self.token} ({self.role})"
+
+
+def first_token(tokenizer: Any) -> FirstToken:
+    """The tokenizer's beginning of a sequence if it has one of its own, else what separates documents.
+
+    That is <|endoftext|> where the vocabulary has it (GPT-2, GPT-NeoX and Qwen have no other bos_token), else
+    the end of a sequence, else [CLS], else nothing. bos_token counts as the tokenizer's own where it differs
+    from eos_token: TransformerLens gives tokenizers without one their eos_token. Tokens that are not in the
+    vocabulary are none.
+    """
+    bos, eos = tokenizer.bos_token, tokenizer.eos_token
+    choices = (
+        (bos if bos != eos else None, "bos_token"),
+        (END_OF_TEXT, "document separator"),
+        (eos, "eos_token"),
+        (tokenizer.cls_token, "cls_token"),
+    )
+    for token, role in choices:
+        token_id = None if token is None else tokenizer.backend_tokenizer.token_to_id(str(token))
+        if token_id is not None:
+            return FirstToken(str(token), token_id, role)
+    return FirstToken(None, None, "none: the tokenizer has no token for a text's start")
+
+
+def read_text(path: str | Path) -> str:
+    """A text file. Raises FsrlError where it is missing or not UTF-8, with the first bad byte's place."""
+    if not Path(path).is_file():
+        raise FsrlError(f"text: {path} is missing; give another file")
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise FsrlError(
+            f"text: {path} is not UTF-8 (byte {byte:02X} at offset {error.start}); save it as UTF-8"
+        ) from error
+
+
+def windows(
+    tokenizer: Any, text: str, *, context: int, contexts: int, d_vocab: int | None = None
+) -> Int64[Tensor, "windows context"]:
     """At most `contexts` windows, spread evenly over the text.
 
-    Raises FsrlError for a tokenizer without a first token and a text shorter than one window.
+    d_vocab: rows of the model's embedding. Raises FsrlError for a tokenizer in pure Python, a text shorter
+    than one window, and a token of the text that the model has no row for.
     """
-    rows = _rows(list(_stream(tokenizer, text)), context)
-    return _begun(
-        tokenizer, rows[np.unique(np.linspace(0, len(rows) - 1, min(contexts, len(rows))).astype(int))]
-    )
+    rows = _rows(tokenizer, _stream(tokenizer, text), context, d_vocab)
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(contexts, len(rows))).astype(int))]
 
 
 def first_windows(
-    tokenizer: Any, text: str, *, context: int, max_tokens: int
+    tokenizer: Any, text: str, *, context: int, max_tokens: int, d_vocab: int | None = None
 ) -> Int64[Tensor, "windows context"]:
     """All windows of the text's first `max_tokens` tokens (0: of the whole text), one after the other.
 
-    Raises FsrlError as `windows` does.
+    d_vocab and errors as in `windows`.
     """
-    stream = islice(_stream(tokenizer, text), max_tokens or None)
-    return _begun(tokenizer, _rows(list(stream), context))
+    return _rows(tokenizer, islice(_stream(tokenizer, text), max_tokens or None), context, d_vocab)
 
 
 def _stream(tokenizer: Any, text: str) -> Iterator[int]:
     """The text's tokens, every passage preceded by the first token."""
-    first = tokenizer.bos_token_id
-    if first is None:
-        raise FsrlError("text: the tokenizer has no bos_token; windows need a first token")
-    for passage in text.split(tokenizer.bos_token):
-        yield first
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise FsrlError(f"text: {type(tokenizer).__name__} has no tokenizer.json; load the fast tokenizer")
+    first = first_token(tokenizer).token_id
+    for passage in text.split(END_OF_TEXT):
+        if first is not None:
+            yield first
         yield from tokenizer.backend_tokenizer.encode(passage, add_special_tokens=False).ids
 
 
-def _rows(stream: list[int], context: int) -> Int64[Tensor, "windows {context}-1"]:
-    """The stream without what does not fill a window."""
-    body = context - 1
+def _rows(
+    tokenizer: Any, tokens: Iterator[int], context: int, d_vocab: int | None
+) -> Int64[Tensor, "windows {context}"]:
+    """The stream in windows, each begun by the first token, without what does not fill one."""
+    stream = list(tokens)
+    first = first_token(tokenizer).token_id
+    body = context if first is None else context - 1
     rows = len(stream) // body
     if not rows:
         raise FsrlError(
             f"text: {len(stream)} tokens do not fill a window of {context}; give a longer text or a "
             "smaller context"
         )
-    return torch.tensor(stream[: rows * body]).view(rows, body)
-
-
-def _begun(tokenizer: Any, rows: Int64[Tensor, "windows body"]) -> Int64[Tensor, "windows body+1"]:
-    return torch.cat([torch.full((len(rows), 1), tokenizer.bos_token_id), rows], dim=1)
+    if d_vocab is not None and (largest := max(stream)) >= d_vocab:
+        token = tokenizer.backend_tokenizer.id_to_token(largest)
+        raise FsrlError(
+            f"text: token {token!r} has id {largest}, and the model has {d_vocab} rows; resize its embedding "
+            "for the tokens that were added, or take them out"
+        )
+    found = torch.tensor(stream[: rows * body]).view(rows, body)
+    return found if first is None else torch.cat([torch.full((rows, 1), first), found], dim=1)
