@@ -103,3 +103,18 @@ def test_no_other_name_is_made_up():
             _ = importlib.import_module(place).nothing
     with pytest.raises(ImportError):
         from fsrl.moments import nothing  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    ("short", "name", "module"),
+    [
+        ("fsrl.hub", "read_model", "fsrl.models.reading"),
+        ("fsrl.hub", "decoders", "fsrl.models.dictionaries"),
+        ("fsrl.hub", "unembedding", "fsrl.models.export"),
+        ("fsrl.sources", "ModelSource", "fsrl.models.sources"),
+        ("fsrl.sources", "SAESource", "fsrl.models.sources"),
+        ("fsrl.utils", "SAEfeatureAnalyzer", "fsrl.analyzer.analyzer"),
+    ],
+)
+def test_short_modules_for_notebooks_give_what_their_module_defines(short, name, module):
+    assert getattr(importlib.import_module(short), name) is getattr(importlib.import_module(module), name)

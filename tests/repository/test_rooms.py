@@ -11,7 +11,7 @@ PACKAGE = ROOT / "src/fsrl"
 MAP = (PACKAGE / "README.md").read_text()
 # From the room that uses no other to those that may use all before them.
 ORDER = re.findall(r"^\| `(\w+)` \|", MAP, re.M)
-FACES = ("utils.py", "hub.py", "__init__.py")  # public names of any room
+FACES = ("utils.py", "hub.py", "sources.py", "__init__.py")  # public names of any room
 
 
 def room_of(path: Path) -> str:
