@@ -7,12 +7,15 @@
 # pip reads the user's own settings (proxy, index, find-links); nothing here overrides them.
 
 VENV := .venv
+# Programs are run by the interpreter: pip writes its path into them, where a space, a quote or a $ in the folder's name
+# may be misread. (Python makes no environment in a folder with a colon in its name.)
+RUN := $(VENV)/bin/python -m
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= 8
 # A process of tests for every core that this one may use (`-n auto` takes two threads of a core for one); each needs
 # over a GB of memory, and from eight on all wait for those of the built study. Slow tests run alone: most are builds
 # that fill the machine by themselves.
-WORKERS ?= $(shell $(VENV)/bin/python -c "import os; print(min(8, len(os.sched_getaffinity(0))))")
+WORKERS ?= $(shell PYTHONPATH=src $(VENV)/bin/python -c "from fsrl import machine; print(min(8, machine.cores()))")
 PYTEST_ARGS ?=
 READY := $(VENV)/.ready
 # The lock's own resolution happens apart from the environment in use.
@@ -21,23 +24,23 @@ LOCK_VENV := .lock-venv
 .PHONY: reproduce test test-slow lint clean mini lock rulegraph
 
 reproduce: $(READY)
-	$(VENV)/bin/snakemake --cores $(CORES)
+	$(RUN) snakemake --cores $(CORES)
 
 test: $(READY)
-	$(VENV)/bin/pytest -m "not slow" -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
+	$(RUN) pytest -m "not slow" -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-slow: $(READY)
-	$(VENV)/bin/pytest -m slow $(PYTEST_ARGS)
+	$(RUN) pytest -m slow $(PYTEST_ARGS)
 
 lint: $(READY)
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/snakefmt --check Snakefile workflow
-	$(VENV)/bin/mypy
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) snakefmt --check Snakefile workflow
+	$(RUN) mypy
 
 # A stamp: with the packages in, neither pip nor a network is asked again until the lock changes.
 $(READY): requirements.lock pyproject.toml
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	test -x $(VENV)/bin/python || "$(PYTHON)" -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -r requirements.lock
 	$(VENV)/bin/python -m pip install --no-deps --no-build-isolation --editable .
 	touch $@
@@ -48,7 +51,7 @@ clean:
 	rm -rf figures logs paper/generated paper/main.pdf
 
 rulegraph: $(READY)
-	$(VENV)/bin/snakemake --cores 1 --config study=mini --rulegraph mermaid-js | $(VENV)/bin/python workflow/rulegraph.py
+	$(RUN) snakemake --cores 1 --config study=mini --rulegraph mermaid-js | $(VENV)/bin/python workflow/rulegraph.py
 
 mini:
 	test -f results/train_mini/mini/record.json
@@ -58,7 +61,7 @@ mini:
 
 lock:
 	rm -rf $(LOCK_VENV)
-	$(PYTHON) -m venv $(LOCK_VENV)
+	"$(PYTHON)" -m venv $(LOCK_VENV)
 	$(LOCK_VENV)/bin/python -m pip install ".[workflow,dev]"
 	sed -n '/^#/p' requirements.lock > $(LOCK_VENV)/lock
 	$(LOCK_VENV)/bin/python -m pip freeze --all --exclude pip --exclude fsrl \

@@ -7,6 +7,8 @@ import textwrap
 
 import pytest
 
+from fsrl import machine
+
 
 def run(tmp_path, body, **environment):
     """Run `body` after joblog.to in a new process: its exit status, stderr and log."""
@@ -86,7 +88,7 @@ def test_a_new_run_begins_a_new_log(tmp_path):
     assert "first" not in log
 
 
-CORES = len(os.sched_getaffinity(0))
+CORES = machine.cores()
 
 
 @pytest.mark.parametrize(

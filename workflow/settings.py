@@ -4,31 +4,60 @@ Every fault becomes one FsrlError that names its place in the config and the val
 is checked before a job is planned, and nothing heavy is imported for it.
 """
 
-from collections.abc import Iterable
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator, ValidationError, validators
 
+from fsrl.arguments import shown
 from fsrl.errors import FsrlError, did_you_mean
+from fsrl.latex import text as tex
+from fsrl.names import SHARED
 from fsrl.types import rules as type_rules
+
+# What a title may be so long as a column of a figure and a line of the paper hold it, in printed characters.
+LONGEST_TITLE, LONGEST_WORD = 80, 24
+# Folders of results/{study} beside those of SAEs.
+BESIDE_SAES = (
+    "claims",
+    "discoveries",
+    "explanations",
+    "null_p_values",
+    "nulls",
+    "planted",
+    "sensitivity",
+    "summary",
+)
+# Windows keeps these names to itself, with any ending.
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def check(config: dict[str, Any], schema: Path) -> None:
     """Raise FsrlError at the first fault of `config`: against the schema, in its names, in its type rules."""
     _check_keys(config, "top level")
-    validator = Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
-    errors = sorted(validator.iter_errors(config), key=lambda error: error.json_path)
+    _check_finite(config, "")
+    errors = sorted(_validator(schema).iter_errors(config), key=lambda error: error.json_path)
     # A misspelt key is also a missing one: the misspelling is what to name.
     errors.sort(key=lambda error: error.validator != "additionalProperties")
     if errors:
         raise _schema_fault(errors[0])
+    _check_folders(config)
     _check_names(config)
+    for name, study in config["studies"].items():
+        _check_title(study.get("title", name), f"studies.{name}.title")
+    _check_patterns(config["token_sets"]["extra"])
     try:
-        type_rules.parse_schemes(config["types"]["schemes"], config["nulls"]["kinds"])
+        schemes = type_rules.parse_schemes(config["types"]["schemes"], config["nulls"]["kinds"])
     except FsrlError as error:
         raise _fault("types.schemes", str(error)) from None
+    for scheme in schemes:
+        _check_draws(scheme, config)
 
 
 def studies(config: dict[str, Any]) -> list[str]:
@@ -42,6 +71,31 @@ def views_read(config: dict[str, Any], view: str) -> list[str]:
     return list(dict.fromkeys([view, *named]))
 
 
+def check_saes(study: str, sae_ids: Iterable[str]) -> None:
+    """Raise FsrlError for an SAE of whose id no folder of results can be made; a release's may hold a "/"."""
+    for sae_id in sae_ids:
+        _check_name(sae_id, f"studies.{study}.saes")
+        if sae_id in BESIDE_SAES:
+            raise _fault(
+                f"studies.{study}.saes", f"{sae_id!r} is the name of another folder of results; rename it"
+            )
+
+
+_NAMES = (
+    "take at most 100 letters, digits and _ . -, the first a letter or digit, and no name of a system's own"
+)
+
+
+@cache
+def _validator(schema: Path) -> Any:
+    """JSON Schema takes 100.0 for an integer; Python's range does not."""
+    strict = Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    kind = validators.extend(Draft202012Validator, type_checker=strict)
+    return kind(yaml.safe_load(schema.read_text(encoding="utf-8")))
+
+
 def _fault(place: str, text: str) -> FsrlError:
     return FsrlError(f"config: {place}: {' '.join(text.split())}")
 
@@ -49,7 +103,7 @@ def _fault(place: str, text: str) -> FsrlError:
 def _unknown(place: str, kind: str, name: str, known: Iterable[str]) -> FsrlError:
     known = list(known)
     hint = did_you_mean(name, known)
-    return _fault(place, f"unknown {kind} {name!r}{hint} (known: {', '.join(known) or 'none'})")
+    return _fault(place, f"unknown {kind} {shown(name)}{hint} (known: {', '.join(known) or 'none'})")
 
 
 def _check_keys(value: Any, place: str) -> None:
@@ -61,19 +115,48 @@ def _check_keys(value: Any, place: str) -> None:
             _check_keys(inner, key)
 
 
+def _check_finite(value: Any, place: str) -> None:
+    """NaN passes every comparison of a schema."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _fault(place, f"{value} is no number to compute with; write a finite one")
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        _check_finite(one, f"{place}.{key}".removeprefix("."))
+
+
 def _schema_fault(error: ValidationError) -> FsrlError:
     place = error.json_path.removeprefix("$").removeprefix(".") or "top level"
+    value = error.instance
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
-        return _unknown(place, "key", next(key for key in error.instance if key not in known), known)
+        return _unknown(place, "key", next(key for key in value if key not in known), known)
     if error.validator == "enum":
         choices = ", ".join(error.validator_value)
-        return _fault(place, f"{error.instance!r} is not a choice; choose one of {choices}")
+        return _fault(place, f"{shown(value)} is not a choice; choose one of {choices}")
     if error.validator == "type":
         kinds = error.validator_value
         wanted = kinds if isinstance(kinds, str) else " or ".join(kinds)
-        return _fault(place, f"{error.instance!r} must be of type {wanted}")
+        return _fault(place, f"{shown(value)} must be of type {wanted}{_hint(value, wanted)}")
+    if error.validator in ("pattern", "maxLength") and isinstance(value, str):
+        if "a-z0-9]+)*" in str(error.schema.get("pattern")):
+            return _fault(place, f"{shown(value)} cannot be a name here; write lower_case_with_underscores")
+        return _fault(place, f"{shown(value)} cannot be a name here: {_NAMES}")
+    if error.validator == "not":
+        return _fault(place, f"{shown(value)} is the name of another folder there; choose another")
+    if error.validator in ("minItems", "minProperties", "minLength"):
+        return _fault(place, f"{shown(value)} is empty; give at least one entry")
     return _fault(place, error.message)
+
+
+def _hint(value: Any, wanted: str) -> str:
+    """What YAML made of a value that was meant otherwise."""
+    if wanted == "integer" and isinstance(value, float) and value.is_integer():
+        return f"; write {int(value)}"
+    if wanted in ("integer", "number") and isinstance(value, str) and re.fullmatch(r"\d+[eE]\d+", value):
+        return f"; YAML reads {value} as text, write the number out"
+    if wanted == "string" and isinstance(value, bool | int | float):
+        return "; put it in quotes"
+    return ""
 
 
 def _check_names(config: dict[str, Any]) -> None:
@@ -102,3 +185,81 @@ def _check_known(place: str, kind: str, names: Iterable[str], known: Iterable[st
     for name in names:
         if name not in known:
             raise _unknown(place, kind, name, known)
+
+
+def _check_name(name: str, place: str) -> None:
+    """A name of which no folder can be made, here or elsewhere, or that Snakemake reads as a wildcard."""
+    for part in name.split("/"):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", part) or RESERVED.fullmatch(part):
+            raise _fault(place, f"{shown(name)} cannot be a name here: {_NAMES}")
+
+
+def _check_folders(config: dict[str, Any]) -> None:
+    """Names that become folders."""
+    for place, names in (("studies", config["studies"]), ("views", config["views"])):
+        seen: dict[str, str] = {}
+        for name in names:
+            _check_name(name, place)
+            other = seen.setdefault(name.lower(), name)
+            if other != name:
+                raise _fault(
+                    place,
+                    f"{other!r} and {name!r} are one folder where capitals do not count; rename one of them",
+                )
+
+
+def _check_title(title: str, place: str) -> None:
+    """Figures and the paper set it on one line or two, and a word is not broken."""
+    if any(unicodedata.category(char)[0] in "CZ" and char != " " for char in title) or not title.strip():
+        raise _fault(place, f"{shown(title)} is no line of text; leave out what is invisible")
+    printed = tex.printed(title)
+    longest = max(re.split(r"[ -]", printed), key=len)
+    if len(printed) > LONGEST_TITLE or len(longest) > LONGEST_WORD:
+        raise _fault(
+            place,
+            f"{shown(title)} is too long for figures and paper; take at most {LONGEST_TITLE} characters in "
+            f"words of at most {LONGEST_WORD} (in the paper: {shown(printed)})",
+        )
+
+
+def _check_patterns(extra: dict[str, dict[str, Any]]) -> None:
+    for name, settings in extra.items():
+        try:
+            re.compile(settings.get("regex", ""))
+        except (re.error, RecursionError, OverflowError) as error:
+            raise _fault(
+                f"token_sets.extra.{name}.regex",
+                f"{shown(settings['regex'])} is no regular expression ({error}); correct it",
+            ) from None
+
+
+def _check_draws(scheme: type_rules.Scheme, config: dict[str, Any]) -> None:
+    """A quantile of a null lies between its draws: one at least is beyond it."""
+    for condition in (one for rule in scheme.rules.values() for one in rule):
+        bound, place = condition.bound, condition.place
+        if bound.kind != "null":
+            continue
+        tail = min(bound.value, 1 - bound.value)
+        if tail <= 0:
+            raise _fault(
+                "types.schemes",
+                f"{place}: {bound} is the most extreme draw itself, whatever their number; write a quantile "
+                "between 0 and 1, such as null0.999",
+            )
+        needed = math.ceil((1 - 1e-9) / tail)
+        for setting, draws in _draws(config, bound.null):
+            if draws < needed:
+                raise _fault(
+                    "types.schemes",
+                    f"{place}: {bound} needs at least {needed} draws, and {setting} is {draws}; raise it, or "
+                    "take a quantile further from the end",
+                )
+
+
+def _draws(config: dict[str, Any], null: str | None) -> Iterator[tuple[str, int]]:
+    """The settings that say how many draws a kind of null has (None: every kind), with their values."""
+    for kind in config["nulls"]["kinds"] if null is None else [null]:
+        setting = "draws" if kind == SHARED else "layer_draws"
+        yield f"nulls.{setting}", config["nulls"][setting]
+    if set(studies(config)) & set(config["planted"]["studies"]):
+        yield "planted.draws", config["planted"]["draws"]

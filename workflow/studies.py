@@ -1,14 +1,19 @@
 """The studies of the config, resolved: where their weights are, which can be built here."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fsrl import files
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files
 from fsrl.models.hub_files import HubFile
 from fsrl.models.sources import ModelSource, SAESource
+
+# What models call the number of tokens that they read at once.
+POSITIONS = ("n_positions", "n_ctx", "max_position_embeddings")
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,32 @@ class Study:
                 )
             found.append(path)
         return sorted(map(str, found))
+
+    def text(self) -> str:
+        """Path of the held-out text; FsrlError where there is none."""
+        if not Path(self.evaluation_text).is_file():
+            raise FsrlError(
+                f"config: studies.{self.name}.evaluation_text: {self.evaluation_text} is missing; put the "
+                "file there or correct the setting"
+            )
+        return self.evaluation_text
+
+    def positions(self) -> tuple[int, str] | None:
+        """How many tokens the model reads at once, and which key of which file says so; None where it is not
+        on this machine or says nothing.
+        """
+        path = self.model.on_disk("config.json")
+        if path is None:
+            return None
+        try:
+            found = json.loads(files.read_text(path))
+            found = {**found, **found.get("text_config", {})}
+        except (ValueError, TypeError, AttributeError):  # whoever reads the model says what is wrong with it
+            return None
+        for key in POSITIONS:
+            if isinstance(found.get(key), int):
+                return found[key], f"{key} in {hub_files.shown(path)}"
+        return None
 
     def lacks_weights(self) -> bool:
         """Whether files of the hub must be fetched first; asks the cache, never the network."""
@@ -93,6 +124,41 @@ def resolve(name: str, config: dict[str, Any]) -> Study:
         entry["figure_views"],
         entry.get("download_gb"),
     )
+
+
+def check(study: Study, config: dict[str, Any]) -> None:
+    """Raise FsrlError for settings that do not fit the study's model, as far as it is on this machine."""
+    contexts = {}
+    if "activations" in config["nulls"]["kinds"]:
+        contexts["nulls.context"] = config["nulls"]["context"]
+    if config["effects"]["view"] in study.views:
+        contexts["effects.context"] = config["effects"]["context"]
+    limit = study.positions()
+    for place, context in contexts.items():
+        if limit is not None and context > limit[0]:
+            raise FsrlError(
+                f"config: {place}: {context} is more than the {limit[0]} positions of study {study.name}'s "
+                f"model ({limit[1]}); take at most {limit[0]}"
+            )
+    _check_token_sets(study, config["token_sets"]["extra"])
+
+
+def _check_token_sets(study: Study, extra: Mapping[str, Mapping[str, Any]]) -> None:
+    """Every set has a member in the study's vocabulary, and is found in a time that ends."""
+    path = study.model.on_disk("tokenizer.json") if extra else None
+    if path is None:
+        return
+    # Seconds for whoever plans, if every plan did it.
+    from tokenizers import Tokenizer
+
+    from fsrl.tokens import sets
+
+    try:
+        tokens = list(Tokenizer.from_file(str(path)).get_vocab())
+    except Exception:  # tokenizers has no exceptions of its own; whoever reads the model says what is wrong
+        return
+    place = f"config: token_sets.extra (study {study.name})"
+    _located(place, lambda: sets.check_extra(extra, tokens))
 
 
 def _located(place: str, make: Callable[[], Any]) -> Any:

@@ -1,14 +1,30 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and texts that are read with errors which name them.
 
+What is half written lies beside its target as `.{name}.{process}@{host}.tmp`, a folder for a while among the
+system's temporary files under such a name. A process that is killed leaves them behind. Whoever writes the
+same target next, or makes the same kind of folder, removes those whose process has ended.
+"""
+
+import contextlib
 import errno
+import glob
 import os
-from collections.abc import Iterator
+import platform
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fsrl.errors import FsrlError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A name without a host is taken for one of this machine.
+_LEFT = re.compile(r"\..*\.(?P<process>\d+)(?:@(?P<host>[\w-]+))?\.tmp", re.DOTALL)
+# Processes of another machine cannot be asked after; nothing of ours is silent for this long.
+_STALE_SECONDS = 24 * 3600
 
 
 @contextmanager
@@ -16,17 +32,89 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path`, else it is removed.
 
     A reader therefore sees the old file or the new one, never a part. The temporary file lies in the same
-    folder because a rename is atomic only within one file system. FsrlError where the disk is full.
+    folder because a rename is atomic only within one file system. FsrlError where the disk is full, and where
+    there can be no such file.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}{_ending()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(target, error) from error
+    sweep(target.parent.glob(glob.escape(f".{target.name}.") + "*.tmp"))
     try:
         yield temporary
         os.replace(temporary, target)
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno not in NO_ROOM and error.filename not in (str(temporary), temporary):
             raise
-        raise FsrlError(f"{target}: cannot be written ({error.strerror}); make room and run again") from error
+        raise _refused(target, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(kind: str) -> Iterator[Path]:
+    """Yield an empty folder among the system's temporary files, removed at the end; kind: begins its name."""
+    sweep(Path(tempfile.gettempdir()).glob(f".fsrl-{kind}-*.tmp"))
+    with tempfile.TemporaryDirectory(prefix=f".fsrl-{kind}-", suffix=_ending()) as name:
+        yield Path(name)
+
+
+def sweep(paths: Iterable[Path]) -> None:
+    """Remove, of these files and folders, what `atomic_write` and `temporary_folder` of a process that has
+    ended left behind. What this process may not remove stays.
+    """
+    for path in paths:
+        left = _LEFT.fullmatch(path.name)
+        with contextlib.suppress(OSError):
+            if left is None or not _abandoned(path, int(left["process"]), left["host"]):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def read_text(path: str | Path) -> str:
+    """A UTF-8 text without its byte order mark; FsrlError for a file that is missing or is no text."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise FsrlError(f"{path}: cannot be read ({error.strerror}); give a text file") from error
+    except UnicodeDecodeError as error:
+        raise FsrlError(
+            f"{path}: not a text in UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start}); "
+            "save it as UTF-8, or give another file"
+        ) from error
+
+
+def _refused(target: Path, error: OSError) -> FsrlError:
+    remedy = "make room and run again" if error.errno in NO_ROOM else "give a path that can be written"
+    return FsrlError(f"{target}: cannot be written ({error.strerror}); {remedy}")
+
+
+def _ending() -> str:
+    return f".{os.getpid()}@{_host()}.tmp"
+
+
+def _host() -> str:
+    """This machine's name, short: a socket's path that holds it must stay short."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", platform.node().split(".")[0])[-20:] or "localhost"
+
+
+def _abandoned(path: Path, process: int, host: str | None) -> bool:
+    if host in (None, _host()) and not _is_running(process):
+        return True
+    return time.time() - path.stat().st_mtime > _STALE_SECONDS
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True

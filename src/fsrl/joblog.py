@@ -16,6 +16,7 @@ from types import TracebackType
 
 from threadpoolctl import threadpool_limits
 
+from fsrl import machine
 from fsrl.errors import FsrlError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -63,7 +64,7 @@ def to(path: str | Path, *, threads: int | None = None) -> None:
 
 def _cap_threads(threads: int | None) -> int:
     """Cap torch and BLAS at the cores that exist: two jobs of eight threads on two cores stand still."""
-    cores = len(os.sched_getaffinity(0))
+    cores = machine.cores()
     already = os.environ.get("OMP_NUM_THREADS", "")
     limits = [cores, threads or cores, int(already) if already.isdigit() else cores]
     count = max(1, min(limits))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fsrl import machine
 from fsrl.latex import document as tex_document
 from tests.fixtures.project import Project, environment
 from tests.fixtures.tiny_study import SAE_IDS
@@ -140,7 +141,7 @@ def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
 
 
 def test_no_job_uses_more_threads_than_there_are_cores(built: Project) -> None:
-    cores = len(os.sched_getaffinity(0))
+    cores = machine.cores()
     caps = [
         int(line.split()[-2])
         for log in (built.folder / "logs").rglob("*.log")

@@ -42,6 +42,104 @@ def test_every_setting_of_the_schema_is_described() -> None:
         check(entry, place)
 
 
+ODD_NAMES = (
+    *(
+        "{evil}",
+        "a/b",
+        "..",
+        ".a",
+        "-a",
+        "a b",
+        "a\n",
+        "a\x1b[31m",
+        "é",
+        "",
+        "a" * 101,
+        "NUL",
+        "com1.x",
+        "a*",
+    ),
+)
+# Place of a setting, what is given, and what the line must hold besides the place.
+VALUES: list[tuple[tuple[str, ...], Any, list[str]]] = [
+    (("run",), [], ["[] is empty"]),
+    (("run",), ["mini", "mini"], ["unique"]),
+    (("run",), "mini", ["'mini'", "array"]),
+    (("study",), False, ["False", "string", "quotes"]),
+    (("studies",), {}, ["empty"]),
+    (("studies", "mini", "figure_views"), [], ["[] is empty"]),
+    (("study_defaults", "figure_views"), [], ["[] is empty"]),
+    (("study_defaults", "views"), [], ["[] is empty"]),
+    (("study_defaults", "views"), ["main", "main"], ["unique"]),
+    (("studies", "mini", "evaluation_text"), "", ["empty"]),
+    (("studies", "mini", "title"), False, ["False", "string", "quotes"]),
+    (("studies", "mini", "title"), 2024, ["2024", "string", "quotes"]),
+    (("studies", "mini", "title"), "", ["no line of text"]),
+    (("studies", "mini", "title"), "two\nlines", ["no line of text"]),
+    (("studies", "mini", "title"), "a\x07b", ["no line of text"]),
+    (("studies", "mini", "title"), "a\u202eb", ["no line of text"]),
+    (("studies", "mini", "title"), "a " * 41, ["too long", "80"]),
+    (("studies", "mini", "title"), "a" * 25, ["too long", "24"]),
+    (("studies", "mini", "title"), "中文研究", ["too long", "<U+4E2D>"]),
+    (("studies", "mini", "download_gb"), float("inf"), ["inf", "finite"]),
+    (("tokens", "draws"), 10**30, ["greater than the maximum", "10000000"]),
+    (("tokens", "min_count"), 0, ["0", "minimum"]),
+    (("tokens", "seed"), -1, ["-1", "minimum of 0"]),
+    (("tokens", "seed"), 2**32, ["greater than the maximum"]),
+    (("moments", "n_bins"), 10**9, ["1000000000", "maximum of 1000"]),
+    (("moments", "n_bins"), 50.5, ["50.5", "integer"]),
+    (("moments", "n_extremes"), 10**9, ["maximum of 1000"]),
+    (("nulls", "draws"), 1e30, ["1e+30", "integer"]),
+    (("nulls", "draws"), 1e5, ["100000.0", "integer", "write 100000"]),
+    (("nulls", "draws"), "1e5", ["'1e5'", "integer", "as text"]),
+    (("nulls", "draws"), 10**30, ["greater than the maximum"]),
+    (("nulls", "draws"), True, ["True", "integer"]),
+    (("nulls", "draws"), float("nan"), ["nan", "finite"]),
+    (("nulls", "layer_draws"), None, ["None", "integer"]),
+    (("nulls", "context"), 1, ["minimum of 2"]),
+    (("nulls", "kinds"), ["isotropic", "isotropic"], ["unique"]),
+    (("enrichment", "level"), float("nan"), ["nan", "finite"]),
+    (("enrichment", "level"), 0, ["0"]),
+    (("enrichment", "bootstrap"), 10**9, ["maximum of 100000"]),
+    (("claims", "dip_draws"), 10**9, ["maximum of 1000000"]),
+    (("sensitivity", "layer_share"), [1, 0], ["0"]),
+    (("sensitivity", "layer_share"), [1, -2], ["-2"]),
+    (("sensitivity", "number"), [], ["empty"]),
+    (("planted", "features"), 10**9, ["maximum of 1000000"]),
+    (("effects", "context"), 1, ["minimum of 2"]),
+    (("effects", "device"), "tpu", ["'tpu' is not a choice", "auto, cpu, cuda"]),
+    (("views", "main", "cosine"), "no", ["'no'", "boolean"]),
+    (("token_sets", "extra"), {"Mine": {"words": ["cat"]}}, ["'Mine'", "lower_case"]),
+    (("token_sets", "extra"), {"mine": {"words": []}}, ["mine.words", "empty"]),
+    (("token_sets", "extra"), {"mine": {"words": ["cat", "cat"]}}, ["mine.words", "unique"]),
+    (("token_sets", "extra"), {"mine": {"words": [" "]}}, ["mine.words[0]", "' '"]),
+    (("token_sets", "extra"), {"mine": {}}, ["mine", "empty"]),
+    (("token_sets", "extra"), {"mine": {"regex": "("}}, ["mine.regex", "'('", "no regular expression"]),
+    (("token_sets", "extra"), {"mine": {"regex": "a", "words": ["a"]}}, ["mine"]),
+    *((("studies",), {name: {"model": {}, "saes": {}}}, ["cannot be a name"]) for name in ODD_NAMES),
+    *((("studies",), {name: {"model": {}, "saes": {}}}, [name]) for name in ("benchmarks", "train_mini")),
+    *((("views",), {name: CONFIG["views"]["main"]}, ["cannot be a name"]) for name in ODD_NAMES),
+    *((("types", "schemes"), {name: {}}, ["cannot be a name"]) for name in ODD_NAMES[:-4]),
+]
+BOUNDS: list[tuple[dict[str, Any], list[str]]] = [
+    ({}, ["at least one"]),
+    ({"above": "null1"}, ["above", "null1", "between 0 and 1"]),
+    ({"above": "null0"}, ["above", "null0", "between 0 and 1"]),
+    ({"above": "isotropic1.0"}, ["isotropic1", "between 0 and 1"]),
+    ({"above": "null0.99999"}, ["null0.99999", "100000 draws", "nulls.layer_draws is 20000"]),
+    ({"below": "null0.00001"}, ["null1e-05", "100000 draws", "nulls.layer_draws is 20000"]),
+    # Fewer are drawn where types are planted.
+    ({"above": "null0.9998"}, ["5000 draws", "planted.draws is 4000"]),
+    ({"above": "isotropic0.999999"}, ["1000000 draws", "nulls.draws is 100000"]),
+    ({"above": float("nan")}, ["nan"]),
+    ({"above": float("inf")}, ["inf"]),
+    ({"above": 3, "below": 3}, ["leave nothing"]),
+    ({"min": "q0.9", "max": "q0.1"}, ["leave nothing"]),
+    ({"min": "null0.9", "max": "isotropic0.1"}, ["leave nothing"]),
+    ({"min": "isotropic0.9", "max": "null0.1"}, ["leave nothing"]),
+    ({"above": 1, "min": 1}, ["both above and min"]),
+    ({"above": True}, ["True", "no bound"]),
+]
 CALIBRATED = ("types", "schemes", "calibrated", "types")
 FAULTS = {
     "unknown key": (set_at("moment", value={}), ["top level", "'moment'", "did you mean 'moments'?"]),
@@ -105,6 +203,28 @@ FAULTS = {
         ["calibrated", "prediction", "'skew'", "skewness"],
     ),
     "unknown type": (set_at(*CALIBRATED, "predict", value={}), ["calibrated", "'predict'", "prediction"]),
+    **{
+        f"{'.'.join(place)}: {value!r}"[:60]: (set_at(*place, value=value), [".".join(place), *parts])
+        for place, value, parts in VALUES
+    },
+    **{
+        f"bound {bound}": (
+            set_at(*CALIBRATED, "prediction", value={"skewness": bound}),
+            ["types.schemes", "calibrated", "prediction", "skewness", *parts],
+        )
+        for bound, parts in BOUNDS
+    },
+    "no bounds": (set_at(*CALIBRATED, "prediction", value={}), ["calibrated", "prediction", "at least one"]),
+    "no types": (set_at(*CALIBRATED, value={}), ["types.schemes.calibrated.types", "at least one"]),
+    "no schemes": (set_at("types", "schemes", value={}), ["types.schemes", "at least one"]),
+    "studies that differ in capitals": (
+        lambda config: config["studies"].update(Mini=config["studies"]["mini"]),
+        ["studies", "'mini' and 'Mini'", "rename"],
+    ),
+    "views that differ in capitals": (
+        lambda config: config["views"].update(MAIN=config["views"]["main"]),
+        ["views", "'main' and 'MAIN'"],
+    ),
 }
 
 

@@ -1,23 +1,10 @@
 # What the rules share: the checked config, the library as an input, shares of the machine.
-import os
 import re
-import sys
-from pathlib import Path
-
-ROOT = Path(workflow.basedir)
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "workflow")]
-# Scripts run the library that the rules watch, whatever else is installed.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
 
 import imports
 import settings
 import studies
-from fsrl.errors import FsrlError
-
-
-def stop(error):
-    """End with one line on stderr: before the first job nobody needs a traceback or a rule's name."""
-    sys.exit(f"error: {error}")
+from fsrl import files, machine
 
 
 def built(asked):
@@ -35,7 +22,12 @@ try:
     settings.check(config, ROOT / "workflow/schemas/config.schema.yaml")
     # Those asked for, and of these the ones that are built; by name.
     ASKED = {name: studies.resolve(name, config) for name in settings.studies(config)}
+    for study in ASKED.values():
+        settings.check_saes(study.name, study.sae_ids)
     STUDIES = {study.name: study for study in built(ASKED.values())}
+    if workflow.is_main_process:
+        for study in STUDIES.values():
+            studies.check(study, config)
 except FsrlError as error:
     stop(error)
 
@@ -103,9 +95,17 @@ def title(wildcards):
     return STUDIES[wildcards.study].title
 
 
+def text_of(study):
+    """The study's held-out text; where there is none, only those are stopped who ask for what reads it."""
+    try:
+        return study.text()
+    except FsrlError as error:
+        stop(error)
+
+
 def evaluation_text(wildcards):
     """The study's held-out text, an input."""
-    return STUDIES[wildcards.study].evaluation_text
+    return text_of(STUDIES[wildcards.study])
 
 
 def view_options(wildcards):
@@ -116,5 +116,10 @@ def view_options(wildcards):
 # --cores 8 on a machine of two cores must not start eight busy jobs. A rule that uses several threads claims ALL;
 # one that uses a single thread claims as many as its share of the cores that exist. Jobs cap their own threads at
 # those cores as well (fsrl.joblog).
-ALL = workflow.cores or len(os.sched_getaffinity(0))
-ONE = -(-ALL // len(os.sched_getaffinity(0)))
+ALL = workflow.cores or machine.cores()
+ONE = -(-ALL // machine.cores())
+
+
+# What killed jobs left half written beside files that nobody writes again.
+onstart:
+    files.sweep(path for place in ("results", "figures", "paper") for path in Path(place).rglob(".*.tmp"))

@@ -77,7 +77,7 @@ def notebook_code(wildcards):
 def notebook_study(wildcards):
     """The study's own files, for notebooks that load its model or an SAE."""
     study = STUDIES[NOTEBOOK_STUDY]
-    return [*own_files(study), study.evaluation_text]
+    return [*own_files(study), text_of(study)]
 
 
 rule run_notebook:

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,8 +83,7 @@ def compile_pdf(main: Path, sources: Sequence[Path], output: Path) -> list[str]:
     lacking = missing_programs()
     if lacking:
         raise FsrlError(f"{output}: {', '.join(lacking)} is not on the PATH; {HOW_TO_GET}")
-    with tempfile.TemporaryDirectory(prefix="fsrl-paper-") as folder:
-        place = Path(folder)
+    with files.temporary_folder("paper") as place:
         for source in dict.fromkeys(sources):
             if source.is_absolute() or ".." in source.parts:
                 raise FsrlError(

@@ -92,9 +92,18 @@ def escape(text: str) -> str:
 
     Characters that Latin Modern cannot draw, control characters and lone surrogates appear as their codes.
     """
+    return _joined([SEEN.get(char) or _drawn(char) for char in _flat(text)])
+
+
+def printed(text: str) -> str:
+    """What a reader sees of `escape`: the text on one line, with codes for what cannot be drawn."""
+    codes = {char: _code(char) for char in _flat(text) if char not in SEEN}
+    return "".join(f"<{code}>" if (code := codes.get(char)) else char for char in _flat(text))
+
+
+def _flat(text: str) -> str:
     composed = unicodedata.normalize("NFC", " ".join(text.splitlines()))
-    flat = composed.replace("\t", " ").replace("\u00a0", " ")
-    return _joined([SEEN.get(char) or _drawn(char) for char in flat])
+    return composed.replace("\t", " ").replace("\u00a0", " ")
 
 
 def token(text: str, *, limit: int | None = None) -> str:

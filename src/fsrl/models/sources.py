@@ -60,6 +60,13 @@ class ModelSource:
         others = [path for path in folder.iterdir() if path.suffix in MODEL_SUFFIXES and path.is_file()]
         return sorted({*required, *others})
 
+    def on_disk(self, name: str) -> Path | None:
+        """Where one of the model's files lies on this machine; None where it does not."""
+        if self.folder is None:
+            return hub_files.cached(HubFile(str(self.hub), name, self.revision))
+        path = Path(self.folder) / name
+        return path if path.is_file() else None
+
     def directory(self) -> Path:
         """The folder that holds the files: the one given, or the hub cache's snapshot; FsrlError for none."""
         if self.folder is not None:

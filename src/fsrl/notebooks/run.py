@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fsrl import files
 from fsrl.errors import FsrlError
 
 SECONDS = 600  # a cell that takes longer is stopped
@@ -89,8 +90,8 @@ def text(notebook: Any) -> str:
 @contextmanager
 def _apart() -> Iterator[tuple[Path, dict[str, str]]]:
     """A scratch folder and the environment of a kernel that reads and writes nothing of the user's."""
-    with tempfile.TemporaryDirectory(prefix="fsrl-") as name:
-        scratch = Path(name)
+    with files.temporary_folder("notebook") as scratch:
+        name = str(scratch)
         environment = {key: value for key, value in os.environ.items() if not SECRET.search(key)}
         environment |= {
             f"JUPYTER_{place}": f"{name}/{place}" for place in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")

@@ -162,14 +162,21 @@ def _check_order(conditions: list[Condition], place: str) -> None:
     if not (lower and upper):
         return
     low, high = lower[0], upper[0]
-    # Bounds of two kinds can be compared only when the data are there.
-    if (low.bound.kind, low.bound.null) == (high.bound.kind, high.bound.null):
+    # Other bounds can be compared only when the data are there.
+    if _same_scale(low.bound, high.bound):
         strict = low.word == "above" or high.word == "below"
         if low.bound.value > high.bound.value or (strict and low.bound.value == high.bound.value):
             raise FsrlError(
                 f"{place}: {low.word} {low.bound.value:g} and {high.word} {high.bound.value:g} "
                 "leave nothing; exchange or widen them"
             )
+
+
+def _same_scale(low: Bound, high: Bound) -> bool:
+    """Whether the order of two bounds is known from how they are written. A quantile that must be met against
+    every null lies beyond that of any one of them.
+    """
+    return low.kind == high.kind and (low.null == high.null or None in (low.null, high.null))
 
 
 def _require_mapping(value: Any, place: str) -> None:
