@@ -8,6 +8,7 @@ same target next, or makes the same kind of folder, removes those whose process 
 import contextlib
 import errno
 import glob
+import json
 import os
 import platform
 import re
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fsrl.errors import FsrlError
 
@@ -88,6 +90,14 @@ def read_text(path: str | Path) -> str:
             f"{path}: not a text in UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start}); "
             "save it as UTF-8, or give another file"
         ) from error
+
+
+def read_json(path: str | Path) -> Any:
+    """What a file of JSON holds; FsrlError for one that is missing or no JSON."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise FsrlError(f"{path}: not JSON ({error}); put a whole file there") from error
 
 
 def _refused(target: Path, error: OSError) -> FsrlError:

@@ -217,3 +217,16 @@ def test_counts_and_percents():
 def test_intervals():
     assert tex.interval(-0.1, 0.2, digits=2) == r"\ensuremath{[\num{-0.10}, \num{0.20}]}"
     assert tex.interval(math.nan, 0.2) == "--"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GPT-2 small, 5 % & more", "GPT-2 small, 5 % & more"),
+        ("naïve café", "naïve café"),
+        ("two\nlines\tand", "two lines and"),
+        ("中 and Ω", "<U+4E2D> and <U+03A9>"),
+    ],
+)
+def test_printed_is_what_a_reader_sees(text, shown):
+    assert tex.printed(text) == shown

@@ -143,6 +143,28 @@ def test_missing_broken_and_foreign_files_are_refused(tmp_path):
         tables.read(foreign, TYPES)
 
 
+def test_a_table_with_damage_inside_is_named(tmp_path):
+    path = tmp_path / "t.parquet"
+    tables.write(moments_frame(), path, MOMENTS, {})
+    content = bytearray(path.read_bytes())
+    # The footer, which is read first, is whole.
+    content[4:200] = bytes(196)
+    path.write_bytes(content)
+    with pytest.raises(FsrlError, match=r"t.parquet: not a readable parquet file .*; delete it and build it"):
+        tables.read(path, MOMENTS)
+
+
+@pytest.mark.parametrize("content", [b"", bytes(range(256)), b"a\tb\n1\t2\t3\n1\n1\t2\t3\t4\n"])
+def test_text_that_is_no_table_is_named(tmp_path, content):
+    path = tmp_path / "t.tsv"
+    path.write_bytes(content)
+    with pytest.raises(FsrlError, match=r"t.tsv: not a readable table of tab-separated text .*; delete"):
+        tables.read_tsv(path)
+    path.unlink()
+    with pytest.raises(FsrlError, match="t.tsv: no such table; build it first"):
+        tables.read_tsv(path)
+
+
 def test_a_column_of_another_type_is_refused_on_reading(tmp_path):
     moments_frame().astype({"std": "float32"}).to_parquet(tmp_path / "t")
     with pytest.raises(FsrlError, match="column std is float, expected float64"):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from fsrl.errors import FsrlError
+from fsrl.tokens import sets
 from fsrl.tokens.sets import KINDS, NAME, SURFACE, describe, token_sets
 from fsrl.tokens.text import ALPHABET
 
@@ -290,3 +291,35 @@ def test_the_embedded_vocabulary(mini):
     ].all()
     for name, token in {"quote": 'Ġ"', "bracket_open": "Ġ(", "year": "1999", "noun_plural": "Ġbytes"}.items():
         assert frame.loc[tokens.index(token), name], name
+
+
+def test_a_pattern_that_never_ends_is_stopped(monkeypatch):
+    monkeypatch.setattr(sets, "REGEX_SECONDS", 0.2)
+    tokens = ["a", "a" * 60 + "b"]
+    # An a alone or with the next: more ways to fail than can be tried.
+    with pytest.raises(
+        FsrlError, match=r"token set mine: regex '\(a\|aa\)\+\$' takes more than 0.2 s; change"
+    ):
+        sets.token_sets(tokens, extra={"mine": {"regex": "(a|aa)+$"}})
+    assert sets.token_sets(tokens, extra={"mine": {"regex": "a+$"}})["mine"].tolist() == [True, False]
+
+
+PATTERNS = (r"\d", "^ ", "a|b", "[^a-z]", r"(?i)É", r"\w+$", r"\bx", "", ".{3}", "(a+)+$")
+
+
+@given(st.sampled_from(PATTERNS), st.lists(st.text("ab 1é\nx", max_size=6), min_size=1))
+def test_patterns_mean_what_re_says(pattern, texts):
+    """The library that can be stopped finds what Python's own finds."""
+    assert sets._searched("mine", pattern, texts) == [re.search(pattern, text) is not None for text in texts]
+
+
+def test_sets_of_the_callers_are_checked_alone():
+    tokens = ["cat", "Ġdog", "12"]
+    sets.check_extra({"pets": {"words": ["cat", "dog", "ferret"]}, "numbers": {"regex": "^[0-9]+$"}}, tokens)
+    for extra, message in [
+        ({"pets": {"words": ["ferret"]}}, "token set pets: none of its 1 words is a single token"),
+        ({"numbers": {"regex": "z"}}, "token set numbers: regex 'z' matches no token"),
+        ({"newline": {"regex": "a"}}, "token set 'newline': the name is taken"),
+    ]:
+        with pytest.raises(FsrlError, match=message):
+            sets.check_extra(extra, tokens)

@@ -6,8 +6,6 @@ joblog.to(snakemake.log[0], threads=1)
 
 from pathlib import Path
 
-import pandas as pd
-
 from fsrl.figures import enrichment as enrichment_figures
 from fsrl.figures import files as figure_files
 from fsrl.figures import heatmap, sensitivity, splits
@@ -18,7 +16,7 @@ from fsrl.tables.types import TYPE_COUNTS
 
 given, params, view = snakemake.input, snakemake.params, snakemake.wildcards.view
 title, scheme = f"{params.title} · view {view}", params.scheme
-kinds = pd.read_csv(given.set_list, sep="\t", keep_default_na=False).set_index("set")["kind"].to_dict()
+kinds = tables.read_tsv(given.set_list, keep_default_na=False).set_index("set")["kind"].to_dict()
 discoveries = tables.read(given.discoveries, DISCOVERIES)
 layers = [
     enrichment_figures.Evidence(

@@ -4,7 +4,6 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
-import json
 from pathlib import Path
 
 from fsrl import files
@@ -14,7 +13,7 @@ from fsrl.numbers import headlines as tex_numbers
 from fsrl.types.rules import parse_schemes
 
 given, params = snakemake.input, snakemake.params
-speed, record = (json.loads(Path(path).read_text(encoding="utf-8")) for path in (given.speed, given.record))
+speed, record = files.read_json(given.speed), files.read_json(given.record)
 rules = {"rules": tex_numbers_fixed.rule_rows(parse_schemes(params.schemes))}
 fixed = {
     tex_numbers_fixed.DEFINED: tex_numbers_fixed.defined_values(),
@@ -23,7 +22,7 @@ fixed = {
     tex_numbers_fixed.EMBEDDED: tex_numbers_fixed.embedded_values(record),
 }
 parts = [tex_numbers.macros(namespace, values) for namespace, values in fixed.items()]
-parts += [Path(path).read_text(encoding="utf-8") for path in given.numbers]
+parts += [files.read_text(path) for path in given.numbers]
 made = {
     "numbers": tex_numbers.document(parts),
     "studies": tex_studies.document(params.studies, params.skipped),

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from jaxtyping import Float32
 
 from fsrl.errors import FsrlError
@@ -14,9 +13,7 @@ from fsrl.tables.enrichment import token_sets_table
 
 def read_token_sets(path: str | Path) -> pd.DataFrame:
     """One row a token id, one bool column a set; FsrlError where the file is missing or something else."""
-    if not Path(path).is_file():
-        raise FsrlError(f"{path}: no such table; build it first")
-    names = pq.ParquetFile(path).schema_arrow.names
+    names = tables.column_names(path)
     table = token_sets_table({name: "" for name in names if name != "token_id"})
     return tables.read(path, table).drop(columns="token_id")
 
@@ -29,13 +26,10 @@ def statistic(
     Reads those columns alone: a table of an SAE of GPT-2 has 2 million rows. Raises FsrlError where the file
     is missing, lacks a column or does not hold every set for every feature in order.
     """
-    if not Path(path).is_file():
-        raise FsrlError(f"{path}: no such table; build it first")
-    file = pq.ParquetFile(path)
-    wanted = ["feature", "set", *columns]
-    if lacking := [name for name in wanted if name not in file.schema_arrow.names]:
+    wanted, there = ["feature", "set", *columns], tables.column_names(path)
+    if lacking := [name for name in wanted if name not in there]:
         raise FsrlError(f"{path}: no column {lacking[0]}; build it again")
-    found = file.read(columns=wanted)
+    found = tables.read_columns(path, wanted)
     feature = found.column("feature").to_numpy()
     n_sets = int(np.searchsorted(feature, feature[0], side="right")) if len(feature) else 0
     shape = (len(feature) // max(n_sets, 1), n_sets)

@@ -84,9 +84,21 @@ def fold(
 def read_counts(path: Path, d_vocab: int) -> Int[Tensor, "{d_vocab}"]:
     """How often each token occurs, as the file has it; FsrlError where it is missing or does not fit."""
     if not path.is_file():
-        raise FsrlError(f"token counts: {path} is missing; check token_counts in config/config.yaml")
+        raise FsrlError(f"token counts: {path} is missing; give the path of such a file, or none")
     with clear_errors(path):
-        counts = load_file(path)["count"]
+        stored = load_file(path)
+    if "count" not in stored:
+        held = ", ".join(sorted(stored)) or "nothing"
+        raise FsrlError(f"{path}: holds {held} and no tensor count; save the counts under that name")
+    counts = stored["count"]
     if counts.shape != (d_vocab,):
-        raise FsrlError(f"{path}: count has shape {list(counts.shape)}, the vocabulary has {d_vocab} tokens")
+        raise FsrlError(
+            f"{path}: count has shape {list(counts.shape)}, the vocabulary {d_vocab} tokens; give counts of "
+            "this vocabulary"
+        )
+    if counts.dtype != torch.int64:
+        raise FsrlError(f"{path}: count has dtype {counts.dtype}; save it as int64")
+    if (counts < 0).any():
+        at = int((counts < 0).int().argmax())
+        raise FsrlError(f"{path}: count is {int(counts[at])} at token {at}; count again, none is below 0")
     return counts

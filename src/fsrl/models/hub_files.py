@@ -8,7 +8,6 @@ against the hash under which the hub announced it.
 
 import contextlib
 import hashlib
-import json
 import os
 import sys
 import time
@@ -17,8 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError
 
 from fsrl.errors import FsrlError
 from fsrl.files import atomic_write
@@ -277,14 +274,23 @@ def _check_hash(path: Path, file: HubFile) -> None:
 
 @contextmanager
 def clear_errors(path: Path) -> Iterator[None]:
-    """Turns what the libraries raise on a broken weights file into one line that names it."""
-    # Imported here: who only looks into the cache needs neither.
-
-    broken = (SafetensorError, json.JSONDecodeError, KeyError, RuntimeError, OSError, EOFError)
+    """Turns what a library raises while it reads this one file into one line that names it, with a remedy."""
     try:
         yield
     except FsrlError:
         raise
-    except broken as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise FsrlError(f"{shown(path)}: cannot be read ({reason}); fetch this file again") from error
+    except Exception as error:  # which kind depends on where in the file the library stumbles
+        raise FsrlError(f"{shown(path)}: cannot be read ({_reason(error)}); {remedy(path)}") from error
+
+
+def remedy(path: Path) -> str:
+    """What to do about a broken file: one of the hub's cache can be fetched again, another is the user's."""
+    return "delete it and fetch it again" if shown(path) != str(path) else "put a whole one there"
+
+
+def _reason(error: Exception) -> str:
+    """The error on one line, without the path, which the message has already."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error).strip().split("\n")[0][:200]
+    return f"it has no {text}" if isinstance(error, KeyError) else text or type(error).__name__

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from fsrl.numbers.headlines import StudyTables
 from fsrl.tables import core as tables
 from fsrl.tables.claims import CLAIMS_TABLE
@@ -51,7 +49,7 @@ def read(given: Mapping[str, Any], sae_ids: Sequence[str], **known: Any) -> Stud
             found[name] = tables.read(given[name], table)
     for name in TSV:
         if name in given:
-            found[name] = pd.read_csv(given[name], sep="\t", keep_default_na=name != "claims")
+            found[name] = tables.read_tsv(given[name], keep_default_na=name != "claims")
     return StudyTables(**found)
 
 

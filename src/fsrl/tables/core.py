@@ -6,9 +6,11 @@ under the key `fsrl`. The same frame and metadata always give the same bytes.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -138,7 +140,7 @@ def read(path: str | Path, table: Table) -> pd.DataFrame:
     Nullable booleans and integers come back as pandas' `boolean` and `Int64`, nullable floats with NaN, lists
     as arrays. Raises FsrlError where the file is missing, unreadable or not this table.
     """
-    arrow = _open(path).read()
+    arrow = read_columns(path)
     _check_columns(arrow.column_names, table, f"{path} (table {table.name})")
     for name, column in table.columns.items():
         found = arrow.schema.field(name).type
@@ -156,18 +158,46 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     stored = (_open(path).schema_arrow.metadata or {}).get(METADATA_KEY)
     if stored is None:
         raise FsrlError(f"{path}: no fsrl metadata; the file was not written by fsrl, build it again")
-    return json.loads(stored)
+    with _clear_errors(path):
+        return json.loads(stored)
+
+
+def column_names(path: str | Path) -> list[str]:
+    """The columns of a parquet file; FsrlError where it is missing or unreadable."""
+    return list(_open(path).schema_arrow.names)
+
+
+def read_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """These columns of a parquet file, unchecked (None: all); FsrlError where it is missing or unreadable."""
+    stored = _open(path)
+    with _clear_errors(path):
+        return stored.read(columns=columns)
+
+
+def read_tsv(path: str | Path, **options: Any) -> pd.DataFrame:
+    """A table of tab-separated text, options as pandas.read_csv has them; FsrlError where it is no such."""
+    if not Path(path).is_file():
+        raise FsrlError(f"{path}: no such table; build it first")
+    with _clear_errors(path, "table of tab-separated text"):
+        return pd.read_csv(path, sep="\t", **options)
 
 
 def _open(path: str | Path) -> pq.ParquetFile:
     if not Path(path).is_file():
         raise FsrlError(f"{path}: no such table; build it first")
-    try:
+    with _clear_errors(path):
         return pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise FsrlError(
-            f"{path}: not a readable parquet file ({error}); delete it and build it again"
-        ) from error
+
+
+@contextmanager
+def _clear_errors(path: str | Path, kind: str = "parquet file") -> Iterator[None]:
+    try:
+        yield
+    except FsrlError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FsrlError(f"{path}: not a readable {kind} ({reason}); delete it and build it again") from error
 
 
 def _check_columns(found: list[str], table: Table, where: str) -> None:

@@ -256,8 +256,8 @@ def _searched(name: str, pattern: str, texts: Sequence[str]) -> list[bool]:
         ]
     except TimeoutError:
         raise FsrlError(
-            f"token set {name}: regex {pattern!r} takes more than {REGEX_SECONDS} s; drop repetitions of "
-            "repetitions, such as (a+)+"
+            f"token set {name}: regex {pattern!r} takes more than {REGEX_SECONDS} s; change "
+            "repetitions that can split a text in many ways, such as (a|aa)+"
         ) from None
 
 

@@ -24,6 +24,7 @@ def write(covariances: Covariances, path: str | Path) -> None:
     files.save(path, "covariances", stored, {"metadata": covariances.metadata})
 
 
+@files.named
 def read(path: str | Path) -> Covariances:
     """Read what `write` wrote; FsrlError where the file is missing, broken or something else."""
     tensors, header = files.load(path, "covariances")

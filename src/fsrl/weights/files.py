@@ -1,9 +1,10 @@
 """Files of tensors of one kind: safetensors, with what belongs to them as JSON in the header."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from fsrl import files
 from fsrl.errors import FsrlError
+
+T = TypeVar("T")
 
 
 def save(path: str | Path, kind: str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -29,6 +32,23 @@ def save(path: str | Path, kind: str, tensors: Mapping[str, Tensor], header: Map
         raise FsrlError(f"{path}: cannot be written ({error}); make room and run again") from error
 
 
+def named(read: Callable[[str | Path], T]) -> Callable[[str | Path], T]:
+    """A reader whose errors name the file: what a matrix or a header has against itself knows no path."""
+
+    @wraps(read)
+    def reader(path: str | Path) -> T:
+        try:
+            return read(path)
+        except KeyError as error:
+            raise FsrlError(f"{path}: it has no {error}; delete it and build it again") from error
+        except FsrlError as error:
+            if str(error).startswith(str(path)):
+                raise
+            raise FsrlError(f"{path}: {error}; delete it and build it again") from error
+
+    return reader
+
+
 def load(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and header that `save` wrote; FsrlError where the file is missing, broken or another kind."""
     if not Path(path).is_file():
@@ -36,9 +56,10 @@ def load(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]
     try:
         with safe_open(path, framework="pt") as stored:
             header = json.loads((stored.metadata() or {}).get("fsrl", "{}"))
-            if header.pop("kind", None) != kind:
-                raise FsrlError(f"{path}: not an fsrl {kind} file; build it again")
             names = stored.keys()
-            return {name: stored.get_tensor(name) for name in names}, header
-    except SafetensorError as error:
+            tensors = {name: stored.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError) as error:
         raise FsrlError(f"{path}: broken file ({error}); delete it and build it again") from error
+    if not isinstance(header, dict) or header.pop("kind", None) != kind:
+        raise FsrlError(f"{path}: not an fsrl {kind} file; build it again")
+    return tensors, header

@@ -198,6 +198,7 @@ def write_unembedding(unembedding: Unembedding, path: str | Path) -> None:
     files.save(path, "unembedding", tensors, {"tokens": unembedding.tokens, "metadata": unembedding.metadata})
 
 
+@files.named
 def read_unembedding(path: str | Path) -> Unembedding:
     """Read what `write_unembedding` wrote; FsrlError where the file is missing, broken or something else."""
     tensors, header = files.load(path, "unembedding")
@@ -225,6 +226,7 @@ def write_decoder(decoder: Decoder, path: str | Path) -> None:
     files.save(path, "decoder", tensors, header)
 
 
+@files.named
 def read_decoder(path: str | Path) -> Decoder:
     """Read what `write_decoder` wrote; FsrlError where the file is missing, broken or something else."""
     tensors, header = files.load(path, "decoder")
