@@ -137,15 +137,23 @@ def _schema_fault(error: ValidationError) -> FsrlError:
         kinds = error.validator_value
         wanted = kinds if isinstance(kinds, str) else " or ".join(kinds)
         return _fault(place, f"{shown(value)} must be of type {wanted}{_hint(value, wanted)}")
-    if error.validator in ("pattern", "maxLength") and isinstance(value, str):
-        if "a-z0-9]+)*" in str(error.schema.get("pattern")):
-            return _fault(place, f"{shown(value)} cannot be a name here; write lower_case_with_underscores")
-        return _fault(place, f"{shown(value)} cannot be a name here: {_NAMES}")
+    if error.validator == "anyOf":  # null or something else, which says what is wrong
+        return _schema_fault(next(one for one in error.context if one.schema.get("type") != "null"))
+    if error.validator in ("pattern", "maxLength"):
+        return _fault(place, f"{shown(value)} cannot be used here: {_rule(error.schema)}")
     if error.validator == "not":
         return _fault(place, f"{shown(value)} is the name of another folder there; choose another")
     if error.validator in ("minItems", "minProperties", "minLength"):
         return _fault(place, f"{shown(value)} is empty; give at least one entry")
     return _fault(place, error.message)
+
+
+def _rule(schema: dict[str, Any]) -> str:
+    """What a text must be, in words."""
+    definitions = {"{": "take a path without braces and control characters", r"\S": "write a word"}
+    definitions |= {"_[a-z0-9]+": "take at most 100 characters, lower_case_with_underscores"}
+    found = [words for part, words in definitions.items() if part in schema.get("pattern", "")]
+    return found[0] if found else _NAMES
 
 
 def _hint(value: Any, wanted: str) -> str:
@@ -191,7 +199,7 @@ def _check_name(name: str, place: str) -> None:
     """A name of which no folder can be made, here or elsewhere, or that Snakemake reads as a wildcard."""
     for part in name.split("/"):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", part) or RESERVED.fullmatch(part):
-            raise _fault(place, f"{shown(name)} cannot be a name here: {_NAMES}")
+            raise _fault(place, f"{shown(name)} cannot be used here: {_NAMES}")
 
 
 def _check_folders(config: dict[str, Any]) -> None:

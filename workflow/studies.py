@@ -51,6 +51,11 @@ class Study:
                     f"{place}.token_counts: {path} is missing; put the file there or correct the setting"
                 )
             found.append(path)
+        for path in found:
+            if "{" in str(path) or "}" in str(path):
+                raise FsrlError(
+                    f"{place}: {path} has braces in its name, which Snakemake cannot read; rename it"
+                )
         return sorted(map(str, found))
 
     def text(self) -> str:

@@ -89,7 +89,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     ),
     "an SAE whose name is a wildcard": (
         moved(f"tiny/saes/{SAE}", "tiny/saes/{evil}"),
-        ["studies.tiny.saes", "'{evil}'", "cannot be a name"],
+        ["studies.tiny.saes", "'{evil}'", "cannot be used"],
     ),
     "an SAE of 240 letters": (
         moved(f"tiny/saes/{SAE}", "tiny/saes/" + "a" * 240),
@@ -99,9 +99,13 @@ FAULTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
         moved(f"tiny/saes/{SAE}", "tiny/saes/nulls"),
         ["studies.tiny.saes", "'nulls'", "rename"],
     ),
+    "a file of the model whose name is a wildcard": (
+        lambda folder: (folder / "tiny/model/{evil}.json").write_text("{}") and None,
+        ["studies.tiny", "tiny/model/{evil}.json", "braces", "rename"],
+    ),
     "an SAE with a space": (
         moved(f"tiny/saes/{SAE}", "tiny/saes/my sae"),
-        ["studies.tiny.saes", "'my sae'", "cannot be a name"],
+        ["studies.tiny.saes", "'my sae'", "cannot be used"],
     ),
 }
 

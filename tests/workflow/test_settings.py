@@ -60,6 +60,7 @@ ODD_NAMES = (
         "a*",
     ),
 )
+ODD_PATHS = ("", "a/{evil}", "a\0b", "a\nb", "\x1b[31m")
 # Place of a setting, what is given, and what the line must hold besides the place.
 VALUES: list[tuple[tuple[str, ...], Any, list[str]]] = [
     (("run",), [], ["[] is empty"]),
@@ -71,7 +72,11 @@ VALUES: list[tuple[tuple[str, ...], Any, list[str]]] = [
     (("study_defaults", "figure_views"), [], ["[] is empty"]),
     (("study_defaults", "views"), [], ["[] is empty"]),
     (("study_defaults", "views"), ["main", "main"], ["unique"]),
-    (("studies", "mini", "evaluation_text"), "", ["empty"]),
+    *((("studies", "mini", "evaluation_text"), path, ["cannot be used", "braces"]) for path in ODD_PATHS),
+    *((("studies", "mini", "token_counts"), path, ["cannot be used", "braces"]) for path in ODD_PATHS),
+    (("studies", "mini", "token_counts"), 1, ["1", "string"]),
+    *((("studies", "mini", "model", "folder"), path, ["cannot be used"]) for path in ODD_PATHS),
+    *((("studies", "mini", "saes", "folder"), path, ["cannot be used"]) for path in ODD_PATHS),
     (("studies", "mini", "title"), False, ["False", "string", "quotes"]),
     (("studies", "mini", "title"), 2024, ["2024", "string", "quotes"]),
     (("studies", "mini", "title"), "", ["no line of text"]),
@@ -116,10 +121,10 @@ VALUES: list[tuple[tuple[str, ...], Any, list[str]]] = [
     (("token_sets", "extra"), {"mine": {}}, ["mine", "empty"]),
     (("token_sets", "extra"), {"mine": {"regex": "("}}, ["mine.regex", "'('", "no regular expression"]),
     (("token_sets", "extra"), {"mine": {"regex": "a", "words": ["a"]}}, ["mine"]),
-    *((("studies",), {name: {"model": {}, "saes": {}}}, ["cannot be a name"]) for name in ODD_NAMES),
+    *((("studies",), {name: {"model": {}, "saes": {}}}, ["cannot be used"]) for name in ODD_NAMES),
     *((("studies",), {name: {"model": {}, "saes": {}}}, [name]) for name in ("benchmarks", "train_mini")),
-    *((("views",), {name: CONFIG["views"]["main"]}, ["cannot be a name"]) for name in ODD_NAMES),
-    *((("types", "schemes"), {name: {}}, ["cannot be a name"]) for name in ODD_NAMES[:-4]),
+    *((("views",), {name: CONFIG["views"]["main"]}, ["cannot be used"]) for name in ODD_NAMES),
+    *((("types", "schemes"), {name: {}}, ["cannot be used"]) for name in ODD_NAMES[:-4]),
 ]
 BOUNDS: list[tuple[dict[str, Any], list[str]]] = [
     ({}, ["at least one"]),
