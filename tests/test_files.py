@@ -8,6 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fsrl import files
@@ -104,6 +106,15 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> No
     with pytest.raises(FsrlError) as error, files.atomic_write(target) as temporary:
         temporary.write_text("x")
     assert "cannot be written" in str(error.value) and "give a path" in str(error.value)
+
+
+def test_a_library_that_cannot_open_the_file_is_understood(tmp_path: Path) -> None:
+    """pyarrow names the file in its words alone."""
+    target = tmp_path / "a.parquet"
+    message = "a.parquet: cannot be written .Is a directory.; give a path"
+    with pytest.raises(FsrlError, match=message), files.atomic_write(target) as temporary:
+        temporary.mkdir()
+        pq.write_table(pa.table({"a": [1]}), temporary)
 
 
 def test_what_fails_while_writing_for_another_reason_is_not_blamed_on_the_target(tmp_path: Path) -> None:

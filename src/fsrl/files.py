@@ -48,7 +48,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, target)
     except OSError as error:
-        if error.errno not in NO_ROOM and error.filename not in (str(temporary), temporary):
+        # Not every library says in a field which file it could not open.
+        if error.errno not in NO_ROOM and temporary.name not in str(error):
             raise
         raise _refused(target, error) from error
     finally:
@@ -102,7 +103,8 @@ def read_json(path: str | Path) -> Any:
 
 def _refused(target: Path, error: OSError) -> FsrlError:
     remedy = "make room and run again" if error.errno in NO_ROOM else "give a path that can be written"
-    return FsrlError(f"{target}: cannot be written ({error.strerror}); {remedy}")
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    return FsrlError(f"{target}: cannot be written ({reason}); {remedy}")
 
 
 def _ending() -> str:

@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fsrl import machine
 from fsrl.latex import document as tex_document
 from tests.fixtures.project import Project, environment
 from tests.fixtures.tiny_study import SAE_IDS
+from workflow import settings
 
 VIEWS = ("main", "trained", "cosine")
 LAYER_TABLES = (
@@ -150,6 +152,15 @@ def test_no_job_uses_more_threads_than_there_are_cores(built: Project) -> None:
     ]
     assert len(caps) == len(list((built.folder / "logs").rglob("*.log")))
     assert max(caps) <= cores
+
+
+def test_no_sae_and_no_view_can_be_called_as_another_folder_of_results(built: Project) -> None:
+    folders = {path.name for path in (built.folder / "results/tiny").iterdir() if path.is_dir()}
+    assert folders - set(SAE_IDS) <= set(settings.BESIDE_SAES)
+    schema = yaml.safe_load((built.folder / "workflow/schemas/config.schema.yaml").read_text())
+    beside_views = schema["properties"]["views"]["propertyNames"]["not"]["enum"]
+    folders = {path.name for path in (built.folder / "figures/tiny").iterdir() if path.is_dir()}
+    assert folders - set(VIEWS) <= set(beside_views)
 
 
 def test_a_second_run_does_nothing(built: Project) -> None:
