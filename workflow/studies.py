@@ -156,7 +156,7 @@ def _check_token_sets(study: Study, extra: Mapping[str, Mapping[str, Any]]) -> N
     # Seconds for whoever plans, if every plan did it.
     from tokenizers import Tokenizer
 
-    from fsrl.tokens import sets
+    from fsrl.tokens import sets, text
 
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -164,7 +164,8 @@ def _check_token_sets(study: Study, extra: Mapping[str, Mapping[str, Any]]) -> N
         return
     if "ByteLevel" not in str(tokenizer.decoder):  # other kinds spell tokens otherwise: the job says it
         return
-    tokens = list(tokenizer.get_vocab())
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    tokens = [text.spell(token.encode()) if token in added else token for token in tokenizer.get_vocab()]
     place = f"config: token_sets.extra (study {study.name})"
     _located(place, lambda: sets.check_extra(extra, tokens))
 

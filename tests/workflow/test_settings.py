@@ -2,12 +2,14 @@
 
 import copy
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tokenizers import Tokenizer
 
 from fsrl.errors import FsrlError
 from tests.fixtures import tiny_study as tiny
@@ -314,6 +316,22 @@ def test_a_source_that_makes_no_sense_is_refused_with_its_place(tiny_study: Path
     changes, message = NONSENSE[case]
     with pytest.raises(FsrlError, match=message):
         study(tiny_study.parent, **changes)
+
+
+def test_sets_may_name_tokens_that_were_added_to_the_vocabulary(tiny_study: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(tiny_study, tmp_path / "tiny")
+    tokenizer = Tokenizer.from_file(str(place / "model/tokenizer.json"))
+    tokenizer.add_tokens(["café"])
+    tokenizer.save(str(place / "model/tokenizer.json"))
+    for word, there in (("café", True), ("thé", False)):
+        extra = {"extra": {"drinks": {"words": [word]}}}
+        config = CONFIG | {"token_sets": extra, "nulls": CONFIG["nulls"] | {"context": 16}}
+        config["effects"] = CONFIG["effects"] | {"context": 16}
+        if there:
+            studies.check(study(tmp_path), config)
+            continue
+        with pytest.raises(FsrlError, match=r"token_sets.extra .study tiny.: token set drinks: none of"):
+            studies.check(study(tmp_path), config)
 
 
 def test_the_readmes_own_study_is_one() -> None:
