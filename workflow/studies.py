@@ -8,7 +8,7 @@ from typing import Any
 
 from fsrl import files
 from fsrl.errors import FsrlError
-from fsrl.models import hub_files
+from fsrl.models import hub_files, hub_record
 from fsrl.models.hub_files import HubFile
 from fsrl.models.sources import ModelSource, SAESource
 
@@ -87,6 +87,23 @@ class Study:
     def lacks_weights(self) -> bool:
         """Whether files of the hub must be fetched first; asks the cache, never the network."""
         return bool(hub_files.missing(self.hub_files()))
+
+    def check_record(self, record: str) -> tuple[bool, str | None]:
+        """Whether files that the record names are lost from the hub's cache; one line where the two disagree.
+
+        Asks no network, and for nothing but names and sizes. No record: nothing is lost.
+        """
+        if not Path(record).is_file():
+            return False, None
+        lost = hub_record.lost(self.hub_files(), record)
+        if lost:
+            others = f" and {len(lost) - 1} more files" if len(lost) > 1 else ""
+            return True, (
+                f"study {self.name}: {lost[0]}{others} of {record} not in the Hugging Face cache; a job that "
+                f"reads them fetches them, as does `snakemake --cores 1 download --config study={self.name}`"
+            )
+        moved = hub_record.moved(self.hub_files(), record)
+        return False, None if moved is None else f"study {self.name}: {moved}"
 
     def neuronpedia(self) -> dict[str, tuple[str, str] | None]:
         """Model and source at Neuronpedia of each SAE, None where it has none; asks no network."""

@@ -3,12 +3,18 @@
 import difflib
 from collections.abc import Iterable
 
+from fsrl import plain
+
 
 class FsrlError(ValueError):
     """A mistake in what the user gave: one line that says what is wrong, where, and what to do.
 
-    Jobs print that line and no traceback (see `fsrl.joblog`); any other exception is a fault of fsrl.
+    Jobs print that line and no traceback (see `fsrl.joblog`); any other exception is a fault of fsrl. Control
+    characters in it are shown escaped, secrets of the environment by their variable's name (`fsrl.plain`).
     """
+
+    def __str__(self) -> str:
+        return plain.text(super().__str__())
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

@@ -16,12 +16,19 @@ from types import TracebackType
 
 from threadpoolctl import threadpool_limits
 
-from fsrl import machine
+from fsrl import machine, plain
 from fsrl.errors import FsrlError
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 logger = logging.getLogger(__name__)
+
+
+class _Plain(logging.Formatter):
+    """Records and tracebacks as they may be kept: other libraries' messages repeat addresses and names."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain.text(super().format(record))
 
 
 def to(path: str | Path, *, threads: int | None = None) -> None:
@@ -36,10 +43,11 @@ def to(path: str | Path, *, threads: int | None = None) -> None:
         filename=path,
         filemode="w",
         level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         encoding="utf-8",
         force=True,
     )
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     # Our own records in full, of other libraries what matters: fontTools logs every table of a font.
     logging.getLogger("fsrl").setLevel(logging.INFO)
     logging.captureWarnings(True)
@@ -51,7 +59,7 @@ def to(path: str | Path, *, threads: int | None = None) -> None:
         logger.critical("failed", exc_info=(kind, error, trace))
         expected = issubclass(kind, FsrlError)
         line = f"error: {error}" if expected else f"error: {kind.__name__}: {error} (traceback in {path})"
-        print(" ".join(line.split()), file=sys.stderr)
+        print(plain.line(line), file=sys.stderr)
 
     sys.excepthook = report
     threading.excepthook = lambda failed: logger.critical(

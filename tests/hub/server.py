@@ -13,7 +13,7 @@ import re
 import socket
 import struct
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -39,17 +39,21 @@ class Fault:
     times: int | None = None
     status: int = 500
     after: int = 0
+    headers: dict[str, str | None] = field(default_factory=dict)
+    body: bytes = b""
 
 
 class LoopbackHub:
     """A hub that serves the folders of `tree` at `url` while it is open.
 
     `requests` holds (method, decoded path) of every request in order; the content network's begin with /cdn/.
+    `authorized` holds those that came with a token.
     """
 
     def __init__(self, tree: Path):
         self.tree = tree
         self.requests: list[tuple[str, str]] = []
+        self.authorized: list[tuple[str, str]] = []
         self.release = threading.Event()
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
@@ -81,6 +85,7 @@ class LoopbackHub:
         """As new: no faults, an empty log, open."""
         self.heal()
         self.requests.clear()
+        self.authorized.clear()
         if not self._servers:
             self.open()
 
@@ -96,10 +101,29 @@ class LoopbackHub:
         self._add(Fault("stall", pattern, ("HEAD", "GET")))
 
     def fail(
-        self, pattern: str, times: int | None, status: int = 500, methods: tuple[str, ...] = ("HEAD", "GET")
+        self,
+        pattern: str,
+        times: int | None,
+        status: int = 500,
+        methods: tuple[str, ...] = ("HEAD", "GET"),
+        headers: dict[str, str | None] | None = None,
     ) -> None:
-        """Answer `status` so many times, then as usual."""
-        self._add(Fault("fail", pattern, methods, times, status=status))
+        """Answer `status` so many times, with these headers, then as usual."""
+        self._add(Fault("fail", pattern, methods, times, status=status, headers=headers or {}))
+
+    def say(self, pattern: str, body: bytes, times: int | None = None) -> None:
+        """Answer 200 with this body instead of the right one."""
+        self._add(Fault("say", pattern, ("GET",), times, body=body))
+
+    def lie(
+        self, pattern: str, headers: dict[str, str | None], methods: tuple[str, ...] = ("HEAD", "GET")
+    ) -> None:
+        """Put these headers in the place of the right ones; None leaves a header out."""
+        self._add(Fault("lie", pattern, methods, headers=headers))
+
+    def hold(self, pattern: str, after: int, times: int | None = None) -> None:
+        """Send `after` bytes of a body and no more, until heal() or close()."""
+        self._add(Fault("hold", pattern, ("GET",), times, after=after))
 
     def cut(self, pattern: str, after: int, times: int | None = 1, reset: bool = False) -> None:
         """Close the connection after `after` bytes of a body; `reset` sends RST, not FIN."""
@@ -129,12 +153,17 @@ class _Handler(loopback.Handler):
         hub, parts = self.server.owner, urlsplit(self.path)
         path = unquote(parts.path)
         hub.requests.append((self.command, path))
-        fault = hub.take_fault(self.command, path, ("stall", "fail"))
+        if "Authorization" in self.headers:
+            hub.authorized.append((self.command, path))
+        fault = hub.take_fault(self.command, path, ("stall", "fail", "say"))
         if fault and fault.kind == "stall":
             hub.release.wait()
             self.close_connection = True
+        elif fault and fault.kind == "say":
+            self.start(200, len(fault.body), {"Content-Type": "text/html"})
+            self.wfile.write(fault.body)
         elif fault:
-            self._send(fault.status, {"error": "Internal Error"})
+            self.start(fault.status, 0, {name: text for name, text in fault.headers.items() if text})
         else:
             try:
                 self._answer(parts.path, parse_qs(parts.query))
@@ -142,6 +171,12 @@ class _Handler(loopback.Handler):
                 self._refuse(missing)
 
     do_HEAD = do_GET
+
+    def start(self, status: int, length: int, headers: dict[str, str]) -> None:
+        """As every answer begins, with the headers that a fault puts in the place of the right ones."""
+        fault = self.server.owner.take_fault(self.command, unquote(urlsplit(self.path).path), ("lie",))
+        said = {**headers, **(fault.headers if fault else {})}
+        super().start(status, length, {name: text for name, text in said.items() if text is not None})
 
     def _answer(self, path: str, query: dict[str, list[str]]) -> None:
         tree = self.server.owner.tree
@@ -177,7 +212,8 @@ class _Handler(loopback.Handler):
     def _send_file(self, file: HubFile, headers: dict[str, str]) -> None:
         """The file, or the part of it that a Range header asks for; with the fault that awaits it, if any."""
         body = file.on_disk.read_bytes()
-        fault = self.server.owner.take_fault(self.command, unquote(self.path), ("cut", "reset", "corrupt"))
+        kinds = ("cut", "reset", "corrupt", "hold")
+        fault = self.server.owner.take_fault(self.command, unquote(self.path), kinds)
         if fault and fault.kind == "corrupt":
             body = body[:-64] + bytes(255 - byte for byte in body[-64:])
         headers = {**headers, "ETag": f'"{file.oid}"', "Content-Type": "application/octet-stream"}
@@ -190,6 +226,12 @@ class _Handler(loopback.Handler):
             headers["Content-Range"] = f"bytes {first}-{last}/{file.size}"
         self.start(status, len(body), headers)
         if self.command == "HEAD":
+            return None
+        if fault and fault.kind == "hold":
+            self.wfile.write(body[: fault.after])
+            self.wfile.flush()
+            self.server.owner.release.wait()
+            self.close_connection = True
             return None
         if fault and fault.kind in ("cut", "reset"):
             return self._cut(body[: fault.after], fault.kind == "reset")

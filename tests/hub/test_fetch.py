@@ -18,7 +18,7 @@ SAE = "blocks.8.hook_resid_pre"
 WEIGHTS = f"*{SAE}/sae_weights.safetensors"
 FETCH = """
 import json, sys
-from fsrl.models import hub_files
+from fsrl.models import hub_files, hub_record
 from fsrl.errors import FsrlError
 from fsrl.models.sources import ModelSource, SAESource
 
@@ -28,7 +28,7 @@ try:
     hub_files.fetch(files)
 except FsrlError as error:
     sys.exit(f"error: {error}")
-hub_files.write_record(files, "record.tsv")
+hub_record.write(files, "record.tsv")
 """
 ONE = {"release": "gpt2-small-res-jb", "ids": [SAE]}
 

@@ -62,3 +62,43 @@ def test_a_listed_study_is_skipped_until_it_is_downloaded(elsewhere: Hosted) -> 
     assert set(project.outputs()) == {"results/ours/hub_files.tsv"}
     dry = elsewhere.run(project, "--dry-run")
     assert skipped not in dry.stderr and "export_weights_ours" in dry.stdout + dry.stderr
+
+
+def test_a_lost_cache_is_no_dead_end(elsewhere: Hosted) -> None:
+    project, cache = elsewhere.project, elsewhere.folder / "hf"
+    decoder, record = f"results/ours/{SAE}/decoder.safetensors", project.folder / "results/ours/hub_files.tsv"
+    assert elsewhere.run_ours(project, "download").returncode == 0
+    before = record.read_bytes()
+    again = elsewhere.run_ours(project, "--dry-run", "download")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+    shutil.rmtree(cache)
+    planned = elsewhere.run_ours(project, "--dry-run", "download")
+    assert planned.returncode == 0 and "rule download:" in planned.stdout + planned.stderr
+    said = [line for line in planned.stderr.splitlines() if line.startswith("study ours:")]
+    assert len(said) == 1 and "not in the Hugging Face cache" in said[0]
+    assert not cache.exists()
+    done = elsewhere.run_ours(project, "download")
+    assert done.returncode == 0, done.stderr
+    assert record.read_bytes() == before
+    again = elsewhere.run_ours(project, "--dry-run", "download")
+    assert "Nothing to be done" in again.stdout + again.stderr and "study ours:" not in again.stderr
+
+    # Broken without a change of size: only a hash tells, and the remedy that is named works.
+    [weights] = cache.rglob("sae_weights.safetensors")
+    content = weights.read_bytes()
+    weights.resolve().write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    done = elsewhere.run_ours(project, decoder)
+    assert done.returncode != 0 and "delete the file and fetch it again" in done.stderr
+    weights.resolve().unlink()
+    done = elsewhere.run_ours(project, decoder)
+    assert done.returncode == 0, done.stderr
+
+    # What stands needs no cache.
+    shutil.rmtree(cache)
+    elsewhere.hub.close()
+    again = elsewhere.run_ours(project, "--dry-run", decoder)
+    assert "Nothing to be done" in again.stdout + again.stderr
+    (project.folder / decoder).unlink()
+    done = elsewhere.run_ours(project, decoder)
+    assert done.returncode != 0 and "cannot be fetched" in done.stderr and record.read_bytes() == before

@@ -9,8 +9,24 @@ WEIGHTS = sorted(set(targets(UNEMBEDDING, TOKENS))) + targets(DECODER)
 
 def source_of(wildcards):
     """The settings that say where a study's weights come from."""
-    entry = config["studies"][wildcards.study]
-    return {"model": entry["model"], "saes": entry["saes"] | {"ids": ASKED[wildcards.study].sae_ids}}
+    return source_of_study(wildcards.study)
+
+
+def source_of_study(name):
+    """The same for a study's name."""
+    entry = config["studies"][name]
+    return {"model": entry["model"], "saes": entry["saes"] | {"ids": ASKED[name].sae_ids}}
+
+
+def has_lost(study):
+    """Whether the Hugging Face cache has lost files of the study's record; a line says what does not agree."""
+    try:
+        lost, line = study.check_record(FETCHED.format(study=study.name))
+    except FsrlError as error:
+        stop(error)
+    if line and workflow.is_main_process:
+        print(line, file=sys.stderr)
+    return lost
 
 
 def own_files(study):
@@ -85,6 +101,28 @@ for study in STUDIES.values():
             "../scripts/export_weights.py"
 
 
-rule download:
-    input:
-        [FETCHED.format(study=name) for name, study in ASKED.items() if study.hub_files()],
+# Studies whose record names files that the Hugging Face cache has lost. Tables that stand need none of them; a job that
+# reads them has them fetched first (hub_record.restore).
+LOST = {name: study for name, study in ASKED.items() if has_lost(study)}
+
+
+# The records, and where the cache has lost what they name, a job that brings it back.
+if LOST:
+
+    rule download:
+        input:
+            records=[FETCHED.format(study=name) for name, study in ASKED.items() if study.hub_files()],
+            lost=[FETCHED.format(study=name) for name in LOST],
+        log:
+            "logs/download.log",
+        threads: 1
+        params:
+            sources=[source_of_study(name) for name in LOST],
+        script:
+            "../scripts/download.py"
+
+else:
+
+    rule download:
+        input:
+            [FETCHED.format(study=name) for name, study in ASKED.items() if study.hub_files()],

@@ -4,13 +4,15 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=snakemake.threads)
 
-from fsrl.models import dictionaries, export, reading, sources
+from fsrl.models import dictionaries, export, hub_record, reading, sources
 from fsrl.tables import core as tables
 from fsrl.tables.tokens import TOKENS
 from fsrl.tokens import frame as token_frame
 from fsrl.weights import matrices as weights
 
 params, output, study = snakemake.params, snakemake.output, snakemake.wildcards.study
+for record in snakemake.input.fetched:
+    hub_record.restore(sources.hub_files_of(params.source), record)
 saes = sources.SAESource.from_settings(params.source["saes"])
 model = reading.read_model(sources.ModelSource(**params.source["model"]))
 unembedding = export.unembedding(model, study=study, counts_path=params.token_counts, **params.trained)

@@ -4,11 +4,8 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
-from fsrl.models import hub_files, sources
+from fsrl.models import hub_files, hub_record, sources
 
-source = snakemake.params.source
-model = sources.ModelSource(**source["model"])
-saes = sources.SAESource.from_settings(source["saes"])
-files = model.hub_files() + saes.hub_files()
+files = sources.hub_files_of(snakemake.params.source)
 hub_files.fetch(files)
-hub_files.write_record(files, snakemake.output[0])
+hub_record.write(files, snakemake.output[0])

@@ -4,14 +4,17 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=snakemake.threads)
 
-from fsrl.models import activations, sources, windows
+from fsrl.models import activations, hub_record, sources, windows
 from fsrl.weights import covariances
 from fsrl.weights import matrices as weights
 
 given, params = snakemake.input, snakemake.params
+model = sources.ModelSource(**params.model)
+for record in given.fetched:
+    hub_record.restore(model.hub_files(), record)
 hooks = dict.fromkeys(weights.read_decoder(path).hook for path in given.decoders)
 found = activations.second_moments(
-    sources.ModelSource(**params.model).directory(),
+    model.directory(),
     windows.read_text(given.text),
     list(hooks),
     context=params.context,

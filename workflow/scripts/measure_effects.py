@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from fsrl.effects import study as effect_study
-from fsrl.models import reading, sources, windows
+from fsrl.models import hub_record, reading, sources, windows
 from fsrl.tables import core as tables
 from fsrl.tables.effects import EFFECTS
 from fsrl.tables.moments import MOMENTS, NULL
@@ -20,6 +20,8 @@ from fsrl.weights import matrices as weights
 from fsrl.weights import provenance
 
 given, params = snakemake.input, snakemake.params
+for record in given.fetched:
+    hub_record.restore(sources.hub_files_of(params.source), record)
 
 
 def layers() -> Iterator[effect_study.EffectInputs]:

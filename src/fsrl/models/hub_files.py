@@ -3,14 +3,15 @@
 Everything goes through huggingface_hub and its cache (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN and
 HF_HUB_OFFLINE mean what they always mean). What lies in the cache is used without asking the network, so a
 branch that has moved on since is noticed only when something is missing. Every downloaded file is checked
-against the hash under which the hub announced it.
+against the hash under which the hub announced it. How the hub is asked, and what it is believed, is
+`fsrl.models.hub_requests`.
 """
 
 import contextlib
 import hashlib
 import os
+import re
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from fsrl.errors import FsrlError
-from fsrl.files import atomic_write
+from fsrl.models import hub_requests
 
-# The hub must answer the first request within this time, so that a machine without network knows soon.
-ANSWER_SECONDS = 4.0
-# A server's own faults (5xx) and broken connections are worth asking again, this often and after this long.
-ATTEMPTS, PAUSE_SECONDS = 5, 0.5
+# From a folder of the user's through a snapshot to a blob there are a few links.
+LINKS = 8
 # Which files there are is asked again where a branch moved while its files were being fetched.
 ROUNDS = 3
 
@@ -32,12 +31,21 @@ ROUNDS = 3
 class HubFile:
     """One file of a hub repository. Where it is not required the repository may lack it, but whether it does
     must be known (a cache filled in part does not say).
+
+    FsrlError for a path or a revision that would lead out of the repository's folder in the cache: names of
+    files stand in files of the hub, too.
     """
 
     repo: str
     path: str
     revision: str | None = None
     required: bool = True
+
+    def __post_init__(self) -> None:
+        for kind, name in (("file", self.path), ("revision", self.revision or "main")):
+            parts = re.split(r"[/\\]", name)
+            if not name.isprintable() or {"", ".", ".."} & set(parts) or ":" in parts[0]:
+                raise FsrlError(f"{self.repo}: {name[:200]!r} is no name of a {kind} there; correct it")
 
     def __str__(self) -> str:
         return f"{self.repo}/{self.path}" + (f" at {self.revision}" if self.revision else "")
@@ -77,9 +85,9 @@ def sha256(path: Path) -> str:
 
 
 def checked_sha256(path: Path) -> str:
-    """sha256 of a weights file; FsrlError where the hub announced another hash for a file of its cache."""
-    found, announced = sha256(path), path.resolve().name
-    if len(announced) == 64 and announced != found:
+    """sha256 of a file; FsrlError where the hub announced another hash for a file of its cache."""
+    found, announced = sha256(path), _announced(path)
+    if announced and announced != found and not (len(announced) == 40 and _is_whole(path, announced)):
         raise FsrlError(
             f"{shown(path)}: its content does not have the hash that the hub announced for it; delete "
             "the file and fetch it again"
@@ -108,9 +116,11 @@ def fetch(files: Sequence[HubFile]) -> None:
 
     Prints the size before it starts, and a progress bar a file. A download that was cut goes on where it
     stopped. Raises FsrlError where the hub cannot be reached or answers with a fault, where a repository,
-    revision or required file does not exist, and where the content does not have the announced hash (the
-    bad file is removed then).
+    revision or required file does not exist, where the cache cannot be written, and where the content does
+    not have the announced hash (the bad file is removed then).
     """
+    if files:
+        hub_requests.guard()
     for _ in range(ROUNDS):
         lacking = missing(files)
         if not lacking:
@@ -126,18 +136,6 @@ def fetch(files: Sequence[HubFile]) -> None:
         raise FsrlError(f"{lacking[0]}: the repository changed while it was read; run the command again")
 
 
-def write_record(files: Sequence[HubFile], path: str | Path) -> None:
-    """A table of the cached files: repository, path, commit, sha256 and size in bytes of each that exists."""
-    found = [(file, cached(file)) for file in files]
-    lines = ["repository\tpath\tcommit\tsha256\tbytes"]
-    for file, place in found:
-        if place is not None:
-            values = [file.repo, file.path, commit(place), checked_sha256(place), str(place.stat().st_size)]
-            lines.append("\t".join(values))
-    with atomic_write(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
 def _look_up(file: HubFile) -> Any:
     """Path as text, a marker for "known not to exist", or None."""
     from huggingface_hub import try_to_load_from_cache
@@ -149,6 +147,11 @@ def _look_up(file: HubFile) -> Any:
         raise FsrlError(
             f"{file.repo}: there is no such folder (seen from {Path.cwd()}), and no repository can "
             "have this name; correct the folder or the name"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise FsrlError(
+            f"{file.repo}: the Hugging Face cache cannot be read ({error}); see to it (HF_HOME), or delete "
+            "the folder of this repository there and run again"
         ) from None
 
 
@@ -169,10 +172,13 @@ def _announced_sizes(files: Sequence[HubFile]) -> dict[HubFile, int]:
     sizes = {}
     for repo, revision in dict.fromkeys((file.repo, file.revision) for file in files):
 
-        def ask(repo: str = repo, revision: str | None = revision) -> Any:
-            return HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS)
+        def ask(repo: str = repo, revision: str | None = revision) -> dict[str, int]:
+            found = HfApi().model_info(
+                repo, revision=revision, files_metadata=True, timeout=hub_requests.ANSWER_SECONDS
+            )
+            return {str(entry.rfilename): int(entry.size or 0) for entry in found.siblings or []}
 
-        listed = {entry.rfilename: entry.size or 0 for entry in _asked(ask, repo, revision).siblings or []}
+        listed = hub_requests.asked(ask, repo, revision)
         for file in files:
             if (file.repo, file.revision) == (repo, revision) and file.path in listed:
                 sizes[file] = listed[file.path]
@@ -180,96 +186,72 @@ def _announced_sizes(files: Sequence[HubFile]) -> dict[HubFile, int]:
 
 
 def _download(file: HubFile) -> None:
+    """Fetch one file, checked. What lay in the cache and is broken is fetched anew, once."""
+    for last in (False, True):
+        path, etag = hub_requests.asked(lambda: _get(file), file.repo, file.revision)
+        announced = "" if path is None else _announced(path) or etag
+        if path is None or _is_whole(path, announced):
+            return
+        remove(path)
+        if last:
+            raise FsrlError(
+                f"{file}: what arrived does not have the hash that the hub announced ({announced[:12]}...), "
+                "and was removed; run the command again"
+            )
+
+
+def _get(file: HubFile) -> tuple[Path | None, str]:
+    """Where the file lies by now and its ETag; no path where the repository has no such file."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    def get() -> str | None:
-        # hf_hub_download waits up to seven minutes for a hub that takes the request and never answers. It is
-        # asked for a file that does not exist all the same, so that the cache remembers.
-        url = hf_hub_url(file.repo, file.path, revision=file.revision)
-        with contextlib.suppress(EntryNotFoundError):
-            get_hf_file_metadata(url, timeout=ANSWER_SECONDS)
-        try:
-            return hf_hub_download(file.repo, file.path, revision=file.revision)
-        except LocalEntryNotFoundError:  # says "the hub did not answer", though it is an EntryNotFoundError
-            raise
-        except EntryNotFoundError:
-            if file.required:
-                raise FsrlError(
-                    f"{file}: the repository has no such file; check the study's settings"
-                ) from None
-            return None
-
-    path = _asked(get, file.repo, file.revision)
-    if path is not None:
-        _check_hash(Path(path), file)
+    # hf_hub_download waits up to seven minutes for a hub that takes the request and never answers. It is
+    # asked for a file that does not exist all the same, so that the cache remembers.
+    url, etag = hf_hub_url(file.repo, file.path, revision=file.revision), ""
+    with contextlib.suppress(EntryNotFoundError):
+        etag = get_hf_file_metadata(url, timeout=hub_requests.ANSWER_SECONDS).etag or ""
+    try:
+        return Path(hf_hub_download(file.repo, file.path, revision=file.revision)), etag
+    except LocalEntryNotFoundError:  # says "the hub did not answer", though it is an EntryNotFoundError
+        raise
+    except EntryNotFoundError:
+        if file.required:
+            raise FsrlError(f"{file}: the repository has no such file; check the study's settings") from None
+        return None, ""
 
 
-def _asked(question: Any, repo: str, revision: str | None) -> Any:
-    """What `question` returns; asks again where the hub is at fault, and says in one line what went wrong."""
-    from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+def _announced(path: Path) -> str:
+    """The hash under which the hub announced a file of its cache; "" where the cache does not say.
 
-    hub = constants.ENDPOINT
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return question()
-        except GatedRepoError:
-            raise FsrlError(f"{repo} is gated: ask for access on its page, then set HF_TOKEN") from None
-        except RepositoryNotFoundError:
-            raise FsrlError(f"{hub} has no repository {repo} (or it is private); check the name") from None
-        except RevisionNotFoundError:
-            raise FsrlError(f"{repo} has no revision {revision!r}; check the study's setting") from None
-        except HfHubHTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            if status < 500 or attempt == ATTEMPTS:
-                raise FsrlError(f"{hub} answered {status} for {repo}; try again later") from None
-        except Exception as error:
-            if not _kinds(error) & {"LocalEntryNotFoundError", "OSError", "TransportError"}:
-                raise
-            # Where nobody listens or answers, asking again only costs time.
-            if attempt == ATTEMPTS or _kinds(error) & {"ConnectError", "ConnectTimeout", "ReadTimeout"}:
-                raise FsrlError(_no_connection(hub, repo, error)) from None
-        time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
-    raise AssertionError("the last attempt returns or raises")
+    The snapshot's link names the blob, which is named by the hash (and may itself be a link to a store that
+    repositories share); a cache on a file system without links has no blobs.
+    """
+    for _ in range(LINKS):
+        if not path.is_symlink():
+            break
+        path = path.parent / os.readlink(path)
+        if path.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", path.name):
+            return path.name
+    return ""
 
 
-def _kinds(error: BaseException) -> set[str]:
-    """Names of the exception's classes: the HTTP library's own are not public in huggingface_hub."""
-    return {kind.__name__ for kind in type(error).__mro__}
+def _is_whole(path: Path, announced: str) -> bool:
+    """Whether the content has the hash: sha256 of a large file (64 digits), git's of a small one (40)."""
+    if len(announced) == 40:
+        content = path.read_bytes()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == announced
+    return sha256(path) == announced
 
 
-def _no_connection(hub: str, repo: str, error: BaseException) -> str:
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"{repo}: {os.strerror(error.errno)} (Hugging Face cache, HF_HOME); see to it and run again"
-    return (
-        f"{repo} cannot be fetched from {hub} ({type(error).__name__}); connect this machine to the network, "
-        "or set HF_ENDPOINT to a mirror or HF_HOME to a cache that holds the files, then run again"
-    )
-
-
-def _check_hash(path: Path, file: HubFile) -> None:
-    """The cache names a blob by the announced hash: sha256 of a large file, git's of a small one."""
-    blob = path.resolve()
-    if len(blob.name) == 64:
-        found = sha256(blob)
-    elif len(blob.name) == 40:
-        content = blob.read_bytes()
-        found = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    else:
-        return
-    if found != blob.name:
-        path.unlink()
-        blob.unlink(missing_ok=True)
+def remove(path: Path) -> None:
+    """Take a file out of the cache, the link and what it leads to; FsrlError where that is not allowed."""
+    try:
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+    except OSError as error:
         raise FsrlError(
-            f"{file}: what arrived does not have the hash that the hub announced, and was removed; run the "
-            "command again"
-        )
+            f"{shown(path)} is broken and cannot be removed ({error.strerror}); see to it"
+        ) from None
 
 
 @contextmanager

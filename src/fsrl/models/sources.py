@@ -180,6 +180,12 @@ class SAESource:
         return HubFile(self.listed.repo, path, self.revision, required)
 
 
+def hub_files_of(settings: Mapping[str, Any]) -> list[HubFile]:
+    """The files to fetch for `model` and `saes` of a study in the config."""
+    model, saes = ModelSource(**settings["model"]), SAESource.from_settings(settings["saes"])
+    return model.hub_files() + saes.hub_files()
+
+
 def _exist(paths: Iterable[Path]) -> None:
     for path in paths:
         if not path.is_file():
