@@ -137,7 +137,7 @@ def resolve(name: str, config: dict[str, Any]) -> Study:
     _located(f"{place}.saes", lambda: saes.sae_ids)
     return Study(
         name,
-        entry.get("title", name),
+        " ".join(entry.get("title", name).split()),
         _located(f"{place}.model", lambda: ModelSource(**entry["model"])),
         saes,
         entry.get("token_counts"),

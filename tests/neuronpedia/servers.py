@@ -50,8 +50,9 @@ class Fault:
     """What becomes of answers to paths that match `pattern` (fnmatch), so many times; None: for ever.
 
     kind: stall (no answer), answer (`answer` in its place), cut (the connection ends after `after` bytes of
-    the body), short (a body of `after` bytes, announced as such), garble (the middle byte is inverted), flood
-    (a body of unannounced length that goes on for FLOOD bytes; `floods` counts those that were taken whole).
+    the body), hold (it sends no more after them), short (a body of `after` bytes, announced as such), garble
+    (the middle byte is inverted), flood (a body of unannounced length that goes on for FLOOD bytes; `floods`
+    counts those that were taken whole).
     """
 
     kind: str
@@ -206,10 +207,12 @@ class _Handler(loopback.Handler):
             middle = len(body) // 2
             body = body[:middle] + bytes([255 - body[middle]]) + body[middle + 1 :]
         self.start(answer.status, len(body), dict(answer.headers))
-        if fault and fault.kind == "cut":
+        if fault and fault.kind in ("cut", "hold"):
             body = body[: fault.after]
             self.close_connection = True
         self.wfile.write(body)
+        if fault and fault.kind == "hold":
+            owner.release.wait()
         return None
 
     def _flood(self) -> None:

@@ -134,6 +134,41 @@ def test_a_server_that_never_answers_is_given_up(one, impatient):
     assert len(one.paths) == 2
 
 
+def test_a_body_that_stands_still_is_given_up_after_one_more_try(one, impatient):
+    one.fault("hold", PLACE, after=10)
+    with pytest.raises(FsrlError, match=r"no byte came for 0.2 s, 2 times; run the command again later"):
+        ask()
+    assert len(one.paths) == 2
+
+
+def test_the_time_for_a_stall_is_what_is_promised():
+    assert 10 <= neuronpedia_http.READ_SECONDS * neuronpedia_http.STALLS <= 20
+
+
+def test_waiting_as_told_is_said(one, monkeypatch, capsys):
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", lambda seconds: None)
+    one.fault("answer", PLACE, times=1, answer=Answer(429, b"{}", {"Retry-After": "7"}))
+    ask()
+    assert capsys.readouterr().err == "Neuronpedia answered 429; asking again in 7 s\n"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_is_named_by_its_variable(one, key, status):
+    one.fault("answer", PLACE, answer=Answer.of(status, {"error": f"bad key {key}"}))
+    with pytest.raises(FsrlError) as caught:
+        ask()
+    assert f"answered {status} (bad key [NEURONPEDIA_API_KEY])" in message(caught)
+    assert "it refuses the key in NEURONPEDIA_API_KEY" in message(caught) and key not in message(caught)
+
+
+def test_a_socks_proxy_without_its_package_is_one_line(one, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "socks5://user:letmein@127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(FsrlError, match="a SOCKS proxy needs the package PySocks") as caught:
+        ask()
+    assert "letmein" not in message(caught)
+
+
 def test_redirects_are_followed_but_not_in_a_circle(one):
     one.fault("answer", PLACE, times=1, answer=Answer(307, b"", {"Location": PLACE}))
     assert ask()["index"] == "5"

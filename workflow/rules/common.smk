@@ -2,9 +2,20 @@
 import re
 
 import imports
+import locks
 import settings
 import studies
 from fsrl import files, machine
+
+
+def hold_lock():
+    """See to it that no other run is at work in this folder until this one ends."""
+    try:
+        locks.hold(Path(".snakemake/fsrl.lock"))
+    except FsrlError as error:
+        stop(error)
+    except OSError as error:
+        say(f"no lock on this file system ({error.strerror}): let one run at a time work in this folder")
 
 
 def built(asked):
@@ -14,7 +25,7 @@ def built(asked):
         return list(asked)
     skipped = [study for study in asked if study.lacks_weights()]
     for study in skipped:
-        print(study.how_to_get(), file=sys.stderr)
+        say(study.how_to_get())
     return [study for study in asked if study not in skipped]
 
 
@@ -122,4 +133,6 @@ ONE = -(-ALL // machine.cores())
 
 # What killed jobs left half written beside files that nobody writes again.
 onstart:
+    if workflow.is_main_process:
+        hold_lock()
     files.sweep(path for place in ("results", "figures", "paper") for path in Path(place).rglob(".*.tmp"))

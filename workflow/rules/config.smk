@@ -15,12 +15,18 @@ if shlex.quote(sys.executable) != sys.executable:
     sys.executable = os.path.basename(sys.executable)
 
 import config_files
+from fsrl import plain
 from fsrl.errors import FsrlError
 
 
 def stop(error):
     """End with one line on stderr: before the first job nobody needs a traceback or a rule's name."""
-    sys.exit(f"error: {error}")
+    sys.exit(plain.line(f"error: {error}"))
+
+
+def say(line):
+    """Print one line on stderr, without the control characters that names may have."""
+    print(plain.line(line), file=sys.stderr)
 
 
 if workflow.is_main_process:

@@ -78,7 +78,7 @@ def EXPLANATIONS(wildcards):
         except FsrlError as error:
             stop(error)
         if line and line not in SAID:
-            print(line, file=sys.stderr)
+            say(line)
             SAID.add(line)
         found += files
     return found

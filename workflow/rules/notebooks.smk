@@ -54,7 +54,7 @@ NOTEBOOKS = []
 if (reason := why_no_notebooks()) is None:
     NOTEBOOKS = [NOTEBOOK_PAGE.format(notebook=name) for name in NOTEBOOK_READS]
 elif workflow.is_main_process:
-    print(f"the notebooks are skipped: {reason}", file=sys.stderr)
+    say(f"the notebooks are skipped: {reason}")
 
 
 def notebook_tables(wildcards):

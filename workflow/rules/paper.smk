@@ -190,4 +190,4 @@ PAPER_TARGETS = list(PAPER_INDEX)
 if not tex_document.missing_programs():
     PAPER_TARGETS.append(PAPER)
 elif workflow.is_main_process:
-    print(f"{PAPER} is skipped: no LaTeX on the PATH; {tex_document.HOW_TO_GET}", file=sys.stderr)
+    say(f"{PAPER} is skipped: no LaTeX on the PATH; {tex_document.HOW_TO_GET}")

@@ -1,5 +1,9 @@
 # `snakemake --report results/report.html` shows every figure with its caption, by study and by what it is about. A
 # figure's caption is workflow/report/{its file's name}.rst, of effects and planted truth in a folder of that name.
+import reports
+
+reports.make_harmless()
+
 REPORT_SECTIONS = {
     "Token sets": ["splits", "enrichment_heatmap", "manhattan", "null_p_values"],
     "Thresholds and planted truth": ["sensitivity", "planted/recovery", "planted/recovery_by_set"],

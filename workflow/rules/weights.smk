@@ -25,7 +25,7 @@ def has_lost(study):
     except FsrlError as error:
         stop(error)
     if line and workflow.is_main_process:
-        print(line, file=sys.stderr)
+        say(line)
     return lost
 
 

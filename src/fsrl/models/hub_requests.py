@@ -104,11 +104,8 @@ def asked(question: Callable[[], Any], repo: str, revision: str | None) -> Any:
             waited += told
             if attempt == ATTEMPTS or waited > LONGEST_WAIT_SECONDS:
                 raise FsrlError(_busy(repo, busy)) from None
-            print(
-                f"{endpoint()} answered {busy.status} for {repo}; asking again in {told:g} s",
-                file=sys.stderr,
-                flush=True,
-            )
+            line = f"{endpoint()} answered {busy.status} for {repo}; asking again in {told:g} s"
+            print(plain.line(line), file=sys.stderr, flush=True)
             pause = told
         except Exception as raised:
             error = _cause(raised)

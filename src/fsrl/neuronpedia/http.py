@@ -12,6 +12,7 @@ breaks off, or that its `check` finds damaged, is asked for again here.
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,10 +39,10 @@ API_VARIABLE, BUCKET_VARIABLE, KEY_VARIABLE = (
 KEY_HEADER = "x-api-key"
 
 # A machine without network is to know within seconds; a batch of features is some megabytes long.
-CONNECT_SECONDS, READ_SECONDS = 3.0, 10.0
+CONNECT_SECONDS, READ_SECONDS = 3.0, 8.0
 # How often a connection that broke before the answer and a temporary refusal are asked again, and how often a
-# damaged body in all. Where nobody takes the connection, asking again only costs time.
-READ_RETRIES, STATUS_RETRIES, BODY_ATTEMPTS = 1, 4, 3
+# damaged body in all, or one that stands still. Where nobody takes the connection, that only costs time.
+READ_RETRIES, STATUS_RETRIES, BODY_ATTEMPTS, STALLS = 1, 4, 3, 2
 # Neuronpedia's 429 says nothing of when to come back: wait 1, 2, 4 times this; never longer than the second.
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 20
 RETRIED = (429, 500, 502, 503, 504)
@@ -56,20 +57,27 @@ REASONS = {
     "ReadTimeoutError": "no answer in time",
     "ProtocolError": "the connection broke off",
     "TooManyRedirects": "it redirects in a circle",
+    "InvalidProxyURL": "its proxy's address is none",
 }
+NO_SOCKS = "a SOCKS proxy needs the package PySocks, which is missing (pip install PySocks)"
 
 
 class Damaged(Exception):
     """What arrived is not what was announced; the text says why."""
 
 
+class Stalled(Damaged):
+    """No byte came for READ_SECONDS."""
+
+
 @dataclass(frozen=True)
 class Answer:
-    """Status and body of an answer; url without its query."""
+    """Status and body of an answer; url without its query; whether the key had been sent."""
 
     url: str
     status: int
     body: bytes = field(repr=False)
+    keyed: bool = False
 
     def json(self) -> Any:
         """The body as JSON; FsrlError where it is something else, such as a proxy's or a login page."""
@@ -81,6 +89,8 @@ class Answer:
 
     def error(self, remedy: str) -> FsrlError:
         """This answer as an error, with the server's own words where it has any."""
+        if self.keyed and self.status in (401, 403):
+            remedy = f"it refuses the key in {KEY_VARIABLE}: put a valid one there, or unset it"
         said = self._said()
         return FsrlError(f"{self.url} answered {self.status}{f' ({said})' if said else ''}; {remedy}")
 
@@ -127,17 +137,18 @@ class Client:
         given the body of a 200 and raises Damaged for one to ask for again. Raises FsrlError where the host
         cannot be reached, and for a body that stays damaged or is longer than `longest` bytes.
         """
-        url, problem = self.base + path, ""
-        for attempt in range(BODY_ATTEMPTS):
-            time.sleep(PAUSE_SECONDS * attempt)
+        url, problems, stalls = self.base + path, list[str](), 0
+        while len(problems) < BODY_ATTEMPTS and stalls < STALLS:
+            time.sleep(PAUSE_SECONDS * len(problems))
             try:
                 answer = self._ask(url, params, stored, longest)
                 if answer.status == 200:
                     check(answer.body)
                 return answer
             except Damaged as damage:
-                problem = str(damage)
-        raise FsrlError(f"{url}: {problem}, {BODY_ATTEMPTS} times; run the command again later")
+                problems.append(str(damage))
+                stalls += isinstance(damage, Stalled)
+        raise FsrlError(f"{url}: {problems[-1]}, {len(problems)} times; run the command again later")
 
     def _ask(self, url: str, params: Mapping[str, str] | None, stored: bool, longest: int) -> Answer:
         try:
@@ -149,7 +160,8 @@ class Client:
                 auth=_with_key if self._keyed else _without_key,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            problem = _reason(error)
+            # requests has no exception of its own for it.
+            problem = NO_SOCKS if "SOCKS support" in str(error) else _reason(error)
         else:
             return _read(response, url, stored, longest)
         # Outside of `except`: the exception above holds the request, and that the key.
@@ -185,10 +197,20 @@ def plain(text: str) -> str:
     return line if len(line) <= 200 else line[:197] + "..."
 
 
+class _Retry(Retry):
+    def sleep_for_retry(self, response: urllib3.BaseHTTPResponse) -> bool:
+        """Called where an answer may say when to come back."""
+        seconds = self.get_retry_after(response)
+        if seconds:
+            line = f"Neuronpedia answered {response.status}; asking again in {seconds:g} s"
+            print(line, file=sys.stderr, flush=True)
+        return super().sleep_for_retry(response)
+
+
 class _Session(requests.Session):
     def __init__(self) -> None:
         super().__init__()
-        retry = Retry(
+        retry = _Retry(
             total=None,
             connect=0,
             read=READ_RETRIES,
@@ -222,13 +244,15 @@ def _read(response: requests.Response, url: str, stored: bool, longest: int) -> 
                 size += len(part)
                 if size > longest:
                     break
+        except urllib3.exceptions.ReadTimeoutError:
+            raise Stalled(f"no byte came for {READ_SECONDS:g} s") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             problem = _reason(error)
         else:
             problem = f"the answer is longer than {longest} bytes" if size > longest else ""
     if problem:
         raise Damaged(problem)
-    return Answer(url, response.status_code, b"".join(parts))
+    return Answer(url, response.status_code, b"".join(parts), KEY_HEADER in response.request.headers)
 
 
 def _key() -> str | None:
