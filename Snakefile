@@ -32,8 +32,6 @@ include: "workflow/rules/paper.smk"
 include: "workflow/rules/train_mini.smk"
 
 
-# Right before the first job of a run (not of a dry run, nor of the processes that jobs are). A second run beside it would
-# take the first one's files for half made.
 # A missing table is rebuilt only where somebody asks for it, so every table is asked for.
 rule all:
     default_target: True

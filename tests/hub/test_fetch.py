@@ -196,6 +196,23 @@ def test_no_token_is_printed_or_stored(hub_environment: Environment, tmp_path: P
     assert token not in (tmp_path / "record.tsv").read_text()
 
 
+def test_a_password_in_the_hubs_address_reaches_neither_screen_nor_log(
+    hub: LoopbackHub, hub_environment: Environment, tmp_path: Path
+) -> None:
+    code = "from fsrl import joblog\njoblog.to('job.log')\n" + FETCH
+    environment = hub_environment(HF_ENDPOINT=hub.url.replace("http://", "http://someone:letmein@"))
+    said = []
+    for fault in (lambda: hub.fail("*", times=None, status=404), hub.close, hub.open):
+        fault()
+        command = [sys.executable, "-c", code, json.dumps([None, ONE])]
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        said += [done.stdout, done.stderr, (tmp_path / "job.log").read_text()]
+    assert done.returncode == 0
+    assert "letmein" not in "".join(said) and hub.url in "".join(said)
+
+
 def test_clients_see_the_library_of_this_checkout(hub_environment: Environment, tmp_path: Path) -> None:
     found = clients.run("import fsrl; print(fsrl.__file__)", hub_environment(), tmp_path)
     assert Path(found.strip()).parents[2] == clients.ROOT

@@ -98,6 +98,14 @@ def test_what_the_cache_has_lost_is_brought_back(record: Path, tmp_path: Path, h
     assert hub_record.lost(FILES, record) == [] and contents() == before
 
 
+def test_what_the_record_names_beside_the_files_is_brought_back_too(record: Path, tmp_path: Path) -> None:
+    """Shards of a model: which there are stands in a file that is lost as well."""
+    before = contents()
+    shutil.rmtree(tmp_path / "hf")
+    hub_record.restore(FILES[:1], record)
+    assert contents() == before
+
+
 def test_a_broken_file_of_the_right_size_is_named_and_the_remedy_works(record: Path) -> None:
     before = contents()
     blob = cached(WEIGHTS).resolve()

@@ -131,7 +131,8 @@ ALL = workflow.cores or machine.cores()
 ONE = -(-ALL // machine.cores())
 
 
-# What killed jobs left half written beside files that nobody writes again.
+# Right before the first job of a run (not of a dry run, nor of the processes that jobs are). A second run beside it would
+# take the first one's files for half made; what killed jobs left half written beside files that nobody writes again goes.
 onstart:
     if workflow.is_main_process:
         hold_lock()

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -186,18 +187,20 @@ def _announced_sizes(files: Sequence[HubFile]) -> dict[HubFile, int]:
 
 
 def _download(file: HubFile) -> None:
-    """Fetch one file, checked. What lay in the cache and is broken is fetched anew, once."""
-    for last in (False, True):
+    """Fetch one file, checked; a blob that lay in the cache and is broken makes room for another."""
+    begun = time.time()
+    for _ in range(2):
         path, etag = hub_requests.asked(lambda: _get(file), file.repo, file.revision)
-        announced = "" if path is None else _announced(path) or etag
-        if path is None or _is_whole(path, announced):
+        if path is None or _is_whole(path, _announced(path) or etag):
             return
+        lay_there = path.stat().st_mtime < begun
         remove(path)
-        if last:
-            raise FsrlError(
-                f"{file}: what arrived does not have the hash that the hub announced ({announced[:12]}...), "
-                "and was removed; run the command again"
-            )
+        if not lay_there:
+            break
+    raise FsrlError(
+        f"{file}: what arrived does not have the hash that the hub announced, and was removed; run the "
+        "command again"
+    )
 
 
 def _get(file: HubFile) -> tuple[Path | None, str]:

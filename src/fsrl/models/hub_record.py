@@ -55,12 +55,15 @@ def read(path: str | Path) -> dict[tuple[str, str], Recorded]:
 
 
 def lost(files: Sequence[HubFile], path: str | Path) -> list[HubFile]:
-    """Those of `files` that the cache lacks, or holds with another size than the record's at its commit.
+    """What the cache lacks, or holds with another size than the record's at its commit.
 
-    Asks neither the network nor for hashes: of gigabytes, that is too slow for every plan.
+    Of `files`, and of what the record names beside them. Asks neither the network nor for hashes: of
+    gigabytes, that is too slow for every plan.
     """
-    lacking, rows = hub_files.missing(files), read(path)
-    return [file for file in files if file in lacking or _is_cut(file, rows.get((file.repo, file.path)))]
+    rows = read(path)
+    named = _named(files, rows)
+    lacking = hub_files.missing(named)
+    return [file for file in named if file in lacking or _is_cut(file, rows.get((file.repo, file.path)))]
 
 
 def moved(files: Sequence[HubFile], path: str | Path) -> str | None:
@@ -94,10 +97,20 @@ def restore(files: Sequence[HubFile], path: str | Path) -> None:
     commits = {(file.repo, row.commit) for file in lacking if (row := rows.get((file.repo, file.path)))}
     for repo, commit in sorted(commits & known):
         hub_files.fetch([replace(file, revision=commit) for file in lacking if file.repo == repo])
-    hub_files.fetch(files)
+    hub_files.fetch(_named(files, rows))
     problem = moved(files, path)
     if problem:
         raise FsrlError(problem)
+
+
+def _named(files: Sequence[HubFile], rows: dict[tuple[str, str], Recorded]) -> list[HubFile]:
+    """`files`, and what the record names beside them in their repositories: shards, which an index lists."""
+    revisions = {file.repo: file.revision for file in files}
+    beside = rows.keys() - {(file.repo, file.path) for file in files}
+    return [
+        *files,
+        *(HubFile(repo, name, revisions[repo]) for repo, name in sorted(beside) if repo in revisions),
+    ]
 
 
 def _is_cut(file: HubFile, row: Recorded | None) -> bool:

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Any
 from urllib.parse import urljoin
 
@@ -61,7 +61,6 @@ class Stalled(Exception):
 _waiting: ContextVar[dict[str, int] | None] = ContextVar("_waiting", default=None)
 
 
-@cache
 def guard() -> None:
     """Have every client that huggingface_hub makes in this process look at what the hub says."""
     from huggingface_hub import set_client_factory
@@ -69,10 +68,19 @@ def guard() -> None:
 
     # Public is how to set a factory, not how to ask for it: one that the user set goes on making the clients.
     make = _http._GLOBAL_CLIENT_FACTORY
+    if not isinstance(make, _Guarded):
+        set_client_factory(_Guarded(make))
 
-    def guarded() -> Any:
+
+@dataclass(frozen=True)
+class _Guarded:
+    """A factory of clients whose answers are looked at."""
+
+    make: Callable[[], Any]
+
+    def __call__(self) -> Any:
         try:
-            client = make()
+            client = self.make()
         except Exception as error:
             raise FsrlError(_no_client(error)) from None
         hooks = client.event_hooks
@@ -81,8 +89,6 @@ def guard() -> None:
             "response": [_check, *hooks.get("response", []), _watch],
         }
         return client
-
-    set_client_factory(guarded)
 
 
 def asked(question: Callable[[], Any], repo: str, revision: str | None) -> Any:
@@ -147,9 +153,16 @@ def _count(request: Any) -> None:
     if waiting[key] > TRIES:
         raise Stalled(key)
     limits = dict(request.extensions.get("timeout") or {})
-    for name, longest in (("connect", ANSWER_SECONDS), ("read", STALL_SECONDS)):
+    for name, longest in (("connect", ANSWER_SECONDS), ("read", _stall_seconds())):
         limits[name] = min(limits.get(name) or longest, longest)
     request.extensions["timeout"] = limits
+
+
+def _stall_seconds() -> float:
+    """Longest wait for the next byte: huggingface_hub's own setting where there is one."""
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_DOWNLOAD_TIMEOUT if "HF_HUB_DOWNLOAD_TIMEOUT" in os.environ else STALL_SECONDS
 
 
 def _check(response: Any) -> None:
@@ -275,10 +288,11 @@ def _fault(error: BaseException, repo: str, revision: str | None) -> str:
     if _status(error) in (401, 403) or isinstance(error, RepositoryNotFoundError | GatedRepoError):
         return _refusal(error, repo)
     if _status(error):
-        return f"{endpoint()} answered {_status(error)} for {repo}; try again later"
+        remedy = "try again later" if _status(error) >= 500 else "see to HF_ENDPOINT"
+        return f"{endpoint()} answered {_status(error)} for {repo}; {remedy}"
     if isinstance(error, Stalled):
         return (
-            f"{repo}: {endpoint()} sent nothing for {STALL_SECONDS:.0f} s or broke off, {TRIES} times in a "
+            f"{repo}: {endpoint()} sent nothing for {_stall_seconds():g} s or broke off, {TRIES} times in a "
             "row; run the command again, what was fetched stays"
         )
     if isinstance(error, OSError) and error.errno is not None:
