@@ -361,6 +361,17 @@ def test_a_token_of_a_file_is_named_as_such(
     assert "the token in the file that `hf auth login` wrote" in line and token not in line
 
 
+@pytest.mark.parametrize("value", ["hf_töken", "hf_to\x00ken"])
+def test_a_token_that_no_header_can_carry_is_named(
+    at_hub: LoopbackHub, token: str, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    from huggingface_hub import get_token
+
+    monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: value)
+    assert get_token() == token
+    assert refused(WEIGHTS).startswith("the token in HF_TOKEN holds characters that no token has")
+
+
 # The machine
 
 

@@ -4,6 +4,8 @@ DECODER = "results/{study}/{sae}/decoder.safetensors"
 UNEMBEDDING = "results/{study}/unembedding.safetensors"
 TOKENS = "results/{study}/tokens.parquet"
 FETCHED = "results/{study}/hub_files.tsv"
+# Studies with files of the hub, by name.
+FROM_HUB = {name: study for name, study in ASKED.items() if study.hub_files()}
 WEIGHTS = sorted(set(targets(UNEMBEDDING, TOKENS))) + targets(DECODER)
 
 
@@ -24,7 +26,7 @@ def has_lost(study):
         lost, line = study.check_record(FETCHED.format(study=study.name))
     except FsrlError as error:
         stop(error)
-    if line and workflow.is_main_process:
+    if line:
         say(line)
     return lost
 
@@ -61,7 +63,7 @@ rule fetch_weights:
     log:
         "logs/{study}/fetch_weights.log",
     wildcard_constraints:
-        study=any_of(name for name, study in ASKED.items() if study.hub_files()),
+        study=any_of(FROM_HUB),
     threads: 1
     params:
         source=source_of,
@@ -102,8 +104,9 @@ for study in STUDIES.values():
 
 
 # Studies whose record names files that the Hugging Face cache has lost. Tables that stand need none of them; a job that
-# reads them has them fetched first (hub_record.restore).
-LOST = {name: study for name, study in ASKED.items() if has_lost(study)}
+# reads them has them fetched first (hub_record.restore). A job's own process takes all for lost: looking costs each half
+# a second, and what has been planned goes for the job `download` alone.
+LOST = [name for name, study in FROM_HUB.items() if not workflow.is_main_process or has_lost(study)]
 
 
 # The records, and where the cache has lost what they name, a job that brings it back.
@@ -111,7 +114,7 @@ if LOST:
 
     rule download:
         input:
-            records=[FETCHED.format(study=name) for name, study in ASKED.items() if study.hub_files()],
+            records=[FETCHED.format(study=name) for name in FROM_HUB],
             lost=[FETCHED.format(study=name) for name in LOST],
         log:
             "logs/download.log",
@@ -125,4 +128,4 @@ else:
 
     rule download:
         input:
-            [FETCHED.format(study=name) for name, study in ASKED.items() if study.hub_files()],
+            [FETCHED.format(study=name) for name in FROM_HUB],

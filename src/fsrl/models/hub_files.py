@@ -151,8 +151,8 @@ def _look_up(file: HubFile) -> Any:
         ) from None
     except (OSError, ValueError) as error:
         raise FsrlError(
-            f"{file.repo}: the Hugging Face cache cannot be read ({error}); see to it (HF_HOME), or delete "
-            "the folder of this repository there and run again"
+            f"{file.repo}: the Hugging Face cache cannot be read ({type(error).__name__}); see to it "
+            "(HF_HOME), or delete the folder of this repository there and run again"
         ) from None
 
 

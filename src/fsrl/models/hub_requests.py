@@ -295,6 +295,8 @@ def _fault(error: BaseException, repo: str, revision: str | None) -> str:
             f"{repo}: {endpoint()} sent nothing for {_stall_seconds():g} s or broke off, {TRIES} times in a "
             "row; run the command again, what was fetched stays"
         )
+    if _kinds(error) & {"UnicodeEncodeError", "LocalProtocolError"} and _token():
+        return f"the token in {_token()} holds characters that no token has; set it again, or unset it"
     if isinstance(error, OSError) and error.errno is not None:
         place = os.environ.get("HF_HUB_CACHE") or os.environ.get("HF_HOME") or "~/.cache/huggingface"
         return (
