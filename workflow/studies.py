@@ -135,7 +135,7 @@ def resolve(name: str, config: dict[str, Any]) -> Study:
     place = f"config: studies.{name}"
     saes = _located(f"{place}.saes", lambda: SAESource.from_settings(entry["saes"]))
     _located(f"{place}.saes", lambda: saes.sae_ids)
-    return Study(
+    study = Study(
         name,
         " ".join(entry.get("title", name).split()),
         _located(f"{place}.model", lambda: ModelSource(**entry["model"])),
@@ -146,6 +146,10 @@ def resolve(name: str, config: dict[str, Any]) -> Study:
         entry["figure_views"],
         entry.get("download_gb"),
     )
+    # Each file is named as it may be named on the hub.
+    _located(f"{place}.model", study.model.hub_files)
+    _located(f"{place}.saes", study.saes.hub_files)
+    return study
 
 
 def check(study: Study, config: dict[str, Any]) -> None:

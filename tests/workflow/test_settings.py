@@ -307,6 +307,14 @@ NONSENSE = {
     ),
     "layout that is not read": ({"saes": {"release": "gemma-scope-2b-pt-res"}}, "has the layout gemma_2"),
     "repository without ids": ({"saes": {"release": "me/my-saes"}}, "name its folders under ids"),
+    "revision that leads elsewhere": (
+        {"model": {"hub": "gpt2", "revision": "../../x"}},
+        r"studies.tiny.model: gpt2: '../../x' is no name of a revision there",
+    ),
+    "release's revision that leads elsewhere": (
+        {"saes": {"release": "gpt2-small-res-jb", "revision": "/tmp/x"}},
+        r"studies.tiny.saes: .*'/tmp/x' is no name of a revision there",
+    ),
     "empty folder": ({"saes": {"folder": "elsewhere"}}, "elsewhere holds no folder with cfg.json"),
 }
 

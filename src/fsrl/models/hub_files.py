@@ -45,7 +45,7 @@ class HubFile:
     def __post_init__(self) -> None:
         for kind, name in (("file", self.path), ("revision", self.revision or "main")):
             parts = re.split(r"[/\\]", name)
-            if not name.isprintable() or {"", ".", ".."} & set(parts) or ":" in parts[0]:
+            if not name.isprintable() or {"", ".", ".."} & set(parts) or re.match("[A-Za-z]:", name):
                 raise FsrlError(f"{self.repo}: {name[:200]!r} is no name of a {kind} there; correct it")
 
     def __str__(self) -> str:
