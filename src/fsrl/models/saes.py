@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fsrl import arguments
 from fsrl.errors import FsrlError
-from fsrl.models import hub_files, releases
+from fsrl.models import hub_files, hub_requests, releases
 from fsrl.models.hub_files import clear_errors, shown
 from fsrl.models.sources import DENSITY_FILE, SAE_FILES, SAESource
 
@@ -245,6 +245,7 @@ def _from_folder(files: SAEFiles) -> tuple[Any, dict[str, Any], Tensor | None]:
 def _fetched_again(source: SAESource, sae_id: str) -> tuple[Any, dict[str, Any], Tensor | None]:
     from sae_lens import SAE
 
+    hub_requests.guard()
     try:
         found = SAE.from_pretrained_with_cfg_and_sparsity(str(source.release), sae_id, force_download=True)
     except Exception as error:
@@ -256,6 +257,7 @@ def _fetched_again(source: SAESource, sae_id: str) -> tuple[Any, dict[str, Any],
         raise FsrlError(
             f"{sae_id} of {source.release} cannot be fetched again ({type(error).__name__}: {reason}); leave "
             "force_download out to use what is on this machine"
-        ) from error
-    hub_files.checked_sha256(hub_files.present(source.weights_file(sae_id)))
+        ) from None
+    for place in filter(None, map(hub_files.cached, source.hub_files())):
+        hub_files.checked_sha256(place)
     return found
