@@ -11,6 +11,9 @@ output is x, and so are its gradients. The error is that of the untouched featur
 never taken for an error and taken back.
 """
 
+import copy
+import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ HOOKS = ("hook_input", "hook_features", "hook_steering_vector", "hook_fusion", "
 # What SAELens' encode puts on an SAE that normalises its input, by layer_norm or constant_norm_rescale; the
 # decode that follows uses and deletes it.
 SCALE = ("ln_mu", "ln_std", "x_norm_coeff")
+Scale = dict[str, Tensor]
 
 
 class SAEAdapter(nn.Module):
@@ -38,8 +42,10 @@ class SAEAdapter(nn.Module):
     The SAE is taken over: frozen, kept in eval mode, its reshaping of hook_z left to the adapter. Settings
     are those of `AdapterSettings`; release and sae_id say where the SAE came from, if known. Hook points, in
     the order in which they run: hook_input [..., d_in], hook_features, hook_steering_vector and hook_fusion
-    [..., d_sae], hook_output [..., d_in] (for hook_z [..., n_heads, d_head], as the model gives it).
-    Raises FsrlError for a wrong setting and for an SAE that reads one place and writes another.
+    [..., d_sae], hook_output [..., d_in] (for hook_z [..., n_heads, d_head], as the model gives it); a
+    backward hook gets its gradient at each, whatever comes in. Copies and pickles have the weights and
+    settings, and no hooks. Raises FsrlError for a wrong setting and for an SAE that reads one place and
+    writes another.
     """
 
     # HookPoints, whose class costs seconds to import.
@@ -52,23 +58,41 @@ class SAEAdapter(nn.Module):
     def __init__(
         self, sae: Any, *, release: str | None = None, sae_id: str | None = None, **adapter_kwargs: Any
     ) -> None:
-        from transformer_lens.hook_points import HookPoint
-
         super().__init__()
         settings = AdapterSettings.from_kwargs(adapter_kwargs)
         _check_kind(sae)
-        self.sae = sae.eval().requires_grad_(False)
-        if sae.cfg.reshape_activations == "hook_z":
-            # SAELens' reshaping expects [..., n_heads, d_head]; a TransformerBridge may give either form.
-            sae.turn_off_forward_pass_hook_z_reshaping()
         self.identity = SAEIdentity.of(sae, release, sae_id)
         # Where to read more of the SAE: of a folder the whole path, which outlives a change of the working
         # directory and is no release's name. It is not saved: files name no place of this machine.
         self.place: str | Path | None = release
         self.log10_density: Tensor | None = None  # as `from_pretrained` read it
+        self._build(sae, settings)
+
+    def _build(self, sae: Any, settings: AdapterSettings) -> None:
+        from transformer_lens.hook_points import HookPoint
+
+        self.sae = sae.eval().requires_grad_(False)
+        if sae.cfg.reshape_activations == "hook_z":
+            # SAELens' reshaping expects [..., n_heads, d_head]; a TransformerBridge may give either form.
+            sae.turn_off_forward_pass_hook_z_reshaping()
+        self._alone = threading.RLock()  # for what SAELens keeps on the SAE between encode and decode
         for name in HOOKS:
             setattr(self, name, HookPoint())
-        self._configure(settings)
+            getattr(self, name).register_forward_pre_hook(give_gradient)
+        self.settings, self.layer = settings, self._make_layer(settings)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What pickle and copy make the adapter anew of: SAELens' SAEs hold functions that neither takes."""
+        kept = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        kept["place"] = None if isinstance(self.place, Path) else self.place
+        frozen = [name for name, parameter in self.layer.named_parameters() if not parameter.requires_grad]
+        return _made_anew, (type(self), type(self.sae), self.cfg, kept, self.state_dict(), frozen)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SAEAdapter":
+        make, given = self.__reduce__()
+        memo[id(self)] = made = make(*copy.deepcopy(given, memo))
+        made.place = self.place
+        return made
 
     @classmethod
     def from_pretrained(
@@ -100,9 +124,40 @@ class SAEAdapter(nn.Module):
         return self.sae.cfg
 
     @property
+    def device(self) -> torch.device:
+        """Where SAE and adapter are."""
+        return self.sae.W_dec.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the SAE computes in."""
+        return self.sae.W_dec.dtype
+
+    def encode(self, x: Tensor) -> Float[Tensor, "*any d_sae"]:
+        """The SAE's features of an activation [..., d_in] (or heads), without the adapter."""
+        return self.sae.encode(self._flat(x))
+
+    def decode(self, features: Float[Tensor, "*any d_sae"]) -> Float[Tensor, "*any d_in"]:
+        """The SAE's reconstruction from features, without the adapter.
+
+        Of an SAE that normalises its input it is in units of the last `encode`, as SAELens has it.
+        """
+        return self.sae.decode(features)
+
+    @property
     def W_dec(self) -> Float[Tensor, "d_sae d_in"]:
         """The SAE's decoder."""
         return self.sae.W_dec
+
+    @property
+    def W_enc(self) -> Float[Tensor, "d_in d_sae"]:
+        """The SAE's encoder."""
+        return self.sae.W_enc
+
+    @property
+    def b_dec(self) -> Float[Tensor, "d_in"]:
+        """The SAE's decoder bias."""
+        return self.sae.b_dec
 
     def forward(self, x: Tensor) -> Tensor:
         """The activation after steering, as x is: [..., d_in] or [..., n_heads, d_head], in its dtype.
@@ -110,13 +165,13 @@ class SAEAdapter(nn.Module):
         Raises FsrlError for an activation of another width.
         """
         flat = self._flat(self.hook_input(x))
-        features = self.sae.encode(flat)
-        baseline = self._decode_keeping_scale(features) if self.settings.use_error_term else None
+        features, scale = self._encode(flat)
+        baseline = self._decode(features, scale) if self.settings.use_error_term else None
         # A view of its own, so that the gradient at hook_features is that of the steered branch alone.
         features = self.hook_features(features.view_as(features))
         steering = self.hook_steering_vector(self.get_steering_vector(flat))
         fused = fuse(features, steering.to(features.dtype), self.settings.fusion_mode)
-        decoded = self.sae.decode(self.hook_fusion(fused))
+        decoded = self._decode(self.hook_fusion(fused), scale)
         steered = decoded if baseline is None else flat + (decoded - baseline).to(flat.dtype)
         return self.hook_output(steered.to(x.dtype).reshape(x.shape))
 
@@ -163,23 +218,26 @@ class SAEAdapter(nn.Module):
         self.sae.to(device=weight.device, dtype=weight.dtype)
         return self
 
-    def extra_repr(self) -> str:
-        """The SAE and the settings, for print."""
-        return f"{self.identity}, {self.settings}"
-
-    def _configure(self, settings: AdapterSettings) -> None:
-        self.settings, self.layer = settings, self._make_layer(settings)
+    def __repr__(self) -> str:
+        """The SAE and the settings on one line."""
+        return f"<SAEAdapter of {self.identity} on {self.device}: {self.settings}>"
 
     def _make_layer(self, settings: AdapterSettings) -> nn.Module:
         weight, cfg = self.sae.W_dec, self.sae.cfg
         return make_layer(settings, cfg.d_in, cfg.d_sae, device=weight.device, dtype=weight.dtype)
 
-    def _decode_keeping_scale(self, features: Float[Tensor, "*any d_sae"]) -> Float[Tensor, "*any d_in"]:
-        """decode, leaving the input's scale in place for the next one."""
-        scale = {name: value for name, value in vars(self.sae).items() if name in SCALE}
-        decoded = self.sae.decode(features)
-        vars(self.sae).update(scale)
-        return decoded
+    # A hook between the two, or another thread, may run the same SAE on something else: its scale is taken
+    # off at once and put back for each decode.
+    def _encode(self, x: Float[Tensor, "*any d_in"]) -> tuple[Float[Tensor, "*any d_sae"], Scale]:
+        """Features, and the scale of their input."""
+        with self._alone:
+            features, held = self.sae.encode(x), vars(self.sae)
+            return features, {name: held.pop(name) for name in SCALE if name in held}
+
+    def _decode(self, features: Float[Tensor, "*any d_sae"], scale: Scale) -> Float[Tensor, "*any d_in"]:
+        with self._alone:
+            vars(self.sae).update(scale)
+            return self.sae.decode(features)
 
     def _flat(self, x: Tensor) -> Float[Tensor, "*any d_in"]:
         """x [..., d_in]; heads [..., n_heads, d_head] are joined where together they are d_in wide."""
@@ -207,3 +265,44 @@ def _check_kind(sae: Any) -> None:
         )
     if architecture == "temporal":
         raise FsrlError("adapter: a temporal SAE reads other positions too; give an SAE of single positions")
+
+
+def give_gradient(point: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Let gradients begin at a hook point with backward hooks, if nothing before it has any.
+
+    Everything but the adapter is frozen, and torch calls no backward hook of what has no gradient.
+    """
+    if not (point.has_hooks("bwd") and torch.is_grad_enabled()):
+        return None
+    return tuple(
+        x.detach().requires_grad_()
+        if isinstance(x, Tensor) and x.is_floating_point() and not x.requires_grad
+        else x
+        for x in inputs
+    )
+
+
+def _made_anew(
+    kind: type[SAEAdapter],
+    sae_kind: type[Any],
+    cfg: Any,
+    kept: dict[str, Any],
+    tensors: dict[str, Tensor],
+    frozen: list[str],
+) -> SAEAdapter:
+    """The adapter that `SAEAdapter.__reduce__` took apart."""
+    cfg, device = copy.deepcopy(cfg), cfg.device
+    # As SAELens' own loader: weights are neither drawn nor held twice.
+    cfg.device = "meta"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what its constructor warns of was said when this SAE was made
+        sae = sae_kind(cfg)
+    cfg.device, sae.device = device, torch.device(device)
+    adapter = kind.__new__(kind)
+    nn.Module.__init__(adapter)
+    vars(adapter).update(kept)
+    adapter._build(sae, kept["settings"])
+    adapter.load_state_dict(tensors, assign=True)
+    for name in frozen:
+        adapter.layer.get_parameter(name).requires_grad_(False)
+    return adapter.train(kept["training"])

@@ -2,11 +2,15 @@
 
 The splice is the first thing that happens at the hook: what the model computed goes through the adapter, and
 every other hook there, and the cache, see what the model goes on with. It is on the model only while a call
-of `HookedModel` runs, so the model itself stays as it was (but for being frozen).
+of `HookedModel` runs, and in the thread that made it, so the model itself stays as it was (but for being
+frozen). Threads that share a model wait for each other; of HookedModels that share one, called within each
+other, the innermost alone steers, and hooks given to the outer ones stay (see `fsrl.adapter.turns`).
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,13 +18,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fsrl import arguments
-from fsrl.adapter.adapter import HOOKS, SAEAdapter
+from fsrl.adapter.adapter import HOOKS, SAEAdapter, give_gradient
+from fsrl.adapter.turns import turn_of
 from fsrl.errors import FsrlError, did_you_mean
 from fsrl.models import fit as model_fit
 
-PREFIX = "sae_adapter."
-
 Hooks = Iterable[tuple[str | Callable[[str], bool], Callable[..., Any]]]
+
+PREFIX = "sae_adapter."
+# What a HookedModel answers with its model's own: names, texts, weights; nothing that runs it, which would be
+# without the adapter.
+OF_THE_MODEL = frozenset(
+    ("cfg", "tokenizer", "to_tokens", "to_string", "to_str_tokens", "to_single_token", "to_single_str_token")
+    + ("get_token_position", "tokens_to_residual_directions", "loss_fn", "accumulated_bias", "blocks")
+    + ("W_E", "W_pos", "W_U", "b_U", "W_Q", "W_K", "W_V", "W_O", "b_Q", "b_K", "b_V", "b_O", "ln_final")
+    + ("W_in", "W_out", "W_gate", "b_in", "b_out", "QK", "OV")
+)
 
 
 class HookedModel(nn.Module):
@@ -34,6 +47,11 @@ class HookedModel(nn.Module):
 
     def __init__(self, model: Any, sae: SAEAdapter) -> None:
         super().__init__()
+        if isinstance(model, HookedModel):
+            raise FsrlError(
+                "HookedModel: the model is a HookedModel already; give its .model (adapters are not stacked: "
+                "the innermost call's alone steers)"
+            )
         if not isinstance(sae, SAEAdapter):
             raise FsrlError(f"HookedModel: {type(sae).__name__} is no SAEAdapter; give SAEAdapter(sae)")
         if not all(hasattr(model, name) for name in ("hook_dict", "cfg", "run_with_hooks")):
@@ -44,8 +62,9 @@ class HookedModel(nn.Module):
         model_fit.check(model, sae)
         self.model = model.requires_grad_(False).eval()
         self.sae_adapter = sae
-        self._spliced, self._disabled = False, 0
-        self._change: Float[Tensor, "*any d_in"] | None = None
+        self._disabled = 0
+        self._placed: list[Callable[[], None]] = []  # takes off what the splice put on
+        self._changes: list[Float[Tensor, "*any d_in"]] = []
         model_fit.warn_of_centring(model, sae)
 
     @property
@@ -56,7 +75,34 @@ class HookedModel(nn.Module):
     @property
     def hook_dict(self) -> dict[str, Any]:
         """Every hook point by name, the adapter's included."""
-        return {**self.model.hook_dict, **self._own_hooks()}
+        with turn_of(self.model).taken(block=False):
+            return {**self.model.hook_dict, **self._own_hooks()}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            model = self.__dict__.get("_modules", {}).get("model")
+            if model is None or name.startswith("_") or not hasattr(model, name):
+                raise
+        if name in OF_THE_MODEL:
+            return getattr(model, name)
+        raise AttributeError(
+            f"HookedModel has no {name!r}; the model, without the adapter, has it: .model.{name}"
+        )
+
+    def __dir__(self) -> list[str]:
+        model = self.__dict__.get("_modules", {}).get("model")
+        return sorted({*super().__dir__(), *(OF_THE_MODEL & set(dir(model)))})
+
+    def __repr__(self) -> str:
+        form, cfg = type(self.model).__name__, self.model.cfg
+        return f"<HookedModel: {form} {cfg.model_name} on {self.device}, with {self.sae_adapter!r}>"
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's forward pass, all its arguments, with the adapter in place."""
@@ -70,36 +116,61 @@ class HookedModel(nn.Module):
 
     def run_with_cache(self, *args: Any, names_filter: Any = None, **kwargs: Any) -> Any:
         """(output, cache) as the model's run_with_cache; the cache knows the adapter's hook points too."""
-        self._check_names([names_filter] if isinstance(names_filter, str) else names_filter)
+        given = [names_filter] if isinstance(names_filter, str) else names_filter
         with self._splice():
-            return self.model.run_with_cache(*args, names_filter=names_filter, **kwargs)
+            self._check_names(given)
+            names = [lambda name: True] if given is None else [given] if callable(given) else list(given)
+            with self._gradients(names if kwargs.get("incl_bwd") else []):
+                return self.model.run_with_cache(*args, names_filter=names_filter, **kwargs)
 
     def run_with_hooks(self, *args: Any, fwd_hooks: Hooks = (), bwd_hooks: Hooks = (), **kwargs: Any) -> Any:
         """As the model's run_with_hooks; names may be the adapter's. A backward pass needs `hooks`."""
-        fwd, bwd = self._checked(fwd_hooks), self._checked(bwd_hooks)
         with self._splice():
-            return self.model.run_with_hooks(*args, fwd_hooks=fwd, bwd_hooks=bwd, **kwargs)
+            fwd, bwd = self._checked(fwd_hooks), self._checked(bwd_hooks)
+            with self._gradients([name for name, _ in bwd]):
+                return self.model.run_with_hooks(*args, fwd_hooks=fwd, bwd_hooks=bwd, **kwargs)
 
     @contextmanager
     def hooks(self, fwd_hooks: Hooks = (), bwd_hooks: Hooks = (), **kwargs: Any) -> Iterator["HookedModel"]:
-        """Hooks that stay while the block runs, backward passes included; as the model's `hooks`."""
-        fwd, bwd = self._checked(fwd_hooks), self._checked(bwd_hooks)
-        with self._splice(), self.model.hooks(fwd, bwd, **kwargs):
-            yield self
+        """Hooks that stay while the block runs, backward passes included; as the model's `hooks`.
+
+        Where there are backward hooks gradients flow, though the model before the adapter is frozen. Other
+        threads wait until the block ends.
+        """
+        with self._splice(block=True):
+            fwd, bwd = self._checked(fwd_hooks), self._checked(bwd_hooks)
+            with self._gradients([name for name, _ in bwd]), self.model.hooks(fwd, bwd, **kwargs):
+                yield self
 
     def reset_hooks(self, *args: Any, **kwargs: Any) -> None:
         """As the model's reset_hooks, the adapter's hook points included."""
         with self._splice():
             self.model.reset_hooks(*args, **kwargs)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "HookedModel":
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        vars(made).update(copy.deepcopy(vars(self), memo))
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        if model_fit.is_bridge(self.model):
+            raise FsrlError(
+                "HookedModel: a TransformerBridge holds functions that cannot be pickled; pickle "
+                ".sae_adapter, and make HookedModel(load_model(...), sae_adapter) of it"
+            )
+        return vars(self)
+
     @contextmanager
     def disabled(self) -> Iterator["HookedModel"]:
-        """While the block runs the adapter is out and this is the plain model."""
-        self._disabled += 1
-        try:
-            yield self
-        finally:
-            self._disabled -= 1
+        """While the block runs the adapter is out and this is the plain model; other threads wait."""
+        with turn_of(self.model).taken(block=True):
+            self._disabled += 1
+            try:
+                with self._splice():
+                    yield self
+            finally:
+                self._disabled -= 1
 
     def train(self, mode: bool = True) -> "HookedModel":
         """As any module's; the frozen model stays in eval mode, as the SAE does."""
@@ -128,34 +199,57 @@ class HookedModel(nn.Module):
         return self.to("cpu")
 
     @contextmanager
-    def _splice(self) -> Iterator[None]:
-        """Put the adapter at its hook and its hook points among the model's, once however deep the calls."""
-        if self._spliced or self._disabled:
-            yield
+    def _splice(self, *, block: bool = False) -> Iterator[None]:
+        """Have the model to ourselves, with the adapter at its hook and its hook points among the model's."""
+        turn = turn_of(self.model)
+        with turn.taken(block=block):
+            before, changes = turn.steering, self._changes
+            self._changes = []
+            try:
+                self._hand_over(None if self._disabled else self)
+                yield
+            finally:
+                self._hand_over(before)
+                self._changes = changes
+
+    def _hand_over(self, to: "HookedModel | None") -> None:
+        """Take the adapter that is on the model off, and put that of `to` on."""
+        turn = turn_of(self.model)
+        if turn.steering is to:
             return
-        steps = self._steps()
+        if turn.steering is not None:
+            turn.steering._take_off()
+        turn.steering = to
+        if to is not None:
+            to._put_on()
+
+    def _put_on(self) -> None:
+        for point, step in self._steps():
+            self._placed.append(_place(point, step))
+        for registry in self._registries():
+            registry.update(self._own_hooks())
+
+    def _take_off(self) -> None:
+        while self._placed:
+            self._placed.pop()()
+        for registry in self._registries():
+            for name in self._own_hooks():
+                registry.pop(name, None)
+
+    def _registries(self) -> list[dict[str, Any]]:
+        """Where the model looks hook points up by name."""
         # A HookedTransformer's hook_dict is its registry, a TransformerBridge's is a copy made on demand.
-        registries = [self.model._hook_registry if model_fit.is_bridge(self.model) else self.model.hook_dict]
-        registries += [] if model_fit.is_bridge(self.model) else [self.model.mod_dict]
-        self._spliced = True
-        try:
-            for point, step in steps:
-                point.add_hook(step, is_permanent=True, prepend=True)
-            for registry in registries:
-                registry.update(self._own_hooks())
-            yield
-        finally:
-            self._spliced = False
-            for point, step in steps:
-                _remove(point, step)
-            for registry in registries:
-                for name in self._own_hooks():
-                    registry.pop(name, None)
+        if model_fit.is_bridge(self.model):
+            return [self.model._hook_registry]
+        return [self.model.hook_dict, self.model.mod_dict]
 
     def _steps(self) -> list[tuple[Any, Callable[..., Tensor | None]]]:
         """What the splice does at which hook points."""
-        points, hook = self.model.hook_dict, self.hook_name
-        if not (model_fit.is_bridge(self.model) and hook.endswith("hook_resid_mid")):
+        points, hook, is_bridge = self.model.hook_dict, self.hook_name, model_fit.is_bridge(self.model)
+        if hook == "hook_embed" and not is_bridge:
+            # Its generate passes over hook_embed, which holds nothing but what this module gives.
+            return [(self.model.embed, self._steer)]
+        if not (is_bridge and hook.endswith("hook_resid_mid")):
             return [(points[hook], self._steer)]
         # There a bridge's hook_resid_mid is only what the MLP reads: the residual stream goes round it, so
         # the change is added again where the two meet.
@@ -163,18 +257,34 @@ class HookedModel(nn.Module):
         return [(points[hook], self._steer_and_keep), (points[after], self._carry)]
 
     def _steer(self, activation: Float[Tensor, "*any"], hook: Any) -> Float[Tensor, "*any"] | None:
-        return None if self._disabled else self.sae_adapter(activation)
+        # Another thread may be running the model itself, which is not ours to steer.
+        return self.sae_adapter(activation) if turn_of(self.model).is_mine() else None
 
     def _steer_and_keep(
         self, activation: Float[Tensor, "*any d_in"], hook: Any
     ) -> Float[Tensor, "*any d_in"] | None:
         steered = self._steer(activation, hook)
-        self._change = None if steered is None else steered - activation
+        if steered is not None:
+            self._changes.append(steered - activation)
         return steered
 
     def _carry(self, activation: Float[Tensor, "*any d_in"], hook: Any) -> Float[Tensor, "*any d_in"] | None:
-        change, self._change = self._change, None
-        return None if change is None else activation + change
+        if not (self._changes and turn_of(self.model).is_mine()):
+            return None
+        return activation + self._changes.pop()
+
+    @contextmanager
+    def _gradients(self, names: Iterable[str | Callable[[str], bool]]) -> Iterator[None]:
+        """Let gradients begin at the hook points of these names, where nothing before them has any."""
+        known = self.model.hook_dict if names else {}
+        points: dict[int, Any] = {}
+        for wanted in names:
+            found = [wanted] if isinstance(wanted, str) else filter(wanted, known)
+            points |= {id(known[name]): known[name] for name in found}
+        with ExitStack() as handles:
+            for point in points.values():
+                handles.enter_context(point.register_forward_pre_hook(give_gradient))
+            yield
 
     def _own_hooks(self) -> dict[str, Any]:
         points = {PREFIX + name: getattr(self.sae_adapter, name) for name in HOOKS}
@@ -192,15 +302,27 @@ class HookedModel(nn.Module):
         return hooks
 
     def _check_names(self, names: Any) -> None:
-        """Refuse an unknown hook name: a TransformerBridge would pass over it without a word."""
+        """Refuse an unknown hook name: a TransformerBridge would pass over it without a word. Spliced in."""
         if names is None or callable(names):
             return
         wanted = "give a hook's name, a list of names, or a function of the name"
         arguments.require(isinstance(names, Iterable), "HookedModel", "names_filter", names, wanted)
-        known = self.model.hook_dict if self._disabled else self.hook_dict
+        known = self.model.hook_dict
         for name in names:
             if isinstance(name, str) and name not in known:
                 raise FsrlError(f"unknown hook {name!r}{did_you_mean(name, known)}; see hook_dict")
+
+
+def _place(point: Any, step: Callable[..., Tensor | None]) -> Callable[[], None]:
+    """Make `step` the first thing that happens at a hook point (or to a module's output); call to undo it."""
+    if not hasattr(point, "fwd_hooks"):
+
+        def first(module: Any, _: Any, output: Tensor) -> Tensor | None:
+            return step(output, module)
+
+        return point.register_forward_hook(first, prepend=True).remove
+    point.add_hook(step, is_permanent=True, prepend=True)
+    return partial(_remove, point, step)
 
 
 def _remove(point: Any, step: Callable[..., Any]) -> None:

@@ -19,7 +19,7 @@ tile is multiplied once and read in every way. What a model's views are as readi
 Example: the logit weights (0, 0, 0, 4) have mean 1, std sqrt(3), skewness 2 / sqrt(3) and kurtosis 7 / 3.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -37,6 +37,7 @@ from fsrl.moments.plan import InOrder
 from fsrl.moments.products import MODES, PRECISIONS
 from fsrl.moments.readings import Piece, Reading
 from fsrl.moments.vocabulary import Vocabulary
+from fsrl.progress import bar
 from fsrl.weights import matrices as weights
 from fsrl.weights.matrices import Decoder, Unembedding, check_finite
 
@@ -50,7 +51,7 @@ def logit_moments(
     n_extremes: int = 10,
     n_bins: int = 50,
     memory_limit: int | None = None,
-    progress: bool = False,
+    progress: bool | str = False,
 ) -> LogitMoments:
     """Moments, extremes and histogram of the rows of W_dec [d_sae, d_model] @ W_U [d_model, d_vocab].
 
@@ -65,8 +66,8 @@ def logit_moments(
         auto   the fastest that holds 1e-5 always: split on CUDA with TF32 units, fp32 elsewhere
 
     device: "cpu" or "cuda", where to compute (default: where W_dec lies). n_extremes or n_bins = 0 leaves
-    that part out. memory_limit: bytes to use above the inputs (default: about 400 MiB). progress: a bar on
-    stderr where that is a terminal.
+    that part out. memory_limit: bytes to use above the inputs (default: about 400 MiB). progress: show a
+    bar (`fsrl.progress`), under this name where it is a text.
 
     Any floating dtype and layout is read. The same inputs and settings on the same machine give the same
     bytes, whatever the number of threads (torch.get_num_threads()) and the memory limit. Raises FsrlError
@@ -97,7 +98,7 @@ def logit_moments_of_readings(
     n_extremes: int = 10,
     n_bins: int = 50,
     memory_limit: int | None = None,
-    progress: bool = False,
+    progress: bool | str = False,
 ) -> list[LogitMoments]:
     """The moments of W_dec @ W_U under each reading, in the given order, from one pass over the product.
 
@@ -190,7 +191,7 @@ class _Pass:
             pass
         self.features.append(features)
 
-    def add_panel(self, start: int, stop: int, *, progress: bool) -> None:
+    def add_panel(self, start: int, stop: int, *, progress: bool | str) -> None:
         """Add the columns from start to stop, prepared once, to the state of every feature."""
         # A tile that is itself read gets overwritten: last, and of several such readings the others copy it.
         states = sorted(self.features, key=lambda features: features.lens.plain)
@@ -208,15 +209,9 @@ class _Pass:
                 for features, piece, block in zip(states, pieces, blocks, strict=True):
                     features.add(product, piece, block, None if features is spare else scratch)
 
-        done: Iterable[None] = self.in_order(add_block, self.blocks)
-        if progress:
-            from tqdm import tqdm
-
-            # disable=None: quiet where stderr is a file.
-            done = tqdm(
-                done, f"moments of tokens {start}-{stop}", len(self.blocks), unit="block", disable=None
-            )
-        for _ in done:
+        done = self.in_order(add_block, self.blocks)
+        label = f"{progress if isinstance(progress, str) else 'moments'} of tokens {start}-{stop}"
+        for _ in bar(done, label, show=bool(progress), total=len(self.blocks), unit="block"):
             pass
 
     def _tiles(self, start: int, stop: int, states: Sequence[Features]) -> list[tuple[Tensor, list[Piece]]]:

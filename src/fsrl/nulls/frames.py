@@ -21,7 +21,7 @@ from torch import Tensor
 from fsrl.errors import FsrlError
 from fsrl.moments import engine, formulas
 from fsrl.moments.features import LogitMoments
-from fsrl.names import KINDS, SHARED
+from fsrl.names import KINDS, SHARED, type_label
 from fsrl.nulls import directions as null_directions
 from fsrl.nulls.directions import Directions
 from fsrl.weights.matrices import Unembedding
@@ -40,14 +40,14 @@ def isotropic_directions(d_model: int, *, draws: int, seed: int) -> Float32[Tens
     return torch.cat(list(null_directions.isotropic(d_model, draws=draws, seed=seed)))
 
 
-def isotropic(W_U: Tensor, *, draws: int, seed: int) -> pd.DataFrame:
+def isotropic(W_U: Tensor, *, draws: int, seed: int, progress: bool = False) -> pd.DataFrame:
     """The table `null` (`fsrl.tables.moments.NULL`) of isotropic directions under W_U [d_model, n_tokens].
 
-    implied_tokens is taken against the draws' own median kurtosis. Raises FsrlError for draws < 1, a negative
-    seed, or W_U that `fsrl.moments` refuses.
+    implied_tokens is taken against the draws' own median kurtosis; progress: show bars. Raises FsrlError for
+    draws < 1, a negative seed, or W_U that `fsrl.moments` refuses.
     """
     directions = null_directions.isotropic(W_U.shape[0], draws=draws, seed=seed)
-    return _table(SHARED, directions, W_U, None)
+    return _table(SHARED, directions, W_U, None, progress)
 
 
 def isotropic_of_views(
@@ -75,19 +75,21 @@ def of_layer(
     seed: int,
     kappa0: float,
     covariance: Tensor | None = None,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """The table `null` of a layer's own kinds, `draws` of each, in the given order.
 
     W_dec [d_sae, d_model] and W_U [d_model, n_tokens] as the view sees them; kinds: of second_moment,
     sign_flip and activations; kappa0: the median kurtosis of the isotropic null, against which implied_tokens
     is taken, as it is for the features; covariance [d_model, d_model]: of the layer's activations (see
-    `fsrl.models.activations`). Layers that are given the same seed share their random numbers. Raises
-    FsrlError for another kind, a missing covariance and whatever `fsrl.nulls.directions` refuses.
+    `fsrl.models.activations`); progress: show bars. Layers that are given the same seed share their random
+    numbers. Raises FsrlError for another kind, a missing covariance and whatever `fsrl.nulls.directions`
+    refuses.
     """
     frames = []
     for kind in kinds:
         blocks = _draw(kind, W_dec, W_U, covariance, draws, seed)
-        frames.append(_table(kind, blocks, W_U, kappa0))
+        frames.append(_table(kind, blocks, W_U, kappa0, progress))
     if not frames:
         raise FsrlError(f"nulls: no kind given; choose from {', '.join(k for k in KINDS if k != SHARED)}")
     return pd.concat(frames, ignore_index=True)
@@ -109,10 +111,13 @@ def _draw(
     return null_directions.activations(W_dec, covariance, draws=draws, seed=seed)
 
 
-def _table(kind: str, blocks: Iterable[Directions], W_U: Tensor, kappa0: float | None) -> pd.DataFrame:
+def _table(
+    kind: str, blocks: Iterable[Directions], W_U: Tensor, kappa0: float | None, progress: bool
+) -> pd.DataFrame:
     """The draws' moments, a few blocks at a time."""
+    shown = progress and f"null directions ({type_label(kind)})"
     passes = [
-        engine.logit_moments(torch.cat(group), W_U, **_ONLY_MOMENTS)
+        engine.logit_moments(torch.cat(group), W_U, progress=shown, **_ONLY_MOMENTS)
         for group in _groups(blocks, BLOCKS_PER_PASS)
     ]
     return _frame(kind, passes, kappa0)
