@@ -14,6 +14,7 @@ from tests.fixtures.model_examples import TOKENS
 HOOK = "blocks.1.hook_resid_pre"
 # Every place that a release of GPT-2 SAEs reads, and the width there in heads of 8.
 PLACES = (
+    "hook_embed",
     "blocks.0.hook_resid_pre",
     "blocks.1.hook_resid_pre",
     "blocks.0.hook_resid_mid",
@@ -204,7 +205,10 @@ def test_it_is_on_again_after_an_error(model, trained):
     assert (trained(TOKENS) - model(TOKENS)).abs().max() > 0.1
 
 
-def test_generation_is_the_same_with_and_without_a_key_value_cache(model, trained):
+@pytest.mark.parametrize("place", [HOOK, "hook_embed", "blocks.0.hook_resid_mid"])
+def test_generation_is_the_same_with_and_without_a_key_value_cache(model, place):
+    trained = HookedModel(model, train(SAEAdapter(make_sae(hook=place))))
+
     def generate(spliced, cache):
         torch.manual_seed(0)
         settings = {"max_new_tokens": 12, "do_sample": False, "verbose": False, "stop_at_eos": False}

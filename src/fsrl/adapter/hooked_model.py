@@ -148,8 +148,10 @@ class HookedModel(nn.Module):
             self.model.reset_hooks(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "HookedModel":
-        made = type(self).__new__(type(self))
-        memo[id(self)] = made
+        # A TransformerBridge keeps results of its last pass, and torch copies none that a gradient leads to.
+        held = [value for module in self.model.modules() for value in vars(module).values()]
+        memo |= {id(x): x.detach() for x in held if isinstance(x, Tensor) and not x.is_leaf}
+        memo[id(self)] = made = type(self).__new__(type(self))
         vars(made).update(copy.deepcopy(vars(self), memo))
         return made
 
