@@ -40,11 +40,25 @@ def ending(save_path: Any, what: str, endings: Collection[str]) -> None:
 
 
 def is_whole(value: Any, least: int = 0) -> bool:
-    """A whole number, numpy's too, not below `least`; True and False are none."""
+    """A whole number, numpy's and torch's too, not below `least`; True and False are none."""
+    truth = isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
     try:
-        return not isinstance(value, bool) and operator.index(value) >= least
+        return not truth and operator.index(value) >= least
     except TypeError:
         return False
+
+
+def feature(value: Any, n_features: int | None = None) -> int:
+    """The index of a feature, of any kind of whole number; FsrlError for what is none (of so many)."""
+    known = "" if n_features is None else f": the SAE has features 0 to {n_features - 1}"
+    if not is_whole(value):
+        is_text = isinstance(value, str) and value.isdecimal()
+        wanted = f"the number {int(value)}" if is_text else "a whole number from 0 on"
+        raise FsrlError(f"{shown(value)} is no index of a feature; give {wanted}{known}")
+    index = operator.index(value)
+    if n_features is not None and index >= n_features:
+        raise FsrlError(f"no feature {index}{known}")
+    return index
 
 
 def device(value: Any, place: str) -> Any:

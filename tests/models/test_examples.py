@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsrl.errors import FsrlError
-from fsrl.models.examples import Example, top_activating
+from fsrl.models.examples import Example, at_hook, top_activating, top_activating_of
 from tests.fixtures import effect_examples
 
 HOOK = "blocks.0.hook_resid_post"
@@ -89,6 +89,20 @@ def test_as_the_twin_says(tiny_study, batch_size):
             assert example.activation == max(example.values)
 
 
+@pytest.mark.parametrize("hook", [HOOK, "blocks.1.attn.hook_z", "hook_embed"])
+def test_what_was_read_once_gives_the_same(tiny_study, hook):
+    model, encoder, tokens = effect_examples.bridge(tiny_study), Encoder(), effect_examples.TOKENS
+    stored = at_hook(model, hook, tokens, batch_size=3)
+    assert torch.equal(stored, model.run_with_cache(tokens)[1][hook])
+    wanted = {"k": 4, "window": (3, 2)}
+    expected = top_activating(model, encoder, hook, tokens, [7, 0], **wanted)
+    found = top_activating_of(stored, encoder, tokens, [7, 0], **wanted)
+    for feature, rows in expected.items():
+        assert [(e.context, e.position) for e in found[feature]] == [(e.context, e.position) for e in rows]
+        values = [e.values for e in rows]
+        assert [e.values for e in found[feature]] == [pytest.approx(own, rel=1e-5) for own in values]
+
+
 @pytest.mark.parametrize("hook", ["blocks.1.hook_resid_post", "blocks.1.attn.hook_z"])
 def test_the_last_layer_and_the_heads_can_be_read(tiny_study, hook):
     model, encoder = effect_examples.bridge(tiny_study), Encoder()
@@ -163,6 +177,9 @@ def test_no_feature_needs_no_run():
         ({"batch_size": 0}, "batch_size 0"),
         ({"window": (-1, 2)}, r"window \(-1, 2\)"),
         ({"features": [-1]}, "feature -1"),
+        ({"features": [1.5]}, "feature 1.5 is no index"),
+        ({"features": ["1"]}, "feature '1' is no index of a feature; give the number 1"),
+        ({"features": [True]}, "feature True is no index"),
         ({"features": [0, 2]}, "feature 2 of an SAE with 2 features"),
     ],
 )

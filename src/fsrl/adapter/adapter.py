@@ -13,7 +13,6 @@ never taken for an error and taken back.
 
 import copy
 import threading
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from fsrl.adapter import files as adapter_files
 from fsrl.adapter.files import SAEIdentity
 from fsrl.adapter.layers import AdapterSettings, fuse, make_layer
 from fsrl.errors import FsrlError
+from fsrl.models.narrow import unfilled
 from fsrl.models.saes import is_folder, load_sae
 
 HOOKS = ("hook_input", "hook_features", "hook_steering_vector", "hook_fusion", "hook_output")
@@ -291,17 +291,10 @@ def _made_anew(
     frozen: list[str],
 ) -> SAEAdapter:
     """The adapter that `SAEAdapter.__reduce__` took apart."""
-    cfg, device = copy.deepcopy(cfg), cfg.device
-    # As SAELens' own loader: weights are neither drawn nor held twice.
-    cfg.device = "meta"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what its constructor warns of was said when this SAE was made
-        sae = sae_kind(cfg)
-    cfg.device, sae.device = device, torch.device(device)
     adapter = kind.__new__(kind)
     nn.Module.__init__(adapter)
     vars(adapter).update(kept)
-    adapter._build(sae, kept["settings"])
+    adapter._build(unfilled(sae_kind, copy.deepcopy(cfg)), kept["settings"])
     adapter.load_state_dict(tensors, assign=True)
     for name in frozen:
         adapter.layer.get_parameter(name).requires_grad_(False)

@@ -11,7 +11,6 @@ adapter changes none of them.
 """
 
 import logging
-import operator
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -86,7 +85,7 @@ class SAEfeatureAnalyzer:
         self.place = place_at_neuronpedia(sae_model.sae_adapter, neuronpedia)
         if explanations == "neuronpedia" and self.place is None:
             raise FsrlError(f"SAEfeatureAnalyzer: {self.name} {_NOT_HOSTED}")
-        self._text = pages.TextExamples(sae_model, text)
+        self._text = pages.TextExamples(sae_model, text, progress=progress)
         device = next(sae_model.model.parameters()).device
         settings = TableSettings.of(table_settings, device, progress=progress)
         self.tables = FeatureTables(sae_model, settings, given)
@@ -168,7 +167,7 @@ class SAEfeatureAnalyzer:
         `logit_distr`, for the local page. Raises FsrlError for a feature that there is not, live=True of an
         SAE that Neuronpedia has not, and a test_text where the page can only be local.
         """
-        index = _index(feature, self.n_features)
+        index = arguments.feature(feature, self.n_features)
         pages.check(
             live=live, save_path=save_path, width=width, height=height, hide=hide, test_text=test_text
         )
@@ -284,18 +283,8 @@ def _check_given(sae_model: Any, given: Mapping[str, Any]) -> None:
         arguments.require(given[name] is None or right, "SAEfeatureAnalyzer", name, given[name], wanted)
 
 
-def _index(given: Any, n_features: int) -> int:
-    """The index of a feature; FsrlError for one that there is not."""
-    if not arguments.is_whole(given):
-        raise FsrlError(f"{arguments.shown(given)} is no index of a feature; give a whole number from 0 on")
-    index = operator.index(given)
-    if index >= n_features:
-        raise FsrlError(f"no feature {index}: the SAE has features 0 to {n_features - 1}")
-    return index
-
-
 def _indices(given: Any, n_features: int) -> list[int]:
     """The indices of several features."""
     wanted = "give a list of indices of features"
     arguments.require(isinstance(given, Iterable), "quick list", "features", given, wanted)
-    return [_index(one, n_features) for one in given]
+    return [arguments.feature(one, n_features) for one in given]

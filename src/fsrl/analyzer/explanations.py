@@ -13,15 +13,9 @@ from fsrl.neuronpedia import api as neuronpedia
 from fsrl.neuronpedia import cache as neuronpedia_cache
 from fsrl.neuronpedia import links as neuronpedia_links
 from fsrl.neuronpedia.links import checked
-from fsrl.neuronpedia.rows import Coverage, Row
+from fsrl.neuronpedia.rows import Coverage, MissingExplanation, Row, key_of
 
 logger = logging.getLogger(__name__)
-
-
-class MissingExplanation(FsrlError, KeyError):
-    """A feature that nothing explains, or that the SAE does not have; a KeyError, as of any mapping."""
-
-    __str__ = Exception.__str__  # KeyError would show the text in quotation marks
 
 
 class FeatureInfo(Mapping[int, Row]):
@@ -48,13 +42,12 @@ class FeatureInfo(Mapping[int, Row]):
 
     def every(self, feature: int) -> tuple[Row, ...]:
         """All records of a feature; MissingExplanation (a KeyError) where it has none."""
-        try:
-            return self._records[feature]
-        except (KeyError, TypeError):
-            pass
-        if feature not in range(self.n_features):
-            raise MissingExplanation(f"feature {feature!r}: the SAE has features 0 to {self.n_features - 1}")
-        raise MissingExplanation(f"feature {feature} has no explanation ({self.coverage} do; {self.origin})")
+        index = key_of(feature, self.n_features)
+        if index not in self._records:
+            raise MissingExplanation(
+                f"feature {index} has no explanation ({self.coverage} do; {self.origin})"
+            )
+        return self._records[index]
 
     @property
     def coverage(self) -> Coverage:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jaxtyping import Int64
+import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fsrl import arguments, files
@@ -18,6 +19,7 @@ from fsrl.analyzer.explanations import Explanations
 from fsrl.analyzer.tables import FeatureTables, ViewSettings
 from fsrl.errors import FsrlError
 from fsrl.models import examples, windows
+from fsrl.models.narrow import narrowed
 from fsrl.neuronpedia import api as neuronpedia
 from fsrl.neuronpedia import links as neuronpedia_links
 from fsrl.pages.facts import FeatureFacts, from_rows
@@ -132,13 +134,14 @@ TOKENS_NAMED = 5
 class TextExamples:
     """Contexts of an evaluation text that activate a feature most, with the plain model (no steering).
 
-    path: the text's file; None: the one in the study's folder, if there is one. Read when first asked for.
+    path: the text's file; None: the one in the study's folder, if there is one. Read when first asked for;
+    what the model makes of it is kept for the next feature, for as long as the model stays as it is.
     """
 
-    def __init__(self, sae_model: HookedModel, path: str | Path | None) -> None:
-        self.sae_model = sae_model
+    def __init__(self, sae_model: HookedModel, path: str | Path | None, *, progress: bool = False) -> None:
+        self.sae_model, self.progress = sae_model, progress
         self.path = path or weights.beside_model(sae_model.model, weights.TEXT)
-        self._found: dict[int, list[dict[str, Any]]] = {}
+        self._kept: tuple[Any, Tensor] | None = None  # the model's state, and what its hook held
 
     @property
     def source(self) -> str | None:
@@ -152,7 +155,7 @@ class TextExamples:
 
     @cached_property
     def windows(self) -> Int64[Tensor, "windows context"]:
-        """Windows, spread over the text; FsrlError where the file is missing."""
+        """Windows, spread over the text; FsrlError where it cannot be read."""
         assert self.path is not None
         model = self.sae_model.model
         context, text = min(CONTEXT, int(model.cfg.n_ctx)), windows.read_text(self.path)
@@ -164,13 +167,28 @@ class TextExamples:
         """Records as a page shows them, strongest first; none where no text is at hand."""
         if self.path is None:
             return []
-        if feature not in self._found:
-            adapter, hook = self.sae_model.sae_adapter, self.sae_model.hook_name
-            found = examples.top_activating(
-                self.sae_model.model, adapter.sae, hook, self.windows, [feature], k=EXAMPLES
-            )
-            self._found[feature] = [example.record(vocabulary) for example in found[feature]]
-        return self._found[feature]
+        sae = self.sae_model.sae_adapter.sae
+        alone = narrowed(sae, [feature])
+        place, sae = (feature, sae) if alone is None else (0, alone)
+        found = examples.top_activating_of(self._at_hook(), sae, self.windows, [place], k=EXAMPLES)
+        return [example.record(vocabulary) for example in found[place]]
+
+    def _at_hook(self) -> Float[Tensor, "windows context *width"]:
+        """What the plain model holds at the SAE's hook."""
+        model, hook = self.sae_model.model, self.sae_model.hook_name
+        with self.sae_model.disabled():
+            # Somebody's hooks on the model steer it too, and may be gone for the next feature.
+            state = None if any(point.fwd_hooks for point in model.hook_dict.values()) else _state(model)
+            if state and self._kept and self._kept[0] == state:
+                return self._kept[1]
+            stored = examples.at_hook(model, hook, self.windows, progress=self.progress)
+            self._kept = (state, stored) if state else None
+            return stored
+
+
+def _state(model: Any) -> list[tuple[int, int, float]]:
+    """What tells a model whose weights were changed, in place or not."""
+    return [(id(p), p._version, p.detach().sum(dtype=torch.float64).item()) for p in model.parameters()]
 
 
 def facts_of(

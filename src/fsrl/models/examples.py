@@ -12,20 +12,22 @@ Example: `contexts = windows.windows(tokenizer, text, context=128, contexts=200)
 `top_activating(model, sae, "blocks.5.hook_resid_post", contexts, [17])[17][0].record(vocabulary)`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm import tqdm
 
+from fsrl import arguments
 from fsrl.errors import FsrlError
 from fsrl.hooks import layer_of
 from fsrl.models.windows import FIRST_POSITION
+from fsrl.progress import bar
 
 WINDOW = (20, 12)
+BATCH = 16  # contexts in one forward pass
 # [vectors, d_sae] is held for this many vectors at a time: 100 MB for an SAE with 24,576 features.
 VECTORS_PER_PART = 1024
 
@@ -68,7 +70,7 @@ def top_activating(
     *,
     k: int = 8,
     window: tuple[int, int] = WINDOW,
-    batch_size: int = 16,
+    batch_size: int = BATCH,
     progress: bool = False,
 ) -> dict[int, list[Example]]:
     """Feature -> its k most activating examples, strongest first; fewer where fewer contexts activate it.
@@ -77,32 +79,76 @@ def top_activating(
     with `encode`, from [n, d_in] to [n, d_sae]; hook_name: where the SAE reads, "blocks.5.hook_resid_post";
     tokens: int64 [contexts, positions], position 0 not searched (`fsrl.models.windows.windows`);
     features: rows of the decoder; k: examples of each feature; window: tokens shown before and after the most
-    active one, fewer at the ends of a context; batch_size: contexts in one forward pass; progress: a bar on
-    stderr where that is a terminal. Raises FsrlError for a setting out of range, a hook or a feature that
+    active one, fewer at the ends of a context; batch_size: contexts in one forward pass; progress: show a
+    bar. Raises FsrlError for a setting out of range, a hook or a feature that
     there is not, and activations that are NaN.
     """
-    wanted = list(dict.fromkeys(int(feature) for feature in features))
-    _check(model, hook_name, tokens, wanted, k, window, batch_size)
+    read = _reading(model, hook_name, tokens, batch_size, progress)
+    return _best_of(read, sae, tokens, features, k, window)
+
+
+@torch.no_grad()
+def at_hook(
+    model: Any, hook_name: str, tokens: Tensor, *, batch_size: int = BATCH, progress: bool = False
+) -> Float[Tensor, "contexts positions *width"]:
+    """What the model holds at a hook, for `top_activating_of`; arguments and errors as `top_activating`.
+
+    4 bytes x contexts x positions x width: 50 MB for 128 contexts of 128 tokens in GPT-2.
+    """
+    return torch.cat(list(_reading(model, hook_name, tokens, batch_size, progress)))
+
+
+@torch.no_grad()
+def top_activating_of(
+    stored: Float[Tensor, "contexts positions *width"],
+    sae: Any,
+    tokens: Tensor,
+    features: Iterable[int],
+    *,
+    k: int = 8,
+    window: tuple[int, int] = WINDOW,
+) -> dict[int, list[Example]]:
+    """`top_activating` of activations that `at_hook` gave for these tokens."""
+    return _best_of(stored.split(BATCH), sae, tokens, features, k, window)
+
+
+def _best_of(
+    read: Iterable[Tensor], sae: Any, tokens: Tensor, features: Iterable[int], k: int, window: tuple[int, int]
+) -> dict[int, list[Example]]:
+    wanted = _checked(features, k, window)
     if not wanted:
         return {}
     best = _Best(len(wanted), k, tokens.shape[1])
-    batches = tokens.split(batch_size)
-    for batch in tqdm(batches, "examples", unit="batch", mininterval=5, disable=None if progress else True):
-        best.add(_activations(model, sae, hook_name, batch, wanted))
+    for stored in read:
+        best.add(_encoded(stored, sae, wanted))
     return {feature: best.examples(row, tokens, window) for row, feature in enumerate(wanted)}
 
 
-def _activations(
-    model: Any, sae: Any, hook: str, batch: Int[Tensor, "contexts positions"], features: list[int]
-) -> Float[Tensor, "features contexts positions"]:
-    """Activations on the CPU; FsrlError for a feature that the SAE lacks."""
+def _reading(
+    model: Any, hook: str, tokens: Tensor, batch_size: int, progress: bool
+) -> Iterator[Float[Tensor, "batch positions *width"]]:
+    """Batch after batch of what the model holds at a hook; checked now, read later."""
+    _check_input(model, hook, tokens, batch_size)
+    batches = bar(tokens.split(batch_size), "examples", show=progress, unit="batch", mininterval=5)
+    return (_stored(model, hook, batch) for batch in batches)
+
+
+def _stored(
+    model: Any, hook: str, batch: Int[Tensor, "batch positions"]
+) -> Float[Tensor, "batch positions *width"]:
     _, cache = model.run_with_cache(
         batch.to(next(model.parameters()).device),
         names_filter=[hook],
         return_type=None,
-        stop_at_layer=layer_of(hook) + 1,
+        stop_at_layer=0 if hook == "hook_embed" else layer_of(hook) + 1,
     )
-    stored = cache[hook]
+    return cache[hook]
+
+
+def _encoded(
+    stored: Float[Tensor, "batch positions *width"], sae: Any, features: list[int]
+) -> Float[Tensor, "features batch positions"]:
+    """Activations on the CPU; FsrlError for a feature that the SAE lacks."""
     # Heads are one vector to an SAE over hook_z, unless it joins them itself.
     joins = getattr(sae, "hook_z_reshaping_mode", False)
     vectors = (stored if joins else stored.flatten(2)).flatten(0, 1)
@@ -161,15 +207,20 @@ class _Best:
         return found
 
 
-def _check(
-    model: Any,
-    hook: str,
-    tokens: Tensor,
-    features: list[int],
-    k: int,
-    window: tuple[int, int],
-    batch_size: int,
-) -> None:
+def _checked(features: Iterable[int], k: int, window: tuple[int, int]) -> list[int]:
+    """The features, each once."""
+    if k < 1 or min(window) < 0:
+        raise FsrlError(
+            f"examples: k is {k}, window {tuple(window)}; k must be 1 or more, window two numbers that are 0 "
+            "or more"
+        )
+    try:
+        return list(dict.fromkeys(map(arguments.feature, features)))
+    except FsrlError as error:
+        raise FsrlError(f"examples: feature {error}") from error
+
+
+def _check_input(model: Any, hook: str, tokens: Tensor, batch_size: int) -> None:
     if hook not in model.hook_dict:
         raise FsrlError(f"examples: the model has no {hook}; check the SAE's hook")
     if tokens.dim() != 2 or tokens.is_floating_point() or tokens.shape[1] <= FIRST_POSITION:
@@ -177,10 +228,5 @@ def _check(
             f"examples: tokens are {tokens.dtype} {list(tokens.shape)}; give integers [contexts, positions], "
             "each context with its first token and at least one more"
         )
-    if k < 1 or batch_size < 1 or min(window) < 0:
-        raise FsrlError(
-            f"examples: k is {k}, batch_size {batch_size}, window {tuple(window)}; k and batch_size must be "
-            "1 or more, window two numbers that are 0 or more"
-        )
-    if features and min(features) < 0:
-        raise FsrlError(f"examples: feature {min(features)}; features are numbered from 0")
+    if batch_size < 1:
+        raise FsrlError(f"examples: batch_size {batch_size}; it must be 1 or more")

@@ -18,11 +18,12 @@ NEURONPEDIA_API_KEY (see `fsrl.neuronpedia.http` for where it goes if it is set)
 from collections.abc import Collection
 from pathlib import Path
 
+from fsrl import arguments
 from fsrl.errors import FsrlError
 from fsrl.neuronpedia import cache as neuronpedia_cache
 from fsrl.neuronpedia.cache import Export
 from fsrl.neuronpedia.http import API_URL, API_VARIABLE, Client, base_url
-from fsrl.neuronpedia.links import checked, checked_index
+from fsrl.neuronpedia.links import checked
 from fsrl.neuronpedia.rows import (
     Asked,
     Explanations,
@@ -78,7 +79,7 @@ def features(
     hundreds of megabytes of memory. Raises FsrlError also for two rows of one feature that differ.
     """
     export = Export.of(*checked(model_id, source), "features", cache, bucket)
-    wanted = None if only is None else {checked_index(feature) for feature in only}
+    wanted = None if only is None else {arguments.feature(feature) for feature in only}
     batches = neuronpedia_cache.fetch(export, refresh=refresh, progress=progress)
     return gather_features(
         Asked(model_id, source, n_features),
@@ -96,7 +97,7 @@ def feature(model_id: str, source: str, index: int, *, api: str | None = None) -
     such feature.
     """
     model_id, source = checked(model_id, source)
-    index = checked_index(index)
+    index = arguments.feature(index)
     with Client(base_url(api, API_VARIABLE, API_URL), keyed=True) as client:
         answer = client.get(f"/api/feature/{model_id}/{source}/{index}")
     if answer.status == 404:

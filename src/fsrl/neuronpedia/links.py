@@ -45,7 +45,7 @@ def source_id(sae: Any, release: str | None = None) -> tuple[str, str] | None:
 
 def feature_url(model_id: str, source: str, index: int, *, site: str | None = None) -> str:
     """Address of a feature's page. site: another Neuronpedia than the public one (or set NEURONPEDIA_URL)."""
-    return f"{_site(site)}/{'/'.join(checked(model_id, source))}/{checked_index(index)}"
+    return f"{_site(site)}/{'/'.join(checked(model_id, source))}/{arguments.feature(index)}"
 
 
 def embed_url(
@@ -79,7 +79,7 @@ def quick_list_url(name: str, features: Iterable[tuple[str, str, int]], *, site:
     listed = []
     for model_id, source, index in features:
         model_id, source = checked(model_id, source)
-        listed.append({"modelId": model_id, "layer": source, "index": str(checked_index(index))})
+        listed.append({"modelId": model_id, "layer": source, "index": str(arguments.feature(index))})
     if not 0 < len(listed) <= LONGEST_QUICK_LIST:
         raise FsrlError(
             f"a quick list of {len(listed)} features: Neuronpedia shows 1 to {LONGEST_QUICK_LIST}"
@@ -100,13 +100,6 @@ def checked(model_id: str, source: str) -> tuple[str, str]:
                 f"{name!r} cannot be a {kind} of Neuronpedia's; give names like gpt2-small, 7-res-jb"
             )
     return model_id, source
-
-
-def checked_index(index: int) -> int:
-    """The index of a feature; FsrlError for what is no whole number from 0 on. numpy's are welcome."""
-    if not arguments.is_whole(index):
-        raise FsrlError(f"{arguments.shown(index)} is no index of a feature; give a whole number from 0 on")
-    return index.__index__()
 
 
 def _site(given: str | None) -> str:

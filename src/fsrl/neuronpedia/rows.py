@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from fsrl import arguments
 from fsrl.errors import FsrlError
 from fsrl.neuronpedia.http import plain
 
@@ -31,6 +32,20 @@ class Coverage:
         return f"{self.found} of {'an unknown number of' if self.of is None else self.of} features"
 
 
+class MissingExplanation(FsrlError, KeyError):
+    """A feature that nothing explains, or that the SAE does not have; a KeyError, as of any mapping."""
+
+    __str__ = Exception.__str__  # KeyError would show the text in quotation marks
+
+
+def key_of(feature: Any, n_features: int | None) -> int:
+    """The index by which a mapping is asked, of any kind of whole number; MissingExplanation for another."""
+    try:
+        return arguments.feature(feature, n_features)
+    except FsrlError as error:
+        raise MissingExplanation(str(error)) from None
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Published(Mapping[int, Value], Generic[Value]):
     """What is published for a source's features, by feature in ascending order.
@@ -47,7 +62,10 @@ class Published(Mapping[int, Value], Generic[Value]):
     duplicates: int
 
     def __getitem__(self, feature: int) -> Value:
-        return self.by_feature[feature]
+        index = key_of(feature, self.n_features)
+        if index not in self.by_feature:
+            raise MissingExplanation(f"{self.model_id}/{self.source} has no row of feature {index}")
+        return self.by_feature[index]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.by_feature)
