@@ -2,12 +2,18 @@
 
 from html import escape
 
+import pandas as pd
 import pytest
+import torch
 
 from fsrl.adapter.adapter import SAEAdapter
 from fsrl.adapter.hooked_model import HookedModel
+from fsrl.analyzer import tables as analyzer_tables
+from fsrl.analyzer.kept import Kept
 from fsrl.errors import FsrlError
 from fsrl.models import reading
+from fsrl.moments import engine
+from fsrl.nulls import frames as null_frames
 from fsrl.pages.text import plain
 from fsrl.utils import SAEfeatureAnalyzer
 from tests.fixtures import analyzer_examples as examples
@@ -44,3 +50,64 @@ def test_a_page_explains_the_view_that_it_shows(tiny_study):
     assert "logit per unit" not in page and "cosine)" in page
     figure = found.plot_logit_distr_skewness_vs_kurtosis(cosine=True)
     assert [ax.get_ylabel() for ax in figure.axes][1] == "std (cosine)"
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Names of the kinds of null whose moments are computed."""
+    monkeypatch.setattr(analyzer_tables, "NULLS", Kept(rows=1_000_000))
+    found, real = [], null_frames._table
+
+    def table(kind, *given):
+        found.append(kind)
+        return real(kind, *given)
+
+    monkeypatch.setattr(null_frames, "_table", table)
+    return found
+
+
+def test_nulls_are_drawn_once_a_model_and_once_a_layer(tiny_study, drawn):
+    def null(**settings):
+        found = SAEfeatureAnalyzer(sae_model, **(examples.FEW | settings))
+        return found.tables.null(found.view)
+
+    own = ["second_moment", "sign_flip"]
+    sae_model = examples.hooked(tiny_study)
+    first = null()
+    assert drawn == ["isotropic", *own]
+    pd.testing.assert_frame_equal(null(), first)
+    sae_model = examples.hooked(tiny_study)  # read anew: the same weights
+    pd.testing.assert_frame_equal(null(), first)
+    assert drawn == ["isotropic", *own]
+    sae_model = examples.hooked(tiny_study, sae_id=tiny.SAE_IDS[1])
+    other = null()
+    assert drawn == ["isotropic", *own, *own]
+    is_shared = first["kind"] == "isotropic"
+    pd.testing.assert_frame_equal(other[is_shared], first[is_shared])
+    assert not other[~is_shared]["std"].equals(first[~is_shared]["std"])
+    for change in ({"seed": 1}, {"null_draws": 100}, {"cosine": True}, {"tokens": "trained"}):
+        null(**change)
+        assert drawn[-3:] == ["isotropic", *own]
+    drawn.clear()
+    with torch.no_grad():
+        sae_model.sae_adapter.W_dec.mul_(2)
+    null()
+    assert drawn == own
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_bars_are_shown_for_moments_and_nulls_or_for_neither(tiny_study, monkeypatch, progress):
+    monkeypatch.setattr(analyzer_tables, "NULLS", Kept(rows=0))
+    shown = []
+
+    def noting(steps, label, *, show, **settings):
+        shown.append((label.split(" of tokens")[0], show))
+        return steps
+
+    monkeypatch.setattr(engine, "bar", noting)
+    SAEfeatureAnalyzer(
+        examples.hooked(tiny_study), progress=progress, **examples.FEW
+    ).plot_logit_distr_skewness()
+    labels = ["moments", "null directions (isotropic)", "null directions (second moment)"]
+    labels = [*labels, "null directions (sign flip)"] if progress else ["moments"]
+    assert set(shown) == {(label, progress) for label in labels}

@@ -5,7 +5,6 @@ hash of the tensor file, so that an adapter is never put on another SAE and two 
 together are refused. Nothing is pickled; tensors come back bit for bit.
 """
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from fsrl import arguments, files
 from fsrl.adapter.layers import AdapterSettings
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files
+from fsrl.weights.files import content_hash
 
 TENSORS, FACTS = "adapter.safetensors", "adapter.json"
 KIND = "fsrl SAE adapter"
@@ -40,7 +40,7 @@ class SAEIdentity:
     def of(cls, sae: Any, release: str | None, sae_id: str | None) -> "SAEIdentity":
         """The identity of a SAELens SAE. Reads every weight once (0.1 s for 24576 x 768)."""
         found = sae.cfg.architecture(), sae.cfg.metadata.hook_name, sae.cfg.d_in, sae.cfg.d_sae
-        return cls(release, sae_id, *found, _hash(sae.state_dict()))
+        return cls(release, sae_id, *found, content_hash(sae.state_dict()))
 
     def __str__(self) -> str:
         name = f"{self.sae_id} of {self.release}" if self.sae_id else f"at {self.hook_name}"
@@ -115,14 +115,3 @@ def _facts(path: Path) -> dict[str, Any]:
     if not named or set(facts["sae"]) != set(SAEIdentity.__dataclass_fields__):
         raise FsrlError(f"{path}: written by another version of fsrl; save the adapter again with this one")
     return facts
-
-
-def _hash(tensors: dict[str, Tensor]) -> str:
-    """Hash of names, dtypes, shapes and bytes."""
-    import torch
-
-    found = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()

@@ -20,6 +20,7 @@ from torch import Tensor
 from fsrl import arguments
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.analyzer import weights
+from fsrl.analyzer.kept import Kept
 from fsrl.analyzer.weights import AnalyzedWeights
 from fsrl.enrichment import best_sets as enrichment_pvalues
 from fsrl.enrichment import statistics as enrichment
@@ -36,6 +37,7 @@ from fsrl.stats import quantiles, rates
 from fsrl.tokens import sets as token_sets
 from fsrl.types import classify, cuts
 from fsrl.types.rules import parse_scheme
+from fsrl.weights.files import content_hash
 from fsrl.weights.matrices import View
 from fsrl.weights.matrices import view as view_of
 
@@ -58,6 +60,9 @@ RULES = parse_scheme(
         }
     },
 )
+# Drawn once in a process: isotropic ones for all layers of a model, each layer's own for all its analyzers. A
+# million rows are 60 MB.
+NULLS = Kept(rows=1_000_000)
 FALSE_DISCOVERY_RATE = 0.05  # as enrichment.level there
 CHOICES: dict[str, tuple[str | bool, ...]] = {
     "w_u": ("folded", "raw"),
@@ -273,10 +278,15 @@ class FeatureTables:
     def _null(self, settings: ViewSettings) -> pd.DataFrame:
         view, chosen = self.view(settings), self.settings
         draws: dict[str, Any] = {"draws": chosen.null_draws, "seed": chosen.seed}
+        of_W_U = (content_hash({"W_U": view.W_U}), *draws.values())
+        draws["progress"] = chosen.progress
         logger.info("%d null directions of each of %d kinds", chosen.null_draws, 1 + len(OF_WEIGHTS))
-        shared = nulls.isotropic(view.W_U, **draws)
+        shared = NULLS.get(of_W_U, lambda: nulls.isotropic(view.W_U, **draws))
         kappa0 = quantiles.quantile(shared, "kurtosis", 0.5)
-        own = nulls.of_layer(view.W_dec, view.W_U, kinds=OF_WEIGHTS, kappa0=kappa0, **draws)
+        own = NULLS.get(
+            (*of_W_U, content_hash({"W_dec": view.W_dec})),
+            lambda: nulls.of_layer(view.W_dec, view.W_U, kinds=OF_WEIGHTS, kappa0=kappa0, **draws),
+        )
         return pd.concat([shared, own], ignore_index=True)
 
     def _frame(self, settings: ViewSettings) -> pd.DataFrame:
