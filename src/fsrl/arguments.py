@@ -1,6 +1,7 @@
 """Arguments of public calls, checked before the work: else a library far below would speak of them first."""
 
 import operator
+import os
 from collections.abc import Collection, Iterable
 from os import PathLike
 from pathlib import Path
@@ -32,11 +33,19 @@ def is_path(value: object) -> bool:
 
 
 def ending(save_path: Any, what: str, endings: Collection[str]) -> None:
-    """Raise FsrlError for a save_path that `what` is not written to: no path, or one that ends otherwise."""
+    """Raise FsrlError for a save_path that `what` cannot be written to: none, another ending, nowhere."""
     known = " or ".join(endings)
     require(is_path(save_path), what, "save_path", save_path, f"give a path that ends in {known}")
-    if Path(save_path).suffix not in endings:
-        raise FsrlError(f"{save_path}: a {what} is written as {known}; change the file's ending")
+    path = Path(save_path)
+    if path.suffix.lower() not in endings:
+        raise FsrlError(f"{path}: a {what} is written as {known}; change the file's ending")
+    try:
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        met = not path.is_dir() and there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    except OSError:  # a name too long
+        met = False
+    if not met or "\0" in str(path):
+        raise FsrlError(f"{path}: no {what} can be written there; give another path")
 
 
 def is_whole(value: Any, least: int = 0) -> bool:

@@ -157,7 +157,7 @@ def test_the_plots_save_show_and_leave_matplotlib_alone(made, tmp_path):
         assert "tiny" in figure.get_suptitle() and "folded W_U, all tokens" in figure.get_suptitle()
     assert matplotlib.get_backend() == backend and dict(matplotlib.rcParams) == style
     with pytest.raises(FsrlError, match="pdf or .png"):
-        made.plot_logit_distr_kurtosis(save_path=tmp_path / "kurtosis.gif")
+        made.plot_logit_distr_kurtosis(save_path=tmp_path / "kurtosis.doc")
 
 
 def test_the_scheme_is_the_config_s():

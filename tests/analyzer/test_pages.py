@@ -7,7 +7,6 @@ from fsrl.adapter.adapter import SAEAdapter
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.analyzer import pages as analyzer_pages
 from fsrl.analyzer.pages import TextExamples
-from fsrl.errors import FsrlError
 from fsrl.models import examples
 from tests.fixtures import analyzer_examples, model_examples
 from tests.fixtures import tiny_study as tiny
@@ -93,19 +92,3 @@ def test_the_text_is_read_without_steering_and_nobody_s_hooks_are_kept(tiny_stud
     with sae_model.hooks(fwd_hooks=[("blocks.0.hook_resid_pre", lambda x, hook: -x)]):
         assert not same(other.of_feature(1, VOCABULARY), expected)
     assert same(other.of_feature(1, VOCABULARY), expected) and len(counted) == 3
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [(b"caf\xe9", "not UTF-8"), (None, "is missing; give text="), ("folder", "is no file; give text=")],
-)
-def test_a_text_that_cannot_be_read_is_said(tiny_study, tmp_path, content, said):
-    path = tmp_path / "text.txt"
-    if content == "folder":
-        path.mkdir()
-    elif content is not None:
-        path.write_bytes(content)
-    text = TextExamples(analyzer_examples.hooked(tiny_study), path)
-    with pytest.raises(FsrlError, match=said) as raised:
-        text.of_feature(0, VOCABULARY)
-    assert str(path) in str(raised.value) and "\n" not in str(raised.value)

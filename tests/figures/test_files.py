@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from matplotlib.figure import Figure
 
 from fsrl.errors import FsrlError
 from fsrl.figures import files as figure_files
+from fsrl.figures.style import new_figure
+from fsrl.notebooks import run as notebooks
 
 SAVE = """
 import sys
@@ -58,9 +61,137 @@ def test_files_carry_no_date_and_true_fonts(two_runs: list[dict[str, bytes]]) ->
 
 def test_save_refuses_other_endings_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(FsrlError, match="is written as .pdf or .png"):
-        figure_files.save(Figure(), tmp_path / "figure.jpg")
+        figure_files.save(Figure(), tmp_path / "figure.doc")
     broken = Figure()
     broken.text(0.5, 0.5, "x").draw = None  # type: ignore[method-assign, assignment]
     with pytest.raises(TypeError):
         figure_files.save(broken, tmp_path / "figure.pdf")
     assert list(tmp_path.iterdir()) == []
+
+
+def drawn() -> Figure:
+    figure = new_figure(2, 2, "a title")
+    figure.add_subplot().plot([1, 3, 2])
+    return figure
+
+
+# How a file of each format begins.
+BEGINNINGS = {
+    "pdf": b"%PDF",
+    "png": b"\x89PNG",
+    "svg": b"<?xml",
+    "svgz": b"\x1f\x8b",
+    "eps": b"%!PS",
+    "ps": b"%!PS",
+    "jpg": b"\xff\xd8",
+    "jpeg": b"\xff\xd8",
+    "gif": b"GIF8",
+    "tif": b"II*",
+    "tiff": b"II*",
+    "webp": b"RIFF",
+    "PNG": b"\x89PNG",
+}
+
+
+@pytest.mark.parametrize("ending", BEGINNINGS)
+def test_every_format_of_matplotlib_is_written(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / "folder" / f"figure.{ending}"
+    figure_files.check_path(path)
+    figure_files.finished(drawn(), path)
+    assert path.read_bytes().startswith(BEGINNINGS[ending])
+    if ending in ("pdf", "png", "svg"):
+        figure_files.save(drawn(), tmp_path / f"again.{ending}")
+        assert (tmp_path / f"again.{ending}").read_bytes() == path.read_bytes()
+
+
+def test_no_format_of_matplotlib_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {f".{ending}" for ending in Figure().canvas.get_supported_filetypes()}
+    assert set(figure_files.FORMATS) == known
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FsrlError, match=r"\.pgf needs xelatex, which is not here; write \.pdf"):
+        figure_files.check_path("figure.pgf")
+
+
+def test_a_path_where_nothing_can_be_written_is_found_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
+    for place in ("file/figure.png", "folder.png", "x" * 300 + "/figure.png", "nul\0/figure.png"):
+        with pytest.raises(FsrlError, match="no figure can be written there; give another path"):
+            figure_files.check_path(tmp_path / place)
+
+
+SHOWN = """
+import sys, warnings
+from fsrl.figures.files import finished
+from fsrl.figures.style import new_figure
+figure = finished(new_figure(2, 2, "a title"), None)
+assert "matplotlib.pyplot" not in sys.modules
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    figure.show()
+(one,) = said
+assert "backend is agg); give save_path=" in str(one.message) and one.filename == "<string>"
+import matplotlib.pyplot as plt
+assert plt.get_fignums() == []
+"""
+
+
+def test_a_script_without_a_screen_is_told_so() -> None:
+    environment = os.environ | {"MPLBACKEND": "agg"}
+    subprocess.run([sys.executable, "-c", SHOWN], check=True, env=environment)
+
+
+def test_a_window_is_opened_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that only counts; pyplot's own figures are left alone."""
+    import matplotlib.backends.backend_template as backend
+    import matplotlib.pyplot as plt
+
+    opened = []
+    monkeypatch.setattr(backend.FigureCanvasTemplate, "required_interactive_framework", "qt", raising=False)
+    monkeypatch.setattr(backend.FigureManagerTemplate, "show", lambda self: opened.append(self.canvas.figure))
+    monkeypatch.setattr(figure_files, "get_backend", lambda: "template")
+    first, second = (figure_files.finished(drawn(), None) for _ in range(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for figure in (first, second, first):
+            figure.show()
+    assert opened == [first, second, first] and plt.get_fignums() == []
+
+
+CELLS = """
+# %%
+{setup}
+from fsrl.figures import files, style
+def plot(title):
+    return files.finished(style.new_figure(2, 2, title), None)
+# %% two, neither on the last line
+plot("a"), plot("b")
+print("done")
+# %% the last line's, and one before
+plot("a")
+plot("b")
+# %% by hand
+first, second = plot("a"), plot("b")
+second.show()
+first.show()
+# %% kept, shown once where it was made
+kept = plot("a")
+# %% and again where it is asked for
+kept
+# %% nothing is left over
+1
+"""
+
+
+@pytest.mark.parametrize("setup", ["", "import matplotlib.pyplot as plt", "own"])
+def test_every_figure_of_a_cell_is_shown_once(tmp_path: Path, setup: str) -> None:
+    own = "from fsrl.notebooks import setup as notebook_setup\nnotebook_setup.start()"
+    path = tmp_path / "notebook.py"
+    path.write_text(CELLS.lstrip().format(setup=own if setup == "own" else setup))
+    notebook = notebooks.execute(path, folder=Path(__file__).parents[2])
+    pictures = [
+        sum("image/png" in output.get("data", {}) for output in cell.outputs)
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+    assert pictures == [0, 2, 2, 2, 1, 1, 0]

@@ -155,7 +155,7 @@ class TextExamples:
 
     @cached_property
     def windows(self) -> Int64[Tensor, "windows context"]:
-        """Windows, spread over the text; FsrlError where it cannot be read."""
+        """Windows, spread over the text; FsrlError where the file is missing."""
         assert self.path is not None
         model = self.sae_model.model
         context, text = min(CONTEXT, int(model.cfg.n_ctx)), windows.read_text(self.path)

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from fsrl import arguments
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.errors import FsrlError
 from fsrl.hooks import MAPPED, WRITTEN, layer_of, point_of
@@ -64,6 +65,7 @@ def read(
     tokenizer, a hook whose directions are not in the residual stream, and what does not fit.
     """
     model = sae_model.model
+    _check_files({"token_counts": token_counts, "unembedding": unembedding})
     if unembedding is None:
         own, has_raw = _own_unembedding(model, token_counts), _is_raw(model)
     else:
@@ -74,6 +76,12 @@ def read(
     spread = own.folded.std()
     centred = bool(own.folded.mean(dim=1).abs().max() <= CENTRED * spread)
     return AnalyzedWeights(own, _decoder(sae_model, sparsity), has_raw, centred)
+
+
+def _check_files(given: dict[str, Any]) -> None:
+    for name, place in given.items():
+        if arguments.is_path(place) and not Path(place).is_file():
+            raise FsrlError(f"SAEfeatureAnalyzer: {name} is {str(place)!r}; there is no such file")
 
 
 def with_trained(found: AnalyzedWeights) -> AnalyzedWeights:
@@ -155,7 +163,11 @@ def _own_unembedding(model: Any, token_counts: str | Path | None) -> Unembedding
 def _is_raw(model: Any) -> bool:
     """Whether W_U is as stored (or centred over the vocabulary, which changes the mean alone)."""
     if is_bridge(model):
-        return not model.compatibility_mode
+        # Compatibility mode may leave the weights alone, and they may be processed without it. Folding leaves
+        # a gain of ones.
+        gain = getattr(model.ln_final, "weight", None)
+        processed = getattr(model, "_weights_processed", True)
+        return not processed or (gain is not None and bool((gain != 1).any()))
     return model.cfg.normalization_type == "LN"
 
 

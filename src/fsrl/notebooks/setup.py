@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fsrl.errors import FsrlError
-from fsrl.figures.files import png
+from fsrl.figures.files import display
 
 MARKER = "Snakefile"
 PNG_DPI = 200
@@ -55,7 +55,4 @@ def _set_up_display() -> None:
 
 def show(figure: Figure) -> None:
     """Display a figure inline, in the project's style; its title is the image's alternative text."""
-    from IPython.display import Image, display
-
-    width = round(SCREEN_DPI * figure.get_figwidth())
-    display(Image(data=png(figure, PNG_DPI), format="png", width=width, alt=figure.get_suptitle() or None))
+    display(figure, dpi=PNG_DPI, width=round(SCREEN_DPI * figure.get_figwidth()))
