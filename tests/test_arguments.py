@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsrl import arguments
+from fsrl import arguments, neuronpedia
 from fsrl.adapter.adapter import SAEAdapter
 from fsrl.analyzer import pages as analyzer_pages
 from fsrl.analyzer import steering as analyzer_steering
@@ -165,3 +165,60 @@ def test_densities_are_not_read_again(made, monkeypatch):
     monkeypatch.setattr(saes, "densities", again)
     found = SAEfeatureAnalyzer(made.sae_model).logit_distr()["log10_density"]
     assert found.tolist() == pytest.approx(torch.linspace(-10, -1, tiny.D_SAE).tolist())
+
+
+NUMBERS = [3, np.int64(3), np.uint8(3), torch.tensor(3), torch.tensor([3])[0], np.array(3)]
+
+
+@pytest.mark.parametrize("index", NUMBERS)
+def test_a_feature_is_any_kind_of_whole_number_everywhere(made, index):
+    assert arguments.feature(index, 4) == 3 and type(arguments.feature(index)) is int
+    local = SAEfeatureAnalyzer(made.sae_model, **examples.FEW)
+    assert local.feature_info[index] is local.feature_info[3] and index in local.feature_info
+    assert "Feature 3 of" in made.get_feature_page(index, live=False).html
+    assert made.quick_list([index]) == made.quick_list([3])
+    assert neuronpedia.feature_url("m", "s", index).endswith("/m/s/3")
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        ("0", r"'0' is no index of a feature; give the number 0"),
+        ("17", "give the number 17"),
+        ("first", "'first' is no index of a feature; give a whole number"),
+        (True, "True is no index"),
+        (torch.tensor(True), "no index"),
+        (np.bool_(True), "no index"),
+        (1.0, r"1\.0 is no index"),
+        (torch.tensor(1.0), "no index"),
+        (-1, "-1 is no index"),
+        (torch.tensor(-1), "no index"),
+        (40, "no feature 40: the SAE has features 0 to 39"),
+        (torch.tensor(99), "no feature 99: the SAE has features 0 to 39"),
+        ([1, 2], r"\[1, 2\] is no index of a feature"),
+        (None, "None is no index"),
+    ],
+)
+def test_what_is_no_feature_is_refused_everywhere_in_the_same_words(made, index, said):
+    local = SAEfeatureAnalyzer(made.sae_model, **examples.FEW)
+    refused(lambda: made.get_feature_page(index), said)
+    refused(lambda: made.quick_list([index]), said)
+    refused(lambda: local.feature_info[index], said)
+    with pytest.raises(KeyError):
+        local.feature_info[index]
+    assert index not in local.feature_info and local.feature_info.get(index) is None
+
+
+def test_a_file_that_is_not_there_is_named_by_its_argument(made):
+    for name in ("token_counts", "unembedding"):
+        found = SAEfeatureAnalyzer(made.sae_model, **{name: "/nope"})
+        refused(found.logit_distr, f"^SAEfeatureAnalyzer: {name} is '/nope'; there is no such file$")
+
+
+@pytest.mark.parametrize(
+    "hooks", [5, [5], [("hook_embed",)], [("hook_embed", 5)], [(5, print)], [("hook_embed", print, 1)]]
+)
+def test_hooks_that_are_none_are_refused(made, hooks):
+    wanted = "give pairs"
+    refused(lambda: made.sae_model.run_with_hooks("a", fwd_hooks=hooks), wanted)
+    refused(lambda: made.sae_model.run_with_hooks("a", bwd_hooks=hooks), wanted)

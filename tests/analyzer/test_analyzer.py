@@ -71,6 +71,30 @@ def test_views_are_those_of_weights(tiny_study):
     torch.testing.assert_close(moments(found.logit_distr(cosine=True)), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "processing",
+    [
+        {"no_processing": True},
+        {"fold_ln": False},
+        {"fold_ln": False, "center_unembed": False, "center_writing_weights": False},
+    ],
+)
+def test_an_unfolded_bridge_has_its_raw_w_u_in_compatibility_mode_too(tiny_study, processing):
+    sae_model = examples.hooked(tiny_study, "raw bridge")
+    sae_model.model.enable_compatibility_mode(disable_warnings=True, **processing)
+    raw = reading.read_model(ModelSource(folder=str(tiny_study / "model"))).W_U.double()
+    expected = examples.by_hand(examples.rows(tiny_study), raw)[ALIVE]
+    found = moments(SAEfeatureAnalyzer(sae_model).logit_distr(w_u="raw"))
+    torch.testing.assert_close(found[:, 1:], expected[:, 1:], rtol=1e-4, atol=1e-5)
+
+
+def test_weights_processed_outside_of_compatibility_mode_are_not_taken_for_raw(tiny_study):
+    sae_model = examples.hooked(tiny_study, "raw bridge")
+    sae_model.model.process_weights()
+    with pytest.raises(FsrlError, match="already folded"):
+        SAEfeatureAnalyzer(sae_model).logit_distr(w_u="raw")
+
+
 def test_what_a_processed_model_does_not_hold_is_refused_or_given(tiny_study, tmp_path):
     with pytest.raises(FsrlError, match="already folded"):
         examples.analyzer(tiny_study).logit_distr(w_u="raw")

@@ -298,8 +298,10 @@ class HookedModel(nn.Module):
         wanted = "give pairs (hook's name or a function of it, function)"
         arguments.require(isinstance(hooks, Iterable), "HookedModel", "hooks", hooks, wanted)
         hooks = list(hooks)
-        pairs = all(isinstance(hook, tuple | list) and len(hook) == 2 for hook in hooks)
-        arguments.require(pairs, "HookedModel", "hooks", hooks, wanted)
+        for hook in hooks:
+            is_pair = isinstance(hook, tuple | list) and len(hook) == 2 and callable(hook[1])
+            right = is_pair and (isinstance(hook[0], str) or callable(hook[0]))
+            arguments.require(right, "HookedModel", "hooks", hooks, wanted)
         self._check_names([name for name, _ in hooks])
         return hooks
 

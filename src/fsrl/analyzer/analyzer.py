@@ -3,7 +3,7 @@
     sae_analyzer = SAEfeatureAnalyzer(sae_model)           # computes nothing and asks nobody
     sae_analyzer.feature_info[0]["description"]            # Neuronpedia's explanation, or one made here
     sae_analyzer.get_feature_page(0)                       # the feature's dashboard, inline
-    sae_analyzer.logit_distr()                             # moments of every feature's logit weights
+    sae_analyzer.logit_distr()["kurtosis"]                 # of every feature's logit weights
     sae_analyzer.plot_logit_distr_skewness_vs_kurtosis()
 
 The logit weights of a feature are its decoder row times W_U (`fsrl.moments`). They are those of the SAE; the
@@ -44,7 +44,8 @@ class SAEfeatureAnalyzer:
     """Explanations, dashboards and logit weights of the features of the SAE in a `HookedModel`.
 
     Making one computes nothing and asks nobody; what is asked for is computed once, on the model's device
-    (moments; all else on the CPU), and kept.
+    (moments; all else on the CPU), and kept: null directions for the next analyzer of the model too, and what
+    the model makes of the text for the next feature. A feature is any kind of whole number.
 
     neuronpedia: the SAE's place there, "gpt2-small/7-res-jb"; None: as its configuration or release says,
     False: nowhere. explanations: "neuronpedia" or "local"; None: Neuronpedia's for an SAE that it hosts.
@@ -56,7 +57,7 @@ class SAEfeatureAnalyzer:
     w_u, tokens, cosine: the view (`fsrl.weights.view`) that methods take unless they are given another one.
     table_settings: precision (of `fsrl.moments`), null_draws (directions of each kind of null), seed, and
     token_sets (of the caller's, by name: {"regex": ...} or {"words": [...]}).
-    cache: folder of what Neuronpedia exported (None: ~/.cache/fsrl/neuronpedia); progress: show a bar.
+    cache: folder of what Neuronpedia exported (None: ~/.cache/fsrl/neuronpedia); progress: show bars.
     Raises FsrlError for a model without adapter and an unknown setting, by name.
     """
 
@@ -121,8 +122,9 @@ class SAEfeatureAnalyzer:
 
         mean and std (logit per unit of activation), skewness, kurtosis (3 for a Gaussian), bimodality: of
         the population, by default over all tokens and the folded W_U; norm, log10_density, alive. mean is 0
-        where the model's W_U is centred over the vocabulary. view: w_u, tokens, cosine, as
-        `fsrl.weights.view`. A copy: change it freely.
+        where the model's W_U is centred over the vocabulary. Ask for columns as `frame["kurtosis"]`:
+        `frame.kurtosis`, like mean and std, is a method of pandas over the features. view: w_u, tokens,
+        cosine, as `fsrl.weights.view`. A copy: change it freely.
         """
         return self.tables.distribution(self.view.but(view))
 
@@ -131,7 +133,7 @@ class SAEfeatureAnalyzer:
         return self.tables.types(self.view.but(view)).copy()
 
     def plot_logit_distr_skewness(self, save_path: str | Path | None = None, **view: Any) -> Figure:
-        """Histogram of the features' skewness beside that of null directions. save_path: .pdf or .png."""
+        """Histogram of the features' skewness beside that of null directions. save_path: .pdf, .png, .svg, ..."""
         return self._plot(plots.skewness, save_path, view)
 
     def plot_logit_distr_kurtosis(self, save_path: str | Path | None = None, **view: Any) -> Figure:
