@@ -90,6 +90,18 @@ def test_a_block_that_waits_for_a_thread_that_waits_for_it_is_an_error(model, mo
     assert torch.equal(*together(lambda: sae_model(TOKENS), lambda: sae_model(TOKENS)))
 
 
+def test_many_short_blocks_are_waited_for(model, monkeypatch):
+    monkeypatch.setattr(turns, "WAIT", 0.2)
+    sae_model = spliced(model)
+
+    def short_blocks():
+        for _ in range(4):
+            with sae_model.hooks():
+                threading.Event().wait(0.12)
+
+    together(*[short_blocks] * 3)
+
+
 def test_a_long_call_is_waited_for(model, monkeypatch):
     monkeypatch.setattr(turns, "WAIT", 0.01)
     sae_model, begun = spliced(model), threading.Event()

@@ -5,6 +5,7 @@ another (a hook may call the model), and the innermost alone steers.
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +26,7 @@ class Turn:
         self._lock = threading.RLock()
         self._thread: int | None = None
         self._depth = self._blocks = 0
+        self._since = 0.0  # when the outermost open block began
 
     @contextmanager
     def taken(self, *, block: bool) -> Iterator[None]:
@@ -33,11 +35,13 @@ class Turn:
         FsrlError where another thread's block does not end.
         """
         while not self._lock.acquire(timeout=WAIT):
-            if self._blocks:
+            if self._blocks and time.monotonic() - self._since >= WAIT:
                 raise FsrlError(
                     f"HookedModel: another thread has been in hooks() or disabled() for {WAIT:.0f} s or "
                     "more; leave that block first, or give each thread a model of its own"
                 )
+        if block and not self._blocks:
+            self._since = time.monotonic()
         self._thread, self._depth, self._blocks = threading.get_ident(), self._depth + 1, self._blocks + block
         try:
             yield

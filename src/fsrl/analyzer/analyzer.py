@@ -133,7 +133,7 @@ class SAEfeatureAnalyzer:
         return self.tables.types(self.view.but(view)).copy()
 
     def plot_logit_distr_skewness(self, save_path: str | Path | None = None, **view: Any) -> Figure:
-        """Histogram of the features' skewness beside that of null directions. save_path: .pdf, .png, .svg, ..."""
+        """Histogram of the features' skewness beside that of null directions. save_path: .pdf, .svg, ..."""
         return self._plot(plots.skewness, save_path, view)
 
     def plot_logit_distr_kurtosis(self, save_path: str | Path | None = None, **view: Any) -> Figure:
