@@ -130,6 +130,8 @@ def test_each_table_but_the_moments_may_be_missing():
 def test_a_feature_or_scheme_that_a_table_lacks_is_refused():
     with pytest.raises(FsrlError, match="table moments: no feature 7; it has 2 others"):
         from_tables(study="s", hook="h", feature=7, moments=MOMENTS)
+    with pytest.raises(FsrlError, match="'0' is no index of a feature; give the number 0"):
+        from_tables(study="s", hook="h", feature="0", moments=MOMENTS)
     with pytest.raises(FsrlError, match="no rows of scheme 'c'"):
         from_tables(study="s", hook="h", feature=0, scheme="c", **TABLES)
     with pytest.raises(FsrlError, match="give the scheme"):

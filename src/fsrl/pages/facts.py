@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fsrl import arguments
 from fsrl.errors import FsrlError
 from fsrl.moments.formulas import HISTOGRAM_HALF_WIDTH
 from fsrl.types.select import of_scheme
@@ -96,6 +97,7 @@ def from_rows(
     out). Of the sets those that are significant are listed, at most ten a side, and where a side has none its
     best.
     """
+    feature = arguments.feature(feature)
     measured = {name: _number(rows.moments[name]) for name in MOMENTS}
     mean, std = measured["mean"], measured["std"]
     is_rounding = rows.mean_is_relative and mean is not None and abs(mean) <= ROUNDING * (std or 0.0)
@@ -130,7 +132,7 @@ def from_tables(
     scheme: whose type is shown; it must be given with `types`. others: as `from_rows`. Raises FsrlError for a
     feature that a table lacks and a scheme that `types` lacks.
     """
-    type_name = None
+    feature, type_name = arguments.feature(feature), None
     if types is not None:
         if scheme is None:
             raise FsrlError("dashboard: give the scheme whose type is shown, beside the table types")
