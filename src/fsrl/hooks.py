@@ -13,7 +13,8 @@ from fsrl.errors import FsrlError
 _HOOK = re.compile(r"blocks\.(\d+)\.((?:\w+\.)*)(hook_\w+)")
 # Points of the residual stream itself, and of what is added to it as it is.
 STREAM = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post")
-WRITTEN = (*STREAM, "hook_attn_out", "hook_mlp_out", "hook_embed")
+EMBEDDING = "hook_embed"  # in no block
+WRITTEN = (*STREAM, "hook_attn_out", "hook_mlp_out", EMBEDDING)
 # Points that a matrix of the block maps into the stream, by the matrix's name in TransformerLens.
 MAPPED = {"hook_z": "W_O", "hook_post": "W_out"}
 # Within a block, in the order in which the model computes.
@@ -57,16 +58,30 @@ def point_of(hook: str) -> str:
     return hook.rsplit(".", 1)[-1]
 
 
+def in_block(hook: str) -> int | None:
+    """The block's number; None for a name that is no hook of a block."""
+    match = _HOOK.fullmatch(hook)
+    return None if match is None else int(match[1])
+
+
+def at_block(layer: int | str) -> list[str]:
+    """The hooks of one block whose directions lie in the residual stream, or are mapped into it."""
+    inside = {"hook_z": "attn.", "hook_post": "mlp."}
+    return [f"blocks.{layer}.{inside.get(point, '')}{point}" for point in BY_DEPTH]
+
+
 def layer_of(hook: str) -> int:
     """The block's number: 8 of "blocks.8.hook_resid_pre"; FsrlError for a name that is no hook of a block."""
-    match = _HOOK.fullmatch(hook)
-    if match is None:
+    layer = in_block(hook)
+    if layer is None:
         raise FsrlError(f"hook {hook!r}: expected blocks.N.hook_NAME")
-    return int(match[1])
+    return layer
 
 
 def place_of(hook: str) -> Place:
     """Where directions of a hook are added; FsrlError for one that doesn't write to the residual stream."""
+    if hook == EMBEDDING:
+        return Place(0, False)
     match = _HOOK.fullmatch(hook)
     if match is None or match[3] not in _DONE_BEFORE:
         known = ", ".join(point.removeprefix("hook_") for point in _DONE_BEFORE)
@@ -81,6 +96,8 @@ def residual_hook(hook: str) -> str:
     >>> residual_hook("blocks.5.attn.hook_z")
     'blocks.5.hook_resid_post'
     """
+    if hook == EMBEDDING:
+        return Place(0, False).name(1)
     match = _HOOK.fullmatch(hook)
     if match is None:
         raise FsrlError(f"activations: {hook!r} is no hook of a block; write blocks.5.hook_resid_pre")

@@ -128,6 +128,16 @@ def test_an_sae_of_another_width_is_refused(study, model):
     path = study / "saes" / tiny.SAE_IDS[0] / "sae_weights.safetensors"
     tensors = load_file(path)
     save_file(tensors | {"W_dec": torch.zeros(tiny.D_SAE, 24)}, path)
+    with pytest.raises(FsrlError, match=r"W_dec has shape \[40, 24\], but .*cfg.json are \[40, 16\]"):
+        decoders_of(study, model)
+    config = json.loads(path.with_name("cfg.json").read_text())
+    path.with_name("cfg.json").write_text(json.dumps(config | {"d_in": 24}))
+    wider = {
+        "W_enc": torch.zeros(24, tiny.D_SAE),
+        "W_dec": torch.zeros(tiny.D_SAE, 24),
+        "b_dec": torch.zeros(24),
+    }
+    save_file(tensors | wider, path)
     with pytest.raises(FsrlError, match=r"sae_weights.safetensors: W_dec has d_model 24, but .* has 16"):
         decoders_of(study, model)
 
@@ -186,7 +196,7 @@ def test_a_mapped_hook_z_row_is_what_the_model_adds_to_attn_out(model):
     W_dec = torch.randn(3, heads * d_head, generator=torch.Generator().manual_seed(0))
     tokens = torch.tensor([[0, 5, 9, 17]])
     for layer in range(tiny.N_LAYERS):
-        mapped = dictionaries.through_W_O(W_dec, model, layer)
+        mapped = dictionaries.in_stream(W_dec, model.bridge, f"blocks.{layer}.attn.hook_z", "rows")
         plain = attn_out(model.bridge, tokens, layer)
         for row, expected in zip(W_dec, mapped, strict=True):
             moved = attn_out(model.bridge, tokens, layer, add=row.reshape(heads, d_head))
@@ -205,8 +215,11 @@ def attn_out(bridge, tokens, layer, add=None):
 
 
 def test_a_hook_z_decoder_of_another_width_is_refused(model):
-    with pytest.raises(FsrlError, match="W_dec has width 20, but the heads of .* have 16 together"):
-        dictionaries.through_W_O(torch.zeros(2, 20), model, 0)
+    hook = "blocks.0.attn.hook_z"
+    with pytest.raises(
+        FsrlError, match="rows: W_dec has width 20, but at blocks.0.attn.hook_z the model has 16"
+    ):
+        dictionaries.in_stream(torch.zeros(2, 20), model.bridge, hook, "rows")
 
 
 @pytest.mark.parametrize(("hook", "layer"), [("blocks.8.hook_resid_pre", 8), ("blocks.11.attn.hook_z", 11)])

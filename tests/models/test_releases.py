@@ -45,7 +45,10 @@ def test_a_repository_is_a_release_by_itself():
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("gpt2-small-res-bj", "did you mean 'gpt2-small-res-jb'"), ("gemma-scope-2b-pt-res", "layout gemma_2")],
+    [
+        ("gpt2-small-res-bj", "did you mean 'gpt2-small-res-jb'"),
+        ("gemma-scope-2b-pt-transcoders", "holds transcoders"),
+    ],
 )
 def test_what_cannot_be_read_is_refused(name, message):
     with pytest.raises(FsrlError, match=message):

@@ -33,6 +33,13 @@ def test_files_of_hook_z_are_a_checkpoint_and_its_config():
     assert [file.path for file in source.hub_files()] == [f"{stem}_cfg.json", f"{stem}.pt"]
 
 
+def write_empty(folder, *names):
+    """A folder with the files of an SAE, or those of these names, without content."""
+    folder.mkdir()
+    for name in names or ("cfg.json", "sae_weights.safetensors"):
+        (folder / name).touch()
+
+
 def test_saes_of_a_folder_come_by_depth(tmp_path):
     names = [
         "blocks.2.hook_resid_pre",
@@ -42,9 +49,42 @@ def test_saes_of_a_folder_come_by_depth(tmp_path):
         "blocks.10.hook_resid_pre_98304",
     ]
     for name in reversed(names):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "cfg.json").touch()
+        write_empty(tmp_path / name)
+    (tmp_path / "figures").mkdir()
     assert list(SAESource(folder=str(tmp_path)).sae_ids) == names
+
+
+@pytest.mark.parametrize(
+    ("here", "missing"),
+    [
+        ("cfg.json", "sae_weights.safetensors"),
+        ("sae_weights.safetensors", "cfg.json"),
+        ("sae.safetensors", "cfg"),
+    ],
+)
+def test_a_folder_that_is_half_an_sae_is_named(tmp_path, here, missing):
+    write_empty(tmp_path / "blocks.0.hook_resid_pre")
+    write_empty(tmp_path / "blocks.1.hook_resid_pre", here)
+    with pytest.raises(FsrlError, match=rf"blocks.1.hook_resid_pre/{missing}.* is missing.*name the SAEs"):
+        _ = SAESource(folder=str(tmp_path)).sae_ids
+    source = SAESource(folder=str(tmp_path), ids=("blocks.0.hook_resid_pre",))
+    assert len(source.local_files()) == 2
+
+
+def test_a_folder_without_saes_is_refused_and_an_sae_in_its_place(tmp_path):
+    with pytest.raises(FsrlError, match="holds no SAE; give a folder that holds one folder for each SAE"):
+        _ = SAESource(folder=str(tmp_path)).sae_ids
+    write_empty(tmp_path / "ours")
+    with pytest.raises(FsrlError, match="ours is an SAE itself; give a folder that holds one folder"):
+        _ = SAESource(folder=str(tmp_path / "ours")).sae_ids
+
+
+def test_what_a_trainer_keeps_beside_a_checkpoint_is_read_too(tmp_path):
+    write_empty(tmp_path / "ours")
+    for name in ("activation_scaler.json", "activation_whitening.safetensors", "trainer_state.pt"):
+        (tmp_path / "ours" / name).touch()
+    found = [path.name for path in SAESource(folder=str(tmp_path)).local_files()]
+    assert found[2:] == ["activation_scaler.json", "activation_whitening.safetensors"]
 
 
 def test_neurons_are_one_dictionary_a_layer():

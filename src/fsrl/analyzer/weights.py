@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 from torch import Tensor
 
 from fsrl import arguments
@@ -22,6 +22,7 @@ from fsrl.adapter.hooked_model import HookedModel
 from fsrl.errors import FsrlError
 from fsrl.hooks import MAPPED, WRITTEN, layer_of, point_of
 from fsrl.models import export, saes
+from fsrl.models.dictionaries import in_stream
 from fsrl.models.fit import is_bridge
 from fsrl.models.saes import SAEFiles
 from fsrl.nulls import undertrained
@@ -182,28 +183,16 @@ def _fitting(given: Unembedding, model: Any) -> Unembedding:
 
 def _decoder(sae_model: HookedModel, sparsity: Tensor | None) -> Decoder:
     adapter, hook = sae_model.sae_adapter, sae_model.hook_name
-    rows = _in_residual_stream(adapter.W_dec.detach(), sae_model.model, hook).float().cpu().contiguous()
-    density = _densities(adapter) if sparsity is None else sparsity.detach().float().cpu()
-    layer = -1 if hook == "hook_embed" else layer_of(hook)
-    name = adapter.identity.sae_id or hook
-    return Decoder(rows, density, hook, layer, name, {"release": str(adapter.identity.release)})
-
-
-def _in_residual_stream(
-    W_dec: Float[Tensor, "d_sae d_in"], model: Any, hook: str
-) -> Float[Tensor, "d_sae d_model"]:
-    """Decoder rows as what they add to the residual stream: heads through W_O, neurons through W_out."""
-    place = point_of(hook)
-    if place in WRITTEN:
-        return W_dec
-    writing = MAPPED.get(place)
-    if writing is None:
+    if point_of(hook) not in (*WRITTEN, *MAPPED):
         raise FsrlError(
             f"analyzer: directions at {hook} are not in the residual stream and have no logit weights; give "
             "an SAE of a residual, attention or MLP output, of hook_z or of hook_post"
         )
-    matrix = getattr(model, writing)[layer_of(hook)].detach()
-    return W_dec @ matrix.reshape(-1, matrix.shape[-1]).to(W_dec.dtype)
+    rows = in_stream(saes.decoder_rows(adapter.sae), sae_model.model, hook, "analyzer").cpu().contiguous()
+    density = _densities(adapter) if sparsity is None else sparsity.detach().float().cpu()
+    layer = -1 if hook == "hook_embed" else layer_of(hook)
+    name = adapter.identity.sae_id or hook
+    return Decoder(rows, density, hook, layer, name, {"release": str(adapter.identity.release)})
 
 
 def _densities(adapter: Any) -> Float32[Tensor, "d_sae"] | None:

@@ -89,7 +89,7 @@ def sites(
 ) -> Sites:
     """Up to n positions a state of each feature, each in another context, drawn with the feature's own seed.
 
-    activations: of the sampled features, active where > 0; None where the dictionary has no encoder: the
+    activations: of the sampled features, active where not 0; None where the dictionary has no encoder: the
     state is then "unknown". shape: (contexts, positions). A feature that is never active has no active
     positions.
     """
@@ -99,7 +99,7 @@ def sites(
         if activations is None:
             states = {"unknown": np.ones(shape, dtype=bool)}
         else:
-            active = (activations[:, :, feature] > 0).numpy()
+            active = (activations[:, :, feature] != 0).numpy()
             states = {"active": active, "inactive": ~active}
         for state, allowed in states.items():
             picked = _one_a_context(allowed, n, rng)
@@ -125,5 +125,5 @@ def mean_activation(
 ) -> Float64[np.ndarray, "features"]:
     """Mean over the positions where a feature is active; NaN where there is none."""
     values = activations[:, FIRST_POSITION:].flatten(0, 1).double()
-    active = values > 0
+    active = values != 0
     return ((values * active).sum(0) / active.sum(0)).numpy()

@@ -172,6 +172,6 @@ def _activations(
     if encoder is None:
         return None
     found = effect_encoders.activations(encoder, clean.hooks[decoder.hook], decoder.hook, b_V, features)
-    never = int((found[:, windows.FIRST_POSITION :].amax((0, 1)) <= 0).sum())
+    never = int((found[:, windows.FIRST_POSITION :] == 0).all(0).all(0).sum())
     logger.info("%s: %d features, %d never active in the contexts", decoder.sae, len(features), never)
     return found

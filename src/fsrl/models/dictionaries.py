@@ -1,18 +1,19 @@
 """An SAE's decoder rows (or a model's MLP neurons) as directions of the residual stream, with provenance."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from fsrl.errors import FsrlError
-from fsrl.hooks import layer_of
+from fsrl.hooks import EMBEDDING, MAPPED, at_block, in_block, layer_of, point_of
 from fsrl.models import fit as model_fit
-from fsrl.models import hub_files
-from fsrl.models.hub_files import clear_errors, shown
+from fsrl.models import hub_files, sae_config
+from fsrl.models.hub_files import shown
 from fsrl.models.reading import Model
-from fsrl.models.saes import SAEFiles, read_sae
+from fsrl.models.saes import SAEFiles, decoder_rows, densities, load, per_vector, remedy
 from fsrl.models.sources import SAESource
 from fsrl.weights.matrices import Decoder
 
@@ -20,9 +21,11 @@ from fsrl.weights.matrices import Decoder
 def decoders(source: SAESource, model: Model, *, study: str) -> Iterator[Decoder]:
     """Directions of each SAE (or layer of neurons) in the residual stream, one after the other.
 
-    W_dec as SAELens loads it; a hook_z decoder is mapped through its layer's W_O, neurons are the rows of
-    W_out. Raises FsrlError for a missing or broken file, a weight that is not finite, and an SAE of another
-    model: by name where the release says it, by d_model in any case.
+    A row is what one unit of the feature adds (`saes.decoder_rows`), in the residual stream: heads go through
+    their layer's W_O, MLP neurons through its W_out; a model's own neurons are the rows of W_out. Each SAE is
+    read whole, so that whatever is wrong with it is known here. Raises FsrlError for a missing, broken or
+    contradictory file, a number that is not finite, a hook that does not write to the residual stream, and an
+    SAE of another model: by name where the release says it, by its layers and width in any case.
     """
     source.local_files()
     hub_files.require(
@@ -36,47 +39,82 @@ def decoders(source: SAESource, model: Model, *, study: str) -> Iterator[Decoder
 
 
 def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
-    with clear_errors(files.weights):
-        sae = read_sae(files)
-    _check_model(sae.model_name, model, files.weights)
-    W_dec, mapping = sae.W_dec, "none"
-    layer = layer_of(sae.hook)
-    if sae.hook.endswith("hook_z"):
-        W_dec, mapping = through_W_O(W_dec, model, layer), "through W_O into the residual stream"
-    if W_dec.shape[1] != model.d_model:
-        raise FsrlError(
-            f"{shown(files.weights)}: W_dec has d_model {W_dec.shape[1]}, but {model.source.name} has "
-            f"{model.d_model}; this SAE was trained on another model"
-        )
+    loaded = load(files)
+    sae = loaded.sae
+    _check_model(sae.cfg.metadata.model_name, model, files.settings)
+    hook = _hook(sae.cfg.metadata.hook_name, model, files.settings)
+    log10_density = densities(files, sae.cfg.d_sae)
+    rows = decoder_rows(sae)
     metadata = {
         "study": study,
         **model.metadata,
         "release": files.release,
         "sae_revision": files.revision,
         "sae_sha256": hub_files.checked_sha256(files.weights),
-        "decoder_mapping": mapping,
-        "decoder_scaling": f"divided by {sae.scaling}" if sae.scaling != 1 else "none",
+        "sae_architecture": sae.cfg.architecture(),
+        "sae_training": sae_config.training(sae.cfg.metadata),
+        "decoder_mapping": "none",
+        "decoder_scaling": f"divided by {loaded.scaling}" if loaded.scaling != 1 else "none",
+        "decoder_rows": "W_dec" if torch.equal(rows, sae.W_dec) else "decode(one-hot) - decode(0), not W_dec",
+        "decoder_units": (
+            f"of activation vectors normalised one by one ({sae.cfg.normalize_activations})"
+            if per_vector(sae)
+            else "of the residual stream"
+        ),
     }
-    try:
-        return Decoder(W_dec, sae.log10_density, sae.hook, layer, files.sae_id, metadata)
-    except FsrlError as error:
-        raise FsrlError(f"{shown(files.weights)}: {error}; fetch this file again") from None
-
-
-def through_W_O(
-    W_dec: Float[Tensor, "d_sae d_in"], model: Model, layer: int
-) -> Float[Tensor, "d_sae d_model"]:
-    """Decoder rows over hook_z, whose d_in is n_heads * d_head, as what they add to attn_out.
-
-    Raises FsrlError for rows of another width.
-    """
-    W_O = model.bridge.W_O[layer].detach().reshape(-1, model.d_model)
-    if W_dec.shape[1] != len(W_O):
+    if writing := MAPPED.get(point_of(hook)):
+        rows = in_stream(rows, model.bridge, hook, shown(files.weights))
+        metadata["decoder_mapping"] = f"through {writing} into the residual stream"
+    if rows.shape[1] != model.d_model:
         raise FsrlError(
-            f"hook_z decoder: W_dec has width {W_dec.shape[1]}, but the heads of {model.source.name} have "
-            f"{len(W_O)} together; this SAE was trained on another model"
+            f"{shown(files.weights)}: W_dec has d_model {rows.shape[1]}, but {model.source.name} has "
+            f"{model.d_model}; this SAE was trained on another model"
         )
-    return W_dec @ W_O
+    layer = -1 if hook == EMBEDDING else layer_of(hook)
+    try:
+        return Decoder(rows, log10_density, hook, layer, files.sae_id, metadata)
+    except FsrlError as error:
+        raise FsrlError(f"{shown(files.weights)}: {error}; {remedy(files.weights)}") from None
+
+
+def in_stream(
+    rows: Float[Tensor, "d_sae d_in"], model: Any, hook: str, place: str
+) -> Float[Tensor, "d_sae d_model"]:
+    """Rows over hook_z or hook_post of a TransformerLens model as what they add to the residual stream.
+
+    Rows over other hooks are in it already. place: how errors name the rows. Raises FsrlError for rows of
+    another width than the heads or neurons have together.
+    """
+    writing = MAPPED.get(point_of(hook))
+    if writing is None:
+        return rows
+    matrix = getattr(model, writing)[layer_of(hook)].detach()
+    matrix = matrix.reshape(-1, matrix.shape[-1]).to(rows)
+    if rows.shape[1] != len(matrix):
+        raise FsrlError(
+            f"{place}: W_dec has width {rows.shape[1]}, but at {hook} the model has {len(matrix)}; this SAE "
+            "was trained on another model"
+        )
+    return rows @ matrix
+
+
+def _hook(hook: str | None, model: Model, place: str) -> str:
+    """The hook, checked: directions there lie in the residual stream of this model or are mapped into it."""
+    layers = model.bridge.cfg.n_layers
+    if hook is None:
+        raise FsrlError(f"{place}: no hook_name; say at which hook of TransformerLens the SAE was trained")
+    layer = in_block(hook)
+    if hook != EMBEDDING and (layer is None or hook not in at_block(layer)):
+        raise FsrlError(
+            f"{place}: hook_name is {hook!r}, which neither is in the residual stream nor is mapped into it, "
+            f"so its directions have no logit weights; known: {EMBEDDING}, {', '.join(at_block('N'))}"
+        )
+    if layer is not None and layer >= layers:
+        raise FsrlError(
+            f"{place}: hook_name is {hook!r}, but {model.source.name} has {layers} layers, from 0; this SAE "
+            "was trained on another model"
+        )
+    return hook
 
 
 def _neurons(sae_id: str, model: Model, study: str) -> Decoder:
@@ -95,11 +133,11 @@ def _neurons(sae_id: str, model: Model, study: str) -> Decoder:
     return Decoder(rows, None, sae_id, layer, sae_id, metadata)
 
 
-def _check_model(name: str | None, model: Model, path: Path) -> None:
+def _check_model(name: str | None, model: Model, place: str) -> None:
     """A folder's model has no official name to compare, so d_model must do there."""
     if name and model.source.hub and _official(name) != _official(model.source.hub):
         raise FsrlError(
-            f"{shown(path)}: this SAE was trained on {name}, but the study's model is {model.source.hub}"
+            f"{place}: this SAE was trained on {name}, but the study's model is {model.source.hub}"
         )
 
 

@@ -17,9 +17,39 @@ import yaml
 
 from fsrl.errors import FsrlError, did_you_mean
 
-# Layouts of a release (SAELens' conversion_func) that `fsrl.models.dictionaries` reads.
-SAE_LENS, HOOK_Z_KK = "sae_lens", "connor_rob_hook_z"
-LAYOUTS = (SAE_LENS, HOOK_Z_KK)
+SAE_LENS = "sae_lens"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files that SAELens' loader of one layout asks the hub for; {path} is the SAE's own path in the
+    repository, {stem} that path before ".pt". config: None where the loader knows it from the names alone;
+    the repository may lack the density, and the config where `inferred`.
+    """
+
+    weights: str
+    config: str | None = None
+    density: str | None = None
+    inferred: bool = False
+
+
+# By SAELens' name of the loader (conversion_func).
+LAYOUTS = {
+    SAE_LENS: Layout("{path}/sae_weights.safetensors", "{path}/cfg.json", "{path}/sparsity.safetensors"),
+    "connor_rob_hook_z": Layout("{path}", "{stem}_cfg.json"),
+    "gemma_2": Layout("{path}/params.npz"),
+    "gemma_3": Layout("{path}/params.safetensors", "{path}/config.json", inferred=True),
+    "llama_scope": Layout("{path}/checkpoints/final.safetensors", "{path}/hyperparams.json"),
+    "llama_scope_r1_distill": Layout("{path}/sae_weights.safetensors", "{path}/config.json"),
+    "dictionary_learning_1": Layout("{path}/ae.pt", "{path}/config.json"),
+    "deepseek_r1": Layout("{path}"),
+    "qwen_scope": Layout("{path}"),
+    "goodfire": Layout("{path}"),
+    "temporal": Layout("{path}/latest_ckpt.safetensors", "{path}/conf.yaml"),
+}
+# Loaders of transcoders; of gemma_3 it is the path that says so.
+TRANSCODERS = ("gemma_2_transcoder", "mwhanna_transcoder", "mntss_clt_layer_transcoder")
+TRANSCODER_PATHS = ("transcoder", "clt")
 
 
 @dataclass(frozen=True)
@@ -41,6 +71,11 @@ class Release:
         """Is it in SAELens' directory (which names a model for each release), or a repository of the hub?"""
         return bool(self.model)
 
+    @property
+    def files(self) -> Layout:
+        """The names of its files."""
+        return LAYOUTS[self.layout]
+
     def path(self, sae_id: str) -> str:
         """Where in the repository this SAE lies; FsrlError with the ids that there are."""
         if not self.listed:
@@ -51,14 +86,23 @@ class Release:
 
 
 def find(name: str) -> Release:
-    """The release of this name; FsrlError where there is none, or where fsrl cannot read its layout."""
+    """The release of this name; FsrlError where there is none, and for one that fsrl does not read: asked
+    of the directory alone, so before anything is fetched.
+    """
     entry = _entry(name)
     if entry is None:
         return Release(name, name, "", SAE_LENS, {}, {}, {})
     layout = entry.get("conversion_func") or SAE_LENS
+    paths = {sae["id"]: str(sae["path"]) for sae in entry["saes"]}
+    by_path = [path for path in paths.values() if any(word in path for word in TRANSCODER_PATHS)]
+    if layout in TRANSCODERS or (layout == "gemma_3" and by_path):
+        raise FsrlError(
+            f"release {name} holds transcoders, which read one place of the model and write another; fsrl "
+            "reads SAEs, which reconstruct what they read: choose a release of SAEs"
+        )
     if layout not in LAYOUTS:
         raise FsrlError(
-            f"release {name} has the layout {layout}, and fsrl reads {' and '.join(LAYOUTS)}. Load it with "
+            f"release {name} has the layout {layout}, and fsrl reads {', '.join(LAYOUTS)}. Load it with "
             "SAELens, save it with sae.save_model(folder) and give the folder as saes: {folder: ...}"
         )
     return Release(
@@ -66,7 +110,7 @@ def find(name: str) -> Release:
         entry["repo_id"],
         entry["model"],
         layout,
-        {sae["id"]: str(sae["path"]) for sae in entry["saes"]},
+        paths,
         {sae["id"]: sae["norm_scaling_factor"] for sae in entry["saes"] if "norm_scaling_factor" in sae},
         entry.get("config_overrides") or {},
     )

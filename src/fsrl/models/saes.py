@@ -1,162 +1,342 @@
-"""SAEs from a release or a folder: the decoder alone (`read_sae`), or the whole SAE (`load_sae`).
+"""SAEs from a release or a folder, whole, through SAELens, and what one unit of each feature adds.
 
-What the statistics read of an SAE is W_dec and its densities. `read_sae` gives W_dec as SAELens' own loader
-would hold it, without reading the rest: a GPT-2 release of 13 SAEs has 1 GB of encoders that the statistics
-never look at. Configurations go through SAELens, which knows the keys of every version. Running an SAE inside
-a model needs all of it: `load_sae` fetches a release's files first (`fsrl.models.hub_files`), so that a
-machine without network knows soon, and checks every file against the hash that the hub announced.
+Whatever the layout, SAELens' own loader parses it; here its files are looked up (in a folder, or in the hub's
+cache at the commit that was fetched: nothing is asked of the network), the configuration is checked
+(`sae_config`), what SAELens leaves out is folded into the weights, and every number must be finite:
+
+    scaling_factor (finetuning)       W_dec[i] *= scaling_factor[i]
+    norm or whitening of activations  SAELens' own fold, with the factor of the release or of the checkpoint
+
+`load_sae` is for running an SAE inside a model: it fetches a release's files first (`fsrl.models.hub_files`),
+so that a machine without network knows soon, and checks every file against the hash that the hub announced.
 """
 
-import json
+import copy
 import logging
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 from safetensors import safe_open
 from torch import Tensor
 
 from fsrl import arguments
 from fsrl.errors import FsrlError
-from fsrl.models import hub_files, hub_requests, releases
-from fsrl.models.hub_files import clear_errors, shown
-from fsrl.models.sources import DENSITY_FILE, SAE_FILES, SAESource
+from fsrl.models import hub_files, hub_requests, releases, sae_config
+from fsrl.models.hub_files import HubFile, shown
+from fsrl.models.sources import DENSITY_FILE, SAE_FILES, SCALER_FILES, SAESource
+from fsrl.weights.matrices import check_finite
 
 logger = logging.getLogger(__name__)
+
+# log10 density that SAELens writes for a feature that never fired, log10(0 + 1e-10).
+NEVER = -10.0
+# Rows of a decoder that are made at once.
+ROWS = 16384
+# SAELens' loaders look files up by a name of their module, which one thread at a time replaces.
+_LOOKING_UP = threading.Lock()
 
 
 @dataclass(frozen=True)
 class SAEFiles:
-    """Where one SAE's files lie on this machine; density is None where there is none."""
+    """Where one SAE's files lie on this machine; config and density are None where there is none."""
 
+    source: SAESource
     sae_id: str
-    config: Path
     weights: Path
+    config: Path | None
     density: Path | None
-    layout: str
-    scaling: float | None
-    overrides: dict[str, Any]
-    release: str
-    revision: str
 
     @classmethod
     def of(cls, source: SAESource, sae_id: str) -> "SAEFiles":
         """The files of `sae_id` in a folder or, already fetched, in the hub's cache."""
         if source.folder is not None:
-            folder = Path(source.folder) / sae_id
-            density = folder / DENSITY_FILE
-            config, weights = (folder / name for name in SAE_FILES)
-            return cls(
-                sae_id,
-                config,
-                weights,
-                density if density.is_file() else None,
-                releases.SAE_LENS,
-                None,
-                {},
-                Path(source.folder).as_posix(),
-                "local folder",
+            config, weights, density = (
+                Path(source.folder) / sae_id / name for name in (*SAE_FILES, DENSITY_FILE)
             )
-        listed = source.listed
-        config, weights = (
-            hub_files.present(file) for file in (source.config_file(sae_id), source.weights_file(sae_id))
+            return cls(source, sae_id, weights, config, density if density.is_file() else None)
+        weights = hub_files.present(source.weights_file(sae_id))
+        beside = (
+            None if file is None else hub_files.cached(file)
+            for file in (source.config_file(sae_id), source.density_file(sae_id))
         )
-        announced = source.density_file(sae_id)
-        return cls(
-            sae_id,
-            config,
-            weights,
-            None if announced is None else hub_files.cached(announced),
-            listed.layout,
-            listed.scaling.get(sae_id),
-            listed.overrides,
-            listed.name,
-            hub_files.commit(weights),
-        )
+        return cls(source, sae_id, weights, *beside)
+
+    @property
+    def release(self) -> str:
+        """What names the release in tables: its name, or the folder as it was given."""
+        folder = self.source.folder
+        return self.source.listed.name if folder is None else Path(folder).as_posix()
+
+    @property
+    def revision(self) -> str:
+        """The commit of a release."""
+        return "local folder" if self.source.folder is not None else hub_files.commit(self.weights)
+
+    @property
+    def settings(self) -> str:
+        """How errors name what holds the configuration."""
+        return shown(self.config or self.weights)
 
 
 @dataclass(frozen=True, eq=False)
-class SAEDecoder:
-    """W_dec, divided by `scaling`; hook and model as the configuration names them."""
+class LoadedSAE:
+    """sae: float32 on the CPU, for activations as the model has them; config: as SAELens gives it; scaling:
+    the norm factor that W_dec was divided by (1: none).
+    """
 
-    W_dec: Float32[Tensor, "d_sae d_in"]
-    log10_density: Float32[Tensor, "d_sae"] | None
-    hook: str
-    model_name: str | None
+    sae: Any
+    config: dict[str, Any]
     scaling: float
 
 
-def read_sae(files: SAEFiles) -> SAEDecoder:
-    """Read one SAE. Warns (once an SAE) where densities are unknown. Raises FsrlError for densities that do
-    not fit, and the libraries' exceptions for broken files.
+def load(files: SAEFiles) -> LoadedSAE:
+    """One SAE, whole and checked. Raises FsrlError, naming the file, for a broken or contradictory one, a
+    tensor that is missing, left over, of another shape or not finite, and what `sae_config` refuses.
     """
-    if files.layout == releases.HOOK_Z_KK:
-        config = json.loads(files.config.read_text(encoding="utf-8"))
-        stored = torch.load(files.weights, map_location="cpu", weights_only=True, mmap=True)
-        return SAEDecoder(
-            _float32(stored["W_dec"]), densities(files, 0), config["act_name"], "gpt2-small", 1.0
-        )
-    config = _sae_lens_config(files)
-    with safe_open(files.weights, framework="pt") as opened:
-        W_dec = _float32(opened.get_tensor("W_dec"))
-    scaling = _scaling(files, config)
-    metadata = config["metadata"]
-    hook = metadata.get("hook_name") or files.sae_id
-    density = densities(files, len(W_dec))
-    # SAELens folds the factor of the activations' norm into the weights in the same way.
-    return SAEDecoder(W_dec / scaling, density, hook, metadata.get("model_name"), scaling)
+    from sae_lens import SAE
+    from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
+    from sae_lens.registry import get_sae_class
+
+    if files.config is not None and files.config.suffix == ".json":
+        sae_config.read_json(files.config, files.settings, remedy(files.config))
+    with naming(files.config or files.weights):
+        given = _given_config(files)
+    sae_config.Checker(given, files.settings).check()
+    with naming(files.config or files.weights), _quiet():
+        config = handle_config_defaulting(copy.deepcopy(given))
+        config["dtype"] = "float32"
+        get_sae_class(config["architecture"])[1].from_dict(config)
+
+    def converter(path: Any, device: str, cfg_overrides: dict[str, Any] | None = None) -> Any:
+        read, tensors = _read(files, {**_overrides(files), "device": device, **(cfg_overrides or {})})
+        return read, _checked(files, given, config, tensors)
+
+    with naming(files.weights), _quiet():
+        sae = SAE.load_from_disk(
+            files.weights.parent, device="cpu", dtype="float32", converter=converter
+        ).eval()
+    scaling = _fold_normalisation(files, sae)
+    return LoadedSAE(sae, {**config, "normalize_activations": sae.cfg.normalize_activations}, scaling)
 
 
-def _sae_lens_config(files: SAEFiles) -> dict[str, Any]:
-    from sae_lens.loading.pretrained_sae_loaders import (
-        get_sae_lens_config_from_disk,
-        handle_config_defaulting,
-    )
+@torch.no_grad()
+def decoder_rows(sae: Any) -> Float32[Tensor, "d_sae d_in"]:
+    """What one unit of each feature adds: decode(one-hot) - decode(0) as SAELens runs the SAE, float32.
 
-    return handle_config_defaulting(
-        get_sae_lens_config_from_disk(files.config.parent, "cpu", dict(files.overrides))
-    )
+    Where the SAE normalises each activation vector (layer_norm, constant_norm_rescale) in units of the
+    normalised stream. This is W_dec itself, no copy, unless `decode` does more, such as dividing by norms.
+    """
+    twin = copy.copy(sae)
+    # b_dec would cancel but for its rounding, which in GPT-2's largest coordinates is that of the rows.
+    weights = {name: getattr(sae, name).detach().float() for name in ("W_dec", "b_dec")}
+    vars(twin)["_parameters"] = {**vars(sae)["_parameters"], **weights, "b_dec": 0 * weights["b_dec"]}
+    if per_vector(sae):
+        vars(twin)["run_time_activation_norm_fn_out"] = lambda x: x
+    twin.turn_off_forward_pass_hook_z_reshaping()
+    W_dec = rows = weights["W_dec"]
+    for start in range(0, len(rows), ROWS):
+        part = torch.arange(start, min(start + ROWS, len(rows)), device=W_dec.device)
+        ones, shape = torch.ones(len(part), device=W_dec.device), (len(part), len(rows))
+        at = torch.stack([part - start, part])
+        added = twin.decode(torch.sparse_coo_tensor(at, ones, shape, check_invariants=True))
+        if not torch.equal(added, W_dec[part]):
+            rows = rows.clone() if rows is W_dec else rows
+            rows[part] = added
+    return rows
 
 
-def _scaling(files: SAEFiles, config: dict[str, Any]) -> float:
-    if config.get("normalize_activations") != "expected_average_only_in":
-        return 1.0
-    if files.scaling is None:
-        logger.warning(
-            "SAE %s: its norm_scaling_factor is unknown, so W_dec stays in units of normalised activations",
-            files.sae_id,
-        )
-        return 1.0
-    return files.scaling
+def per_vector(sae: Any) -> bool:
+    """Whether the SAE divides each activation vector by its own scale, and multiplies its output by it."""
+    return sae.cfg.normalize_activations in ("layer_norm", "constant_norm_rescale")
 
 
 def densities(files: SAEFiles, d_sae: int) -> Float32[Tensor, "{d_sae}"] | None:
     """log10 densities that a release ships; None, with a warning, where it ships none.
 
-    Raises FsrlError for densities of another number of features.
+    -inf (never fired) is NEVER, NaN is a feature whose density is unknown. Raises FsrlError for a broken
+    file, and for densities of another number of features or above 1.
     """
     if files.density is None:
         logger.warning("SAE %s of %s ships no densities: log10_density is null", files.sae_id, files.release)
         return None
-    with safe_open(files.density, framework="pt") as opened:
-        found = _float32(opened.get_tensor("sparsity"))
+    with naming(files.density), safe_open(files.density, framework="pt") as opened:
+        found = opened.get_tensor("sparsity").float()
+    place = shown(files.density)
     if found.shape != (d_sae,):
+        raise FsrlError(f"{place}: sparsity has shape {list(found.shape)}, the SAE has {d_sae} features")
+    if (above := found > 1e-3).any():
+        at = int(above.int().argmax())
         raise FsrlError(
-            f"{hub_files.shown(files.density)}: sparsity has shape {list(found.shape)}, the SAE has "
-            f"{d_sae} features"
+            f"{place}: sparsity is {found[at].item():.3g} at [{at}], and log10 of a share is at most 0; "
+            "write log10 of the shares, or take the file away"
         )
-    return found
+    return found.masked_fill(found == -torch.inf, NEVER)
 
 
-def _float32(tensor: Float[Tensor, "*any"]) -> Float32[Tensor, "*any"]:
-    return tensor.detach().float().contiguous().clone()
+def remedy(path: Path) -> str:
+    """What to do about a broken file."""
+    return "fetch this file again" if "snapshots" in path.parts else "save the SAE again (sae.save_model)"
 
 
-# SAELens says this of every SAE of a centred model, whatever model it is then used with; `HookedModel` looks.
-_CENTRING = r"\s*This SAE has non-empty model_from_pretrained_kwargs"
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turns whatever the libraries raise on a broken file into one line that names it, with a remedy."""
+    try:
+        yield
+    except FsrlError:
+        raise
+    except Exception as error:  # what a loader of SAELens raises depends on where it fails
+        reason = " ".join(str(error).split())[:200] or "nothing said"
+        kind = "" if isinstance(error, RuntimeError | OSError) else f"{type(error).__name__}: "
+        raise FsrlError(f"{shown(path)}: cannot be read ({kind}{reason}); {remedy(path)}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without SAELens' warning on every SAE of a centred model, whatever model it is then used with."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*This SAE has non-empty model_from_pretrained_kwargs")
+        yield
+
+
+def _overrides(files: SAEFiles) -> dict[str, Any]:
+    """What SAELens' directory says of a release beside its files."""
+    if files.source.folder is not None:
+        return {}
+    listed = files.source.listed
+    ids = releases.neuronpedia_ids(listed.name) or {}
+    return {**listed.overrides, **({"neuronpedia_id": ids[files.sae_id]} if files.sae_id in ids else {})}
+
+
+def _layout(files: SAEFiles) -> str:
+    return releases.SAE_LENS if files.source.folder is not None else files.source.listed.layout
+
+
+def _given_config(files: SAEFiles) -> dict[str, Any]:
+    """The configuration before defaults are filled in."""
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+
+    layout, overrides = _layout(files), _overrides(files)
+    if layout == releases.SAE_LENS:
+        return loaders.get_sae_lens_config_from_disk(files.weights.parent, "cpu", overrides)
+    listed = files.source.listed
+    getter = loaders.NAMED_PRETRAINED_SAE_CONFIG_GETTERS[layout]
+    with _from_cache(files):
+        return getter(listed.repo, listed.path(files.sae_id), "cpu", False, {**overrides, "dtype": "float32"})
+
+
+def _read(files: SAEFiles, overrides: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and tensors, by SAELens' loader of the layout."""
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+
+    layout = _layout(files)
+    if layout == releases.SAE_LENS:
+        # Without the key SAELens would look for it, and not find it, where the tensor is there.
+        config = loaders.get_sae_lens_config_from_disk(files.weights.parent, None, overrides)
+        overrides = {"finetuning_scaling_factor": config.get("finetuning_scaling_factor", False), **overrides}
+        return loaders.sae_lens_disk_loader(files.weights.parent, "cpu", overrides)
+    listed = files.source.listed
+    with _from_cache(files):
+        read, tensors, _ = loaders.NAMED_PRETRAINED_SAE_LOADERS[layout](
+            listed.repo, listed.path(files.sae_id), "cpu", False, overrides
+        )
+    return read, tensors
+
+
+@contextmanager
+def _from_cache(files: SAEFiles) -> Iterator[None]:
+    """Within, SAELens' loaders find a repository's files where they were fetched to, at that revision, and
+    read shapes from them; else they would ask the hub, for the branch main.
+    """
+    from huggingface_hub.errors import LocalEntryNotFoundError
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+
+    def look_up(repo_id: str, filename: str, subfolder: str | None = None, **_: Any) -> str:
+        path = filename if subfolder is None else f"{subfolder}/{filename}"
+        found = hub_files.cached(HubFile(repo_id, path, files.source.revision))
+        if found is None:
+            raise LocalEntryNotFoundError(f"{repo_id} has no {path}")
+        return str(found)
+
+    def shapes(repo_id: str, filename: str) -> dict[str, list[int]]:
+        with safe_open(look_up(repo_id, filename), framework="pt") as opened:
+            return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
+
+    with (
+        _LOOKING_UP,
+        mock.patch.multiple(loaders, hf_hub_download=look_up, get_safetensors_tensor_shapes=shapes),
+    ):
+        yield
+
+
+def _checked(
+    files: SAEFiles, given: dict[str, Any], config: dict[str, Any], tensors: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """The tensors, finite and of the shape that the configuration says, with scaling_factor in W_dec."""
+    place = shown(files.weights)
+    for name, tensor in tensors.items():
+        try:
+            # A threshold that no activation reaches is a feature that never fires.
+            check_finite(f"{place}: {name}", tensor.clamp(max=0) if name == "threshold" else tensor)
+        except FsrlError as error:
+            raise FsrlError(f"{error}; {remedy(files.weights)}") from None
+    W_dec = tensors["W_dec"]
+    expected = [config["d_sae"], config.get("d_out", config["d_in"])]
+    if list(W_dec.shape) != expected:
+        raise FsrlError(
+            f"{place}: W_dec has shape {list(W_dec.shape)}, but d_sae and d_in of {files.settings} are "
+            f"{expected}; the two files belong to different SAEs"
+        )
+    factor = tensors.pop("finetuning_scaling_factor", None)
+    if factor is not None:
+        if config.get("rescale_acts_by_decoder_norm"):
+            raise FsrlError(f"{place}: scaling_factor and rescale_acts_by_decoder_norm exclude each other")
+        tensors["W_dec"] = W_dec * factor[:, None]
+    elif given.get("finetuning_scaling_factor") and _layout(files) == releases.SAE_LENS:
+        with safe_open(files.weights, framework="pt") as opened:
+            if "scaling_factor" not in opened.keys():  # noqa: SIM118
+                raise FsrlError(
+                    f"{files.settings}: finetuning_scaling_factor is true, but {place} has no tensor "
+                    "scaling_factor; set it to false if the factor is in W_dec already"
+                )
+    return tensors
+
+
+def _fold_normalisation(files: SAEFiles, sae: Any) -> float:
+    """Fold the norm or whitening of the SAE's activations into its weights; the factor of the norm, or 1."""
+    kind = sae.cfg.normalize_activations
+    if kind not in ("expected_average_only_in", "covariance_whitening"):
+        return 1.0
+    factor, whitening = None, None
+    if files.source.folder is None:
+        factor = files.source.listed.scaling.get(files.sae_id)
+    elif (path := files.weights.with_name(SCALER_FILES[0])).is_file():
+        from sae_lens.training.activation_scaler import ActivationScaler
+
+        scaler = ActivationScaler()
+        with naming(path):
+            scaler.load(path)
+        factor, whitening = scaler.scaling_factor, scaler.whitening
+    with naming(files.weights):
+        if kind == "covariance_whitening" and whitening is not None:
+            sae.fold_activation_whitening(whitening.mean, whitening.matrix, whitening.inverse_matrix)
+            return 1.0
+        if kind == "expected_average_only_in" and factor is not None:
+            sae.fold_activation_norm_scaling_factor(factor)
+            return float(factor)
+    raise FsrlError(
+        f"{files.settings}: normalize_activations is {kind}, and what it scales activations by is not known: "
+        f"put SAELens' {' and '.join(SCALER_FILES)} beside it, or fold it into the weights "
+        "(sae.fold_activation_norm_scaling_factor, fold_activation_whitening) and save the SAE again"
+    )
 
 
 def load_sae(
@@ -167,7 +347,8 @@ def load_sae(
     release: a release that SAELens lists, a repository of the hub, or a folder that holds one folder for
     each SAE; a listed release goes before a folder of the same name (a Path is always a folder).
     force_download fetches a release's files again. Raises FsrlError for an unknown release or SAE, a device
-    that is not here (before anything is read), a missing or broken file, and a hub that cannot be reached.
+    that is not here (before anything is read), a missing or broken file, what `sae_config` refuses, and a hub
+    that cannot be reached.
     """
     arguments.require(arguments.is_path(release), "SAE", "release", release, "give a release or a folder")
     arguments.require(isinstance(sae_id, str), "SAE", "sae_id", sae_id, "give the SAE's name in its release")
@@ -175,18 +356,16 @@ def load_sae(
     source = source_of(release, sae_id)
     if source.folder is not None:
         source.local_files()
-    elif not force_download:
+    elif force_download:
+        _fetch_again(source, sae_id)
+    else:
         hub_files.fetch(source.hub_files())
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=_CENTRING, category=UserWarning)
-        sae, config, density = _load(source, sae_id, force_download)
-        sae = sae.to(device=device)
-    if density is not None and density.shape != (sae.cfg.d_sae,):
-        raise FsrlError(
-            f"{sae_id} of {release}: sparsity has shape {list(density.shape)}, the SAE has {sae.cfg.d_sae} "
-            "features"
-        )
-    return sae, {**config, "device": str(device)}, None if density is None else density.to(device)
+    files = SAEFiles.of(source, sae_id)
+    hub_files.checked_sha256(files.weights)
+    loaded = load(files)
+    density = None if files.density is None else densities(files, loaded.sae.cfg.d_sae)
+    sae = loaded.sae.to(device=device)
+    return sae, {**loaded.config, "device": str(device)}, None if density is None else density.to(device)
 
 
 def is_folder(release: str | Path) -> bool:
@@ -206,58 +385,30 @@ def source_of(release: str | Path, sae_id: str) -> SAESource:
     return SAESource(release=str(release), ids=(sae_id,))
 
 
-def _load(source: SAESource, sae_id: str, force: bool) -> tuple[Any, dict[str, Any], Tensor | None]:
-    from sae_lens import SAE
-
-    if source.folder is not None:
-        return _from_folder(SAEFiles.of(source, sae_id))
-    if force:
-        return _fetched_again(source, sae_id)
-    files = SAEFiles.of(source, sae_id)
-    hub_files.checked_sha256(files.weights)
-    with clear_errors(files.weights):
-        return SAE.from_pretrained_with_cfg_and_sparsity(str(source.release), sae_id)
-
-
-def _from_folder(files: SAEFiles) -> tuple[Any, dict[str, Any], Tensor | None]:
-    from sae_lens import SAE
-    from sae_lens.loading.pretrained_sae_loaders import (
-        get_sae_lens_config_from_disk,
-        handle_config_defaulting,
-    )
-
-    folder = files.config.parent
-    with clear_errors(files.weights):
-        config = handle_config_defaulting(get_sae_lens_config_from_disk(folder, "cpu", {"dtype": "float32"}))
-        sae = SAE.load_from_disk(folder, device="cpu", dtype="float32")
-    if config.get("normalize_activations") == "expected_average_only_in":
-        warnings.warn(
-            f"{shown(files.config)}: the SAE expects activations of a known average norm, and the factor is "
-            "not in this file; scale it with sae.fold_activation_norm_scaling_factor(factor)",
-            stacklevel=4,
-        )
-    if files.density is None:
-        return sae, config, None
-    with clear_errors(files.density), safe_open(files.density, framework="pt") as opened:
-        return sae, config, opened.get_tensor("sparsity").float()
-
-
-def _fetched_again(source: SAESource, sae_id: str) -> tuple[Any, dict[str, Any], Tensor | None]:
-    from sae_lens import SAE
+def _fetch_again(source: SAESource, sae_id: str) -> None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
     hub_requests.guard()
-    try:
-        found = SAE.from_pretrained_with_cfg_and_sparsity(str(source.release), sae_id, force_download=True)
-    except Exception as error:
-        # Without a hub huggingface_hub raises a ValueError here; the HTTP library's own errors are not public
-        # and known by their base's name.
-        if not {kind.__name__ for kind in type(error).__mro__} & {"OSError", "TransportError", "ValueError"}:
-            raise
-        reason = str(error).strip().split("\n")[0][:200]
-        raise FsrlError(
-            f"{sae_id} of {source.release} cannot be fetched again ({type(error).__name__}: {reason}); leave "
-            "force_download out to use what is on this machine"
-        ) from None
+    for file in source.hub_files():
+        try:
+            hf_hub_download(file.repo, file.path, revision=file.revision, force_download=True)
+        except RemoteEntryNotFoundError:
+            if file.required:
+                raise FsrlError(f"{file}: the repository has no such file") from None
+        except Exception as error:
+            # Without a hub huggingface_hub raises a ValueError here; the HTTP library's own errors are not
+            # public and known by their base's name.
+            if not {kind.__name__ for kind in type(error).__mro__} & {
+                "OSError",
+                "TransportError",
+                "ValueError",
+            }:
+                raise
+            reason = str(error).strip().split("\n")[0][:200]
+            raise FsrlError(
+                f"{sae_id} of {source.release} cannot be fetched again ({type(error).__name__}: {reason}); "
+                "leave force_download out to use what is on this machine"
+            ) from None
     for place in filter(None, map(hub_files.cached, source.hub_files())):
         hub_files.checked_sha256(place)
-    return found

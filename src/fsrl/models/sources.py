@@ -19,6 +19,8 @@ MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 MODEL_EXTRAS = ("tokenizer_config.json",)
 SAE_FILES = ("cfg.json", "sae_weights.safetensors")
 DENSITY_FILE = "sparsity.safetensors"
+# Beside a checkpoint of SAELens' trainer: the activations' norm or whitening, which its weights lack as yet.
+SCALER_FILES = ("activation_scaler.json", "activation_whitening.safetensors")
 # A model folder's other files that shape what is read (tokenizer, generation settings) end in one of these.
 MODEL_SUFFIXES = (".json", ".txt", ".safetensors")
 
@@ -125,31 +127,23 @@ class SAESource:
                     f"{self.release} is no release that SAELens lists; name its folders under ids"
                 )
             return tuple(self.listed.saes)
-        folder = Path(str(self.folder))
-        found = [path.name for path in folder.glob("*") if (path / SAE_FILES[0]).is_file()]
-        if not found:
-            raise FsrlError(f"{folder} holds no folder with {SAE_FILES[0]}; put the SAEs there")
-        return tuple(sorted(found, key=hooks.depth))
+        return _saes_in(Path(str(self.folder)))
 
     def weights_file(self, sae_id: str) -> HubFile:
-        """The file of a release that holds this SAE's W_dec."""
-        path = self.listed.path(sae_id)
-        if self.listed.layout == releases.HOOK_Z_KK:
-            return self._file(path)
-        return self._file(f"{path}/{SAE_FILES[1]}")
+        """The file of a release that holds this SAE's weights."""
+        return self._file(sae_id, self.listed.files.weights)
 
-    def config_file(self, sae_id: str) -> HubFile:
-        """The file of a release that holds this SAE's configuration."""
-        path = self.listed.path(sae_id)
-        if self.listed.layout == releases.HOOK_Z_KK:
-            return self._file(path.split(".pt")[0] + "_cfg.json")
-        return self._file(f"{path}/{SAE_FILES[0]}")
+    def config_file(self, sae_id: str) -> HubFile | None:
+        """The file of a release that holds this SAE's configuration; None for a layout without one."""
+        files = self.listed.files
+        if files.config is None:
+            return None
+        return self._file(sae_id, files.config, required=not files.inferred)
 
     def density_file(self, sae_id: str) -> HubFile | None:
         """The file of log10 densities, which the repository may lack; None for a layout without one."""
-        if self.listed.layout == releases.HOOK_Z_KK:
-            return None
-        return self._file(f"{self.listed.path(sae_id)}/{DENSITY_FILE}", required=False)
+        density = self.listed.files.density
+        return None if density is None else self._file(sae_id, density, required=False)
 
     def hub_files(self) -> list[HubFile]:
         """The files to fetch; none for a folder or for neurons."""
@@ -172,12 +166,35 @@ class SAESource:
                 raise FsrlError(f"unknown SAE {sae_id!r} (known: {known or 'none'})")
             required = [folder / sae_id / name for name in SAE_FILES]
             _exist(required)
-            density = folder / sae_id / DENSITY_FILE
-            found += [*required, *([density] if density.is_file() else [])]
+            extras = [folder / sae_id / name for name in (DENSITY_FILE, *SCALER_FILES)]
+            found += [*required, *(path for path in extras if path.is_file())]
         return found
 
-    def _file(self, path: str, *, required: bool = True) -> HubFile:
-        return HubFile(self.listed.repo, path, self.revision, required)
+    def _file(self, sae_id: str, pattern: str, *, required: bool = True) -> HubFile:
+        path = self.listed.path(sae_id)
+        name = pattern.format(path=path, stem=path.split(".pt")[0])
+        return HubFile(self.listed.repo, name, self.revision, required)
+
+
+def _saes_in(folder: Path) -> tuple[str, ...]:
+    """Names of the SAEs in a folder, by depth; FsrlError for none, and for one that lacks a file."""
+    found = []
+    for path in folder.glob("*"):
+        here = [name for name in SAE_FILES if (path / name).is_file()]
+        if len(here) == len(SAE_FILES):
+            found.append(path.name)
+        elif here or any(path.glob("*.safetensors")):
+            lacking = next(name for name in SAE_FILES if name not in here)
+            raise FsrlError(
+                f"{path / lacking} is missing, and the folder looks like an SAE; put the file there, move "
+                "the folder away, or name the SAEs that you want under ids"
+            )
+    if not found:
+        itself = "is an SAE itself" if (folder / SAE_FILES[0]).is_file() else "holds no SAE"
+        raise FsrlError(
+            f"{folder} {itself}; give a folder that holds one folder for each SAE ({' and '.join(SAE_FILES)})"
+        )
+    return tuple(sorted(found, key=hooks.depth))
 
 
 def hub_files_of(settings: Mapping[str, Any]) -> list[HubFile]:

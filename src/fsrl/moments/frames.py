@@ -19,7 +19,7 @@ ALIVE_LOG10_DENSITY = -9.0
 def moments_frame(result: LogitMoments, decoder: Decoder, kappa0: float) -> pd.DataFrame:
     """The table `moments`, one row per feature; kappa0 is the null's median kurtosis (for implied_tokens).
 
-    log10_density and alive are null where the decoder's densities are unknown. Raises FsrlError where the
+    log10_density and alive are null where a density is unknown. Raises FsrlError where the
     moments are not those of as many features as the decoder has.
     """
     n_features = len(result.mean)
@@ -33,7 +33,7 @@ def moments_frame(result: LogitMoments, decoder: Decoder, kappa0: float) -> pd.D
         alive = pd.Series([pd.NA] * n_features, dtype="boolean")
     else:
         density = decoder.log10_density.numpy()
-        alive = pd.Series(density >= ALIVE_LOG10_DENSITY, dtype="boolean")
+        alive = pd.Series(density >= ALIVE_LOG10_DENSITY, dtype="boolean").mask(np.isnan(density))
     return pd.DataFrame(
         {
             "feature": np.arange(n_features, dtype=np.int32),

@@ -64,8 +64,9 @@ class Unembedding:
 class Decoder:
     """Feature directions of one SAE. Refuses wrong shapes, dtypes, NaN and infinities.
 
-    W_dec: float32 [d_sae, d_model] in the residual stream; log10_density: float32 [d_sae], log10 of the share
-    of tokens on which each feature fires, or None where unknown; sae: its id in the release.
+    W_dec: float32 [d_sae, d_model] in the residual stream, what one unit of each feature adds; log10_density:
+    float32 [d_sae], log10 of the share of tokens on which each feature fires, NaN where one is unknown, or
+    None where all are; sae: its id in the release.
     """
 
     W_dec: Tensor
@@ -78,7 +79,8 @@ class Decoder:
     def __post_init__(self) -> None:
         _check("W_dec", self.W_dec, torch.float32, (None, None))
         if self.log10_density is not None:
-            _check("log10_density", self.log10_density, torch.float32, (self.W_dec.shape[0],))
+            known = self.log10_density.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)
+            _check("log10_density", known, torch.float32, (self.W_dec.shape[0],))
         _check_metadata("decoder", self.metadata)
 
 

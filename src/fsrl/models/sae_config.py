@@ -1,0 +1,258 @@
+"""What an SAE's configuration says, checked: a key that changes what is computed is read, or the SAE refused.
+
+SAELens reads cfg.json and drops what its classes have no field for. Keys of any version, at the top or under
+`metadata`, and what becomes of them here:
+
+| key | |
+|---|---|
+| architecture | read; refused: those that SAELens does not run, and transcoders |
+| d_in, d_sae | read; refused where W_dec has another shape |
+| k | read; refused where a topk SAE lacks it (SAELens would take 100) or has fewer features |
+| activation_fn, activation_fn_str, activation_fn_kwargs | read; refused unless the architecture computes it |
+| apply_b_dec_to_input, rescale_acts_by_decoder_norm, tied_weights, ... | read; refused unless true or false |
+| finetuning_scaling_factor | read, with its tensor scaling_factor; one without the other is refused |
+| normalize_activations | read; refused: unknown ones, and a norm or whitening whose factor is nowhere |
+| reshape_activations | read; refused: unknown ones, and hook_z at another hook |
+| hook_name (hook_point) | read; no logit weights where it neither is in the residual stream nor maps to it |
+| hook_layer (hook_point_layer) | refused where it is not the layer of hook_name |
+| hook_head_index (hook_point_head_index) | refused: the SAE of one head |
+| hook_name_out, hook_head_index_out | refused where it writes another place than it reads |
+| model_name | read; refused where the study's model is another |
+| model_from_pretrained_kwargs | read (`processing`); refused: another checkpoint or basis than the model's |
+| prepend_bos, context_size, seqpos_slice, exclude_special_tokens | recorded (`training`) |
+| dtype, device | not read: everything is float32, on the device asked for |
+| metadata, sae_lens_version | read; refused: one without the other, as SAELens would drop the hook's name |
+| all others | not read, as they say nothing about inference; unknown ones of version 6 are logged |
+
+Two values of one key are refused. Errors begin with the file, and are FsrlError.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from fsrl import arguments, hooks
+from fsrl.errors import FsrlError, did_you_mean
+
+logger = logging.getLogger(__name__)
+
+# The activation functions that each architecture of SAELens 6 computes, as older files name them.
+ACTIVATIONS = {"topk": ("topk",), "abstopk": ("abstopk",), "jumprelu": ("relu", "jumprelu")}
+TRAINING = ("prepend_bos", "context_size", "seqpos_slice", "exclude_special_tokens")
+# Arguments of the model's loader under which the same name is another model.
+OTHER_MODEL = ("checkpoint_index", "checkpoint_value", "first_n_layers", "hf_model", "revision")
+SWITCHES = (
+    "apply_b_dec_to_input",
+    "rescale_acts_by_decoder_norm",
+    "finetuning_scaling_factor",
+    "tied_weights",
+    "stop_on_duplicate_support",
+)
+# Keys that are checked here, or belong to the file and to no class of SAELens.
+CHECKED = (
+    *("hook_point", "hook_layer", "hook_point_layer", "hook_point_head_index", "hook_layer_out"),
+    *("activation_fn", "activation_fn_str", "activation_fn_kwargs", "finetuning_scaling_factor"),
+    *("architecture", "metadata", "training_architecture", "training_architecture_details"),
+)
+
+
+def read_json(path: Path, where: str, remedy: str) -> dict[str, Any]:
+    """A JSON file that holds an object; FsrlError, beginning with `where`, for anything else."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+        if text.startswith("\ufeff"):
+            raise FsrlError(f"{where}: begins with a byte order mark; save it as UTF-8 without one")
+        found = json.loads(text, object_pairs_hook=_once)
+    except FsrlError as error:
+        raise error if str(error).startswith(where) else FsrlError(f"{where}: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise FsrlError(f"{where}: cannot be read as JSON ({error}); {remedy}") from None
+    if not isinstance(found, dict):
+        raise FsrlError(f"{where}: holds {arguments.shown(found)}, expected an object of settings; {remedy}")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise FsrlError(f"{twice} is given twice; keep one")
+    return found
+
+
+class Checker:
+    """The checks of one configuration, as a file or a loader of SAELens gives it: `given`, before SAELens
+    fills in defaults; where: how errors name the file.
+    """
+
+    def __init__(self, given: Mapping[str, Any], where: str) -> None:
+        metadata = given.get("metadata") or {}
+        if not isinstance(metadata, dict):
+            raise FsrlError(f"{where}: metadata is {arguments.shown(metadata)}, expected an object")
+        self.where, self.given, self.metadata = where, given, metadata
+        version = self.value("sae_lens_version")
+        try:
+            # As SAELens tells them: what is older, or does not say, has all keys at the top.
+            self.old = not version or Version(version) < Version("6.0.0-rc.0")
+        except (InvalidVersion, TypeError):
+            raise self.refuse(f"sae_lens_version is {version!r}", "give the version that wrote it") from None
+
+    def refuse(self, what: str, remedy: str) -> FsrlError:
+        """The error that says what is wrong with the file."""
+        return FsrlError(f"{self.where}: {what}; {remedy}")
+
+    def value(self, *names: str) -> Any:
+        """The value of a key, under whichever name and wherever it stands; None where it does not."""
+        places = [
+            (name, place[name]) for place in (self.given, self.metadata) for name in names if name in place
+        ]
+        said = [(name, value) for name, value in places if value is not None]
+        for name, value in said[1:]:
+            if value != said[0][1]:
+                first = f"{said[0][0]} is {said[0][1]!r}"
+                raise self.refuse(f"{first} and {name} is {value!r}", "keep the one that is right")
+        return said[0][1] if said else None
+
+    def check(self) -> None:
+        """Everything that the file alone can tell. Raises FsrlError."""
+        self._architecture()
+        for name in ("d_in", "d_sae"):
+            if not arguments.is_whole(self.value(name), 1):
+                raise self.refuse(f"{name} is {self.value(name)!r}", "give a whole number above 0")
+        for name in SWITCHES:
+            if not isinstance(self.value(name), bool | None):
+                raise self.refuse(f"{name} is {self.value(name)!r}", "give true or false")
+        self._activation()
+        self._hook()
+        self._reshaping()
+        self._model()
+        if not self.old:
+            self._unknown()
+
+    def _architecture(self) -> None:
+        from sae_lens.registry import SAE_CLASS_REGISTRY
+
+        if self.old == bool(self.metadata):
+            raise self.refuse(
+                "metadata and sae_lens_version 6 come together, and one of them is missing",
+                "SAELens would drop the hook's name: save the SAE with sae.save_model",
+            )
+        name = self.value("architecture")
+        if name is None and not self.old:
+            raise self.refuse("no architecture", f"give one of {', '.join(SAE_CLASS_REGISTRY)}")
+        if name is not None and name not in SAE_CLASS_REGISTRY:
+            hint = did_you_mean(name, SAE_CLASS_REGISTRY)
+            raise self.refuse(
+                f"architecture is {name!r}, which SAELens trains at most, and does not run{hint}",
+                "save the SAE with save_inference_model",
+            )
+        inside, outside = self.value("hook_name", "hook_point"), self.value("hook_name_out")
+        if "transcoder" in str(name) or outside not in (None, inside):
+            raise self.refuse(
+                f"a {name or 'standard'} that reads {inside} and writes {outside}",
+                "give an SAE, which reconstructs what it reads",
+            )
+
+    def _activation(self) -> None:
+        architecture = self.value("architecture") or "standard"
+        function = self.value("activation_fn", "activation_fn_str")
+        settings = self.value("activation_fn_kwargs") or {}
+        if not isinstance(settings, dict):
+            raise self.refuse(f"activation_fn_kwargs is {settings!r}", "give an object of settings")
+        # Before version 6 a topk SAE was a standard one with another activation.
+        top = function == "topk" and architecture in ("standard", "topk") and self.old
+        known = ACTIVATIONS.get("topk" if top else architecture, ("relu",))
+        if function is not None and function not in known:
+            raise self.refuse(
+                f"activation_fn is {function!r}, and SAELens runs a {architecture} SAE with {known[0]}",
+                "only SAEs that SAELens runs as they were trained can be read",
+            )
+        other = [name for name in settings if not (top and name in ("k", "signed"))]
+        if other or settings.get("signed"):
+            raise self.refuse(
+                f"activation_fn_kwargs is {settings!r}, of which SAELens reads only a topk SAE's k",
+                "only SAEs that SAELens runs as they were trained can be read",
+            )
+        if top or architecture in ("topk", "abstopk"):
+            k = settings.get("k", self.value("k")) if top else self.value("k")
+            if not arguments.is_whole(k, 1) or k > self.value("d_sae"):
+                raise self.refuse(
+                    f"k is {k!r} and d_sae {self.value('d_sae')}", "give how many features are kept"
+                )
+
+    def _hook(self) -> None:
+        hook = self.value("hook_name", "hook_point")
+        if not isinstance(hook, str | None):
+            raise self.refuse(f"hook_name is {hook!r}", "give TransformerLens' name of a hook")
+        layer = self.value("hook_layer", "hook_point_layer")
+        named = hooks.in_block(hook or "")
+        if None not in (layer, named) and layer != named:
+            raise self.refuse(f"hook_layer is {layer!r} and hook_name {hook!r}", "keep the one that is right")
+        for names in (("hook_head_index", "hook_point_head_index"), ("hook_head_index_out",)):
+            if (head := self.value(*names)) is not None:
+                raise self.refuse(
+                    f"{names[0]} is {head!r}, the SAE of a single head",
+                    "only SAEs of all heads together, or of another hook, can be read",
+                )
+
+    def _reshaping(self) -> None:
+        hook, shape = self.value("hook_name", "hook_point"), self.value("reshape_activations")
+        if shape not in (None, "none", "hook_z"):
+            raise self.refuse(f"reshape_activations is {shape!r}", "SAELens knows none and hook_z")
+        if shape == "hook_z" and hooks.point_of(hook or "hook_z") != "hook_z":
+            raise self.refuse(f"reshape_activations is hook_z, and hook_name {hook!r}", "set it to none")
+
+    def _model(self) -> None:
+        given = self.value("model_from_pretrained_kwargs")
+        if not isinstance(given, dict | None):
+            raise self.refuse(f"model_from_pretrained_kwargs is {given!r}", "give an object of settings")
+        given = given or {}
+        for name in ("center_writing_weights", "fold_value_biases", "refactor_factored_attn_matrices"):
+            if not isinstance(given.get(name, False), bool):
+                raise self.refuse(f"{name} is {given[name]!r}", "give true or false")
+        if other := [name for name in OTHER_MODEL if given.get(name) is not None]:
+            raise self.refuse(
+                f"trained on the model with {other[0]}={given[other[0]]!r}, another one than its name says",
+                "give an SAE of the model itself",
+            )
+        if given.get("refactor_factored_attn_matrices") and ".attn." in str(
+            self.value("hook_name", "hook_point")
+        ):
+            raise self.refuse(
+                "trained on heads in another basis (refactor_factored_attn_matrices)",
+                "give an SAE of the model as it is",
+            )
+
+    def _unknown(self) -> None:
+        from sae_lens.loading.pretrained_sae_loaders import LLM_METADATA_KEYS
+        from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
+
+        kinds = [*SAE_CLASS_REGISTRY.values(), *SAE_TRAINING_CLASS_REGISTRY.values()]
+        known = {field.name for _, config in kinds for field in fields(config)}
+        if unknown := sorted(set(self.given) - known - LLM_METADATA_KEYS - set(CHECKED)):
+            logger.warning("%s: SAELens and fsrl do not know, and ignore: %s", self.where, ", ".join(unknown))
+
+
+def processing(metadata: Any) -> dict[str, bool]:
+    """How the model that an SAE was trained on was processed: center_writing_weights, fold_value_biases.
+
+    metadata: of the SAE's cfg. SAELens loads a model without processing but what model_from_pretrained_kwargs
+    asks for; where there are none, the SAE comes from elsewhere, and TransformerLens' defaults are taken.
+    """
+    given = metadata.model_from_pretrained_kwargs
+    return {
+        name: given is None or bool(given.get(name, False))
+        for name in ("center_writing_weights", "fold_value_biases")
+    }
+
+
+def training(metadata: Any) -> str:
+    """How it was trained, as JSON, for the record: of TRAINING what the configuration says."""
+    said = {name: metadata.get(name) for name in (*TRAINING, "model_from_pretrained_kwargs")}
+    return json.dumps({name: value for name, value in said.items() if value is not None}, sort_keys=True)

@@ -1,0 +1,253 @@
+"""Every row of the table in `fsrl.models.sae_config`: what is read, and what is refused."""
+
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from fsrl import SAEAdapter
+from fsrl.errors import FsrlError
+from fsrl.models import dictionaries, reading, sae_config
+from fsrl.models.sources import ModelSource, SAESource
+from tests.fixtures import tiny_study as tiny
+from tests.fixtures.adapter_examples import D_SAE, make_sae
+
+HOOK = "blocks.1.hook_resid_pre"
+# As SAELens wrote it before version 6: all keys at the top.
+OLD = {"d_in": 16, "d_sae": D_SAE, "dtype": "float32", "model_name": "gpt2", "hook_name": HOOK}
+# Key by key: what the file says, what the line must say.
+REFUSED = (
+    ({"architecture": "transformer"}, "architecture is 'transformer', which SAELens"),
+    ({"architecture": "batchtopk"}, "save_inference_model"),
+    ({"architecture": None}, "no architecture; give one of standard, gated"),
+    ({"architecture": "transcoder", "d_out": 16, "apply_b_dec_to_input": False}, "a transcoder that reads"),
+    ({"d_in": "16"}, "d_in is '16'; give a whole number"),
+    ({"d_sae": -3}, "d_sae is -3; give a whole number"),
+    ({"d_sae": None}, "d_sae is None; give a whole number"),
+    ({"architecture": "topk"}, "k is None and d_sae 40"),
+    ({"architecture": "topk", "k": 41}, "k is 41 and d_sae 40"),
+    ({"architecture": "abstopk", "k": 6.5}, "k is 6.5 and d_sae 40"),
+    (
+        {"activation_fn": "tanh-relu"},
+        "activation_fn is 'tanh-relu', and SAELens runs a standard SAE with relu",
+    ),
+    ({"activation_fn_str": "topk"}, "activation_fn is 'topk'"),
+    ({"activation_fn_kwargs": {"tanh_alpha": 2}}, "activation_fn_kwargs is .*tanh_alpha"),
+    ({"activation_fn_kwargs": "k=3"}, "activation_fn_kwargs is 'k=3'"),
+    ({"apply_b_dec_to_input": "false"}, "apply_b_dec_to_input is 'false'; give true or false"),
+    ({"rescale_acts_by_decoder_norm": 1}, "rescale_acts_by_decoder_norm is 1; give true or false"),
+    ({"finetuning_scaling_factor": 3.0}, "finetuning_scaling_factor is 3.0; give true or false"),
+    ({"finetuning_scaling_factor": True}, "finetuning_scaling_factor is true, but .* no tensor"),
+    ({"normalize_activations": "max"}, "normalize_activations must be none, .* Got max"),
+    ({"normalize_activations": "expected_average_only_in"}, "what it scales activations by is not known"),
+    ({"reshape_activations": "heads"}, "reshape_activations is 'heads'"),
+    (
+        {"reshape_activations": "hook_z"},
+        "reshape_activations is hook_z, and hook_name 'blocks.1.hook_resid_pre'",
+    ),
+    ({"metadata": [1]}, r"metadata is \[1\], expected an object"),
+)
+REFUSED_METADATA = (
+    ({"hook_name": 3}, "hook_name is 3; give TransformerLens' name"),
+    ({"hook_layer": 0}, "hook_layer is 0 and hook_name 'blocks.1.hook_resid_pre'"),
+    ({"hook_point_layer": 2}, "hook_layer is 2"),
+    (
+        {"hook_point": "blocks.0.hook_resid_pre"},
+        "hook_name is .* and hook_point is 'blocks.0.hook_resid_pre'",
+    ),
+    ({"hook_head_index": 0}, "hook_head_index is 0, the SAE of a single head"),
+    ({"hook_head_index_out": 2}, "hook_head_index_out is 2"),
+    (
+        {"hook_name_out": "blocks.1.hook_mlp_out"},
+        "reads blocks.1.hook_resid_pre and writes blocks.1.hook_mlp_out",
+    ),
+    ({"model_from_pretrained_kwargs": "raw"}, "model_from_pretrained_kwargs is 'raw'"),
+    ({"model_from_pretrained_kwargs": {"center_writing_weights": "no"}}, "center_writing_weights is 'no'"),
+    ({"model_from_pretrained_kwargs": {"checkpoint_index": 0}}, "with checkpoint_index=0, another one"),
+    ({"model_from_pretrained_kwargs": {"revision": "step1000"}}, "with revision='step1000', another one"),
+    ({"sae_lens_version": "banana"}, "sae_lens_version is 'banana'"),
+    ({"sae_lens_version": "5.11.0"}, "metadata and sae_lens_version 6 come together"),
+    ({"sae_lens_version": None}, "metadata and sae_lens_version 6 come together"),
+)
+REFUSED_OLD = (
+    ({"activation_fn_str": "tanh-relu"}, "activation_fn is 'tanh-relu'"),
+    ({"activation_fn_str": "relu", "activation_fn": "topk"}, "activation_fn is 'topk' and activation_fn_str"),
+    ({"activation_fn_str": "topk"}, "k is None"),
+    ({"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 6, "signed": True}}, "signed"),
+    ({"architecture": "gated", "activation_fn_str": "topk"}, "SAELens runs a gated SAE with relu"),
+    ({"hook_point_layer": 5}, "hook_layer is 5"),
+    ({"hook_point_head_index": 5}, "hook_head_index is 5"),
+    ({"sae_lens_version": "6.0.0"}, "metadata and sae_lens_version 6 come together"),
+)
+BROKEN = {
+    b"[1]": r"holds \[1\], expected an object",
+    b"null": "holds None, expected an object",
+    b"\xff\xfe{}": "cannot be read as JSON",
+    b"": "cannot be read as JSON",
+    b'{"d_in": 16,': "cannot be read as JSON",
+    b"[" * 100_000: "cannot be read as JSON",
+    b"\xef\xbb\xbf{}": "begins with a byte order mark; save it as UTF-8 without one",
+    b'{"d_in": 16, "d_in": 17}': "d_in is given twice; keep one",
+}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_study):
+    return reading.read_model(ModelSource(folder=str(tiny_study / "model")))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """One SAE as SAELens saves it; its cfg.json may be changed."""
+    make_sae().save_model(tmp_path / "ours")
+    return tmp_path
+
+
+def say(folder, inside=None, **keys):
+    """Change what cfg.json says, inside its metadata and at the top."""
+    path = folder / "ours/cfg.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"metadata": config["metadata"] | (inside or {})} | keys))
+
+
+def decoder(folder, model):
+    [found] = dictionaries.decoders(SAESource(folder=str(folder)), model, study="x")
+    return found
+
+
+def refused(folder, model, message):
+    """Both by the workflow and by a notebook, in one line that names cfg.json."""
+    for read in (lambda: decoder(folder, model), lambda: SAEAdapter.from_pretrained(folder, "ours")):
+        with pytest.raises(FsrlError, match=message) as caught:
+            read()
+        assert "ours/cfg.json: " in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("keys", "message"), REFUSED)
+def test_a_key_that_would_change_the_meaning_is_refused(folder, model, keys, message):
+    say(folder, **keys)
+    refused(folder, model, message)
+
+
+@pytest.mark.parametrize(("metadata", "message"), REFUSED_METADATA)
+def test_metadata_that_would_change_the_meaning_is_refused(folder, model, metadata, message):
+    say(folder, metadata)
+    refused(folder, model, message)
+
+
+@pytest.mark.parametrize(("keys", "message"), REFUSED_OLD)
+def test_a_key_of_an_older_version_is_refused(folder, model, keys, message):
+    (folder / "ours/cfg.json").write_text(json.dumps(OLD | keys))
+    refused(folder, model, message)
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=lambda content: repr(content[:9]))
+def test_a_file_that_is_no_configuration_is_named(folder, model, content):
+    (folder / "ours/cfg.json").write_bytes(content)
+    refused(folder, model, BROKEN[content])
+
+
+def test_heads_in_another_basis_are_refused(tmp_path, model):
+    make_sae(hook="blocks.1.attn.hook_z").save_model(tmp_path / "ours")
+    say(tmp_path, {"model_from_pretrained_kwargs": {"refactor_factored_attn_matrices": True}})
+    refused(tmp_path, model, "heads in another basis")
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [f"blocks.1.{name}" for name in ("attn.hook_q", "attn.hook_k", "attn.hook_v", "ln1.hook_normalized")]
+    + [
+        "blocks.1.mlp.hook_pre",
+        "blocks.1.hook_z",
+        "blocks.1.hook_mlp_in",
+        "model.layers.1",
+        "hook_pos_embed",
+    ],
+)
+def test_a_hook_without_a_way_into_the_stream_has_no_decoder_and_may_be_spliced(folder, model, hook):
+    say(folder, {"hook_name": hook})
+    known = "known: hook_embed, blocks.N.hook_resid_pre, blocks.N.attn.hook_z, blocks.N.hook_attn_out"
+    with pytest.raises(FsrlError, match=f"cfg.json: hook_name is '{hook}'.*{known}"):
+        decoder(folder, model)
+    assert SAEAdapter.from_pretrained(folder, "ours")[0].cfg.metadata.hook_name == hook
+
+
+@pytest.mark.parametrize(
+    ("hook", "message"), [(None, "no hook_name"), ("blocks.2.hook_resid_pre", "has 2 layers")]
+)
+def test_a_hook_that_the_model_lacks_is_refused(folder, model, hook, message):
+    say(folder, {"hook_name": hook})
+    with pytest.raises(FsrlError, match=message):
+        decoder(folder, model)
+
+
+@pytest.mark.parametrize("hook", ["blocks.0.attn.hook_z", "blocks.1.mlp.hook_post", "hook_embed"])
+def test_a_hook_with_a_way_into_the_stream_is_mapped(tmp_path, model, hook):
+    width = 4 * tiny.D_MODEL if "mlp" in hook else tiny.D_MODEL
+    sae = make_sae(hook=hook, d_in=width)
+    sae.save_model(tmp_path / "ours")
+    found, rows = decoder(tmp_path, model), sae.W_dec.detach()
+    if "hook_z" in hook:
+        rows = rows @ model.bridge.W_O[0].reshape(-1, tiny.D_MODEL)
+    elif "mlp" in hook:
+        rows = rows @ model.bridge.W_out[1]
+    torch.testing.assert_close(found.W_dec, rows)
+    assert (found.hook, found.layer) == (hook, -1 if hook == "hook_embed" else int(hook[7]))
+
+
+def test_what_is_read_is_recorded(folder, model):
+    training = {"prepend_bos": False, "context_size": 64, "seqpos_slice": [1, None]}
+    say(folder, training | {"exclude_special_tokens": True}, dtype="float8", device="cuda:7")
+    metadata = decoder(folder, model).metadata
+    assert json.loads(metadata["sae_training"]) == training | {"exclude_special_tokens": True}
+    assert (
+        metadata["sae_architecture"] == "standard" and metadata["decoder_units"] == "of the residual stream"
+    )
+    assert (metadata["decoder_rows"], metadata["decoder_scaling"]) == ("W_dec", "none")
+
+
+@pytest.mark.parametrize("kind", ["layer_norm", "constant_norm_rescale"])
+def test_units_of_a_normalised_stream_are_recorded(folder, model, kind):
+    say(folder, normalize_activations=kind)
+    assert decoder(folder, model).metadata["decoder_units"].endswith(f"one by one ({kind})")
+
+
+def test_rows_that_are_not_w_dec_are_recorded(tmp_path, model):
+    make_sae("topk", rescale_acts_by_decoder_norm=True).save_model(tmp_path / "ours")
+    found = decoder(tmp_path, model)
+    torch.testing.assert_close(found.W_dec.norm(dim=1), torch.ones(D_SAE))
+    assert found.metadata["decoder_rows"] == "decode(one-hot) - decode(0), not W_dec"
+
+
+def test_a_topk_sae_of_an_older_version_is_one(folder, model):
+    top = {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 6}}
+    (folder / "ours/cfg.json").write_text(json.dumps(OLD | top | {"hook_layer": 1, "hook_head_index": None}))
+    sae, config, _ = SAEAdapter.from_pretrained(folder, "ours")
+    assert config["architecture"] == "topk" and sae.cfg.k == 6
+    assert decoder(folder, model).hook == HOOK
+
+
+def test_unknown_keys_are_named_once(folder, caplog):
+    say(folder, wibble=1, decoder_init_norm=0.1, neuronpedia_id="x")
+    with caplog.at_level(logging.WARNING):
+        SAEAdapter.from_pretrained(folder, "ours")
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said.endswith("ours/cfg.json: SAELens and fsrl do not know, and ignore: wibble")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, (True, True)),
+        ({}, (False, False)),
+        ({"center_writing_weights": True}, (True, False)),
+        ({"center_writing_weights": False}, (False, False)),
+        ({"fold_value_biases": True, "fold_ln": True}, (False, True)),
+    ],
+)
+def test_how_the_model_was_processed(given, expected):
+    """SAELens processes nothing that is not asked for; where nobody says, TransformerLens' defaults hold."""
+    found = sae_config.processing(SimpleNamespace(model_from_pretrained_kwargs=given))
+    assert (found["center_writing_weights"], found["fold_value_biases"]) == expected
