@@ -22,7 +22,7 @@ def saes(tiny_study, tmp_path):
     return shutil.copytree(tiny_study / "saes", tmp_path / "saes")
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "abstopk", "matching_pursuit"])
 def test_an_sae_comes_back_as_sae_lens_saved_it(architecture, tmp_path):
     sae = make_sae(architecture, normalize_activations="layer_norm")
     sae.save_model(tmp_path / "ours")
@@ -35,6 +35,7 @@ def test_an_sae_comes_back_as_sae_lens_saved_it(architecture, tmp_path):
     assert sparsity is None
     x = activations(3)
     assert torch.equal(adapter.sae.encode(x), sae.encode(x))
+    assert torch.equal(adapter(x), x)
 
 
 @pytest.mark.parametrize("given", [str, Path])

@@ -7,6 +7,7 @@ from fsrl.effects import encoders as effect_encoders
 from fsrl.effects import forward
 from fsrl.models.sources import SAESource
 from tests.fixtures import tiny_study as tiny
+from tests.fixtures.adapter_examples import make_sae
 
 STORED = torch.randn(3, 5, tiny.D_MODEL, generator=torch.Generator().manual_seed(0)) + 2
 FEATURES = torch.tensor([7, 2])
@@ -35,6 +36,38 @@ def test_hook_z_is_flat_and_without_the_value_bias(sae):
     b_V = torch.randn(2, 2, 8, generator=torch.Generator().manual_seed(1))
     found = effect_encoders.activations(sae, STORED.view(3, 5, 2, 8), "blocks.1.attn.hook_z", b_V, FEATURES)
     torch.testing.assert_close(found, by_hand(sae, STORED - b_V[1].flatten()))
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"center_writing_weights": False}])
+def test_an_sae_of_an_uncentred_model_reads_the_stream_as_it_is(sae, kwargs):
+    sae.cfg.metadata.model_from_pretrained_kwargs = kwargs
+    found = effect_encoders.activations(sae, STORED, "blocks.0.hook_resid_pre", NO_BIAS, FEATURES)
+    torch.testing.assert_close(found, by_hand(sae, STORED))
+    b_V = torch.ones(2, 2, 8)
+    found = effect_encoders.activations(sae, STORED, "blocks.1.attn.hook_z", b_V, FEATURES)
+    torch.testing.assert_close(found, by_hand(sae, STORED))
+
+
+def test_neurons_of_an_mlp_are_not_centred(sae):
+    found = effect_encoders.activations(sae, STORED, "blocks.1.mlp.hook_post", NO_BIAS, FEATURES)
+    torch.testing.assert_close(found, by_hand(sae, STORED))
+
+
+def test_a_temporal_sae_reads_whole_contexts(monkeypatch):
+    sae = make_sae("temporal")
+    with torch.no_grad():
+        expected = sae.encode(STORED - STORED.mean(-1, keepdim=True))[..., FEATURES]
+    for contexts in (1, 3):
+        size = contexts * STORED.shape[1] * effect_encoders.COPIES * 4 * sae.cfg.d_sae
+        monkeypatch.setattr(forward, "CPU_BYTES", size)
+        found = effect_encoders.activations(sae, STORED, "blocks.0.hook_resid_pre", NO_BIAS, FEATURES)
+        torch.testing.assert_close(found, expected)
+
+
+def test_an_sae_trained_without_a_first_token_is_told_of(tmp_path, caplog):
+    make_sae(metadata={"prepend_bos": False}).save_model(tmp_path / "ours")
+    effect_encoders.read_encoder(SAESource(folder=str(tmp_path)), "ours")
+    assert "SAE ours was trained without a first token" in caplog.text
 
 
 def test_a_scale_that_the_sae_divides_by_is_multiplied_back(tiny_study, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fsrl.errors import FsrlError
-from fsrl.hooks import residual_hook
+from fsrl.hooks import place_of, residual_hook
 from fsrl.models import activations
 from fsrl.weights import covariances
 from tests.fixtures.tiny_study import TEXT
@@ -62,6 +62,8 @@ def test_a_hook_outside_the_stream_stands_for_what_it_writes_to(found, tiny_stud
     assert "blocks.0.hook_resid_post" in found.metadata["residual_hooks"]
     assert residual_hook("blocks.7.mlp.hook_post") == "blocks.7.hook_resid_post"
     assert residual_hook("blocks.7.hook_resid_mid") == "blocks.7.hook_resid_mid"
+    assert residual_hook("hook_embed") == "blocks.0.hook_resid_pre"
+    assert place_of("hook_embed") == place_of("blocks.0.hook_resid_pre")
 
 
 def test_max_tokens_takes_the_first_ones(tiny_study):

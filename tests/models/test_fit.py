@@ -122,6 +122,21 @@ def test_an_uncentred_transformer_is_told_of_with_the_call_that_mends_it(tiny_st
         HookedModel(model_examples.transformer(tiny_study / "model"), wants)
 
 
+@pytest.mark.parametrize("kwargs", [{}, {"center_writing_weights": False}])
+def test_a_centred_model_is_told_of_to_an_sae_of_a_raw_one(tiny_study, kwargs):
+    wants = adapter(metadata={"model_from_pretrained_kwargs": kwargs})
+    call = r"without centred writing weights, which this model has; call .*from_pretrained_no_processing"
+    for model in (
+        model_examples.bridge(tiny_study / "model"),
+        model_examples.transformer(tiny_study / "model"),
+    ):
+        with pytest.warns(UserWarning, match=call):
+            HookedModel(model, wants)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        HookedModel(model_examples.bridge(tiny_study / "model", processed=False), wants)
+
+
 def test_a_place_that_is_not_in_the_residual_stream_needs_no_centring(tiny_study):
     model = model_examples.bridge(tiny_study / "model", processed=False)
     with warnings.catch_warnings():

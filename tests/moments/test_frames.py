@@ -46,6 +46,14 @@ def test_unknown_density_stays_unknown():
     assert frame["alive"].isna().all()
 
 
+def test_one_unknown_density_stays_unknown_among_others(tmp_path):
+    density = torch.tensor([-2.0, torch.nan, -10.0])
+    frame = moment_frames.moments_frame(result(), decoder(density), kappa0=2.0)
+    assert frame["alive"].tolist() == [True, pd.NA, False]
+    tables.write(frame, tmp_path / "moments", MOMENTS, {})
+    assert tables.read(tmp_path / "moments", MOMENTS)["log10_density"].isna().tolist() == [False, True, False]
+
+
 def test_extremes_frame_names_tokens_of_the_whole_vocabulary():
     frame = moment_frames.extremes_frame(result(n_extremes=2), TOKENS, KEPT)
     first = frame[frame["feature"] == 0]

@@ -189,7 +189,9 @@ def _decoder(sae_model: HookedModel, sparsity: Tensor | None) -> Decoder:
             "an SAE of a residual, attention or MLP output, of hook_z or of hook_post"
         )
     rows = in_stream(saes.decoder_rows(adapter.sae), sae_model.model, hook, "analyzer").cpu().contiguous()
-    density = _densities(adapter) if sparsity is None else sparsity.detach().float().cpu()
+    if sparsity is not None:
+        sparsity = saes.known_densities(sparsity.detach().cpu(), len(rows), "analyzer")
+    density = _densities(adapter) if sparsity is None else sparsity
     layer = -1 if hook == "hook_embed" else layer_of(hook)
     name = adapter.identity.sae_id or hook
     return Decoder(rows, density, hook, layer, name, {"release": str(adapter.identity.release)})

@@ -10,6 +10,7 @@ from typing import Any
 
 from fsrl.errors import FsrlError, did_you_mean
 from fsrl.hooks import WRITTEN, point_of
+from fsrl.models import sae_config
 
 # An embedding counts as centred where the means of its rows (root mean square) are this small beside its
 # spread. Rounding to bfloat16 leaves 2^-9 / sqrt(3 d_model), 3e-4 at a width of 16; numbers that nobody
@@ -71,19 +72,28 @@ def _width(model: Any, hook: str) -> int | None:
 
 
 def warn_of_centring(model: Any, sae: Any) -> None:
-    """Warn, with the call to make, where the SAE wants centred writing weights and the model's are not."""
-    wanted = (sae.cfg.metadata.model_from_pretrained_kwargs or {}).get("center_writing_weights")
-    written = point_of(sae.cfg.metadata.hook_name) not in ("hook_z", "hook_pre", "hook_post")
-    if not (wanted and written) or model.cfg.normalization_type not in ("LN", "LNPre"):
+    """Warn, with the call to make, where the SAE was trained with centred writing weights and the model has
+    none, or the other way round; not of an SAE that does not say.
+    """
+    metadata = sae.cfg.metadata
+    written = point_of(metadata.hook_name) not in ("hook_z", "hook_pre", "hook_post")
+    # An SAE that takes the mean out of each activation vector cannot tell.
+    told = metadata.model_from_pretrained_kwargs is not None and sae.cfg.normalize_activations != "layer_norm"
+    if not (told and written) or model.cfg.normalization_type not in ("LN", "LNPre"):
         return
+    wanted = sae_config.processing(metadata)["center_writing_weights"]
     embedding = model.W_E.detach().float()
-    if embedding.mean(-1).square().mean().sqrt() <= CENTRED * embedding.std():
+    if wanted == bool(embedding.mean(-1).square().mean().sqrt() <= CENTRED * embedding.std()):
         return
-    call = f'HookedTransformer.from_pretrained("{model.cfg.model_name}", center_writing_weights=True)'
+    name = model.cfg.model_name
+    call = f'HookedTransformer.from_pretrained("{name}", center_writing_weights=True)'
     if is_bridge(model):
         call = "model.enable_compatibility_mode()"
+    if not wanted:
+        call = f'HookedTransformer.from_pretrained_no_processing("{name}")'
+    trained, has = ("with", "does not have") if wanted else ("without", "has")
     warnings.warn(
-        f"the SAE was trained on a model with centred writing weights, which this model does not have; "
+        f"the SAE was trained on a model {trained} centred writing weights, which this model {has}; "
         f"call {call}",
         stacklevel=3,
     )

@@ -23,7 +23,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from safetensors import safe_open
 from torch import Tensor
 
@@ -161,24 +161,30 @@ def per_vector(sae: Any) -> bool:
 def densities(files: SAEFiles, d_sae: int) -> Float32[Tensor, "{d_sae}"] | None:
     """log10 densities that a release ships; None, with a warning, where it ships none.
 
-    -inf (never fired) is NEVER, NaN is a feature whose density is unknown. Raises FsrlError for a broken
-    file, and for densities of another number of features or above 1.
+    Raises FsrlError for a broken file, and for what `known_densities` refuses.
     """
     if files.density is None:
         logger.warning("SAE %s of %s ships no densities: log10_density is null", files.sae_id, files.release)
         return None
     with naming(files.density), safe_open(files.density, framework="pt") as opened:
-        found = opened.get_tensor("sparsity").float()
-    place = shown(files.density)
-    if found.shape != (d_sae,):
-        raise FsrlError(f"{place}: sparsity has shape {list(found.shape)}, the SAE has {d_sae} features")
-    if (above := found > 1e-3).any():
+        found = opened.get_tensor("sparsity")
+    return known_densities(found, d_sae, shown(files.density))
+
+
+def known_densities(given: Float[Tensor, "*any"], d_sae: int, place: str) -> Float32[Tensor, "{d_sae}"]:
+    """log10 densities, float32: -inf (never fired) is NEVER, NaN stays unknown.
+
+    place: how errors name them. Raises FsrlError for another number of features, and for a share above 1.
+    """
+    if given.shape != (d_sae,):
+        raise FsrlError(f"{place}: sparsity has shape {list(given.shape)}, the SAE has {d_sae} features")
+    if (above := given > 1e-3).any():
         at = int(above.int().argmax())
         raise FsrlError(
-            f"{place}: sparsity is {found[at].item():.3g} at [{at}], and log10 of a share is at most 0; "
-            "write log10 of the shares, or take the file away"
+            f"{place}: sparsity is {given[at].item():.3g} at [{at}], and log10 of a share is at most 0; "
+            "give log10 of the shares, or none"
         )
-    return found.masked_fill(found == -torch.inf, NEVER)
+    return given.float().masked_fill(given == -torch.inf, NEVER)
 
 
 def remedy(path: Path) -> str:
