@@ -6,10 +6,11 @@ import torch
 from huggingface_hub import constants
 
 from fsrl.errors import FsrlError
-from fsrl.models import hub_files, releases, saes
+from fsrl.models import decoder_rows, hub_files, releases, saes
 from fsrl.models.saes import SAEFiles
 from fsrl.models.sources import SAESource
 from tests.fixtures import cached_saes as cached
+from tests.fixtures.adapter_examples import make_sae
 
 LINEAR = {"W_enc": "encoder.weight", "W_dec": "decoder.weight", "b_enc": "encoder.bias"}
 DIRECT = {name: name for name in ("W_enc", "W_dec", "b_enc", "b_dec")}
@@ -114,7 +115,7 @@ def test_a_layout_is_read(hub_cache, monkeypatch, layout, release, write, archit
     read = saes.load(SAEFiles.of(source, sae_id))
     stored, factor = cached.tensors(), source.listed.scaling.get(sae_id, 1.0)
     factor = 0.5 if layout == "temporal" else factor
-    torch.testing.assert_close(saes.decoder_rows(read.sae), stored["W_dec"] / factor)
+    torch.testing.assert_close(decoder_rows.decoder_rows(read.sae), stored["W_dec"] / factor)
     if layout != "temporal":
         torch.testing.assert_close(read.sae.W_enc.detach(), stored["W_enc"] * factor)
         assert read.scaling == factor
@@ -139,7 +140,19 @@ def test_the_embedding_of_gemma_is_scaled_as_the_model_scales_it(hub_cache, monk
     read = saes.load(SAEFiles.of(source, sae_id)).sae
     assert read.cfg.metadata.hook_name == "hook_embed"
     scale = np.sqrt(read.cfg.d_in)
-    torch.testing.assert_close(saes.decoder_rows(read), cached.tensors()["W_dec"] * scale)
+    torch.testing.assert_close(decoder_rows.decoder_rows(read), cached.tensors()["W_dec"] * scale)
+
+
+def test_what_the_directory_says_is_read_of_an_sae_of_version_6_too(hub_cache, tmp_path):
+    release, sae_id = "gpt2-small-res-jb", "blocks.7.hook_resid_pre"
+    make_sae(hook=sae_id).save_model(tmp_path / "saved")
+    files = {f"{sae_id}/{path.name}": path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    cached.cache(hub_cache, releases.find(release).repo, files, (f"{sae_id}/sparsity.safetensors",))
+    sae = saes.load(SAEFiles.of(SAESource(release=release, ids=(sae_id,)), sae_id)).sae
+    assert sae.cfg.metadata.neuronpedia_id == "gpt2-small/7-res-jb"
+    assert sae.cfg.metadata.model_from_pretrained_kwargs == {"center_writing_weights": True}
+    repository = SAESource(release=releases.find(release).repo, ids=(sae_id,))
+    assert saes.load(SAEFiles.of(repository, sae_id)).sae.cfg.metadata.neuronpedia_id is None
 
 
 def test_a_revision_is_read_and_not_main(hub_cache):

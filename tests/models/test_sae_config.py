@@ -21,6 +21,7 @@ OLD = {"d_in": 16, "d_sae": D_SAE, "dtype": "float32", "model_name": "gpt2", "ho
 REFUSED = (
     ({"architecture": "transformer"}, "architecture is 'transformer', which SAELens"),
     ({"architecture": "batchtopk"}, "save_inference_model"),
+    ({"architecture": ["standard"]}, r"architecture is \['standard'\]; give a name"),
     ({"architecture": None}, "no architecture; give one of standard, gated"),
     ({"architecture": "transcoder", "d_out": 16, "apply_b_dec_to_input": False}, "a transcoder that reads"),
     ({"d_in": "16"}, "d_in is '16'; give a whole number"),
@@ -50,7 +51,8 @@ REFUSED = (
     ({"metadata": [1]}, r"metadata is \[1\], expected an object"),
 )
 REFUSED_METADATA = (
-    ({"hook_name": 3}, "hook_name is 3; give TransformerLens' name"),
+    ({"hook_name": 3}, "hook_name is 3; give a name"),
+    ({"model_name": ["gpt2"]}, r"model_name is \['gpt2'\]; give a name"),
     ({"hook_layer": 0}, "hook_layer is 0 and hook_name 'blocks.1.hook_resid_pre'"),
     ({"hook_point_layer": 2}, "hook_layer is 2"),
     (

@@ -1,53 +1,16 @@
-"""What one unit of a feature adds, for every architecture that SAELens writes, and SAEs read whole."""
+"""SAEs read whole: as SAELens saved them, with what it leaves out folded in, and what is wrong with a file."""
 
 import json
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from fsrl.errors import FsrlError
-from fsrl.models import saes
+from fsrl.models import decoder_rows, saes
 from fsrl.models.saes import SAEFiles
-from fsrl.models.sources import SAESource
 from tests.fixtures.adapter_examples import D_IN, D_SAE, activations, make_sae
-
-ARCHITECTURES = ("standard", "gated", "jumprelu", "topk", "abstopk", "matching_pursuit", "temporal")
-RESCALED = {"normalize_activations": "constant_scalar_rescale", "activation_normalization_factor": 0.3}
-# Options between W_dec and the output.
-OPTIONS = (
-    *((name, {}) for name in ARCHITECTURES),
-    *((name, {"rescale_acts_by_decoder_norm": True}) for name in ("topk", "abstopk")),
-    *((name, {"apply_b_dec_to_input": False}) for name in ("standard", "matching_pursuit", "temporal")),
-    ("temporal", RESCALED),
-)
-KEPT_IN_TRAINING = {
-    "standard": {},
-    "gated": {},
-    "jumprelu": {},
-    "topk": {"k": 6, "rescale_acts_by_decoder_norm": True},
-    "abstopk": {"k": 6, "rescale_acts_by_decoder_norm": True},
-    "batchtopk": {"k": 6, "rescale_acts_by_decoder_norm": True},
-    "matryoshka_batchtopk": {"k": 6, "matryoshka_widths": [10, D_SAE]},
-    "matching_pursuit": {},
-}
-
-
-def by_definition(sae):
-    """decode(one-hot) - decode(0), feature by feature, in float64."""
-    sae = sae.double()
-    sae.turn_off_forward_pass_hook_z_reshaping()
-    with torch.no_grad():
-        nothing = sae.decode(torch.zeros(sae.cfg.d_sae).double())
-        return torch.stack([sae.decode(row) - nothing for row in torch.eye(sae.cfg.d_sae).double()])
-
-
-def saved(sae, folder):
-    """The files of an SAE that SAELens saved into folder/ours."""
-    (sae.save_inference_model if hasattr(sae, "save_inference_model") else sae.save_model)(folder / "ours")
-    return SAEFiles.of(SAESource(folder=str(folder)), "ours")
+from tests.fixtures.sae_examples import OPTIONS, saved
 
 
 def edit(files, **keys):
@@ -64,55 +27,6 @@ def edit_tensors(files, **tensors):
 
 
 @pytest.mark.parametrize(("architecture", "options"), OPTIONS)
-def test_rows_are_what_a_unit_adds(architecture, options):
-    sae = make_sae(architecture, **options)
-    rows, W_dec = saes.decoder_rows(sae), sae.W_dec.detach().clone()
-    torch.testing.assert_close(rows.double(), by_definition(sae), rtol=1e-6, atol=1e-7)
-    scaled = options is RESCALED or "rescale_acts_by_decoder_norm" in options
-    assert torch.equal(rows, W_dec) is not scaled
-
-
-def test_rows_by_hand():
-    """Rows (3, 4) and (0, 2) over 3, scaled to length 1: a unit adds (.6, .8) and (0, 1), whatever b_dec."""
-    sae = make_sae("topk", d_in=2, d_sae=6, rescale_acts_by_decoder_norm=True)
-    with torch.no_grad():
-        sae.W_dec.copy_(torch.tensor([[3.0, 4.0], [0.0, 2.0]]).repeat(3, 1))
-        sae.b_dec.copy_(torch.tensor([1e6, -5.0]))
-    torch.testing.assert_close(saes.decoder_rows(sae), torch.tensor([[0.6, 0.8], [0.0, 1.0]]).repeat(3, 1))
-
-
-@pytest.mark.parametrize("kind", ["layer_norm", "constant_norm_rescale"])
-def test_where_vectors_are_normalised_rows_are_in_units_of_the_normalised_stream(kind):
-    sae, x = make_sae(normalize_activations=kind), activations(1)
-    rows = saes.decoder_rows(sae)
-    assert torch.equal(rows, sae.W_dec) and saes.per_vector(sae)
-    with torch.no_grad():
-        features = sae.encode(x)
-        scale = sae.ln_std if kind == "layer_norm" else 1 / sae.x_norm_coeff
-        plain = sae.decode(features)
-        features[0, 7] += 1
-        sae.encode(x)
-        torch.testing.assert_close(sae.decode(features) - plain, rows[7:8] * scale, rtol=1e-4, atol=1e-5)
-
-
-def test_a_hook_z_sae_has_flat_rows_and_keeps_its_reshaping():
-    sae = make_sae(hook="blocks.1.attn.hook_z", reshape_activations="hook_z")
-    assert torch.equal(saes.decoder_rows(sae), sae.W_dec)
-    assert sae(activations(3).view(3, 2, 8)).shape == (3, 2, 8)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(1, 50), st.sampled_from(["standard", "topk"]), st.integers(0, 99))
-def test_rows_depend_on_no_batch(size, architecture, seed):
-    options = {"rescale_acts_by_decoder_norm": True} if architecture == "topk" else {}
-    sae = make_sae(architecture, seed=seed, **options)
-    together = saes.decoder_rows(sae)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saes, "ROWS", size)
-        torch.testing.assert_close(saes.decoder_rows(sae), together)
-
-
-@pytest.mark.parametrize(("architecture", "options"), OPTIONS)
 def test_an_sae_is_read_as_sae_lens_saved_it(architecture, options, tmp_path):
     sae = make_sae(architecture, **options)
     read = saes.load(saved(sae, tmp_path))
@@ -121,34 +35,11 @@ def test_an_sae_is_read_as_sae_lens_saved_it(architecture, options, tmp_path):
     assert read.sae.cfg.to_dict() == sae.cfg.to_dict()
 
 
-@pytest.mark.parametrize("architecture", KEPT_IN_TRAINING)
-def test_what_sae_lens_trains_is_read_as_it_decodes(architecture, tmp_path):
-    from sae_lens.registry import get_sae_training_class
-    from sae_lens.saes.sae import SAEMetadata
-
-    kind, config = get_sae_training_class(architecture)
-    metadata = SAEMetadata(hook_name="blocks.1.hook_resid_pre")
-    sae = kind(config(d_in=D_IN, d_sae=D_SAE, metadata=metadata, **KEPT_IN_TRAINING[architecture]))
-    with torch.no_grad():
-        sae.W_dec.copy_(torch.randn(D_SAE, D_IN) * 3)
-        sae.b_dec.copy_(torch.randn(D_IN) * 10)
-    rows = saes.decoder_rows(saes.load(saved(sae, tmp_path)).sae)
-    torch.testing.assert_close(rows.double(), by_definition(sae), rtol=1e-5, atol=1e-6)
-
-
-def test_every_architecture_of_sae_lens_is_tried_or_a_transcoder():
-    import sae_lens  # noqa: F401 (registers them)
-    from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
-
-    sae_names = {name for name in SAE_CLASS_REGISTRY if "transcoder" not in name}
-    assert sae_names == set(ARCHITECTURES) and set(SAE_TRAINING_CLASS_REGISTRY) == set(KEPT_IN_TRAINING)
-
-
 def test_a_finetuning_factor_scales_the_rows(tmp_path):
     files, factor = saved(make_sae(), tmp_path), torch.linspace(0.5, 3, D_SAE)
     W_dec = load_file(files.weights)["W_dec"]
     edit_tensors(edit(files, finetuning_scaling_factor=True), scaling_factor=factor)
-    assert torch.equal(saes.decoder_rows(saes.load(files).sae), factor[:, None] * W_dec)
+    assert torch.equal(decoder_rows.decoder_rows(saes.load(files).sae), factor[:, None] * W_dec)
 
 
 def test_a_finetuning_factor_of_ones_is_none(tmp_path):
@@ -179,7 +70,7 @@ def test_the_norm_of_a_checkpoint_is_folded_in(tmp_path):
     ActivationScaler(scaling_factor=0.25).save(str(files.weights.with_name("activation_scaler.json")))
     read = saes.load(files)
     assert read.scaling == 0.25 and read.config["normalize_activations"] == "none"
-    assert torch.equal(saes.decoder_rows(read.sae), sae.W_dec / 0.25)
+    assert torch.equal(decoder_rows.decoder_rows(read.sae), sae.W_dec / 0.25)
     torch.testing.assert_close(read.sae.encode(x), sae.encode(x * 0.25))
 
 
@@ -194,7 +85,7 @@ def test_the_whitening_of_a_checkpoint_is_folded_in(tmp_path):
     scaler.save(str(files.weights.with_name("activation_scaler.json")))
     read = saes.load(files).sae
     expected = sae.W_dec.double() @ matrix.inverse()
-    torch.testing.assert_close(saes.decoder_rows(read).double(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(decoder_rows.decoder_rows(read).double(), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(read.encode(x), sae.encode(scaler.scale(x)), rtol=1e-3, atol=1e-3)
 
 
@@ -246,7 +137,7 @@ def test_weights_are_float32_whatever_they_are_stored_in(tmp_path):
     read = saes.load(files)
     assert read.sae.W_dec.dtype == torch.float32 and read.config["dtype"] == "float32"
     assert torch.equal(read.sae.W_dec, sae.W_dec.float())
-    assert torch.equal(saes.decoder_rows(sae), sae.W_dec.float())
+    assert torch.equal(decoder_rows.decoder_rows(sae), sae.W_dec.float())
 
 
 def densities(tmp_path, values):

@@ -305,7 +305,10 @@ NONSENSE = {
         {"saes": {"release": "gpt2-small-res-jb", "ids": ["blocks.12.hook_resid_pre"]}},
         r"release gpt2-small-res-jb: unknown SAE 'blocks.12.*known: blocks.0.hook_resid_pre",
     ),
-    "layout that is not read": ({"saes": {"release": "gemma-scope-2b-pt-res"}}, "has the layout gemma_2"),
+    "transcoders": (
+        {"saes": {"release": "gemma-scope-2b-pt-transcoders"}},
+        "saes: release .* holds transcoders",
+    ),
     "repository without ids": ({"saes": {"release": "me/my-saes"}}, "name its folders under ids"),
     "revision that leads elsewhere": (
         {"model": {"hub": "gpt2", "revision": "../../x"}},

@@ -22,6 +22,7 @@ from fsrl.adapter.hooked_model import HookedModel
 from fsrl.errors import FsrlError
 from fsrl.hooks import MAPPED, WRITTEN, layer_of, point_of
 from fsrl.models import export, saes
+from fsrl.models.decoder_rows import decoder_rows
 from fsrl.models.dictionaries import in_stream
 from fsrl.models.fit import is_bridge
 from fsrl.models.saes import SAEFiles
@@ -188,7 +189,7 @@ def _decoder(sae_model: HookedModel, sparsity: Tensor | None) -> Decoder:
             f"analyzer: directions at {hook} are not in the residual stream and have no logit weights; give "
             "an SAE of a residual, attention or MLP output, of hook_z or of hook_post"
         )
-    rows = in_stream(saes.decoder_rows(adapter.sae), sae_model.model, hook, "analyzer").cpu().contiguous()
+    rows = in_stream(decoder_rows(adapter.sae), sae_model.model, hook, "analyzer").cpu().contiguous()
     if sparsity is not None:
         sparsity = saes.known_densities(sparsity.detach().cpu(), len(rows), "analyzer")
     density = _densities(adapter) if sparsity is None else sparsity

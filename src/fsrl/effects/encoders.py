@@ -22,7 +22,8 @@ from torch import Tensor
 from fsrl.effects import forward
 from fsrl.hooks import WRITTEN, layer_of, point_of
 from fsrl.models import sae_config
-from fsrl.models.saes import SAEFiles, load, per_vector
+from fsrl.models.decoder_rows import per_vector
+from fsrl.models.saes import SAEFiles, load
 from fsrl.models.sources import SAESource
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def _as_trained(
     processed = sae_config.processing(sae.cfg.metadata)
     if point_of(hook) == "hook_z":
         value = b_V[layer_of(hook)].to(stored) if processed["fold_value_biases"] else 0
-        return (stored.view(*stored.shape[:2], *b_V.shape[1:]) - value).flatten(2)
+        return (stored.reshape(*stored.shape[:2], *b_V.shape[1:]) - value).flatten(2)
     if point_of(hook) in WRITTEN and processed["center_writing_weights"]:
         return stored - stored.mean(-1, keepdim=True)
     return stored

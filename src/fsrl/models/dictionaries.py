@@ -11,9 +11,10 @@ from fsrl.errors import FsrlError
 from fsrl.hooks import EMBEDDING, MAPPED, at_block, in_block, layer_of, point_of
 from fsrl.models import fit as model_fit
 from fsrl.models import hub_files, sae_config
+from fsrl.models.decoder_rows import decoder_rows, per_vector
 from fsrl.models.hub_files import shown
 from fsrl.models.reading import Model
-from fsrl.models.saes import SAEFiles, decoder_rows, densities, load, per_vector, remedy
+from fsrl.models.saes import SAEFiles, densities, load, remedy
 from fsrl.models.sources import SAESource
 from fsrl.weights.matrices import Decoder
 
@@ -21,7 +22,7 @@ from fsrl.weights.matrices import Decoder
 def decoders(source: SAESource, model: Model, *, study: str) -> Iterator[Decoder]:
     """Directions of each SAE (or layer of neurons) in the residual stream, one after the other.
 
-    A row is what one unit of the feature adds (`saes.decoder_rows`), in the residual stream: heads go through
+    A row is what one unit of the feature adds (`decoder_rows`), in the residual stream: heads go through
     their layer's W_O, MLP neurons through its W_out; a model's own neurons are the rows of W_out. Each SAE is
     read whole, so that whatever is wrong with it is known here. Raises FsrlError for a missing, broken or
     contradictory file, a number that is not finite, a hook that does not write to the residual stream, and an
@@ -39,6 +40,7 @@ def decoders(source: SAESource, model: Model, *, study: str) -> Iterator[Decoder
 
 
 def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
+    found = hub_files.checked_sha256(files.weights)
     loaded = load(files)
     sae = loaded.sae
     _check_model(sae.cfg.metadata.model_name, model, files.settings)
@@ -50,7 +52,7 @@ def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
         **model.metadata,
         "release": files.release,
         "sae_revision": files.revision,
-        "sae_sha256": hub_files.checked_sha256(files.weights),
+        "sae_sha256": found,
         "sae_architecture": sae.cfg.architecture(),
         "sae_training": sae_config.training(sae.cfg.metadata),
         "decoder_mapping": "none",

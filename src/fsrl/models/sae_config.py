@@ -61,8 +61,8 @@ CHECKED = (
 )
 
 
-def read_json(path: Path, where: str, remedy: str) -> dict[str, Any]:
-    """A JSON file that holds an object; FsrlError, beginning with `where`, for anything else."""
+def check_json(path: Path, where: str, remedy: str) -> None:
+    """Raise FsrlError, beginning with `where`, unless the file is JSON and holds an object."""
     try:
         text = path.read_bytes().decode("utf-8")
         if text.startswith("\ufeff"):
@@ -74,7 +74,6 @@ def read_json(path: Path, where: str, remedy: str) -> dict[str, Any]:
         raise FsrlError(f"{where}: cannot be read as JSON ({error}); {remedy}") from None
     if not isinstance(found, dict):
         raise FsrlError(f"{where}: holds {arguments.shown(found)}, expected an object of settings; {remedy}")
-    return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -138,6 +137,9 @@ class Checker:
     def _architecture(self) -> None:
         from sae_lens.registry import SAE_CLASS_REGISTRY
 
+        for name in ("architecture", "hook_name", "hook_point", "hook_name_out", "model_name"):
+            if not isinstance(self.value(name), str | None):
+                raise self.refuse(f"{name} is {self.value(name)!r}", "give a name")
         if self.old == bool(self.metadata):
             raise self.refuse(
                 "metadata and sae_lens_version 6 come together, and one of them is missing",
@@ -188,8 +190,6 @@ class Checker:
 
     def _hook(self) -> None:
         hook = self.value("hook_name", "hook_point")
-        if not isinstance(hook, str | None):
-            raise self.refuse(f"hook_name is {hook!r}", "give TransformerLens' name of a hook")
         layer = self.value("hook_layer", "hook_point_layer")
         named = hooks.in_block(hook or "")
         if None not in (layer, named) and layer != named:

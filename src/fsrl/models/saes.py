@@ -1,4 +1,4 @@
-"""SAEs from a release or a folder, whole, through SAELens, and what one unit of each feature adds.
+"""SAEs from a release or a folder, whole, through SAELens.
 
 Whatever the layout, SAELens' own loader parses it; here its files are looked up (in a folder, or in the hub's
 cache at the commit that was fetched: nothing is asked of the network), the configuration is checked
@@ -11,7 +11,6 @@ cache at the commit that was fetched: nothing is asked of the network), the conf
 so that a machine without network knows soon, and checks every file against the hash that the hub announced.
 """
 
-import copy
 import logging
 import threading
 import warnings
@@ -38,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 # log10 density that SAELens writes for a feature that never fired, log10(0 + 1e-10).
 NEVER = -10.0
-# Rows of a decoder that are made at once.
-ROWS = 16384
 # SAELens' loaders look files up by a name of their module, which one thread at a time replaces.
 _LOOKING_UP = threading.Lock()
 
@@ -106,56 +103,21 @@ def load(files: SAEFiles) -> LoadedSAE:
     from sae_lens.registry import get_sae_class
 
     if files.config is not None and files.config.suffix == ".json":
-        sae_config.read_json(files.config, files.settings, remedy(files.config))
+        sae_config.check_json(files.config, files.settings, remedy(files.config))
     with naming(files.config or files.weights):
         given = _given_config(files)
     sae_config.Checker(given, files.settings).check()
     with naming(files.config or files.weights), _quiet():
-        config = handle_config_defaulting(copy.deepcopy(given))
-        config["dtype"] = "float32"
+        config = handle_config_defaulting(given)
         get_sae_class(config["architecture"])[1].from_dict(config)
 
-    def converter(path: Any, device: str, cfg_overrides: dict[str, Any] | None = None) -> Any:
-        read, tensors = _read(files, {**_overrides(files), "device": device, **(cfg_overrides or {})})
-        return read, _checked(files, given, config, tensors)
+    def converter(path: Any, device: str, cfg_overrides: Any) -> Any:
+        return given, _checked(files, given, config, _tensors(files, given))
 
     with naming(files.weights), _quiet():
-        sae = SAE.load_from_disk(
-            files.weights.parent, device="cpu", dtype="float32", converter=converter
-        ).eval()
+        sae = SAE.load_from_disk(files.weights.parent, converter=converter).eval()
     scaling = _fold_normalisation(files, sae)
     return LoadedSAE(sae, {**config, "normalize_activations": sae.cfg.normalize_activations}, scaling)
-
-
-@torch.no_grad()
-def decoder_rows(sae: Any) -> Float32[Tensor, "d_sae d_in"]:
-    """What one unit of each feature adds: decode(one-hot) - decode(0) as SAELens runs the SAE, float32.
-
-    Where the SAE normalises each activation vector (layer_norm, constant_norm_rescale) in units of the
-    normalised stream. This is W_dec itself, no copy, unless `decode` does more, such as dividing by norms.
-    """
-    twin = copy.copy(sae)
-    # b_dec would cancel but for its rounding, which in GPT-2's largest coordinates is that of the rows.
-    weights = {name: getattr(sae, name).detach().float() for name in ("W_dec", "b_dec")}
-    vars(twin)["_parameters"] = {**vars(sae)["_parameters"], **weights, "b_dec": 0 * weights["b_dec"]}
-    if per_vector(sae):
-        vars(twin)["run_time_activation_norm_fn_out"] = lambda x: x
-    twin.turn_off_forward_pass_hook_z_reshaping()
-    W_dec = rows = weights["W_dec"]
-    for start in range(0, len(rows), ROWS):
-        part = torch.arange(start, min(start + ROWS, len(rows)), device=W_dec.device)
-        ones, shape = torch.ones(len(part), device=W_dec.device), (len(part), len(rows))
-        at = torch.stack([part - start, part])
-        added = twin.decode(torch.sparse_coo_tensor(at, ones, shape, check_invariants=True))
-        if not torch.equal(added, W_dec[part]):
-            rows = rows.clone() if rows is W_dec else rows
-            rows[part] = added
-    return rows
-
-
-def per_vector(sae: Any) -> bool:
-    """Whether the SAE divides each activation vector by its own scale, and multiplies its output by it."""
-    return sae.cfg.normalize_activations in ("layer_norm", "constant_norm_rescale")
 
 
 def densities(files: SAEFiles, d_sae: int) -> Float32[Tensor, "{d_sae}"] | None:
@@ -214,12 +176,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _overrides(files: SAEFiles) -> dict[str, Any]:
-    """What SAELens' directory says of a release beside its files."""
+    """What stands before the files: SAELens' directory, and that all is float32 on the CPU."""
+    here = {"device": "cpu", "dtype": "float32"}
     if files.source.folder is not None:
-        return {}
+        return here
     listed = files.source.listed
     ids = releases.neuronpedia_ids(listed.name) or {}
-    return {**listed.overrides, **({"neuronpedia_id": ids[files.sae_id]} if files.sae_id in ids else {})}
+    known = {"neuronpedia_id": ids[files.sae_id]} if files.sae_id in ids else {}
+    return {**listed.overrides, **known, **here}
 
 
 def _layout(files: SAEFiles) -> str:
@@ -232,29 +196,30 @@ def _given_config(files: SAEFiles) -> dict[str, Any]:
 
     layout, overrides = _layout(files), _overrides(files)
     if layout == releases.SAE_LENS:
-        return loaders.get_sae_lens_config_from_disk(files.weights.parent, "cpu", overrides)
+        given = loaders.get_sae_lens_config_from_disk(files.weights.parent, "cpu", overrides)
+        # SAELens 6 puts what its directory says of a release at the top, where it does not look for it.
+        if isinstance(metadata := given.get("metadata"), dict):
+            inside = {name: given.pop(name) for name in overrides if name in loaders.LLM_METADATA_KEYS}
+            metadata |= inside
+        return given
     listed = files.source.listed
     getter = loaders.NAMED_PRETRAINED_SAE_CONFIG_GETTERS[layout]
     with _from_cache(files):
-        return getter(listed.repo, listed.path(files.sae_id), "cpu", False, {**overrides, "dtype": "float32"})
+        return getter(listed.repo, listed.path(files.sae_id), "cpu", False, overrides)
 
 
-def _read(files: SAEFiles, overrides: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Configuration and tensors, by SAELens' loader of the layout."""
+def _tensors(files: SAEFiles, given: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors, by SAELens' loader of the layout."""
     from sae_lens.loading import pretrained_sae_loaders as loaders
 
     layout = _layout(files)
     if layout == releases.SAE_LENS:
-        # Without the key SAELens would look for it, and not find it, where the tensor is there.
-        config = loaders.get_sae_lens_config_from_disk(files.weights.parent, None, overrides)
-        overrides = {"finetuning_scaling_factor": config.get("finetuning_scaling_factor", False), **overrides}
-        return loaders.sae_lens_disk_loader(files.weights.parent, "cpu", overrides)
+        config = {"finetuning_scaling_factor": False, **given}  # it is looked up where the tensor is there
+        return loaders.read_sae_components_from_disk(config, files.weights)[1]
     listed = files.source.listed
     with _from_cache(files):
-        read, tensors, _ = loaders.NAMED_PRETRAINED_SAE_LOADERS[layout](
-            listed.repo, listed.path(files.sae_id), "cpu", False, overrides
-        )
-    return read, tensors
+        loader = loaders.NAMED_PRETRAINED_SAE_LOADERS[layout]
+        return loader(listed.repo, listed.path(files.sae_id), "cpu", False, _overrides(files))[1]
 
 
 @contextmanager
@@ -367,7 +332,8 @@ def load_sae(
     else:
         hub_files.fetch(source.hub_files())
     files = SAEFiles.of(source, sae_id)
-    hub_files.checked_sha256(files.weights)
+    if source.folder is None:
+        hub_files.checked_sha256(files.weights)
     loaded = load(files)
     density = None if files.density is None else densities(files, loaded.sae.cfg.d_sae)
     sae = loaded.sae.to(device=device)
