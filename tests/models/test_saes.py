@@ -1,4 +1,4 @@
-"""SAEs read whole: as SAELens saved them, with what it leaves out folded in, and what is wrong with a file."""
+"""SAEs read whole: as SAELens saved them, what it leaves out folded in, and what is wrong with a file."""
 
 import json
 
