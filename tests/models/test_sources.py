@@ -72,10 +72,10 @@ def test_a_folder_that_is_half_an_sae_is_named(tmp_path, here, missing):
 
 
 def test_a_folder_without_saes_is_refused_and_an_sae_in_its_place(tmp_path):
-    with pytest.raises(FsrlError, match="holds no SAE; give a folder that holds one folder for each SAE"):
+    with pytest.raises(FsrlError, match="holds no folder with cfg.json and sae_weights.safetensors; put"):
         _ = SAESource(folder=str(tmp_path)).sae_ids
     write_empty(tmp_path / "ours")
-    with pytest.raises(FsrlError, match="ours is an SAE itself; give a folder that holds one folder"):
+    with pytest.raises(FsrlError, match="ours is an SAE itself; give the folder around it"):
         _ = SAESource(folder=str(tmp_path / "ours")).sae_ids
 
 

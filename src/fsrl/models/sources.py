@@ -190,10 +190,9 @@ def _saes_in(folder: Path) -> tuple[str, ...]:
                 "the folder away, or name the SAEs that you want under ids"
             )
     if not found:
-        itself = "is an SAE itself" if (folder / SAE_FILES[0]).is_file() else "holds no SAE"
-        raise FsrlError(
-            f"{folder} {itself}; give a folder that holds one folder for each SAE ({' and '.join(SAE_FILES)})"
-        )
+        if (folder / SAE_FILES[0]).is_file():
+            raise FsrlError(f"{folder} is an SAE itself; give the folder around it")
+        raise FsrlError(f"{folder} holds no folder with {' and '.join(SAE_FILES)}; put the SAEs there")
     return tuple(sorted(found, key=hooks.depth))
 
 
