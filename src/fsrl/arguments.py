@@ -1,5 +1,6 @@
 """Arguments of public calls, checked before the work: else a library far below would speak of them first."""
 
+import math
 import operator
 import os
 from collections.abc import Collection, Iterable
@@ -68,6 +69,11 @@ def feature(value: Any, n_features: int | None = None) -> int:
     if n_features is not None and index >= n_features:
         raise FsrlError(f"no feature {index}{known}")
     return index
+
+
+def is_number(value: Any) -> bool:
+    """A finite number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def device(value: Any, place: str) -> Any:

@@ -100,6 +100,14 @@ def test_an_unknown_norm_of_the_activations_is_refused(tmp_path, kind, scaler):
         saes.load(files)
 
 
+@pytest.mark.parametrize("factor", ['"big"', "0", "-2", "NaN", "true"])
+def test_a_norm_that_is_no_number_above_0_is_refused(tmp_path, factor):
+    files = saved(make_sae(normalize_activations="expected_average_only_in"), tmp_path)
+    files.weights.with_name("activation_scaler.json").write_text(f'{{"scaling_factor": {factor}}}')
+    with pytest.raises(FsrlError, match="activation_scaler.json: scaling_factor is .*give a number above 0"):
+        saes.load(files)
+
+
 @pytest.mark.parametrize("name", ["W_enc", "W_dec", "b_enc", "b_dec", "threshold"])
 def test_every_tensor_must_be_there_and_finite(tmp_path, name):
     files = saved(make_sae("jumprelu"), tmp_path)

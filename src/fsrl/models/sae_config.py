@@ -10,6 +10,7 @@ SAELens reads cfg.json and drops what its classes have no field for. Keys of any
 | k | read; refused where a topk SAE lacks it (SAELens would take 100) or has fewer features |
 | activation_fn, activation_fn_str, activation_fn_kwargs | read; refused unless the architecture computes it |
 | apply_b_dec_to_input, rescale_acts_by_decoder_norm, tied_weights, ... | read; refused unless true or false |
+| residual_threshold, kval_topk, activation_normalization_factor, ... | read; refused unless numbers |
 | finetuning_scaling_factor | read, with its tensor scaling_factor; one without the other is refused |
 | normalize_activations | read; refused: unknown ones, and a norm or whitening whose factor is nowhere |
 | reshape_activations | read; refused: unknown ones, and hook_z at another hook |
@@ -53,6 +54,9 @@ SWITCHES = (
     "tied_weights",
     "stop_on_duplicate_support",
 )
+# Of matching pursuit and temporal SAEs.
+NUMBERS = ("residual_threshold", "activation_normalization_factor")
+WHOLE_NUMBERS = ("max_iterations", "kval_topk", "n_heads", "n_attn_layers", "bottleneck_factor")
 # Keys that are checked here, or belong to the file and to no class of SAELens.
 CHECKED = (
     *("hook_point", "hook_layer", "hook_point_layer", "hook_point_head_index", "hook_layer_out"),
@@ -127,6 +131,12 @@ class Checker:
         for name in SWITCHES:
             if not isinstance(self.value(name), bool | None):
                 raise self.refuse(f"{name} is {self.value(name)!r}", "give true or false")
+        for name in NUMBERS:
+            if (number := self.value(name)) is not None and not arguments.is_number(number):
+                raise self.refuse(f"{name} is {number!r}", "give a number")
+        for name in WHOLE_NUMBERS:
+            if (number := self.value(name)) is not None and not arguments.is_whole(number, 1):
+                raise self.refuse(f"{name} is {number!r}", "give a whole number above 0")
         self._activation()
         self._hook()
         self._reshaping()
@@ -221,9 +231,8 @@ class Checker:
                 f"trained on the model with {other[0]}={given[other[0]]!r}, another one than its name says",
                 "give an SAE of the model itself",
             )
-        if given.get("refactor_factored_attn_matrices") and ".attn." in str(
-            self.value("hook_name", "hook_point")
-        ):
+        in_attention = ".attn." in str(self.value("hook_name", "hook_point"))
+        if given.get("refactor_factored_attn_matrices") and in_attention:
             raise self.refuse(
                 "trained on heads in another basis (refactor_factored_attn_matrices)",
                 "give an SAE of the model as it is",

@@ -286,17 +286,19 @@ def _fold_normalisation(files: SAEFiles, sae: Any) -> float:
     kind = sae.cfg.normalize_activations
     if kind not in ("expected_average_only_in", "covariance_whitening"):
         return 1.0
-    factor, whitening = None, None
+    factor, whitening, place = None, None, files.weights
     if files.source.folder is None:
         factor = files.source.listed.scaling.get(files.sae_id)
     elif (path := files.weights.with_name(SCALER_FILES[0])).is_file():
         from sae_lens.training.activation_scaler import ActivationScaler
 
-        scaler = ActivationScaler()
+        scaler, place = ActivationScaler(), path
         with naming(path):
             scaler.load(path)
         factor, whitening = scaler.scaling_factor, scaler.whitening
-    with naming(files.weights):
+        if factor is not None and not (arguments.is_number(factor) and factor > 0):
+            raise FsrlError(f"{path}: scaling_factor is {factor!r}; give a number above 0")
+    with naming(place):
         if kind == "covariance_whitening" and whitening is not None:
             sae.fold_activation_whitening(whitening.mean, whitening.matrix, whitening.inverse_matrix)
             return 1.0
