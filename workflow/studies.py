@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fsrl import files
+from fsrl.effects import scope
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files, hub_record
 from fsrl.models.hub_files import HubFile
@@ -104,6 +105,11 @@ class Study:
             )
         moved = hub_record.moved(self.hub_files(), record)
         return False, None if moved is None else f"study {self.name}: {moved}"
+
+    def unmeasured(self) -> str | None:
+        """Why effects cannot be measured in the model; None where they can, or nobody knows yet."""
+        config = _located(f"config: studies.{self.name}.model", self.model.config)
+        return None if config is None else scope.unlike_gpt2(config)
 
     def neuronpedia(self) -> dict[str, tuple[str, str] | None]:
         """Model and source at Neuronpedia of each SAE, None where it has none; asks no network."""

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import GPT2Config
 
 from fsrl import HookedModel, SAEAdapter
 from fsrl.effects import forward
@@ -140,14 +141,11 @@ def test_a_model_that_computes_something_else_is_refused(exact):
     nothing = torch.zeros(4, 1, ex.D_MODEL, dtype=W_U.dtype)
     with pytest.raises(FsrlError, match="something else than a GPT-2"):
         changes(other, clean, Place(0, False), CONTEXTS, POSITIONS, nothing)
-    cfg = SimpleNamespace(
-        architecture="GPT2LMHeadModel",
-        act_fn="relu",
-        normalization_type="LN",
-        scale_attn_by_inverse_layer_idx=False,
-    )
-    with pytest.raises(FsrlError, match="act_fn is 'relu'"):
-        Tail.of(SimpleNamespace(cfg=cfg))
+    config = GPT2Config(activation_function="relu")
+    with pytest.raises(
+        FsrlError, match="activation_function is 'relu'; effects are measured in GPT-2 models"
+    ):
+        Tail.of(SimpleNamespace(original_model=SimpleNamespace(config=config)))
 
 
 @pytest.mark.parametrize("hook", ["blocks.1.attn.hook_q", "hook_embed", "blocks.1.hook_resid_pre.x"])

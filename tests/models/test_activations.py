@@ -117,7 +117,7 @@ def test_what_cannot_be_done_is_refused(tiny_study, hook, text, settings, messag
 
 
 def test_a_missing_model_is_refused(tmp_path):
-    with pytest.raises(FsrlError, match=r"config.json is missing; check the model's folder"):
+    with pytest.raises(FsrlError, match=r"config.json is missing; put the file there"):
         activations.second_moments(tmp_path, "a", HOOKS, context=12, max_tokens=0)
 
 

@@ -1,11 +1,14 @@
 """Reading models and SAEs through TransformerLens and SAELens, and what happens when a file is wrong."""
 
+import hashlib
 import json
 import shutil
+import subprocess
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import GPT2LMHeadModel
 
 from fsrl.errors import FsrlError
 from fsrl.hooks import layer_of
@@ -59,12 +62,6 @@ def test_raw_is_the_tied_embedding_and_folded_what_transformer_lens_folds(unembe
     assert unembedding.folded.mean(0).abs().max() < 1e-6
 
 
-def test_fold_by_hand():
-    W_U = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    # gain 1 and 2: rows [1, 2] and [6, 8], less their mean over d_model [3.5, 5]
-    assert torch.equal(export.fold(W_U, torch.tensor([1.0, 2.0])), torch.tensor([[-2.5, -3.0], [2.5, 3.0]]))
-
-
 def test_tokens_are_as_stored_and_counts_belong_to_them(unembedding, tiny_study):
     vocabulary = json.loads((tiny_study / "model/vocab.json").read_text())
     assert list(unembedding.tokens) == sorted(vocabulary, key=vocabulary.get)
@@ -90,8 +87,6 @@ def test_an_sae_without_densities_is_warned_of_once(tiny_study, model, caplog):
 
 
 def test_provenance_names_the_files_by_their_hashes(unembedding, model, tiny_study):
-    import hashlib
-
     expected = hashlib.sha256((tiny_study / "model/model.safetensors").read_bytes()).hexdigest()
     assert unembedding.metadata["model_sha256"] == expected
     assert unembedding.metadata["sae-lens"] == "6.54.12"
@@ -99,6 +94,25 @@ def test_provenance_names_the_files_by_their_hashes(unembedding, model, tiny_stu
     stored = tiny_study / "saes" / tiny.SAE_IDS[0] / "sae_weights.safetensors"
     assert metadata["sae_sha256"] == hashlib.sha256(stored.read_bytes()).hexdigest()
     assert (metadata["study"], metadata["sae_revision"]) == ("tiny", "local folder")
+
+
+def test_a_model_in_shards_is_the_same_model(study, model):
+    place = study / "model"
+    own = GPT2LMHeadModel.from_pretrained(place)
+    (place / "model.safetensors").unlink()
+    own.save_pretrained(place, max_shard_size="20KB")
+    found = model_of(study)
+    assert torch.equal(found.W_U, model.W_U) and torch.equal(found.bridge.W_in, model.bridge.W_in)
+    shards = sorted(place.glob("model-*.safetensors"))
+    printed = subprocess.run(
+        ["sha256sum", *[path.name for path in shards]], cwd=place, capture_output=True, check=True
+    ).stdout
+    assert len(shards) > 1 and found.metadata["model_sha256"] == hashlib.sha256(printed).hexdigest()
+    said = f"every parameter read from {', '.join(path.name for path in shards)}"
+    assert found.metadata["model_weights"] == said
+    shards[-1].unlink()
+    with pytest.raises(FsrlError, match=rf"{shards[-1].name} is missing"):
+        model_of(study)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])

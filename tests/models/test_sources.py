@@ -1,19 +1,121 @@
 """Which files a study's settings mean, without asking anybody."""
 
+import json
+
 import pytest
 
 from fsrl.errors import FsrlError
+from fsrl.models import hub_files, sources
 from fsrl.models.sources import ModelSource, SAESource
+
+NAMES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+INDEX = "model.safetensors.index.json"
+SHARDS = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
 
 
 def test_files_of_a_hub_model_at_a_revision():
     files = ModelSource(hub="gpt2", revision="v1").hub_files()
-    assert {file.path for file in files if file.required} == {
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-    }
+    assert [file.path for file in files] == NAMES
+    assert {file.path for file in files if file.required} == {"config.json", "tokenizer.json"}
     assert {(file.repo, file.revision) for file in files} == {("gpt2", "v1")}
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    """A cache of files by name, None for those that their repository is known to lack."""
+    known = {}
+    monkeypatch.setattr(hub_files, "cached", lambda file: known.get(file.path))
+
+    def lacking(file):
+        return file.path not in known or (file.required and known[file.path] is None)
+
+    monkeypatch.setattr(hub_files, "missing", lambda files: [file for file in files if lacking(file)])
+    (tmp_path / INDEX).write_text(
+        json.dumps({"weight_map": dict(zip("abc", [*SHARDS, SHARDS[0]], strict=True))})
+    )
+    return known
+
+
+def test_shards_of_a_hub_model_are_known_once_its_index_is_here(hub_cache, tmp_path, monkeypatch):
+    """Three rounds: no single file, then the index, then what that lists; asked of the cache alone."""
+    rounds, source = [], ModelSource(hub="big")
+    repository = {name: tmp_path / name for name in [*NAMES, INDEX, *SHARDS]} | {"model.safetensors": None}
+
+    def fetch(files):
+        rounds.append([file.path for file in hub_files.missing(files)])
+        hub_cache.update({file.path: repository[file.path] for file in files})
+
+    monkeypatch.setattr(hub_files, "fetch", fetch)
+    files = sources.fetch(source)
+    assert rounds == [NAMES, [INDEX], SHARDS]
+    assert [file.path for file in files] == [NAMES[0], NAMES[1], INDEX, *SHARDS, *NAMES[2:]]
+    assert all(file.required for file in files if file.path in SHARDS)
+    del hub_cache[SHARDS[1]]
+    assert [file.path for file in hub_files.missing(source.hub_files())] == SHARDS[1:]
+
+
+def test_a_single_file_in_the_cache_needs_no_index(hub_cache, tmp_path):
+    hub_cache["model.safetensors"] = tmp_path / "model.safetensors"
+    assert [file.path for file in ModelSource(hub="gpt2").hub_files()] == NAMES
+
+
+def test_a_repository_without_safetensors_is_refused_with_what_to_do(hub_cache):
+    hub_cache |= {"model.safetensors": None, INDEX: None}
+    with pytest.raises(FsrlError, match=r"old has neither .* nor .*index.json; .*save_pretrained\(folder\)"):
+        ModelSource(hub="old").hub_files()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model's folder without weights."""
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / name).write_text("{}")
+    return tmp_path
+
+
+def test_a_missing_shard_is_named(folder):
+    (folder / INDEX).write_text(json.dumps({"weight_map": {"a": SHARDS[1], "b": SHARDS[0]}}))
+    (folder / SHARDS[0]).touch()
+    with pytest.raises(FsrlError, match=rf"{SHARDS[1]} is missing; put the file there"):
+        ModelSource(folder=str(folder)).local_files()
+    (folder / SHARDS[1]).touch()
+    assert sources.weight_files(folder) == [folder / name for name in SHARDS]
+    assert {path.name for path in ModelSource(folder=str(folder)).local_files()} >= {INDEX, *SHARDS}
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [{}, {"weight_map": {}}, {"weight_map": []}, {"weight_map": {"a": "../a.safetensors"}},
+     {"weight_map": {"a": "/a.safetensors"}}, {"weight_map": {"a": "a.bin"}}, {"weight_map": {"a": [1]}}],
+)  # fmt: skip
+def test_an_index_names_files_beside_it(folder, listed):
+    (folder / INDEX).write_text(json.dumps(listed))
+    with pytest.raises(FsrlError, match=rf"{INDEX}: weight_map must name safetensors files beside it"):
+        sources.weight_files(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pytorch_model.bin", r"has its weights in pytorch_model.bin, .*save_pretrained\(folder\)"),
+        ("pytorch_model.bin.index.json", r"has its weights in pytorch_model.bin"),
+        ("adapter_model.safetensors", r"holds an adapter \(LoRA\) and no model; .*merge_and_unload"),
+        ("other.safetensors", r"model.safetensors is missing; put the file there"),
+    ],
+)
+def test_weights_in_another_format_are_refused_with_the_remedy(folder, name, message):
+    (folder / name).touch()
+    with pytest.raises(FsrlError, match=message):
+        ModelSource(folder=str(folder)).local_files()
+
+
+def test_the_config_of_a_model_is_told_where_it_is_known(folder, hub_cache):
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    assert ModelSource(folder=str(folder)).config() == {"model_type": "gpt2"}
+    assert ModelSource(hub="gpt2").config() is None
+    hub_cache["config.json"] = folder / "config.json"
+    assert ModelSource(hub="gpt2").config() == {"model_type": "gpt2"}
+    assert ModelSource(folder=str(folder / "none")).config() is None
 
 
 def test_files_of_a_release_lie_where_saelens_looks_for_them():

@@ -1,10 +1,32 @@
 # What adding features really does to the logits, beside their logit weights.
+from fsrl.effects import scope
+
 EFFECT_VIEW = config["effects"]["view"]
 EFFECT_TABLE = STAGES.replace("{view}", EFFECT_VIEW) + "/effects.parquet"
 EFFECT_SUMMARY = multiext(
     "results/{study}/summary/effects_", "summary.parquet", "summary.tsv", "retention.parquet"
 )
-MEASURED = [study for study in STUDIES.values() if EFFECT_VIEW in study.views]
+
+
+def measured():
+    """The studies whose effects are measured: those of GPT-2 models, in whose views that of the effects is."""
+    # The jobs that snakemake starts follow what was decided before the first: a model may be fetched since.
+    if not workflow.is_main_process and "FSRL_MEASURED" in os.environ:
+        return [study for name, study in STUDIES.items() if name in os.environ["FSRL_MEASURED"].split()]
+    studies = [study for study in STUDIES.values() if EFFECT_VIEW in study.views]
+    try:
+        unlike = {study.name: study.unmeasured() for study in studies}
+    except FsrlError as error:
+        stop(error)
+    for name, reason in unlike.items():
+        if reason is not None:
+            print(f"study {name} is built without effects: {reason}, and {scope.ONLY}", file=sys.stderr)
+    found = [study for study in studies if unlike[study.name] is None]
+    os.environ["FSRL_MEASURED"] = " ".join(study.name for study in found)
+    return found
+
+
+MEASURED = measured()
 EFFECTS = [
     path.format(study=study.name)
     for study in MEASURED

@@ -39,6 +39,8 @@ def why_no_notebooks():
     study = STUDIES.get(NOTEBOOK_STUDY)
     if study is None:
         return f"study {NOTEBOOK_STUDY} is not among those that are built"
+    if study not in MEASURED:
+        return f"no effects are measured in study {NOTEBOOK_STUDY}"
     if NOTEBOOK_VIEW not in enriched_views(study) or config["effects"]["view"] != NOTEBOOK_VIEW:
         return f"views, enrichment.views and effects.view do not all have {NOTEBOOK_VIEW}"
     if config["types"]["default_scheme"] != NOTEBOOK_SCHEME:

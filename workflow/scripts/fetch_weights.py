@@ -4,8 +4,8 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
-from fsrl.models import hub_files, hub_record, sources
+from fsrl.models import hub_record, sources
 
-files = sources.hub_files_of(snakemake.params.source)
-hub_files.fetch(files)
-hub_record.write(files, snakemake.output[0])
+settings = snakemake.params.source
+model, saes = sources.ModelSource(**settings["model"]), sources.SAESource.from_settings(settings["saes"])
+hub_record.write(sources.fetch(model, saes), snakemake.output[0])

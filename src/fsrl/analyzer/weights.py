@@ -1,10 +1,10 @@
 """What a feature analyzer reads of a running model and its SAE: W_U with tokens, decoder rows, densities.
 
-TransformerLens folds the final LayerNorm's weight into W_U and takes the mean over d_model out of it (when a
-HookedTransformer is loaded; for a TransformerBridge in compatibility mode); here both are done to whatever
-W_U the model holds, which changes nothing where they were done before. TransformerLens also centres W_U over
-the vocabulary, and then nobody can tell the mean logit weight any more: it comes out as 0. The other moments
-do not depend on it.
+TransformerLens folds the final norm's weight into W_U, and for a LayerNorm takes the mean over d_model out
+of it (when a HookedTransformer is loaded; for a TransformerBridge in compatibility mode); here it is done to
+whatever W_U the model holds, by the norm that it has (`fsrl.models.head`), which changes nothing where it was
+done before. TransformerLens also centres W_U over the vocabulary, and then nobody can tell the mean logit
+weight any more: it comes out as 0. The other moments do not depend on it.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from fsrl import arguments
@@ -25,6 +25,7 @@ from fsrl.models import export, saes
 from fsrl.models.decoder_rows import decoder_rows
 from fsrl.models.dictionaries import in_stream
 from fsrl.models.fit import is_bridge
+from fsrl.models.head import Head, read_head
 from fsrl.models.saes import SAEFiles
 from fsrl.nulls import undertrained
 from fsrl.tokens.vocabulary import Vocabulary
@@ -69,7 +70,8 @@ def read(
     model = sae_model.model
     _check_files({"token_counts": token_counts, "unembedding": unembedding})
     if unembedding is None:
-        own, has_raw = _own_unembedding(model, token_counts), _is_raw(model)
+        head = read_head(model, f"analyzer: {model.cfg.model_name}")
+        own, has_raw = _own_unembedding(model, head, token_counts), _is_raw(model, head)
     else:
         if token_counts is not None:
             raise FsrlError("analyzer: give token_counts or an unembedding, which holds its own counts")
@@ -136,41 +138,34 @@ def _vocabulary(model: Any) -> Vocabulary:
     return read_vocabulary(model.tokenizer, model.W_U.shape[1])
 
 
-def _own_unembedding(model: Any, token_counts: str | Path | None) -> Unembedding:
+def _own_unembedding(model: Any, head: Head, token_counts: str | Path | None) -> Unembedding:
     vocabulary = _vocabulary(model)
     tokens, owned = vocabulary.tokens, torch.from_numpy(vocabulary.owned)
     W_U = model.W_U.detach()[:, : len(tokens)].float().cpu().contiguous()
-    gain = getattr(model.ln_final, "weight", getattr(model.ln_final, "w", None))
-    gain = torch.ones(len(W_U)) if gain is None else gain.detach().float().cpu()
-    if model.cfg.normalization_type not in ("LN", "LNPre"):
-        raise FsrlError(
-            f"analyzer: {model.cfg.model_name} ends in {model.cfg.normalization_type}, and W_U can be folded "
-            "with a LayerNorm only; give an unembedding"
-        )
+    folded = export.fold(W_U, head.gain, head.norm, head.scale)
     path = token_counts or beside_model(model, COUNTS)
     counts = None if path is None else export.read_counts(Path(path), len(tokens))
     trained = None if counts is None else (counts >= MIN_COUNT) & owned
     return Unembedding(
-        export.fold(W_U, gain),
+        folded,
         W_U,
         tokens,
         counts,
         trained,
-        {"model": str(model.cfg.model_name), "tokenizer": vocabulary.kind},
+        {"model": str(model.cfg.model_name), "tokenizer": vocabulary.kind, **head.metadata()},
         torch.from_numpy(vocabulary.special),
         None if owned.all() else owned,
     )
 
 
-def _is_raw(model: Any) -> bool:
+def _is_raw(model: Any, head: Head) -> bool:
     """Whether W_U is as stored (or centred over the vocabulary, which changes the mean alone)."""
     if is_bridge(model):
         # Compatibility mode may leave the weights alone, and they may be processed without it. Folding leaves
         # a gain of ones.
-        gain = getattr(model.ln_final, "weight", None)
         processed = getattr(model, "_weights_processed", True)
-        return not processed or (gain is not None and bool((gain != 1).any()))
-    return model.cfg.normalization_type == "LN"
+        return not processed or (head.gain is not None and bool((head.gain != 1).any()))
+    return not str(model.cfg.normalization_type).endswith("Pre")
 
 
 def _fitting(given: Unembedding, model: Any) -> Unembedding:

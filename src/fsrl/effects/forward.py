@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from fsrl.effects import scope
 from fsrl.errors import FsrlError
 from fsrl.hooks import Place
 
@@ -89,20 +90,10 @@ class Tail:
     @classmethod
     def of(cls, bridge: Any, device: str | torch.device = "cpu") -> "Tail":
         """From raw weights. Raises FsrlError for a model that is no GPT-2."""
-        cfg = bridge.cfg
-        odd = [
-            f"{name} is {found!r}"
-            for name, found, wanted in (
-                ("architecture", cfg.architecture, "GPT2LMHeadModel"),
-                ("act_fn", cfg.act_fn, "gelu_new"),
-                ("normalization_type", cfg.normalization_type, "LN"),
-                ("scale_attn_by_inverse_layer_idx", bool(cfg.scale_attn_by_inverse_layer_idx), False),
-            )
-            if found != wanted
-        ]
+        odd = scope.unlike_gpt2(bridge.original_model.config.to_dict())
         if odd:
-            raise FsrlError(f"effects: {', '.join(odd)}; effects are measured in raw GPT-2 models only")
-        return cls([_block(block).to(device) for block in bridge.blocks], cfg.eps)
+            raise FsrlError(f"effects: {odd}; {scope.ONLY}")
+        return cls([_block(block).to(device) for block in bridge.blocks], bridge.cfg.eps)
 
     def push(
         self,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fsrl.mini.model import N_CTX, new_model
 from fsrl.mini.saes import Weights
+from fsrl.models import checkpoint
 
 NEVER = 1e-10  # log10 density of a feature that never fired is -10, as SAELens writes it
 
@@ -43,7 +44,8 @@ def read_model(folder: Path) -> Any:
     """The model of a folder in float32, ready to evaluate (eager attention)."""
     from transformers import GPT2LMHeadModel
 
-    return GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    options = {"dtype": torch.float32, "attn_implementation": "eager"}
+    return checkpoint.pretrained(GPT2LMHeadModel, folder, **options).eval()
 
 
 def write_sae(

@@ -28,7 +28,9 @@ from tqdm import tqdm
 
 from fsrl.errors import FsrlError
 from fsrl.hooks import residual_hook
+from fsrl.models import checkpoint
 from fsrl.models.reading import own_tokenizer
+from fsrl.models.sources import ModelSource
 from fsrl.models.windows import first_token, first_windows
 from fsrl.weights.covariances import Covariances
 
@@ -52,7 +54,8 @@ def second_moments(
     not have, and a text shorter than one window.
     """
     places = {hook: residual_hook(hook) for hook in hooks}
-    bridge = _load(Path(model_folder))
+    ModelSource(folder=str(model_folder)).local_files()
+    bridge = checkpoint.boot(Path(model_folder), "cpu")
     for hook, place in places.items():
         if place not in bridge.hook_dict:
             raise FsrlError(f"activations: {model_folder} has no {place} (for {hook}); check the SAE's hook")
@@ -117,15 +120,6 @@ def _read(
             x = cache[name][:, 1:].flatten(0, 1).double()
             sums[name].add(x - x.mean(dim=1, keepdim=True) if centred else x)
     return sums
-
-
-def _load(folder: Path) -> Any:
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        if not (folder / name).is_file():
-            raise FsrlError(f"activations: {folder / name} is missing; check the model's folder")
-    from transformer_lens.model_bridge import TransformerBridge
-
-    return TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32)
 
 
 def _windows(

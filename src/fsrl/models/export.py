@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fsrl.errors import FsrlError
+from fsrl.models.head import NORMS
 from fsrl.models.hub_files import clear_errors
 from fsrl.models.reading import Model
 from fsrl.nulls import undertrained
@@ -33,14 +34,14 @@ def unembedding(
 ) -> Unembedding:
     """W_U of a model, raw and folded, with its tokens and which of them are trained.
 
-    folded = diag(ln_f.weight) @ W_U, centred over d_model: what TransformerLens' compatibility mode computes,
-    less its centring over the vocabulary, so that a feature's mean logit weight is kept. A token is trained
-    if it occurs at least min_count times where counts are known, else by its distance in W_U
+    folded: by the kind of the final norm (`fold`), as TransformerLens' compatibility mode does, less its
+    centring over the vocabulary, so that a feature's mean logit weight is kept. A token is trained if it
+    occurs at least min_count times where counts are known, else by its distance in W_U
     (`fsrl.nulls.undertrained`, with `draws` random directions); trained: whether a view reads that, False: it
     is not told by distance. Where it cannot be told the result's is None, with a warning and the reason in
     its metadata. Raises FsrlError for counts that do not fit.
     """
-    folded = fold(model.W_U, model.bridge.ln_final.weight.detach())
+    folded = fold(model.W_U, model.head.gain, model.head.norm, model.head.scale)
     counts = None if counts_path is None else read_counts(Path(counts_path), model.W_U.shape[1])
     special, owned = (torch.from_numpy(mark) for mark in (model.vocabulary.special, model.vocabulary.owned))
     holes = None if owned.all() else owned
@@ -53,7 +54,7 @@ def unembedding(
         mask, criterion = _by_distance(model, folded, owned=holes, draws=draws, seed=seed)
     metadata = {
         "study": study,
-        "W_U_processing": "folded: ln_f.weight folded in, centred over d_model; raw: as stored",
+        **model.head.metadata(),
         "trained_tokens": criterion,
         **model.metadata,
     }
@@ -74,11 +75,24 @@ def _by_distance(
 
 
 def fold(
-    W_U: Float[Tensor, "d_model d_vocab"], gain: Float[Tensor, "d_model"]
+    W_U: Float[Tensor, "d_model d_vocab"],
+    gain: Float[Tensor, "d_model"] | None,
+    norm: str = "LayerNorm",
+    scale: float = 1.0,
 ) -> Float[Tensor, "d_model d_vocab"]:
-    """W_U with the final LayerNorm's weight folded in and the mean over d_model removed."""
-    folded = gain[:, None] * W_U
-    return folded - folded.mean(0, keepdim=True)
+    """W_U with the final norm folded in: v @ folded / s is what v adds to the logits while s, the norm's
+    denominator, is held.
+
+    norm: LayerNorm (its gain multiplied in, centred over d_model), RMSNorm (its gain multiplied in) or none;
+    gain: what the norm multiplies by: its weight w, or 1 + w in Gemma; scale: of the logits. Raises FsrlError
+    for another norm.
+    """
+    if norm not in NORMS or (gain is None) != (norm == "none"):
+        raise FsrlError(f"fold: norm is {norm!r}; give LayerNorm or RMSNorm with a gain, or none without")
+    folded = W_U if gain is None else gain[:, None] * W_U
+    if norm == "LayerNorm":
+        folded = folded - folded.mean(0, keepdim=True)
+    return folded if scale == 1 else scale * folded
 
 
 def read_counts(path: Path, d_vocab: int) -> Int[Tensor, "{d_vocab}"]:

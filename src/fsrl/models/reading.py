@@ -2,10 +2,12 @@
 
 This and `dictionaries` (SAEs) import transformer_lens and sae_lens (five to six seconds each); everything
 after them reads the safetensors files that `weights` writes. Whatever the source (hub cache or folder, see
-`fsrl.models.sources`), only local files are read here; fetching is `fsrl.models.hub_files.fetch`.
+`fsrl.models.sources`), only local files are read here; fetching is `fsrl.models.sources.fetch`.
 """
 
+import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,9 +18,9 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from fsrl import arguments
+from fsrl.models import checkpoint, hub_files, sources
 from fsrl.models import fit as model_fit
-from fsrl.models import hub_files
-from fsrl.models.hub_files import clear_errors
+from fsrl.models.head import Head, read_head
 from fsrl.models.sources import ModelSource
 from fsrl.tokens.text import END_OF_TEXT
 from fsrl.tokens.vocabulary import Vocabulary
@@ -34,13 +36,15 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 class Model:
     """A language model as TransformerLens reads it, unprocessed: raw weights in float32.
 
-    bridge: the TransformerBridge; tokenizer: as its files have it (see `own_tokenizer`); W_U: without the
-    padding after the last token; metadata: provenance.
+    bridge: the TransformerBridge; tokenizer: as its files have it (see `own_tokenizer`); head: what lies
+    between the residual stream and the logits; W_U: without the padding after the last token; metadata:
+    provenance.
     """
 
     source: ModelSource
     bridge: Any
     tokenizer: Any
+    head: Head
     W_U: Float32[Tensor, "d_model d_vocab"]
     vocabulary: Vocabulary
     metadata: dict[str, str]
@@ -57,18 +61,21 @@ class Model:
 
 
 def read_model(source: ModelSource) -> Model:
-    """The model, from its folder or the hub's cache. Raises FsrlError for a missing or broken file."""
+    """The model, from its folder or the hub's cache.
+
+    Raises FsrlError for a missing or broken file, for weights that are not all in the files
+    (`fsrl.models.checkpoint`), and for a model whose logits are not its final norm times W_U
+    (`fsrl.models.head`).
+    """
     source.local_files()
     hub_files.require(
-        source.hub_files(), "fetch it first (fsrl.models.hub_files.fetch, or `snakemake download`)"
+        source.hub_files(), "fetch it first (fsrl.models.sources.fetch, or `snakemake download`)"
     )
     folder = source.directory()
-    stored = folder / "model.safetensors"
-    found = hub_files.checked_sha256(stored)
-    from transformer_lens.model_bridge import TransformerBridge
-
-    with clear_errors(stored):
-        bridge = TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=torch.float32)
+    stored = sources.weight_files(folder)
+    found = weights_sha256(stored)
+    bridge = checkpoint.boot(folder, "cpu")
+    head = read_head(bridge, source.name)
     tokenizer = own_tokenizer(bridge, folder)
     vocabulary = read_vocabulary(tokenizer, bridge.W_U.shape[1])
     # A vocabulary may be padded to a round size: columns after the last token's are left out.
@@ -77,6 +84,7 @@ def read_model(source: ModelSource) -> Model:
         "model": source.name,
         "model_revision": "local folder" if source.hub is None else hub_files.commit(folder / "config.json"),
         "model_sha256": found,
+        "model_weights": f"every parameter read from {', '.join(path.name for path in stored)}",
         "tokenizer": vocabulary.kind,
         **_versions(),
     }
@@ -85,7 +93,7 @@ def read_model(source: ModelSource) -> Model:
         logger.warning(
             "%s: tokens left out for want of a row in W_U: %d", source.name, vocabulary.without_row
         )
-    return Model(source, bridge, tokenizer, W_U, vocabulary, metadata)
+    return Model(source, bridge, tokenizer, head, W_U, vocabulary, metadata)
 
 
 def own_tokenizer(bridge: Any, folder: Path) -> Any:
@@ -109,12 +117,10 @@ def load_model(place: str | Path, device: str | torch.device = "cpu") -> Any:
     Its LayerNorms are folded, its writing weights and W_U centred. place: the folder of a study (with model/
     in it, "data/mini"), a model's folder in Hugging Face layout, or a name on the hub ("gpt2-small"), which
     is fetched unless it is in the cache. Raises FsrlError for a device that is not here, a missing or broken
-    file and a hub that cannot be reached.
+    file, weights that are not all in the files and a hub that cannot be reached.
     """
     arguments.require(arguments.is_path(place), "load_model", "place", place, "give a folder or a name")
     device = arguments.device(device, "load_model")
-    from transformer_lens.model_bridge import TransformerBridge
-
     folder = next((path for path in (Path(place) / "model", Path(place)) if path.is_dir()), None)
     if folder is not None:
         # The whole path, which names the same place after a change of the working directory.
@@ -122,14 +128,24 @@ def load_model(place: str | Path, device: str | torch.device = "cpu") -> Any:
         source.local_files()
     else:
         source = ModelSource(hub=model_fit.official_name(str(place)) or str(place))
-        hub_files.fetch(source.hub_files())
-    stored = source.directory() / "model.safetensors"
-    hub_files.checked_sha256(stored)
-    with clear_errors(stored):
-        bridge = TransformerBridge.boot_transformers(str(source.directory()), dtype=torch.float32)
+        sources.fetch(source)
+    weights_sha256(sources.weight_files(source.directory()))
+    bridge = checkpoint.boot(source.directory())
     bridge.cfg.model_name = source.name
     bridge.enable_compatibility_mode(disable_warnings=True)
     return bridge.to(device, print_details=False)
+
+
+def weights_sha256(files: Sequence[Path]) -> str:
+    """sha256 of the file; of several: that of what `sha256sum` prints of them, in the order of their names.
+
+    Raises FsrlError where the hub announced another hash for one of them.
+    """
+    found = [hub_files.checked_sha256(path) for path in files]
+    if len(found) == 1:
+        return found[0]
+    lines = [f"{digest}  {path.name}\n" for digest, path in zip(found, files, strict=True)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _versions() -> dict[str, str]:

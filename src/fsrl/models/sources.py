@@ -3,6 +3,7 @@
 Light: nothing here imports torch, and nothing asks the network; `fsrl.models.reading` reads what these name.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +13,13 @@ from typing import Any
 from fsrl import hooks
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files, releases
-from fsrl.models.hub_files import HubFile
+from fsrl.models.hub_files import HubFile, shown
 
-MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+# The weights in one file, or the list of the files over which they are spread.
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED = "pytorch_model.bin"
+SAVE_AGAIN = "load the model with transformers and save it anew, model.save_pretrained(folder)"
 # Without this file a tokenizer is still read, from tokenizer.json.
 MODEL_EXTRAS = ("tokenizer_config.json",)
 SAE_FILES = ("cfg.json", "sae_weights.safetensors")
@@ -45,19 +50,22 @@ class ModelSource:
         return self.hub or Path(str(self.folder)).as_posix()
 
     def hub_files(self) -> list[HubFile]:
-        """The files to fetch; none for a folder."""
+        """The files to fetch, as far as the cache tells (`fetch` asks until it tells all); none for a folder.
+
+        Raises FsrlError for a repository that is known to have no safetensors.
+        """
         if self.hub is None:
             return []
-        return [HubFile(self.hub, name, self.revision) for name in MODEL_FILES] + [
-            HubFile(self.hub, name, self.revision, required=False) for name in MODEL_EXTRAS
-        ]
+        extras = [self._file(name, required=False) for name in MODEL_EXTRAS]
+        return [self._file(CONFIG), *self._weights(), self._file(TOKENIZER), *extras]
 
     def local_files(self) -> list[Path]:
         """Every file of the folder that is read; FsrlError for the first that is missing. [] for the hub."""
         if self.folder is None:
             return []
         folder = Path(self.folder)
-        required = [folder / name for name in MODEL_FILES]
+        _exist([folder / CONFIG])
+        required = [folder / CONFIG, *weight_files(folder), folder / TOKENIZER]
         _exist(required)
         others = [path for path in folder.iterdir() if path.suffix in MODEL_SUFFIXES and path.is_file()]
         return sorted({*required, *others})
@@ -73,10 +81,33 @@ class ModelSource:
         """The folder that holds the files: the one given, or the hub cache's snapshot; FsrlError for none."""
         if self.folder is not None:
             return Path(self.folder)
-        path = hub_files.cached(HubFile(str(self.hub), MODEL_FILES[0], self.revision))
+        path = hub_files.cached(self._file(CONFIG))
         if path is None:
             raise FsrlError(f"{self.hub} is not in the Hugging Face cache")
         return path.parent
+
+    def config(self) -> dict[str, Any] | None:
+        """What config.json says; None where it is not there (yet). Raises FsrlError for a broken file."""
+        if self.folder is not None:
+            path: Path | None = Path(self.folder) / CONFIG
+        else:
+            path = hub_files.cached(self._file(CONFIG))
+        return read_json(path) if path is not None and path.is_file() else None
+
+    def _file(self, name: str, *, required: bool = True) -> HubFile:
+        return HubFile(str(self.hub), name, self.revision, required)
+
+    def _weights(self) -> list[HubFile]:
+        """Their file; once the repository is known to lack it, the index; once that is here, the shards."""
+        whole, index = (self._file(name, required=False) for name in (WEIGHTS, INDEX))
+        if hub_files.cached(whole) or hub_files.missing([whole]):
+            return [whole]
+        if hub_files.missing([index]):
+            return [whole, index]
+        path = hub_files.cached(index)
+        if path is None:
+            raise FsrlError(f"{self.hub} has neither {WEIGHTS} nor {INDEX}; {SAVE_AGAIN} and give the folder")
+        return [whole, index, *map(self._file, shards(path))]
 
 
 @dataclass(frozen=True)
@@ -200,6 +231,66 @@ def hub_files_of(settings: Mapping[str, Any]) -> list[HubFile]:
     """The files to fetch for `model` and `saes` of a study in the config."""
     model, saes = ModelSource(**settings["model"]), SAESource.from_settings(settings["saes"])
     return model.hub_files() + saes.hub_files()
+
+
+def fetch(*sources: ModelSource | SAESource) -> list[HubFile]:
+    """Bring every file of the sources into the hub's cache, and say which they are (see `hub_files.fetch`).
+
+    In rounds: which files hold a sharded model's weights is known once its index is here.
+    """
+    while True:
+        files = [file for source in sources for file in source.hub_files()]
+        if not hub_files.missing(files):
+            return files
+        hub_files.fetch(files)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that hold the weights of the model in a folder: one, or the shards of an index.
+
+    Raises FsrlError for a shard that is missing, and for weights in another format.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
+        found = [folder / name for name in shards(folder / INDEX)]
+        _exist(found)
+        return found
+    if (folder / "adapter_model.safetensors").is_file():
+        raise FsrlError(
+            f"{folder} holds an adapter (LoRA) and no model; merge it, "
+            "model.merge_and_unload().save_pretrained(folder)"
+        )
+    if (folder / PICKLED).is_file() or (folder / f"{PICKLED}.index.json").is_file():
+        raise FsrlError(f"{folder} has its weights in {PICKLED}, which is not read; {SAVE_AGAIN}")
+    _exist([folder / WEIGHTS])
+    raise AssertionError("what is missing was said")
+
+
+def shards(index: Path) -> list[str]:
+    """Names of the files that an index lists, sorted; FsrlError where it lists none or another folder's."""
+    listed = read_json(index).get("weight_map")
+    names = list(listed.values()) if isinstance(listed, dict) else []
+    if not names or not all(isinstance(name, str) and _is_shard(name) for name in names):
+        raise FsrlError(
+            f"{shown(index)}: weight_map must name safetensors files beside it; save the model again"
+        )
+    return sorted(set(names))
+
+
+def _is_shard(name: str) -> bool:
+    return Path(name).name == name and name.endswith(".safetensors")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a config or an index says; FsrlError where it is no JSON object."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FsrlError(f"{shown(path)}: cannot be read ({error}); fetch or save this file again") from error
+    if not isinstance(found, dict):
+        raise FsrlError(f"{shown(path)}: holds no JSON object; fetch or save this file again")
+    return found
 
 
 def _exist(paths: Iterable[Path]) -> None:

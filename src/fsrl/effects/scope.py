@@ -1,0 +1,26 @@
+"""Which models effects are measured in: those whose blocks `fsrl.effects.forward` repeats, which are GPT-2's.
+
+Light: nothing here imports torch, so that it is known before the first job.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+ONLY = "effects are measured in GPT-2 models only"
+# A key of config.json, what it must say, and what it says where it is left out.
+REPEATED = (
+    ("model_type", "gpt2", None),
+    ("activation_function", "gelu_new", "gelu_new"),
+    ("scale_attn_weights", True, True),
+    ("scale_attn_by_inverse_layer_idx", False, False),
+)
+
+
+def unlike_gpt2(config: Mapping[str, Any]) -> str | None:
+    """What in a model's config.json is not as in GPT-2 ("model_type is 'llama'"); None where all is."""
+    odd = [
+        f"{key} is {config.get(key, default)!r}"
+        for key, wanted, default in REPEATED
+        if config.get(key, default) != wanted
+    ]
+    return ", ".join(odd) or None

@@ -1,0 +1,211 @@
+"""Weights of a model, all of them from its files: whatever the library would make up or pass over is refused.
+
+transformers gives a parameter that no file holds new random numbers, passes over tensors that have no place,
+and says both in a log only. Here either is an error that names them, as are another shape, numbers that are
+not finite, whole numbers (quantised weights) and two tensors for one place. Prefixes of compiled, distributed
+and wrapped models (`_orig_mod.`, `module.`, `base_model.model.`) are not stripped: such a file is refused
+with the call that saves the model inside. A head that is tied to the embedding needs no tensor. Buffers that
+older versions stored and the model makes itself (attention masks, rotary frequencies) need no place.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from fsrl.errors import FsrlError
+from fsrl.models import head, sources
+from fsrl.models.hub_files import shown
+from fsrl.weights.matrices import check_finite
+
+# Causal masks of GPT-2, GPT-Neo, GPT-J and GPT-NeoX, frequencies of rotary models.
+BUFFERS = re.compile(r"(^|\.)((attn|attention)\.(bias|masked_bias)|rotary_emb\.inv_freq)$")
+# What a tensor's name betrays of how the model was wrapped when it was saved.
+ADAPTER = re.compile(r"lora_|base_layer\.|^base_model\.model\.")
+WRAPPED = re.compile(r"^((module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
+UNLIKE = "config.json and the weights must come from one save_pretrained"
+
+
+def boot(folder: Path, device: str | None = None) -> Any:
+    """A TransformerBridge of a model's folder, unprocessed, float32, with every weight from its files.
+
+    device: TransformerLens' choice where it is None. Raises FsrlError, naming the file, for what cannot be
+    read, for weights that do not fit the config, and where TransformerLens computes other logits than
+    transformers.
+    """
+    _check_config(folder / "config.json")
+    source: Any = _Source(folder)
+    from transformer_lens.model_bridge import TransformerBridge
+
+    try:
+        bridge = TransformerBridge.boot_transformers(
+            str(folder), device=device, dtype=torch.float32, model_class=source
+        )
+    except FsrlError:
+        raise
+    except Exception as error:
+        raise FsrlError(
+            f"{shown(source.reading)}: cannot be read ({_reason(error)}); {source.remedy}"
+        ) from error
+    _check_bridge(bridge, source, folder)
+    return bridge
+
+
+def pretrained(model_class: Any, folder: Path, **kwargs: Any) -> Any:
+    """model_class.from_pretrained(folder, **kwargs) with every weight from its files, or FsrlError."""
+    files = sources.weight_files(folder)
+    with _quiet():
+        model, report = model_class.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True, **kwargs
+        )
+    _check_report(report, model, files)
+    _check_stored(model, files)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            check_finite(f"{_named(files)}: {name}", tensor)
+    return model
+
+
+class _Source:
+    """Stands for the model class that TransformerLens loads with, so that what loading reports is seen."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.files = folder, sources.weight_files(folder)
+        # What is being read when an error comes up, and what to do about it.
+        self.reading, self.remedy = folder / "config.json", "give a causal language model that it knows"
+        self.tokens = self.logits = torch.empty(0)
+
+    def from_pretrained(self, name: str, *, config: Any, **kwargs: Any) -> Any:
+        """The model, checked; its logits of a few tokens are kept."""
+        from transformer_lens.model_bridge.sources import transformers as bridges
+
+        architecture = bridges.determine_architecture_from_hf_config(config)
+        model_class = bridges.get_hf_model_class_for_architecture(architecture)
+        self.reading, self.remedy = self.files[0], "fetch or save this file again"
+        model = pretrained(model_class, self.folder, config=config, **kwargs)
+        given = config.get_text_config()
+        self.tokens = head.probe_tokens(given.vocab_size, getattr(given, "max_position_embeddings", None))
+        with torch.no_grad():
+            self.logits = model(self.tokens).logits
+        self.reading, self.remedy = self.folder / "tokenizer.json", "fetch or save the tokenizer again"
+        return model
+
+
+def _check_config(path: Path) -> None:
+    config = sources.read_json(path)
+    if (path.parent / "adapter_config.json").is_file():
+        raise FsrlError(
+            f"{path.parent} holds an adapter (adapter_config.json) beside a model; merge it, "
+            "model.merge_and_unload().save_pretrained(another folder)"
+        )
+    if "quantization_config" in config:
+        raise FsrlError(f"{shown(path)}: the weights are quantised; give the model as it is before that")
+    if config.get("is_encoder_decoder"):
+        raise FsrlError(f"{shown(path)}: an encoder-decoder; give a causal language model")
+
+
+def _check_bridge(bridge: Any, source: _Source, folder: Path) -> None:
+    with torch.no_grad():
+        logits = bridge(source.tokens.to(bridge.W_U.device)).cpu()
+    if not head.same_logits(logits, source.logits):
+        raise FsrlError(
+            f"{shown(folder)}: TransformerLens computes other logits than transformers, off by up to "
+            f"{float((logits - source.logits).abs().max()):.1e}; {bridge.cfg.architecture} cannot be studied "
+            "through it"
+        )
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join((str(error).strip() or type(error).__name__).split("\n")[0].split())[:200]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own table of what is missing: it becomes one line here."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _check_report(report: Mapping[str, Any], model: Any, files: Sequence[Path]) -> None:
+    missing = sorted(report["missing_keys"])
+    unexpected = sorted(name for name in report["unexpected_keys"] if not BUFFERS.search(name))
+    reshaped = sorted(
+        f"{name} is {list(found)} (the config wants {list(wanted)})"
+        for name, found, wanted in report["mismatched_keys"]
+    )
+    # A tensor that did not fit counts as missing too.
+    faults = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
+    said = "; ".join(f"{what}: {_listed(names)}" for what, names in faults.items() if names)
+    if said:
+        raise FsrlError(
+            f"{_named(files)}: not the weights of this {type(model).__name__}; {said}; {_remedy(unexpected)}"
+        )
+
+
+def _remedy(unexpected: Sequence[str]) -> str:
+    if any(ADAPTER.search(name) for name in unexpected):
+        return (
+            "an adapter (LoRA) was saved with it: merge it, model.merge_and_unload().save_pretrained(folder)"
+        )
+    wrapped = next((found[0] for name in unexpected if (found := WRAPPED.match(name))), None)
+    if wrapped:
+        return (
+            "a compiled or distributed model was saved: save the one inside, "
+            f"model.{wrapped}save_pretrained(folder)"
+        )
+    if any("_orig_mod." in name for name in unexpected):
+        return "a part of the model was compiled: save it as it was before torch.compile"
+    return UNLIKE
+
+
+def _check_stored(model: Any, files: Sequence[Path]) -> None:
+    """Two tensors for one place, of which one would be passed over; whole numbers, which would be weights."""
+    wanted, places = model.state_dict(), dict[str, str]()
+    for name, dtype in (entry for path in files for entry in _stored(path)):
+        place = _place(name, model.base_model_prefix)
+        if BUFFERS.search(name):
+            continue
+        if place in places:
+            raise FsrlError(f"{_named(files)}: {places[place]} and {name} are for one place; {UNLIKE}")
+        places[place] = name
+        weight = next(
+            (wanted[key] for key in (name, f"{model.base_model_prefix}.{place}") if key in wanted), None
+        )
+        if weight is not None and weight.is_floating_point() and "F" not in dtype:
+            raise FsrlError(
+                f"{_named(files)}: {name} holds whole numbers ({dtype}); save the weights as they are before "
+                "they are quantised"
+            )
+
+
+def _place(name: str, prefix: str) -> str:
+    """A tensor's name without the model's prefix, which transformers takes as given where it is left out."""
+    while prefix and name.startswith(f"{prefix}."):
+        name = name.removeprefix(f"{prefix}.")
+    return name
+
+
+def _stored(path: Path) -> list[tuple[str, str]]:
+    """Name and dtype ("F32", "I8") of each tensor of a safetensors file."""
+    with safe_open(path, framework="pt") as stored:
+        return [(name, stored.get_slice(name).get_dtype()) for name in stored.keys()]  # noqa: SIM118 (no dict)
+
+
+def _named(files: Sequence[Path]) -> str:
+    """How messages name the weights: their file, or the index of their shards."""
+    return shown(files[0] if len(files) == 1 else files[0].parent / sources.INDEX)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
