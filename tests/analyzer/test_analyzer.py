@@ -13,6 +13,7 @@ import torch
 import yaml
 from scipy import stats
 
+from fsrl import HookedModel, SAEAdapter
 from fsrl.analyzer import tables as analyzer_tables
 from fsrl.analyzer import weights as analyzer_weights
 from fsrl.analyzer.pages import LocalPage
@@ -24,6 +25,7 @@ from fsrl.pages.facts import from_rows
 from fsrl.types import rules as type_rules
 from fsrl.utils import SAEfeatureAnalyzer
 from fsrl.weights import matrices as weights
+from tests.fixtures import adapter_examples, architectures, model_examples
 from tests.fixtures import analyzer_examples as examples
 from tests.fixtures import tiny_study as tiny
 from tests.fixtures.adapter_examples import D_IN
@@ -112,6 +114,33 @@ def test_what_a_processed_model_does_not_hold_is_refused_or_given(tiny_study, tm
     other = dataclasses.replace(given, tokens=tuple(reversed(given.tokens)))
     with pytest.raises(FsrlError, match="tokens or d_model differ"):
         SAEfeatureAnalyzer(sae_model, unembedding=other).logit_distr()
+
+
+@pytest.mark.parametrize(("name", "offset"), [("llama", 0.0), ("gemma", 1.0)])
+@pytest.mark.parametrize("processed", [True, False], ids=["processed", "raw"])
+def test_an_rms_norm_is_folded_as_one(name, offset, processed, tmp_path):
+    """RMSNorm reads the mean over d_model, and Gemma's multiplies by 1 + its weight."""
+    own = architectures.write(name, tmp_path / name)
+    gain = own.model.norm.weight.detach().double() + offset
+    W_U = (own.get_output_embeddings().weight.detach().double() * gain).T
+    sae = adapter_examples.make_sae(hook="blocks.1.hook_resid_pre", d_in=len(W_U), d_sae=12)
+    model = model_examples.bridge(tmp_path / name, processed=processed)
+    found = SAEfeatureAnalyzer(HookedModel(model, SAEAdapter(sae)))
+    expected = examples.by_hand(sae.W_dec.detach().double(), W_U)
+    if processed:  # centred over the vocabulary
+        expected[:, 0] = 0
+    moments = torch.tensor(found.logit_distr()[MOMENTS].to_numpy())
+    torch.testing.assert_close(moments, expected, rtol=1e-4, atol=1e-5)
+    said = found.tables.weights.unembedding.metadata
+    assert said["final_norm"] == "RMSNorm" and found.tables.weights.has_raw != processed
+
+
+def test_a_head_that_folding_does_not_describe_is_refused(tmp_path):
+    architectures.write("openai-gpt", tmp_path / "post")
+    sae = adapter_examples.make_sae(hook="blocks.1.hook_resid_post", d_in=D_IN, d_sae=12)
+    model = model_examples.bridge(tmp_path / "post", processed=False)
+    with pytest.raises(FsrlError, match="analyzer: .*post: TransformerLens finds no final norm in OpenAIGPT"):
+        SAEfeatureAnalyzer(HookedModel(model, SAEAdapter(sae))).logit_distr()
 
 
 @pytest.mark.parametrize(

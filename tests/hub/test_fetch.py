@@ -1,14 +1,19 @@
 """Fetching over real HTTP: what is asked, what a fault does, and that a rerun completes."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.hub import clients
+from fsrl.models import reading
+from fsrl.models.sources import ModelSource
+from tests.fixtures import architectures
+from tests.hub import clients, repositories
 from tests.hub.layouts import HubTree
 from tests.hub.server import LoopbackHub
 
@@ -216,3 +221,56 @@ def test_a_password_in_the_hubs_address_reaches_neither_screen_nor_log(
 def test_clients_see_the_library_of_this_checkout(hub_environment: Environment, tmp_path: Path) -> None:
     found = clients.run("import fsrl; print(fsrl.__file__)", hub_environment(), tmp_path)
     assert Path(found.strip()).parents[2] == clients.ROOT
+
+
+MODEL = """
+import sys
+from fsrl.errors import FsrlError
+from fsrl.models import hub_files, sources
+
+try:
+    files = sources.fetch(sources.ModelSource(hub=sys.argv[1]))
+except FsrlError as error:
+    sys.exit(f"error: {error}")
+hub_files.write_record(files, "record.tsv")
+"""
+
+
+def fetch_model(environment: dict[str, str], folder: Path, repo: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", MODEL, repo]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=30)
+
+
+def test_a_model_in_shards_is_fetched_in_rounds_and_read(
+    hub: LoopbackHub, hub_tree: HubTree, hub_environment: Environment, tmp_path: Path
+) -> None:
+    model = architectures.write("llama", tmp_path / "whole")
+    place = repositories.new_commit(hub_tree.folder, "ours/sharded", "main")
+    shutil.copytree(tmp_path / "whole", place, dirs_exist_ok=True)
+    (place / "model.safetensors").unlink()
+    model.save_pretrained(place, max_shard_size="20KB")
+    shards = sorted(path.name for path in place.glob("model-*.safetensors"))
+    environment = hub_environment()
+    done = fetch_model(environment, tmp_path, "ours/sharded")
+    assert done.returncode == 0, done.stderr
+    recorded = [line.split("\t")[1] for line in (tmp_path / "record.tsv").read_text().splitlines()[1:]]
+    assert len(shards) > 1 and {"model.safetensors.index.json", *shards} < set(recorded)
+    assert "model.safetensors" not in recorded
+    hub.requests.clear()
+    assert fetch_model(environment, tmp_path, "ours/sharded").returncode == 0
+    assert hub.requests == []
+    [cached] = tmp_path.glob("hf/hub/models--ours--sharded/snapshots/*")
+    found, whole = (reading.read_model(ModelSource(folder=str(at))) for at in (cached, tmp_path / "whole"))
+    assert found.metadata["model_weights"] == f"every parameter read from {', '.join(shards)}"
+    assert torch.equal(found.W_U, whole.W_U)
+
+
+def test_a_repository_without_safetensors_is_refused_with_what_to_do(
+    hub: LoopbackHub, hub_tree: HubTree, hub_environment: Environment, tmp_path: Path
+) -> None:
+    place = repositories.new_commit(hub_tree.folder, "ours/pickled", "main")
+    for name in ("config.json", "tokenizer.json", "pytorch_model.bin"):
+        (place / name).write_text("{}")
+    line = error_of(fetch_model(hub_environment(), tmp_path, "ours/pickled"))
+    assert "ours/pickled has neither model.safetensors nor model.safetensors.index.json" in line
+    assert "save_pretrained(folder)" in line

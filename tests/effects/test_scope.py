@@ -1,0 +1,30 @@
+"""Which models effects are measured in."""
+
+import json
+
+import pytest
+from transformers import GPT2Config, LlamaConfig
+
+from fsrl.effects.scope import unlike_gpt2
+
+
+def test_gpt2_is_measured_whatever_its_size_and_however_short_its_config():
+    assert unlike_gpt2(GPT2Config(n_embd=16, n_layer=2).to_dict()) is None
+    assert unlike_gpt2({"model_type": "gpt2"}) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (json.loads(LlamaConfig().to_json_string()), "model_type is 'llama'"),
+        ({}, "model_type is None"),
+        (GPT2Config(activation_function="relu").to_dict(), "activation_function is 'relu'"),
+        (GPT2Config(scale_attn_weights=False).to_dict(), "scale_attn_weights is False"),
+        (
+            {"model_type": "gpt2", "activation_function": "gelu", "scale_attn_by_inverse_layer_idx": True},
+            "activation_function is 'gelu', scale_attn_by_inverse_layer_idx is True",
+        ),
+    ],
+)
+def test_another_model_is_not_and_it_is_said_why(config, reason):
+    assert unlike_gpt2(config) == reason
