@@ -152,13 +152,13 @@ display(ranked[["t", "type", "raises most"]])
 # the hub (these lines fetch weights, so they are not run here):
 #
 # ```python
-# from fsrl.models import export, hub_files, reading, saes, sources
+# from fsrl.models import export, reading, saes, sources
 #
 # sae, cfg_dict, log10_density = saes.load_sae("gpt2-small-res-jb", "blocks.8.hook_resid_pre")
 # W_dec = sae.W_dec.detach()
 #
 # source = sources.ModelSource(hub="gpt2")
-# hub_files.fetch(source.hub_files())
+# sources.fetch(source)
 # unembedding = export.unembedding(
 #     reading.read_model(source), study="mine", counts_path=None, min_count=100, draws=20_000, seed=0
 # )

@@ -137,13 +137,21 @@ def test_a_norm_of_another_kind_is_refused(bridge):
         read_head(model, "tiny")
 
 
-def test_another_computation_in_the_bridge_is_refused(tiny_study, monkeypatch):
+def test_the_bridge_gives_the_models_own_logits(case):
+    _, own, model = case
+    tokens = torch.tensor([[3, 14, 15, 92, 65]])
+    with torch.no_grad():
+        torch.testing.assert_close(model.bridge(tokens), own.float()(tokens).logits, rtol=0, atol=1e-5)
+
+
+def test_another_computation_in_the_bridge_is_refused(tmp_path, monkeypatch):
     from transformer_lens.model_bridge import TransformerBridge
 
+    architectures.write("llama", tmp_path / "llama")
     whole = TransformerBridge.forward
     monkeypatch.setattr(TransformerBridge, "forward", lambda self, *a, **k: whole(self, *a, **k) * 1.01)
     with pytest.raises(FsrlError, match="TransformerLens computes other logits than transformers, off by"):
-        checkpoint.boot(tiny_study / "model", "cpu")
+        checkpoint.boot(tmp_path / "llama", "cpu")
 
 
 def test_fold_by_hand():

@@ -108,7 +108,7 @@ def test_a_model_in_shards_is_the_same_model(study, model):
         ["sha256sum", *[path.name for path in shards]], cwd=place, capture_output=True, check=True
     ).stdout
     assert len(shards) > 1 and found.metadata["model_sha256"] == hashlib.sha256(printed).hexdigest()
-    said = f"every parameter read from {', '.join(path.name for path in shards)}"
+    said = f"every parameter read from {shards[0].name} to {shards[-1].name} ({len(shards)} files)"
     assert found.metadata["model_weights"] == said
     shards[-1].unlink()
     with pytest.raises(FsrlError, match=rf"{shards[-1].name} is missing"):

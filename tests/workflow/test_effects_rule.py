@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from fsrl.effects import scope
-from tests.fixtures.project import Project
+from tests.fixtures.project import Project, environment
 
 EFFECT_RULES = {"measure_effects_tiny", "effect_summary", "draw_effect_figures", "write_latex_effects"}
 
@@ -27,11 +27,13 @@ def test_a_study_of_another_model_is_built_without_effects(fresh: Project, tmp_p
 
 
 def test_jobs_follow_what_was_decided_before_the_first(fresh: Project, tmp_path: Path) -> None:
-    """The paper's numbers of a study without effects, built by a job of its own."""
-    project = configured(fresh, tmp_path / "project", activation_function="relu")
-    done = project.snakemake("--quiet", "results/tiny/tokens.parquet")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("built without effects") == 1
+    """A model of which nothing was known then may have been fetched since."""
+    project = configured(fresh, tmp_path / "project", model_type="llama")
+    decided = environment() | {"FSRL_MEASURED": "tiny"}
+    job = project.without_jobs("--mode", "subprocess", "--list-rules", given=decided)
+    assert "measure_effects_tiny" in job.stdout.split() and "built without effects" not in job.stderr
+    run = project.without_jobs("--list-rules", given=decided)
+    assert "measure_effects_tiny" not in run.stdout.split() and "built without effects" in run.stderr
 
 
 def test_a_broken_config_of_a_model_is_one_line(fresh: Project, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def read_model(source: ModelSource) -> Model:
         "model": source.name,
         "model_revision": "local folder" if source.hub is None else hub_files.commit(folder / "config.json"),
         "model_sha256": found,
-        "model_weights": f"every parameter read from {', '.join(path.name for path in stored)}",
+        "model_weights": f"every parameter read from {_names(stored)}",
         "tokenizer": vocabulary.kind,
         **_versions(),
     }
@@ -146,6 +146,11 @@ def weights_sha256(files: Sequence[Path]) -> str:
         return found[0]
     lines = [f"{digest}  {path.name}\n" for digest, path in zip(found, files, strict=True)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _names(files: Sequence[Path]) -> str:
+    more = f" to {files[-1].name} ({len(files)} files)" if len(files) > 1 else ""
+    return files[0].name + more
 
 
 def _versions() -> dict[str, str]:

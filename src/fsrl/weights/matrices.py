@@ -1,9 +1,9 @@
 """The two matrices that everything rests on, checked, and the views of them that the statistics read.
 
 The logit weights of feature i are W_dec[i] @ W_U: logit per unit of feature activation on the direct path,
-before the final LayerNorm's scale. `Unembedding` holds W_U as stored and folded: the final LayerNorm's weight
-multiplied in and the result centred over d_model, as TransformerLens' `HookedTransformer.from_pretrained`
-does. `Decoder` holds directions in the residual stream. Both live in safetensors files.
+before the final norm's scale. `Unembedding` holds W_U as stored and folded: the final norm's weight
+multiplied in and, for a LayerNorm, the result centred over d_model (`fsrl.models.head`). `Decoder` holds
+directions in the residual stream. Both live in safetensors files.
 
 A `View` is one way to look at them: folded or raw W_U; all tokens, or only those that the training text
 holds often enough (a few hundred undertrained tokens dominate the kurtosis of every direction); logits or
