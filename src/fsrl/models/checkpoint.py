@@ -80,7 +80,10 @@ class _Source:
     def __init__(self, folder: Path) -> None:
         self.folder, self.files = folder, sources.weight_files(folder)
         # What is being read when an error comes up, and what to do about it.
-        self.reading, self.remedy = folder / "config.json", "give a causal language model that it knows"
+        self.reading, self.remedy = (
+            folder / "config.json",
+            "give a model that transformers and TransformerLens know",
+        )
         self.probe: tuple[Tensor, Tensor] | None = None
 
     def from_pretrained(self, name: str, *, config: Any, **kwargs: Any) -> Any:
