@@ -226,13 +226,13 @@ def test_clients_see_the_library_of_this_checkout(hub_environment: Environment, 
 MODEL = """
 import sys
 from fsrl.errors import FsrlError
-from fsrl.models import hub_files, sources
+from fsrl.models import hub_record, sources
 
 try:
     files = sources.fetch(sources.ModelSource(hub=sys.argv[1]))
 except FsrlError as error:
     sys.exit(f"error: {error}")
-hub_files.write_record(files, "record.tsv")
+hub_record.write(files, "record.tsv")
 """
 
 
