@@ -69,8 +69,8 @@ def test_the_next_folder_of_a_kind_removes_what_a_killed_one_left(
         (f".splits.pdf.{GONE}.tmp", 0, False),
         (f".splits.pdf.{GONE}@{HOST}.tmp", 0, False),
         (f".splits.pdf.{10**30}.tmp", 0, False),
-        (f".splits.pdf.{os.getpid()}.tmp", 0, True),
-        (f".splits.pdf.{os.getpid()}@{HOST}.tmp", 0, True),
+        (".splits.pdf.{own}.tmp", 0, True),
+        (f".splits.pdf.{{own}}@{HOST}.tmp", 0, True),
         (".splits.pdf.1.tmp", 0, True),  # runs, as another user
         # Nothing is known of another machine's processes; a day of silence is taken for their end.
         (f".splits.pdf.{GONE}@elsewhere.tmp", 0, True),
@@ -81,7 +81,7 @@ def test_the_next_folder_of_a_kind_removes_what_a_killed_one_left(
     ],
 )
 def test_only_what_is_left_behind_is_swept(tmp_path: Path, name: str, age: int, stays: bool) -> None:
-    path = tmp_path / name
+    path = tmp_path / name.format(own=os.getpid())
     path.touch()
     when = time.time() - age * 24 * 3600 - 60
     os.utime(path, (when, when))

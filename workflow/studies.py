@@ -1,12 +1,10 @@
 """The studies of the config, resolved: where their weights are, which can be built here."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fsrl import files
 from fsrl.effects import scope
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files, hub_record
@@ -72,17 +70,15 @@ class Study:
         """How many tokens the model reads at once, and which key of which file says so; None where it is not
         on this machine or says nothing.
         """
-        path = self.model.on_disk("config.json")
-        if path is None:
-            return None
         try:
-            found = json.loads(files.read_text(path))
-            found = {**found, **found.get("text_config", {})}
-        except (ValueError, TypeError, AttributeError):  # whoever reads the model says what is wrong with it
+            found = self.model.config() or {}
+        except FsrlError:  # whoever reads the model says it
             return None
+        text = found.get("text_config")
+        found = found | (text if isinstance(text, dict) else {})
         for key in POSITIONS:
             if isinstance(found.get(key), int):
-                return found[key], f"{key} in {hub_files.shown(path)}"
+                return found[key], f"{key} in config.json of {self.model.name}"
         return None
 
     def lacks_weights(self) -> bool:

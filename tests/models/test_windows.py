@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from fsrl.errors import FsrlError
-from fsrl.models.windows import FirstToken, first_token, first_windows, read_text, windows
+from fsrl.models.windows import FirstToken, first_token, first_windows, windows
 from tests.fixtures import vocabularies
 
 
@@ -109,14 +109,3 @@ def test_a_chat_model_s_end_of_turn_does_not_begin_texts():
     assert first_token(tokenizer).token == "<|endoftext|>"
     tokenizer.bos_token = "<|im_end|>"  # as TransformerLens sets it
     assert first_token(tokenizer).token == "<|endoftext|>"
-
-
-def test_a_text_that_is_not_utf_8_is_named_with_its_place(tmp_path):
-    path = tmp_path / "latin.txt"
-    path.write_bytes(b"caf\xe9\n")
-    with pytest.raises(FsrlError, match=r"latin.txt is not UTF-8 \(byte E9 at offset 3\); save it as UTF-8"):
-        read_text(path)
-    with pytest.raises(FsrlError, match="nowhere.txt is missing"):
-        read_text(tmp_path / "nowhere.txt")
-    path.write_text("café\n", encoding="utf-8")
-    assert read_text(path) == "café\n"

@@ -4,7 +4,8 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=snakemake.threads)
 
-from fsrl.models import activations, hub_record, sources, windows
+from fsrl import files
+from fsrl.models import activations, hub_record, sources
 from fsrl.weights import covariances
 from fsrl.weights import matrices as weights
 
@@ -15,7 +16,7 @@ for record in given.fetched:
 hooks = dict.fromkeys(weights.read_decoder(path).hook for path in given.decoders)
 found = activations.second_moments(
     model.directory(),
-    windows.read_text(given.text),
+    files.read_text(given.text),
     list(hooks),
     context=params.context,
     max_tokens=params.max_tokens,

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from fsrl import files
 from fsrl.effects import study as effect_study
-from fsrl.models import hub_record, reading, sources, windows
+from fsrl.models import hub_record, reading, sources
 from fsrl.tables import core as tables
 from fsrl.tables.effects import EFFECTS
 from fsrl.tables.moments import MOMENTS, NULL
@@ -48,7 +49,7 @@ W_U = [weights.view_unembedding(unembedding, **params.view)[0]]
 # What is read is let go of where it is used up: decoders and W_U of GPT-2 are 2 GB together.
 del decoder, unembedding
 rules = params.schemes[params.scheme]
-text = windows.read_text(given.text)
+text = files.read_text(given.text)
 measured = effect_study.measure_study(
     reading.read_model(sources.ModelSource(**params.source["model"])),
     sources.SAESource.from_settings(params.source["saes"]),

@@ -158,7 +158,7 @@ class TextExamples:
         """Windows, spread over the text; FsrlError where the file is missing."""
         assert self.path is not None
         model = self.sae_model.model
-        context, text = min(CONTEXT, int(model.cfg.n_ctx)), windows.read_text(self.path)
+        context, text = min(CONTEXT, int(model.cfg.n_ctx)), files.read_text(self.path)
         return windows.windows(
             model.tokenizer, text, context=context, contexts=CONTEXTS, d_vocab=model.cfg.d_vocab
         )

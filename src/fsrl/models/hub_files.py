@@ -26,6 +26,8 @@ from fsrl.models import hub_requests
 LINKS = 8
 # Which files there are is asked again where a branch moved while its files were being fetched.
 ROUNDS = 3
+# How a broken file of the user's is made again, where nothing more is known of it.
+ANEW = "put a whole one there"
 
 
 @dataclass(frozen=True)
@@ -258,19 +260,21 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def clear_errors(path: Path) -> Iterator[None]:
-    """Turns what a library raises while it reads this one file into one line that names it, with a remedy."""
+def clear_errors(path: Path, anew: str = ANEW) -> Iterator[None]:
+    """Turns what a library raises while it reads this one file into one line that names it, with a remedy;
+    anew: how a file of the user's is made again.
+    """
     try:
         yield
     except FsrlError:
         raise
     except Exception as error:  # which kind depends on where in the file the library stumbles
-        raise FsrlError(f"{shown(path)}: cannot be read ({_reason(error)}); {remedy(path)}") from error
+        raise FsrlError(f"{shown(path)}: cannot be read ({_reason(error)}); {remedy(path, anew)}") from error
 
 
-def remedy(path: Path) -> str:
+def remedy(path: Path, anew: str = ANEW) -> str:
     """What to do about a broken file: one of the hub's cache can be fetched again, another is the user's."""
-    return "delete it and fetch it again" if shown(path) != str(path) else "put a whole one there"
+    return "delete it and fetch it again" if shown(path) != str(path) else anew
 
 
 def _reason(error: Exception) -> str:

@@ -15,7 +15,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 # log10 density that SAELens writes for a feature that never fired, log10(0 + 1e-10).
 NEVER = -10.0
+ANEW = "save the SAE again (sae.save_model)"
 # SAELens' loaders look files up by a name of their module, which one thread at a time replaces.
 _LOOKING_UP = threading.Lock()
 
@@ -58,7 +59,7 @@ class SAEFiles:
             config, weights, density = (
                 Path(source.folder) / sae_id / name for name in (*SAE_FILES, DENSITY_FILE)
             )
-            return cls(source, sae_id, weights, config, density if density.is_file() else None)
+            return cls(source, sae_id, weights, config, density if density.exists() else None)
         weights = hub_files.present(source.weights_file(sae_id))
         beside = (
             None if file is None else hub_files.cached(file)
@@ -151,20 +152,12 @@ def known_densities(given: Float[Tensor, "*any"], d_sae: int, place: str) -> Flo
 
 def remedy(path: Path) -> str:
     """What to do about a broken file."""
-    return "fetch this file again" if "snapshots" in path.parts else "save the SAE again (sae.save_model)"
+    return hub_files.remedy(path, ANEW)
 
 
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Turns whatever the libraries raise on a broken file into one line that names it, with a remedy."""
-    try:
-        yield
-    except FsrlError:
-        raise
-    except Exception as error:  # what a loader of SAELens raises depends on where it fails
-        reason = " ".join(str(error).split())[:200] or "nothing said"
-        kind = "" if isinstance(error, RuntimeError | OSError) else f"{type(error).__name__}: "
-        raise FsrlError(f"{shown(path)}: cannot be read ({kind}{reason}); {remedy(path)}") from error
+def naming(path: Path) -> AbstractContextManager[None]:
+    """Turns whatever SAELens raises on a broken file into one line that names it, with a remedy."""
+    return hub_files.clear_errors(path, ANEW)
 
 
 @contextmanager

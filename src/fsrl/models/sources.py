@@ -13,7 +13,7 @@ from typing import Any
 from fsrl import hooks
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files, releases
-from fsrl.models.hub_files import HubFile, shown
+from fsrl.models.hub_files import HubFile, clear_errors, remedy, shown
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 # The weights in one file, or the list of the files over which they are spread.
@@ -88,11 +88,8 @@ class ModelSource:
 
     def config(self) -> dict[str, Any] | None:
         """What config.json says; None where it is not there (yet). Raises FsrlError for a broken file."""
-        if self.folder is not None:
-            path: Path | None = Path(self.folder) / CONFIG
-        else:
-            path = hub_files.cached(self._file(CONFIG))
-        return read_json(path) if path is not None and path.is_file() else None
+        path = self.on_disk(CONFIG)
+        return None if path is None else read_json(path)
 
     def _file(self, name: str, *, required: bool = True) -> HubFile:
         return HubFile(str(self.hub), name, self.revision, required)
@@ -284,12 +281,10 @@ def _is_shard(name: str) -> bool:
 
 def read_json(path: Path) -> dict[str, Any]:
     """What a config or an index says; FsrlError where it is no JSON object."""
-    try:
+    with clear_errors(path):
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FsrlError(f"{shown(path)}: cannot be read ({error}); fetch or save this file again") from error
     if not isinstance(found, dict):
-        raise FsrlError(f"{shown(path)}: holds no JSON object; fetch or save this file again")
+        raise FsrlError(f"{shown(path)}: holds no JSON object; {remedy(path)}")
     return found
 
 

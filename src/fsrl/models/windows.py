@@ -9,7 +9,6 @@ out.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,19 +55,6 @@ def first_token(tokenizer: Any) -> FirstToken:
         if token_id is not None:
             return FirstToken(str(token), token_id, role)
     return FirstToken(None, None, "none: the tokenizer has no token for a text's start")
-
-
-def read_text(path: str | Path) -> str:
-    """A text file. Raises FsrlError where it is missing or not UTF-8, with the first bad byte's place."""
-    if not Path(path).is_file():
-        raise FsrlError(f"text: {path} is missing; give another file")
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise FsrlError(
-            f"text: {path} is not UTF-8 (byte {byte:02X} at offset {error.start}); save it as UTF-8"
-        ) from error
 
 
 def windows(
