@@ -140,7 +140,10 @@ def known_densities(given: Float[Tensor, "*any"], d_sae: int, place: str) -> Flo
     place: how errors name them. Raises FsrlError for another number of features, and for a share above 1.
     """
     if given.shape != (d_sae,):
-        raise FsrlError(f"{place}: sparsity has shape {list(given.shape)}, the SAE has {d_sae} features")
+        raise FsrlError(
+            f"{place}: sparsity has shape {list(given.shape)}, the SAE has {d_sae} features; give one for "
+            "each, or no such file"
+        )
     if (above := given > 1e-3).any():
         at = int(above.int().argmax())
         raise FsrlError(
