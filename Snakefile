@@ -30,6 +30,8 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/notebooks.smk"
 include: "workflow/rules/paper.smk"
 include: "workflow/rules/train_mini.smk"
+include: "workflow/rules/cluster.smk"
+include: "workflow/rules/end.smk"
 
 
 # A missing table is rebuilt only where somebody asks for it, so every table is asked for.

@@ -34,10 +34,12 @@ settings.load_profile("fsrl")
 # them would make its own.
 TOGETHER = {
     "built": [
+        "workflow/test_cluster.py",
         "workflow/test_dag.py",
         "workflow/test_local_explanations.py",
         "workflow/test_report.py",
         "workflow/test_tables.py",
+        "workflow/test_terminal.py",
     ],
     "served": ["hub/test_study.py", "workflow/test_explanations_rule.py"],
     "built_mini": ["notebooks/test_executed.py", "numbers/test_numbers.py", "workflow/test_mini.py"],

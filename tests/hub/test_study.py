@@ -7,7 +7,7 @@ import pytest
 
 from fsrl.tables import core as tables
 from tests.fixtures.hosted_study import BESIDE, SAE, Hosted, configure
-from tests.fixtures.project import Project
+from tests.fixtures.project import Project, planned
 from tests.hub.server import LoopbackHub
 
 
@@ -28,7 +28,7 @@ def test_a_study_is_fetched_built_and_rebuilt_without_the_hub(served: Hosted, tm
     assert len(metadata["model_sha256"]) == len(metadata["sae_sha256"]) == 64
 
     project = served.project.copy(tmp_path / "project")
-    assert "Nothing to be done" in served.run_ours(project, "--dry-run", "explanations", *BESIDE).stdout
+    assert planned(served.run_ours(project, "--dry-run", "explanations", *BESIDE)) == {}
     shutil.rmtree(project.folder / "results/ours")
     done = served.run_ours(project, decoder)
     assert done.returncode == 0, done.stderr
@@ -53,7 +53,7 @@ def test_a_listed_study_is_skipped_until_it_is_downloaded(elsewhere: Hosted) -> 
     dry = elsewhere.run(project, "--dry-run", "--quiet")
     assert dry.returncode == 0 and dry.stderr.count(skipped) == 1
     dry = elsewhere.run(project, "--dry-run")
-    assert dry.stderr.count(skipped) == 1 and "export_weights_ours" not in dry.stdout + dry.stderr
+    assert dry.stderr.count(skipped) == 1 and "export_weights_ours" not in planned(dry)
     assert elsewhere.hub.requests == []
 
     done = elsewhere.run_ours(project, "download")
@@ -61,7 +61,7 @@ def test_a_listed_study_is_skipped_until_it_is_downloaded(elsewhere: Hosted) -> 
     assert "fetching 7 files" in done.stderr
     assert set(project.outputs()) == {"results/ours/hub_files.tsv"}
     dry = elsewhere.run(project, "--dry-run")
-    assert skipped not in dry.stderr and "export_weights_ours" in dry.stdout + dry.stderr
+    assert skipped not in dry.stderr and planned(dry)["export_weights_ours"] == 1
 
 
 def test_a_lost_cache_is_no_dead_end(elsewhere: Hosted) -> None:
@@ -73,9 +73,9 @@ def test_a_lost_cache_is_no_dead_end(elsewhere: Hosted) -> None:
     assert "Nothing to be done" in again.stdout + again.stderr
 
     shutil.rmtree(cache)
-    planned = elsewhere.run_ours(project, "--dry-run", "download")
-    assert planned.returncode == 0 and "rule download:" in planned.stdout + planned.stderr
-    said = [line for line in planned.stderr.splitlines() if line.startswith("study ours:")]
+    again = elsewhere.run_ours(project, "--dry-run", "download")
+    assert planned(again)["download"] == 1
+    said = [line for line in again.stderr.splitlines() if line.startswith("study ours:")]
     assert len(said) == 1 and "not in the Hugging Face cache" in said[0]
     assert not cache.exists()
     done = elsewhere.run_ours(project, "download")

@@ -7,6 +7,16 @@ import settings
 import studies
 from fsrl import files, machine
 
+# What this run leaves out, a line each; rules/end.smk says it again at the end.
+SKIPPED = []
+
+
+def skip(line):
+    """Say once, as the run begins, what it leaves out and how to get it; the jobs' own snakemakes are silent."""
+    if workflow.is_main_process and line not in SKIPPED:
+        SKIPPED.append(line)
+        say(line)
+
 
 def hold_lock():
     """See to it that no other run is at work in this folder until this one ends."""
@@ -25,7 +35,7 @@ def built(asked):
         return list(asked)
     skipped = [study for study in asked if study.lacks_weights()]
     for study in skipped:
-        say(study.how_to_get())
+        skip(study.how_to_get())
     return [study for study in asked if study not in skipped]
 
 
@@ -126,9 +136,9 @@ def view_options(wildcards):
 
 # --cores 8 on a machine of two cores must not start eight busy jobs. A rule that uses several threads claims ALL;
 # one that uses a single thread claims as many as its share of the cores that exist. Jobs cap their own threads at
-# those cores as well (fsrl.joblog).
+# those cores as well (fsrl.joblog). On a cluster ALL are those of one submission, and one thread is one.
 ALL = workflow.cores or machine.cores()
-ONE = -(-ALL // machine.cores())
+ONE = -(-ALL // machine.cores()) if workflow.nodes is None else 1
 
 
 # Right before the first job of a run (not of a dry run, nor of the processes that jobs are). A second run beside it would

@@ -4,7 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
-ROOT = Path(workflow.basedir)
+# Of the repository, whichever Snakefile is the first (workflow/Snakefile includes the one at the root).
+ROOT = Path(workflow.included_stack[-1].get_path_or_uri(secret_free=False)).parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "workflow")]
 # Scripts run the library that the rules watch, whatever else is installed.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))

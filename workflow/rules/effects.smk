@@ -2,7 +2,7 @@
 from fsrl.effects import scope
 
 EFFECT_VIEW = config["effects"]["view"]
-EFFECT_TABLE = STAGES.replace("{view}", EFFECT_VIEW) + "/effects.parquet"
+EFFECT_TABLE = f"{STAGES}/effects.parquet".replace("{view}", EFFECT_VIEW)
 EFFECT_SUMMARY = multiext(
     "results/{study}/summary/effects_", "summary.parquet", "summary.tsv", "retention.parquet"
 )
@@ -20,7 +20,7 @@ def measured():
         stop(error)
     for name, reason in unlike.items():
         if reason is not None:
-            print(f"study {name} is built without effects: {reason}, and {scope.ONLY}", file=sys.stderr)
+            skip(f"study {name} is built without effects: {reason}, and {scope.ONLY}")
     found = [study for study in studies if unlike[study.name] is None]
     os.environ["FSRL_MEASURED"] = " ".join(study.name for study in found)
     return found
@@ -36,7 +36,7 @@ EFFECTS = [
 
 def in_effect_view(table, study):
     """A table of each of the study's SAEs in the view of the effects."""
-    return of_saes(STAGES.replace("{view}", EFFECT_VIEW) + f"/{table}.parquet", study)
+    return of_saes(f"{STAGES}/{table}.parquet".replace("{view}", EFFECT_VIEW), study)
 
 
 # One job a study measures all layers, since one clean run of the model and one import of transformer_lens and sae_lens

@@ -66,9 +66,6 @@ def explanations_at_hand(study):
     return explained + compared, ""
 
 
-SAID = set()
-
-
 def EXPLANATIONS(wildcards):
     """The input function of `all`: not called, and no line printed, where nobody asks for `all`."""
     found = []
@@ -77,9 +74,8 @@ def EXPLANATIONS(wildcards):
             files, line = explanations_at_hand(study)
         except FsrlError as error:
             stop(error)
-        if line and line not in SAID:
-            say(line)
-            SAID.add(line)
+        if line:
+            skip(line)
         found += files
     return found
 
@@ -101,7 +97,7 @@ rule explanations:
 
 def in_explained_view(table, saes):
     """A table of these SAEs in the view whose types and enrichment explanations are compared with or made from."""
-    return expand(STAGES + f"/{table}.parquet", view=EXPLAIN["view"], sae=saes, allow_missing=True)
+    return expand(f"{STAGES}/{table}.parquet", view=EXPLAIN["view"], sae=saes, allow_missing=True)
 
 
 def explained_from(table, *, of_hosted):

@@ -55,8 +55,8 @@ wildcard_constraints:
 NOTEBOOKS = []
 if (reason := why_no_notebooks()) is None:
     NOTEBOOKS = [NOTEBOOK_PAGE.format(notebook=name) for name in NOTEBOOK_READS]
-elif workflow.is_main_process:
-    say(f"the notebooks are skipped: {reason}")
+else:
+    skip(f"the notebooks are skipped: {reason}")
 
 
 def notebook_tables(wildcards):

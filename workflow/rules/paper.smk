@@ -189,5 +189,5 @@ rule paper:
 PAPER_TARGETS = list(PAPER_INDEX)
 if not tex_document.missing_programs():
     PAPER_TARGETS.append(PAPER)
-elif workflow.is_main_process:
-    say(f"{PAPER} is skipped: no LaTeX on the PATH; {tex_document.HOW_TO_GET}")
+else:
+    skip(f"{PAPER} is skipped: no LaTeX on the PATH; {tex_document.HOW_TO_GET}")

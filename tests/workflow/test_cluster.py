@@ -1,0 +1,131 @@
+"""What jobs ask of a cluster and which share a submission; a build through a real SLURM, its jobs killed."""
+
+import ast
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.fixtures import slurm_cluster
+from tests.fixtures.project import ROOT, Project, environment
+from tests.fixtures.tiny_study import SAE_IDS
+
+RULES = ROOT / "workflow/rules"
+PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+SCRIPTS = {path.stem for path in (ROOT / "workflow/scripts").glob("*.py")}
+# Hours of training, for which no figure was measured on a cluster; and what needs the network.
+ALONE = set(re.findall(r"scripts/(\w+)\.py", (RULES / "train_mini.smk").read_text()))
+ALONE |= {"download", "fetch_weights"}
+[TABLE] = re.findall(r"^CLUSTER = (\{.*?^\})", (RULES / "cluster.smk").read_text(), re.M | re.S)
+CLUSTER: dict[str, dict[str, int]] = ast.literal_eval(TABLE)
+
+
+def test_every_job_has_a_group_and_a_run_time() -> None:
+    listed = [script for minutes in CLUSTER.values() for script in minutes]
+    assert sorted(listed) == sorted(SCRIPTS - ALONE)
+    assert PROFILE["group-components"] == [f"{group}=1000" for group in CLUSTER]
+
+
+def test_the_folder_of_a_log_can_be_made() -> None:
+    """SLURM's log lies in a folder of this name, in which rules of a study have its name once more."""
+    studies = yaml.safe_load((ROOT / "config/config.yaml").read_text())["studies"]
+    longest = max(studies, key=len)
+    for group, minutes in CLUSTER.items():
+        filled = group.format(study=longest, sae="blocks.11.hook_resid_post")
+        names = [f"{script}_{longest}" if study_s(script) else script for script in minutes]
+        assert len("_".join(["group", filled, *names])) <= 255, group
+
+
+def study_s(script: str) -> bool:
+    """Whether the rule of a script has the study's name in its own."""
+    return any(f'f"{script}_{{study.name}}"' in path.read_text() for path in RULES.glob("*.smk"))
+
+
+def dry_run(project: Project, *arguments: str) -> str:
+    """A plan for a cluster as Snakemake's own logger prints it: with groups and resources."""
+    done = project.without_jobs(
+        "-n", "-F", "--workflow-profile", "none", "--profile", "profiles/slurm", *arguments
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def resources(printed: str, rule: str) -> tuple[int, int]:
+    """(MB, minutes) of a rule's first job."""
+    found = re.search(rf"^    rule {rule}:.*?mem_mb=(\d+).*?runtime=(\d+)", printed, re.M | re.S)
+    assert found, printed
+    return int(found[1]), int(found[2])
+
+
+def test_a_study_is_a_handful_of_submissions(fresh: Project) -> None:
+    printed = dry_run(fresh)
+    groups = re.findall(r"Group job (\S+) \(", printed)
+    studies = [f"{name}.tiny" for name in ("weights", "evidence", "effects", "figures", "tables")]
+    assert sorted(groups) == sorted([*studies, *(f"layer.tiny.{sae}" for sae in SAE_IDS), "paper"])
+    # All but the target `all`, which has nothing to run, is in one of them.
+    assert re.findall(r"^(?:local)?rule (\w+):", printed, re.M) == ["all"]
+
+
+def test_memory_and_time_grow_with_the_attempt_and_yield_to_the_command(fresh: Project) -> None:
+    memory, minutes = resources(dry_run(fresh), "measure_effects_tiny")
+    assert (memory, minutes) == (3000, CLUSTER["effects.{study}"]["measure_effects"])
+    assert resources(dry_run(fresh, "--attempt", "2"), "measure_effects_tiny") == (2 * memory, 2 * minutes)
+    said = dry_run(fresh, "--set-resources", "measure_effects_tiny:mem_mb=5555")
+    assert resources(said, "measure_effects_tiny") == (5555, minutes)
+
+
+@pytest.fixture
+def slurm() -> Iterator[None]:
+    if reason := slurm_cluster.unavailable():
+        pytest.skip(reason)
+    with slurm_cluster.cluster():
+        yield
+
+
+def kill(job: str) -> None:
+    """kill -9 of all processes of a running job."""
+    pids = [line.split()[0] for line in slurm_cluster.ask("scontrol", "listpids", job).splitlines()[1:]]
+    for pid in pids:
+        os.kill(int(pid), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_killed_jobs_are_tried_again_and_end_in_the_bytes_of_a_local_build(
+    slurm: None, built: Project, fresh: Project, tmp_path: Path
+) -> None:
+    project = fresh.copy(tmp_path / "project")
+    # The node's cores; a controller without accounting, asked every other second.
+    here = ["--cores", str(os.cpu_count()), "--slurm-init-seconds-before-status-checks", "2"]
+    command = project.command("--profile", "profiles/slurm", "--slurm-status-command", "squeue", *here)
+    logs = project.folder / "logs/tiny"
+    with (
+        (tmp_path / "printed").open("w") as printed,
+        subprocess.Popen(
+            command, cwd=project.folder, env=environment(), stdout=printed, stderr=printed
+        ) as process,
+    ):
+
+        def running(log: Path) -> str:
+            """The id of the job that has begun this log."""
+            slurm_cluster.wait(lambda: log.exists() or process.poll() is not None, str(log), seconds=1200)
+            [job] = slurm_cluster.ask("squeue", "--noheader", "--states=running", "--format=%i").split()
+            return job
+
+        subprocess.run(["scancel", running(logs / "export_weights.log")], check=True)
+        kill(running(logs / "measure_effects.log"))
+        process.wait()
+    said = (tmp_path / "printed").read_text()
+    assert process.returncode == 0, said
+    # Both failures are told, with the logs of their jobs.
+    for log in ("export_weights.log", "measure_effects.log"):
+        assert re.search(rf"log: logs/tiny/{log} \(check log", said), said
+    before, after = built.outputs(), project.outputs()
+    assert after.keys() == before.keys()
+    assert [name for name in before if before[name] != after[name]] == []
+    assert project.plan() == {}

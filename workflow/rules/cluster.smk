@@ -1,0 +1,88 @@
+# What jobs ask of a cluster, and which jobs share one of its jobs (profiles/slurm); on one machine nothing of this
+# counts. In one place because the rules of a study have its name in theirs, which no profile could list.
+#
+# Minutes are at least five times what gpt2-small took at full shapes on two cores (README, benchmarks/README.md), and no
+# less than ten: a start from a busy file system takes a minute or two, and the largest SAEs are five times as wide.
+# Memory stands in the rules, as measured there. Both grow with every attempt (`retries` in the profile).
+#
+# Jobs of one group, its wildcards filled in, are one submission (`group-components` in the profile): of `mini`'s 112 jobs a
+# cluster sees 14. A group must not need itself by way of another one, and SLURM's log lies in a folder with the group's
+# and its rules' names, of 255 letters at most.
+from snakemake.resources import Resources
+
+CLUSTER = {
+    "weights.{study}": {
+        "export_weights": 10,
+        "find_token_sets": 10,
+        "compute_null_moments": 10,
+        "measure_activation_covariances": 20,
+    },
+    "layer.{study}.{sae}": {
+        "compute_moments": 10,
+        "compute_layer_nulls": 10,
+        "assign_types": 10,
+        "test_enrichment": 10,
+    },
+    "evidence.{study}": {
+        "summarise_enrichment": 20,
+        "null_p_values": 10,
+        "test_claims": 20,
+        "measure_sensitivity": 10,
+        "explain_features": 10,
+        "compare_explanations": 20,
+        "count_explanation_words": 10,
+        "recover_planted_types": 20,
+    },
+    "effects.{study}": {"measure_effects": 60, "effect_summary": 10},
+    "figures.{study}": {
+        "summarise_types": 10,
+        "draw_layer_figures": 10,
+        "draw_study_figures": 10,
+        "draw_view_figures": 10,
+        "draw_evidence_figures": 10,
+        "draw_effect_figures": 10,
+        "draw_planted_figures": 10,
+    },
+    "tables.{study}": {
+        "write_latex_study": 10,
+        "write_latex_claims": 10,
+        "write_latex_sensitivity": 10,
+        "write_latex_effects": 10,
+        "write_latex_planted": 10,
+        "write_paper_numbers": 10,
+    },
+    "paper": {"write_latex_speed": 10, "write_paper_index": 10, "compile_paper_pdf": 10},
+    "notebooks": {"run_notebook": 10},
+}
+
+
+# Whatever reaches for the network runs where snakemake does: the nodes of most clusters have none.
+localrules:
+    download,
+    fetch_weights,
+
+
+def growing(amount):
+    """A resource that is `amount` at the first attempt and as much more at each further one."""
+    return lambda wildcards, attempt: amount * attempt
+
+
+def ask_of_a_cluster(asked):
+    """Give a rule with a script its group, its run time, and memory that grows; --set-resources has the last word."""
+    for group, minutes in CLUSTER.items():
+        script = Path(asked.script or "").stem
+        if script in minutes:
+            asked.group = group
+            _, stated = asked.ruleinfo.resources or ((), {})
+            amounts = {"mem_mb": stated.get("mem_mb"), "runtime": minutes[script]}
+            said = workflow.resource_settings.overwrite_resources.get(asked.name, {})
+            grow = {name: growing(amount) for name, amount in amounts.items() if isinstance(amount, int)}
+            asked.resources.update(
+                Resources.from_mapping({name: grow[name] for name in grow.keys() - said.keys()})
+            )
+
+
+# Submissions at a time are given where there is a cluster alone. Its jobs' own snakemakes have what they were given.
+if workflow.is_main_process and workflow.nodes is not None:
+    for planned in workflow.rules:
+        ask_of_a_cluster(planned)
