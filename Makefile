@@ -1,6 +1,6 @@
 # make reproduce   every table and figure of the embedded study, from a clean clone
 # make test        the fast tests           make test-slow   the others
-# make lint        formatters and types     make clean       remove what the workflow built
+# make lint        formatters, types, rules make clean       remove what the workflow built
 # make mini        copy a finished `snakemake --cores 2 train_mini` into data/mini
 # make lock        resolve requirements.lock anew in a clean environment
 # make rulegraph   write the graph of the rules into README.md, as Snakemake gives it
@@ -37,6 +37,7 @@ lint: $(READY)
 	$(RUN) ruff format --check .
 	$(RUN) snakefmt --check Snakefile workflow
 	$(RUN) mypy
+	$(VENV)/bin/python workflow/lint.py
 
 # A stamp: with the packages in, neither pip nor a network is asked again until the lock changes.
 $(READY): requirements.lock pyproject.toml

@@ -1,11 +1,15 @@
 """The environments of pip and of conda are one: the versions of requirements.lock."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+
+from fsrl.latex import document as tex_document
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
@@ -91,3 +95,27 @@ def test_files_that_share_a_costly_fixture_run_together() -> None:
             if asks.search(path.read_text()) and f"def {fixture}(" not in path.read_text()
         }
         assert found == set(files), fixture
+
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+
+
+def debian(text: str) -> set[str]:
+    """The packages of `apt-get install` in a text without continued lines."""
+    [listed] = re.findall(r"apt-get install ([^&`\n]*)", text)
+    return {name for name in listed.split() if not name.startswith("-")}
+
+
+def test_the_container_has_latex_and_the_commands_of_the_makefile() -> None:
+    assert debian(tex_document.HOW_TO_GET) | {"make"} == debian(DOCKERFILE)
+    commands = re.findall(r"^RUN make (\S+)$", DOCKERFILE, re.M) + re.findall(r'"make", "(\w+)"', DOCKERFILE)
+    assert commands == [".venv/.ready", "reproduce"]
+    for command in commands:
+        subprocess.run(["make", "--dry-run", command], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.skipif(shutil.which("apt-cache") is None, reason="no apt-cache: not Debian")
+def test_the_container_s_packages_exist() -> None:
+    for name in debian(DOCKERFILE):
+        shown = subprocess.check_output(["apt-cache", "policy", name], text=True)
+        assert re.search(r"Candidate: \d", shown), f"{name} (after apt-get update): {shown or 'unknown'}"
