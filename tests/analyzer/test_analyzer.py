@@ -236,9 +236,8 @@ def test_a_local_page_says_what_the_tables_say(made, tmp_path):
     assert frame.startswith("<iframe srcdoc=") and 'sandbox=""' in frame and frame.count("<") == 2
     with pytest.raises(FsrlError, match="written as .html"):
         made.get_feature_page(3, save_path=tmp_path / "page.txt")
-    with pytest.raises(FsrlError, match=r"text\.txt is missing"):
-        examples_of = SAEfeatureAnalyzer(made.sae_model, text=tmp_path / "text.txt", **examples.FEW)
-        examples_of.get_feature_page(3)
+    with pytest.raises(FsrlError, match=r"text is '.*text\.txt'; there is no such file"):
+        SAEfeatureAnalyzer(made.sae_model, text=tmp_path / "text.txt", **examples.FEW)
 
 
 def test_sets_on_the_page_have_the_rate_of_this_sae(made):

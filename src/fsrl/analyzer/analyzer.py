@@ -283,6 +283,9 @@ def _check_given(sae_model: Any, given: Mapping[str, Any]) -> None:
     }
     for name, (right, wanted) in met.items():
         arguments.require(given[name] is None or right, "SAEfeatureAnalyzer", name, given[name], wanted)
+    for name in ("unembedding", "text", "token_counts"):
+        if arguments.is_path(given[name]) and not Path(given[name]).is_file():
+            raise FsrlError(f"SAEfeatureAnalyzer: {name} is {str(given[name])!r}; there is no such file")
 
 
 def _indices(given: Any, n_features: int) -> list[int]:

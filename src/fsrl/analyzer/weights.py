@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from fsrl import arguments
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.errors import FsrlError
 from fsrl.hooks import MAPPED, WRITTEN, layer_of, point_of
@@ -68,7 +67,6 @@ def read(
     tokenizer, a hook whose directions are not in the residual stream, and what does not fit.
     """
     model = sae_model.model
-    _check_files({"token_counts": token_counts, "unembedding": unembedding})
     if unembedding is None:
         head = read_head(model, f"analyzer: {model.cfg.model_name}")
         own, has_raw = _own_unembedding(model, head, token_counts), _is_raw(model, head)
@@ -80,12 +78,6 @@ def read(
     spread = own.folded.std()
     centred = bool(own.folded.mean(dim=1).abs().max() <= CENTRED * spread)
     return AnalyzedWeights(own, _decoder(sae_model, sparsity), has_raw, centred)
-
-
-def _check_files(given: dict[str, Any]) -> None:
-    for name, place in given.items():
-        if arguments.is_path(place) and not Path(place).is_file():
-            raise FsrlError(f"SAEfeatureAnalyzer: {name} is {str(place)!r}; there is no such file")
 
 
 def with_trained(found: AnalyzedWeights) -> AnalyzedWeights:
