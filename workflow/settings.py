@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
+from fsrl import devices
 from fsrl.arguments import shown
 from fsrl.errors import FsrlError, did_you_mean
 from fsrl.latex import text as tex
@@ -41,6 +42,8 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 def check(config: dict[str, Any], schema: Path) -> None:
     """Raise FsrlError at the first fault of `config`: against the schema, in its names, in its type rules."""
     _check_keys(config, "top level")
+    if isinstance(effects := config.get("effects"), dict) and "device" in effects:
+        raise _fault("effects.device", "one device serves every stage; move it to `device` at the top level")
     _check_finite(config, "")
     errors = sorted(_validator(schema).iter_errors(config), key=lambda error: error.json_path)
     # A misspelt key is also a missing one: the misspelling is what to name.
@@ -63,6 +66,19 @@ def check(config: dict[str, Any], schema: Path) -> None:
 def studies(config: dict[str, Any]) -> list[str]:
     """The studies asked for: `study` where it is given, else all of `run`."""
     return [config["study"]] if "study" in config else config["run"]
+
+
+def gpus(device: str, *, elsewhere: bool) -> int:
+    """How many GPUs a job of heavy work claims: 1 or 0; FsrlError for cuda on a machine without a GPU.
+
+    elsewhere: whether other machines run the jobs; of them nothing is known, so `auto` claims none there.
+    """
+    if device == "cpu" or (elsewhere and device == "auto"):
+        return 0
+    found = elsewhere or devices.at_hand()
+    if device == "cuda" and not found:
+        raise devices.lacking()
+    return int(found)
 
 
 def views_read(config: dict[str, Any], view: str) -> list[str]:

@@ -1,5 +1,6 @@
 """The null table of a layer's own kinds, and what chance gives in the calibrated scheme."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from fsrl.stats.quantiles import quantile
 from fsrl.tables import core as tables
 from fsrl.tables.moments import NULL
 from fsrl.types import classify
+from fsrl.weights import matrices
+from fsrl.weights.matrices import Decoder, Unembedding
 from tests.fixtures.type_examples import CALIBRATED, under
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
@@ -72,6 +75,70 @@ def test_the_passes_do_not_show(monkeypatch):
     pd.testing.assert_frame_equal(nulls.of_layer(W_dec, W_U, **settings), expected, rtol=1e-6)
 
 
+VIEWS = {
+    "cosine": {"cosine": True},
+    "main": {},
+    "trained": {"tokens": "trained"},
+    "raw": {"w_u": "raw"},
+    "cosine over trained": {"tokens": "trained", "cosine": True},
+}
+
+
+def in_memory(W_dec, W_U, trained):
+    """A decoder and an unembedding of these weights; raw W_U is another than the folded one."""
+    tokens = tuple(map(str, range(W_U.shape[1])))
+    unembedding = Unembedding(W_U, W_U * torch.linspace(0.5, 2, len(W_U))[:, None], tokens, None, trained, {})
+    return Decoder(W_dec, None, "hook", 0, "sae", {}), unembedding
+
+
+@pytest.mark.parametrize("lengths", ["any", "one"])
+@pytest.mark.parametrize("left_out", [0, 40])
+def test_views_share_passes_and_get_what_each_gets_alone(monkeypatch, lengths, left_out):
+    W_dec, W_U = small()
+    if lengths == "one":
+        W_dec = 3 * W_dec / W_dec.norm(dim=1, keepdim=True)
+    W_dec[3] = 0
+    trained = torch.arange(300) >= left_out
+    decoder, unembedding = in_memory(W_dec, W_U, trained)
+    settings = {"kinds": KINDS, "draws": 90, "seed": 3, "covariance": torch.diag(torch.arange(1.0, 9))}
+    kappa0 = {name: 2.5 + 0.1 * number for number, name in enumerate(VIEWS)}
+    drawn = []
+    draw = nulls._draw
+
+    def counted(kind, *given, **how):
+        drawn.append(kind)
+        return draw(kind, *given, **how)
+
+    monkeypatch.setattr(nulls, "_draw", counted)
+    found = nulls.of_layer_in_views(decoder, unembedding, VIEWS, kappa0=kappa0, **settings)
+    # Rows of one length have one second moment; without a token to leave out `trained` is `main`.
+    assert drawn.count("activations") == 1
+    assert drawn.count("second_moment") == (1 if lengths == "one" else 2)
+    assert drawn.count("sign_flip") == (5 if left_out else 3)
+    assert list(found) == list(VIEWS)
+    for name, view in VIEWS.items():
+        seen = matrices.view(decoder, unembedding, **view)
+        alone = nulls.of_layer(seen.W_dec, seen.W_U, kappa0=kappa0[name], **settings)
+        # implied_tokens divides by a difference of kurtoses.
+        exact, rough = alone.drop(columns="implied_tokens"), alone["implied_tokens"]
+        pd.testing.assert_frame_equal(
+            found[name].drop(columns="implied_tokens"), exact, rtol=2e-6, atol=2e-6, check_exact=False
+        )
+        assert (found[name]["implied_tokens"].notna() == rough.notna()).mean() > 0.99
+    seen = matrices.view(decoder, unembedding)
+    alone = nulls.of_layer(seen.W_dec, seen.W_U, kappa0=kappa0["main"], **settings)
+    pd.testing.assert_frame_equal(found["main"], alone, check_exact=True)
+
+
+def test_a_decoder_of_another_model_is_refused_in_views():
+    decoder, unembedding = in_memory(*small(), torch.ones(300, dtype=torch.bool))
+    narrow = replace(decoder, W_dec=decoder.W_dec[:, :4].contiguous())
+    with pytest.raises(FsrlError, match="trained on another model"):
+        nulls.of_layer_in_views(
+            narrow, unembedding, {"main": {}}, kinds=KINDS, draws=5, seed=0, kappa0={"main": 3.0}
+        )
+
+
 def test_other_kinds_are_refused():
     W_dec, W_U = small()
     settings = {"draws": 5, "seed": 0, "kappa0": 3.0}
@@ -83,6 +150,11 @@ def test_other_kinds_are_refused():
     ):
         with pytest.raises(FsrlError, match=message):
             nulls.of_layer(W_dec, W_U, kinds=kinds, **settings)
+        decoder, unembedding = in_memory(W_dec, W_U, None)
+        with pytest.raises(FsrlError, match=message):
+            nulls.of_layer_in_views(
+                decoder, unembedding, {"main": {}}, kinds=kinds, **settings | {"kappa0": {"main": 3.0}}
+            )
 
 
 @pytest.fixture(scope="module")

@@ -130,8 +130,8 @@ def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> Non
 
 
 def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
-    # Weights, activations, nulls; moments; layer nulls, types; layer figures; summary, study figures.
-    jobs = 3 + len(SAE_IDS) + 2 * len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
+    # Weights, activations, nulls; moments, layer nulls; types; layer figures; summary, study figures.
+    jobs = 3 + 2 * len(SAE_IDS) + len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
     # Token sets, p under nulls; enrichment by layer; that of the study, claims, sensitivity, their figures.
     jobs += 2 + len(SAE_IDS) + 4
     jobs += 3  # effects, their summary and figures
@@ -190,7 +190,7 @@ def test_a_second_run_does_nothing(built: Project) -> None:
         ("figures/enrichment.py", {"draw_evidence_figures": 1, **PDF}),
         ("figures/effects.py", {"draw_effect_figures": 1, **PDF}),
         # Enrichment decides no moments, nulls, types or effects.
-        ("enrichment/statistics.py", {"test_enrichment": 2, "null_p_values": 1, **AFTER_ENRICHMENT}),
+        ("enrichment/statistics.py", {"test_enrichment_tiny": 2, "null_p_values": 1, **AFTER_ENRICHMENT}),
         ("enrichment/calibration.py", {"null_p_values": 1, "draw_evidence_figures": 1, **PDF}),
         ("enrichment/scores.py", AFTER_ENRICHMENT),
         # The engine decides no measured effect but through the types.
@@ -205,7 +205,7 @@ def test_a_second_run_does_nothing(built: Project) -> None:
         ("numbers/evidence.py", {"write_paper_numbers": 1, "write_paper_index": 1, **PDF}),
         (
             "tokens/word_lists/colour.txt",
-            {"find_token_sets": 1, "test_enrichment": 2, "null_p_values": 1, **AFTER_ENRICHMENT},
+            {"find_token_sets": 1, "test_enrichment_tiny": 2, "null_p_values": 1, **AFTER_ENRICHMENT},
         ),
         # What nobody prints, and docstrings of rooms, decide nothing.
         ("_version.py", {}),

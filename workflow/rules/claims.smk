@@ -105,8 +105,10 @@ rule recover_planted_types:
         "results/benchmarks/{study}/recover_planted_types.tsv"
     threads: ONE
     resources:
+        **GPU,
         mem_mb=2000,
     params:
+        device=config["device"],
         schemes=config["types"]["schemes"],
         settings={key: value for key, value in config["planted"].items() if key != "studies"},
     script:

@@ -49,6 +49,9 @@ try:
     if workflow.is_main_process:
         for study in STUDIES.values():
             studies.check(study, config)
+    # A job of heavy work claims a GPU where there is one. With --jobs for a cluster the jobs run on other machines.
+    CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not None
+    GPUS = settings.gpus(config["device"], elsewhere=CLUSTER)
 except FsrlError as error:
     stop(error)
 
@@ -132,6 +135,26 @@ def evaluation_text(wildcards):
 def view_options(wildcards):
     """The keyword arguments of weights.view for this view."""
     return config["views"][wildcards.view]
+
+
+# What a rule of heavy work adds to its resources: nothing where there is no GPU, so that nothing waits for one. This machine
+# counts as one GPU (Torch takes the first): no two such jobs run at once on it, and other jobs go on beside them.
+GPU = {"gpu": GPUS} if GPUS else {}
+if GPUS and not CLUSTER and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", 1)
+# On a GPU one job does all of a study's SAEs, since its start takes longer than an SAE; on a CPU each has a job, and
+# single threads side by side use the cores better than one job after the other.
+JOB = "{study}" if GPUS else "{study}/{sae}"
+
+
+def of_job(pattern, study):
+    """The pattern for each SAE of a job of heavy work."""
+    return of_saes(pattern, study) if GPUS else [pattern]
+
+
+def of_job_in_views(pattern, study):
+    """The pattern for each SAE of a job of heavy work, in each of the study's views in turn."""
+    return [path for own in of_job(pattern, study) for path in of_views(own, study)]
 
 
 # --cores 8 on a machine of two cores must not start eight busy jobs. A rule that uses several threads claims ALL;

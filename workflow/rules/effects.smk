@@ -67,6 +67,7 @@ for study in MEASURED:
             study=re.escape(study.name),
         threads: ALL
         resources:
+            **GPU,
             # GPT-2 small on a CPU; mini takes half.
             mem_mb=3000,
         params:
@@ -74,7 +75,8 @@ for study in MEASURED:
             view=config["views"][EFFECT_VIEW],
             scheme=config["types"]["default_scheme"],
             schemes=config["types"]["schemes"],
-            settings={name: value for name, value in config["effects"].items() if name != "view"},
+            settings={name: value for name, value in config["effects"].items() if name != "view"}
+            | {"device": config["device"]},
         script:
             "../scripts/measure_effects.py"
 

@@ -54,25 +54,33 @@ rule find_token_sets:
         "../scripts/find_token_sets.py"
 
 
-rule test_enrichment:
-    input:
-        decoder=DECODER,
-        unembedding=UNEMBEDDING,
-        sets=TOKEN_SETS,
-        code=library("test_enrichment.py"),
-    output:
-        ENRICHMENT,
-    log:
-        "logs/{study}/{sae}/{view}/test_enrichment.log",
-    benchmark:
-        "results/benchmarks/{study}/{sae}/{view}/test_enrichment.tsv"
-    threads: ONE
-    resources:
-        mem_mb=2000,
-    params:
-        view=view_options,
-    script:
-        "../scripts/test_enrichment.py"
+for study in STUDIES.values():
+
+    rule:
+        name:
+            f"test_enrichment_{study.name}"
+        input:
+            decoders=of_job(DECODER, study),
+            unembedding=UNEMBEDDING,
+            sets=TOKEN_SETS,
+            code=library("test_enrichment.py"),
+        output:
+            of_job(ENRICHMENT, study),
+        log:
+            f"logs/{JOB}/{{view}}/test_enrichment.log",
+        benchmark:
+            f"results/benchmarks/{JOB}/{{view}}/test_enrichment.tsv"
+        wildcard_constraints:
+            study=re.escape(study.name),
+        threads: ONE
+        resources:
+            **GPU,
+            mem_mb=2000,
+        params:
+            device=config["device"],
+            view=view_options,
+        script:
+            "../scripts/test_enrichment.py"
 
 
 # The false discovery rate is one over all layers; what follows from it is written layer by layer, hence a rule a study.
@@ -102,8 +110,10 @@ for study in STUDIES.values():
             study=re.escape(study.name),
         threads: ALL
         resources:
+            **GPU,
             mem_mb=3000,
         params:
+            device=config["device"],
             view=view_options,
             sae_ids=study.sae_ids,
             scheme=config["types"]["default_scheme"],
@@ -130,8 +140,10 @@ rule null_p_values:
         "results/benchmarks/{study}/null_p_values/{view}.tsv"
     threads: ONE
     resources:
+        **GPU,
         mem_mb=2000,
     params:
+        device=config["device"],
         view=view_options,
         sae_ids=sae_ids,
         draws=config["enrichment"]["check_draws"],

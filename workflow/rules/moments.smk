@@ -1,5 +1,5 @@
-# Moments, extreme tokens and histogram of every feature's logit weights: a job a layer for all of the study's views, in
-# one pass over their common product. Single threads side by side use the cores better than one job after the other.
+# Moments, extreme tokens and histogram of every feature's logit weights, in all of the study's views by one pass over their
+# common product.
 MOMENT_TABLES = ["moments", "extremes", "histograms"]
 MOMENTS = targets(*(f"{STAGES}/{table}.parquet" for table in MOMENT_TABLES))
 
@@ -11,22 +11,24 @@ for study in STUDIES.values():
         name:
             f"compute_moments_{study.name}"
         input:
-            decoder=DECODER,
+            decoders=of_job(DECODER, study),
             unembedding=UNEMBEDDING,
             nulls=of_views(NULL, study),
             code=library("compute_moments.py"),
         output:
-            **{table: of_views(f"{STAGES}/{table}.parquet", study) for table in MOMENT_TABLES},
+            **{table: of_job_in_views(f"{STAGES}/{table}.parquet", study) for table in MOMENT_TABLES},
         log:
-            "logs/{study}/{sae}/compute_moments.log",
+            f"logs/{JOB}/compute_moments.log",
         benchmark:
-            "results/benchmarks/{study}/{sae}/compute_moments.tsv"
+            f"results/benchmarks/{JOB}/compute_moments.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
         threads: ONE
         resources:
+            **GPU,
             mem_mb=2000,
         params:
+            device=config["device"],
             views={view: config["views"][view] for view in study.views},
             settings=config["moments"],
         script:

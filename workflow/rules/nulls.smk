@@ -27,8 +27,10 @@ for study in STUDIES.values():
             study=re.escape(study.name),
         threads: ALL
         resources:
+            **GPU,
             mem_mb=2000,
         params:
+            device=config["device"],
             views={view: config["views"][view] for view in study.views},
             draws=config["nulls"]["draws"],
             seed=config["nulls"]["seed"],
@@ -51,8 +53,10 @@ rule measure_activation_covariances:
         "results/benchmarks/{study}/measure_activation_covariances.tsv"
     threads: ALL
     resources:
+        **GPU,
         mem_mb=3000,
     params:
+        device=config["device"],
         model=lambda wildcards: config["studies"][wildcards.study]["model"],
         context=config["nulls"]["context"],
         max_tokens=config["nulls"]["max_tokens"],
@@ -60,26 +64,35 @@ rule measure_activation_covariances:
         "../scripts/measure_activation_covariances.py"
 
 
-rule compute_layer_nulls:
-    input:
-        decoder=DECODER,
-        unembedding=UNEMBEDDING,
-        null=NULL,
-        activations=[ACTIVATIONS] if "activations" in LAYER_KINDS else [],
-        code=library("compute_layer_nulls.py"),
-    output:
-        null=LAYER_NULL,
-    log:
-        "logs/{study}/{sae}/{view}/compute_layer_nulls.log",
-    benchmark:
-        "results/benchmarks/{study}/{sae}/{view}/compute_layer_nulls.tsv"
-    threads: ONE
-    resources:
-        mem_mb=2000,
-    params:
-        view=view_options,
-        kinds=LAYER_KINDS,
-        draws=config["nulls"]["layer_draws"],
-        seed=config["nulls"]["seed"],
-    script:
-        "../scripts/compute_layer_nulls.py"
+# All views of a layer in one job, which multiplies the directions that they share once.
+for study in STUDIES.values():
+
+    rule:
+        name:
+            f"compute_layer_nulls_{study.name}"
+        input:
+            decoders=of_job(DECODER, study),
+            unembedding=UNEMBEDDING,
+            nulls=of_views(NULL, study),
+            activations=[ACTIVATIONS] if "activations" in LAYER_KINDS else [],
+            code=library("compute_layer_nulls.py"),
+        output:
+            nulls=of_job_in_views(LAYER_NULL, study),
+        log:
+            f"logs/{JOB}/compute_layer_nulls.log",
+        benchmark:
+            f"results/benchmarks/{JOB}/compute_layer_nulls.tsv"
+        wildcard_constraints:
+            study=re.escape(study.name),
+        threads: ONE
+        resources:
+            **GPU,
+            mem_mb=2000,
+        params:
+            device=config["device"],
+            views={view: config["views"][view] for view in study.views},
+            kinds=LAYER_KINDS,
+            draws=config["nulls"]["layer_draws"],
+            seed=config["nulls"]["seed"],
+        script:
+            "../scripts/compute_layer_nulls.py"

@@ -94,8 +94,10 @@ for study in STUDIES.values():
             study=re.escape(study.name),
         threads: ALL
         resources:
+            **(GPU if reads_trained(study) and not study.token_counts else {}),
             mem_mb=3000,
         params:
+            device=config["device"],
             source=source_of,
             token_counts=study.token_counts,
             trained=config["tokens"] | {"trained": reads_trained(study)},

@@ -1,9 +1,10 @@
-"""Moments of one layer's own null directions in one view."""
+"""Moments of layers' own null directions, in all views of their study."""
 
 from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
+from fsrl import devices
 from fsrl.nulls import frames as nulls
 from fsrl.stats import quantiles
 from fsrl.tables import core as tables
@@ -12,22 +13,26 @@ from fsrl.weights import covariances, provenance
 from fsrl.weights import matrices as weights
 
 given, params = snakemake.input, snakemake.params
-unembedding = weights.read_unembedding(given.unembedding)
-decoder = weights.read_decoder(given.decoder)
-view = weights.view(decoder, unembedding, **params.view)
+device = devices.pick(params.device)
+unembedding = weights.read_unembedding(given.unembedding, device)
 settings = {"kinds": params.kinds, "draws": params.draws, "seed": params.seed}
-text = {}
-covariance = None
-if given.activations:
-    found = covariances.read(given.activations[0])
-    covariance = found.covariance[decoder.hook]
-    text = {f"activations_{key}": found.metadata[key] for key in ("text_sha256", "context", "positions")}
-frame = nulls.of_layer(
-    view.W_dec,
-    view.W_U,
-    kappa0=quantiles.quantile(tables.read(given.null, NULL), "kurtosis", 0.5),
-    covariance=covariance,
-    **settings,
-)
-metadata = provenance.metadata(unembedding, decoder, view=params.view, **settings, **text)
-tables.write(frame, snakemake.output.null, NULL, metadata)
+kappa0 = {
+    view: quantiles.quantile(tables.read(path, NULL), "kurtosis", 0.5)
+    for view, path in zip(params.views, given.nulls, strict=True)
+}
+measured = covariances.read(given.activations[0]) if given.activations else None
+outputs = iter(snakemake.output.nulls)
+for path in given.decoders:
+    decoder = weights.read_decoder(path, device)
+    text, covariance = {}, None
+    if measured is not None:
+        covariance = measured.covariance[decoder.hook]
+        known = ("text_sha256", "context", "positions")
+        text = {f"activations_{key}": measured.metadata[key] for key in known}
+    found = nulls.of_layer_in_views(
+        decoder, unembedding, params.views, kappa0=kappa0, covariance=covariance, **settings
+    )
+    made = {**settings, **text, **devices.described(device)}
+    for view, frame in found.items():
+        metadata = provenance.metadata(unembedding, decoder, view=params.views[view], **made)
+        tables.write(frame, next(outputs), NULL, metadata)

@@ -1,10 +1,11 @@
-"""Moments, extreme tokens and histograms of one layer's logit weights, in all views of its study."""
+"""Moments, extreme tokens and histograms of layers' logit weights, in all views of their study."""
 
 from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
-from fsrl.moments import engine
+from fsrl import devices
+from fsrl.moments import engine, products
 from fsrl.moments import frames as moment_frames
 from fsrl.stats import quantiles
 from fsrl.tables import core as tables
@@ -13,19 +14,23 @@ from fsrl.weights import matrices as weights
 from fsrl.weights import provenance
 
 given, params, output = snakemake.input, snakemake.params, snakemake.output
-unembedding = weights.read_unembedding(given.unembedding)
-decoder = weights.read_decoder(given.decoder)
-found = engine.decoder_moments(decoder, unembedding, params.views, **params.settings)
-for number, (view, (result, token_ids)) in enumerate(found.items()):
-    kappa0 = quantiles.quantile(tables.read(given.nulls[number], NULL), "kurtosis", 0.5)
-    metadata = provenance.metadata(unembedding, decoder, view=params.views[view], **params.settings)
-    frames = {
-        "moments": (moment_frames.moments_frame(result, decoder, kappa0), MOMENTS),
-        "extremes": (
-            moment_frames.extremes_frame(result, unembedding.tokens, token_ids),
-            EXTREMES,
-        ),
-        "histograms": (moment_frames.histogram_frame(result), HISTOGRAMS),
-    }
-    for name, (frame, table) in frames.items():
-        tables.write(frame, output[name][number], table, metadata)
+device = devices.pick(params.device)
+settings = params.settings | {"precision": products.meant(params.settings["precision"], device)}
+unembedding = weights.read_unembedding(given.unembedding, device)
+kappa0 = {
+    view: quantiles.quantile(tables.read(path, NULL), "kurtosis", 0.5)
+    for view, path in zip(params.views, given.nulls, strict=True)
+}
+decoders = (weights.read_decoder(path, device) for path in given.decoders)
+outputs = zip(output.moments, output.extremes, output.histograms, strict=True)
+for decoder, found in engine.moments_of_decoders(decoders, unembedding, params.views, **settings):
+    made = {**settings, **devices.described(device)}
+    for view, (result, token_ids) in found.items():
+        frames = (
+            (moment_frames.moments_frame(result, decoder, kappa0[view]), MOMENTS),
+            (moment_frames.extremes_frame(result, unembedding.tokens, token_ids), EXTREMES),
+            (moment_frames.histogram_frame(result), HISTOGRAMS),
+        )
+        metadata = provenance.metadata(unembedding, decoder, view=params.views[view], **made)
+        for path, (frame, table) in zip(next(outputs), frames, strict=True):
+            tables.write(frame, path, table, metadata)

@@ -4,6 +4,7 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=snakemake.threads)
 
+from fsrl import devices
 from fsrl.models import dictionaries, export, hub_record, reading, sources
 from fsrl.tables import core as tables
 from fsrl.tables.tokens import TOKENS
@@ -15,7 +16,9 @@ for record in snakemake.input.fetched:
     hub_record.restore(sources.hub_files_of(params.source), record)
 saes = sources.SAESource.from_settings(params.source["saes"])
 model = reading.read_model(sources.ModelSource(**params.source["model"]))
-unembedding = export.unembedding(model, study=study, counts_path=params.token_counts, **params.trained)
+device = devices.pick(params.device)
+known = {"study": study, "counts_path": params.token_counts, "device": device}
+unembedding = export.unembedding(model, **known, **params.trained)
 if params.trained["trained"]:
     weights.stored_unembedding(unembedding, tokens="trained")  # refused here, not by every job that reads it
 weights.write_unembedding(unembedding, output.unembedding)

@@ -4,7 +4,7 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=snakemake.threads)
 
-from fsrl import files
+from fsrl import devices, files
 from fsrl.models import activations, hub_record, sources
 from fsrl.weights import covariances
 from fsrl.weights import matrices as weights
@@ -20,5 +20,6 @@ found = activations.second_moments(
     list(hooks),
     context=params.context,
     max_tokens=params.max_tokens,
+    device=devices.pick(params.device),
 )
 covariances.write(found, snakemake.output[0])

@@ -7,6 +7,7 @@ joblog.to(snakemake.log[0], threads=1)
 import pandas as pd
 import torch
 
+from fsrl import devices
 from fsrl.enrichment import calibration, frames, store
 from fsrl.enrichment import statistics as enrichment
 from fsrl.tables import core as tables
@@ -15,15 +16,17 @@ from fsrl.weights import matrices as weights
 from fsrl.weights import provenance
 
 given, params = snakemake.input, snakemake.params
-unembedding = weights.read_unembedding(given.unembedding)
+device = devices.pick(params.device)
+unembedding = weights.read_unembedding(given.unembedding, device)
 sets = store.read_token_sets(given.sets)
 layers = []
 for number, (sae, path) in enumerate(zip(params.sae_ids, given.decoders, strict=True)):
-    view = weights.view(weights.read_decoder(path), unembedding, **params.view)
+    view = weights.view(weights.read_decoder(path, device), unembedding, **params.view)
     members = torch.from_numpy(sets.to_numpy()[view.token_ids.numpy()].T.copy())
     tested = enrichment.testable(members)
     draws = {"draws": params.draws, "seed": params.seed + number}
     found = calibration.null_log10_p(view.W_dec, view.W_U, members[tested], **draws)
     layers.append(frames.null_p_values_frame(found, sets.columns[tested.numpy()].tolist(), sae))
-metadata = provenance.metadata(unembedding, view=params.view, draws=params.draws, seed=params.seed)
+made = {"draws": params.draws, "seed": params.seed, **devices.described(device)}
+metadata = provenance.metadata(unembedding, view=params.view, **made)
 tables.write(pd.concat(layers, ignore_index=True), snakemake.output[0], NULL_P_VALUES, metadata)

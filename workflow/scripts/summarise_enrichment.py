@@ -8,6 +8,7 @@ import json
 
 import pandas as pd
 
+from fsrl import devices
 from fsrl.enrichment import best_sets, store
 from fsrl.enrichment import study as enrichment_study
 from fsrl.tables import core as tables
@@ -16,7 +17,8 @@ from fsrl.tables.types import TYPES
 from fsrl.weights import matrices as weights
 
 given, output, params = snakemake.input, snakemake.output, snakemake.params
-unembedding, members = weights.read_unembedding(given.unembedding), store.read_token_sets(given.sets)
+device = devices.pick(params.device)
+unembedding, members = weights.read_unembedding(given.unembedding, device), store.read_token_sets(given.sets)
 p, stratified = (
     [store.statistic(path, column)[1][0] for path in given.enrichment]
     for column in ("log10_p", "log10_p_stratified")
@@ -28,12 +30,13 @@ for number, sae in enumerate(params.sae_ids):
     tests = enrichment_study.LayerTests(
         sae, sets, t, eta2, p[number], study.log10_q[number], stratified[number]
     )
-    view = weights.view(weights.read_decoder(given.decoders[number]), unembedding, **params.view)
+    view = weights.view(weights.read_decoder(given.decoders[number], device), unembedding, **params.view)
     types = tables.read(given.types[number], TYPES)
     chosen = {"scheme": params.scheme, "settings": params.settings}
     made = enrichment_study.layer_tables(tests, study.cut, view, members, types, unembedding.tokens, **chosen)
     metadata = tables.read_metadata(given.enrichment[number])
     metadata |= {"settings": json.dumps(params.settings, sort_keys=True), "scheme": params.scheme}
+    metadata |= devices.described(device)
     tables.write(made.best_sets, output.best_sets[number], BEST_SETS, metadata)
     tables.write(made.odds_ratios, output.odds_ratios[number], ODDS_RATIOS, metadata)
     tables.write(made.scores, output.scores[number], SCORES, metadata)

@@ -21,7 +21,7 @@ so a partition's kurtosis can be low only for p near one half: at p = .1 it is n
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,10 @@ class World:
     W_U: Float32[Tensor, "d_model d_vocab"]
     sets: pd.DataFrame
     members: Bool[Tensor, "n_sets d_vocab"]
+
+    def to(self, device: str) -> "World":
+        """The same world on another device."""
+        return replace(self, W_U=self.W_U.to(device), members=self.members.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +102,8 @@ def plant(
     """Decoder rows, a `share` of them of each of the four types, the rest isotropic directions.
 
     strengths: of the planted features, in turn; kappa0: median kurtosis of isotropic directions under the
-    world's W_U. Rows have norms between about .5 and 2. Raises FsrlError for a share that leaves no row
-    unplanted and a strength that no direction reaches.
+    world's W_U. Rows have norms between about .5 and 2; they lie, and are computed, where W_U lies. Raises
+    FsrlError for a share that leaves no row unplanted and a strength that no direction reaches.
     """
     each = round(share * features)
     if not 0 < share < 0.25 or each < 1 or min(strengths, default=0) <= 0:
@@ -110,10 +114,11 @@ def plant(
     generator = np.random.default_rng([seed, 1])
     rows = _choose(where.sets, features, each, strengths, generator)
     bulk = generator.standard_normal((features, where.W_U.shape[0]))
-    directions = torch.from_numpy(bulk / np.linalg.norm(bulk, axis=1, keepdims=True))
-    laid = rows["type"].to_numpy() != NONE
-    directions[torch.from_numpy(laid)] = _lay(where, rows[laid], directions[torch.from_numpy(laid)])
-    norms = torch.from_numpy(np.exp(0.3 * generator.standard_normal(features)))
+    directions = torch.from_numpy(bulk / np.linalg.norm(bulk, axis=1, keepdims=True)).to(where.W_U.device)
+    laid = np.flatnonzero(rows["type"] != NONE)
+    places = torch.from_numpy(laid).to(directions.device)
+    directions[places] = _lay(where, rows.iloc[laid], directions[places])
+    norms = torch.from_numpy(np.exp(0.3 * generator.standard_normal(features))).to(directions)
     directions *= (norms / directions.norm(dim=1)).unsqueeze(1)
     W_dec = directions.float()
     measured = measure(W_dec, where.W_U, kappa0)
@@ -213,13 +218,13 @@ def _lay(
     centred = W_U - W_U.mean(dim=1, keepdim=True)
     C = centred @ centred.T / W_U.shape[1]
     gaps = members @ centred.T / (members.sum(dim=1, keepdim=True) * (1 - shares))  # [sets, d_model]
-    ridge = RIDGE * C.diagonal().mean() * torch.eye(len(C), dtype=C.dtype)
+    ridge = RIDGE * C.diagonal().mean() * torch.eye(len(C), dtype=C.dtype, device=C.device)
     signals = torch.linalg.solve(C + ridge, gaps.T).T
     signals = signals / (signals * gaps).sum(dim=1, keepdim=True)
 
-    row = torch.tensor(rows["row"].tolist())
-    h2 = torch.tensor(rows["strength"].tolist(), dtype=C.dtype) ** 2
-    sign = torch.tensor(rows["sign"].tolist(), dtype=C.dtype).unsqueeze(1)
+    row = torch.tensor(rows["row"].tolist(), device=C.device)
+    h2 = torch.tensor(rows["strength"].tolist(), dtype=C.dtype, device=C.device) ** 2
+    sign = torch.tensor(rows["sign"].tolist(), dtype=C.dtype, device=C.device).unsqueeze(1)
     signal, gap = sign * signals[row], sign * gaps[row]
     between = (shares * (1 - shares))[row].squeeze(1)
     beta = (gap * bulk).sum(1)
@@ -260,7 +265,7 @@ def measure(
     W_dec: Float[Tensor, "features d_model"], W_U: Float[Tensor, "d_model d_vocab"], kappa0: float
 ) -> pd.DataFrame:
     """The columns of table `moments` that the type rules read, for the rows of W_dec under W_U."""
-    found = engine.logit_moments(W_dec, W_U, n_extremes=0, n_bins=0)
+    found = engine.logit_moments(W_dec, W_U, precision="auto", n_extremes=0, n_bins=0)
     names = ("mean", "std", "skewness", "kurtosis", "bimodality", "norm")
     frame = pd.DataFrame({name: getattr(found, name).numpy() for name in names})
     implied = formulas.implied_tokens(found.skewness, found.kurtosis, found.d_vocab, kappa0)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from fsrl import devices
 from fsrl.effects import agreement, forward
 from fsrl.effects import encoders as effect_encoders
 from fsrl.effects import frames as effect_frames
@@ -56,14 +57,6 @@ class Settings:
     device: str
 
 
-def pick_device(device: str) -> str:
-    """auto: cuda where there is one. FsrlError for cuda that this machine lacks."""
-    cuda = torch.cuda.is_available()
-    if device == "cuda" and not cuda:
-        raise FsrlError("effects: device is cuda, which this machine lacks; use auto or cpu")
-    return ("cuda" if cuda else "cpu") if device == "auto" else device
-
-
 def measure_study(
     model: Model,
     source: SAESource,
@@ -78,7 +71,7 @@ def measure_study(
     need be held at a time. W_U: folded, as the view sees it. Raises FsrlError for a model that is no GPT-2,
     and for a layer of another hook than said.
     """
-    device = pick_device(settings.device)
+    device = devices.pick(settings.device)
     parameters = sum(part.numel() for part in model.bridge.original_model.parameters())
     size = effect_sample.sample_size(
         sample=settings.sample,
@@ -107,7 +100,7 @@ def measure_study(
     b_V = bridge.b_V.detach()
     del W_U, model, bridge
     said = {
-        "device": device,
+        **devices.described(device),
         "sample": str(size),
         "seed": str(settings.seed),
         "text_sha256": hashlib.sha256(settings.text.encode()).hexdigest(),

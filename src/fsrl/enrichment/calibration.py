@@ -6,6 +6,7 @@ from jaxtyping import Float64
 from scipy import special
 from torch import Tensor
 
+from fsrl import devices
 from fsrl.enrichment import covariance as enrichment_covariance
 from fsrl.enrichment import statistics as enrichment
 
@@ -19,10 +20,11 @@ def null_log10_p(
     `fsrl.enrichment.statistics.set_statistics` takes them; what it raises is raised here. C is that of the
     rows of W_dec (`fsrl.enrichment.covariance`). z is compared with a standard normal, as textbooks do.
     """
-    covariance = enrichment_covariance.layer_covariance(W_dec)
+    covariance = enrichment_covariance.layer_covariance(W_dec.to(devices.for_float64(W_U)))
     generator = torch.Generator().manual_seed(seed)
     normal = torch.randn(draws, covariance.k, generator=generator, dtype=torch.float64)
-    found = enrichment.set_statistics(normal @ covariance.colour.T, W_U, sets, covariance=covariance)
+    directions = normal.to(covariance.colour) @ covariance.colour.T
+    found = enrichment.set_statistics(directions, W_U, sets, covariance=covariance)
     z = found.z.double().abs().numpy()
     # log_ndtr does not underflow where 2 Phi(-|z|) does.
     textbook = (np.log(2) + special.log_ndtr(-z)) / np.log(10)

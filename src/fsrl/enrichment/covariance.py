@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from fsrl import devices
 from fsrl.constants import SHRINKAGE, TYLER_STEPS
 from fsrl.errors import FsrlError
 from fsrl.weights.matrices import check_finite
@@ -44,10 +45,12 @@ def layer_covariance(
 
     That is Tyler's (1987) fixed point, after `steps` steps from rows of length 1 (0 steps: their plain second
     moment). Then C = (1 - shrinkage) C + shrinkage * its mean eigenvalue, within the span of the rows:
-    decoders of a centred residual stream have rank d_model - 1. Rows of zeros are left out.
-    Raises FsrlError for weights that are not finite, rank below 2, shrinkage outside [0, 1] and steps < 0.
+    decoders of a centred residual stream have rank d_model - 1. Rows of zeros are left out. C lies where
+    W_dec lies. Raises FsrlError for weights that are not finite, rank below 2, shrinkage outside [0, 1] and
+    steps < 0.
     """
     check_matrix("W_dec", W_dec)
+    W_dec = W_dec.detach().to(devices.for_float64(W_dec))
     if not 0 <= shrinkage <= 1 or steps < 0:
         raise FsrlError(
             f"enrichment: shrinkage is {shrinkage} and steps is {steps}; shrinkage from 0 to 1, steps from 0"
@@ -69,8 +72,8 @@ def _second_moment(
     W_dec: Float[Tensor, "features d_model"], whiten: Float64[Tensor, "d_model k"] | None = None
 ) -> Float64[Tensor, "d_model d_model"]:
     """Of trace 1; rows scaled to length 1, or to length 1 once whitened."""
-    second = torch.zeros(W_dec.shape[1], W_dec.shape[1], dtype=torch.float64)
-    for block in W_dec.detach().cpu().split(ROWS_PER_BLOCK):
+    second = torch.zeros(W_dec.shape[1], W_dec.shape[1], dtype=torch.float64, device=W_dec.device)
+    for block in W_dec.split(ROWS_PER_BLOCK):
         rows = _unit_rows(block)
         if whiten is not None:
             rows = rows / (rows @ whiten).norm(dim=1, keepdim=True)

@@ -46,18 +46,18 @@ def signed_scores(W_dec: Tensor, W_U: Tensor, sets: Tensor, features: Tensor) ->
     """Scores of the rows `features` of W_dec [d_sae, d_model], in that order, for all sets.
 
     W_U: [d_model, n_tokens]; sets: bool [n_sets, n_tokens]; features: int64 [features]. Logit weights are
-    float32. Uses as many threads as torch is set to. Raises FsrlError for weights that are not finite, shapes
-    that do not fit and features out of range.
+    float32, multiplied where W_U lies and ranked on the CPU, by as many threads as torch is set to. Raises
+    FsrlError for weights that are not finite, shapes that do not fit and features out of range.
     """
     check_arguments(W_dec, W_U, sets)
     features = torch.as_tensor(features, dtype=torch.int64)
     if features.dim() != 1 or bool(((features < 0) | (features >= len(W_dec))).any()):
         raise FsrlError(f"enrichment: features must be a list of rows, each from 0 to {len(W_dec) - 1}")
-    columns = W_U.detach().cpu().float()
-    logits = torch.empty(min(ROWS_PER_PRODUCT, len(features)), W_U.shape[1])
+    columns = W_U.detach().float()
+    logits = torch.empty(min(ROWS_PER_PRODUCT, len(features)), W_U.shape[1], device=columns.device)
     parts = []
     for chosen in features.split(ROWS_PER_PRODUCT):
-        rows = W_dec[chosen].detach().cpu().float()
+        rows = W_dec[chosen.to(W_dec.device)].detach().to(columns)
         parts.append(scores_of_logits(torch.mm(rows, columns, out=logits[: len(chosen)]), sets))
     empty = torch.empty(0, len(sets), dtype=torch.float64)
     return SignedScores(

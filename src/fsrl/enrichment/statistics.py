@@ -34,6 +34,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
 from torch import Tensor
 
+from fsrl import devices
 from fsrl.constants import SMALLEST_SET
 from fsrl.enrichment.covariance import RANK_TOLERANCE, LayerCovariance, check_matrix, layer_covariance
 from fsrl.errors import FsrlError
@@ -105,29 +106,27 @@ def set_statistics(
 
     W_U: [d_model, n_tokens], centred over the vocabulary or not. strata: int64 [n_tokens], a label of each
     token, see `frequency_strata`. covariance: C, by default that of W_dec; give the layer's where W_dec holds
-    null directions. Computed on the CPU, in float64. Raises FsrlError for weights that are not finite and
-    shapes that do not fit.
+    null directions. Computed where W_U lies, in float64; the result lies on the CPU. Raises FsrlError for
+    weights that are not finite and shapes that do not fit.
     """
     check_arguments(W_dec, W_U, sets)
     if strata is not None and (strata.shape != sets.shape[1:] or strata.is_floating_point()):
         raise FsrlError(
             f"enrichment: strata is {strata.dtype} {list(strata.shape)}; give one label per token"
         )
+    where = devices.for_float64(W_U)
+    W_dec, W_U, sets = (given.detach().to(where) for given in (W_dec, W_U, sets))
     covariance = layer_covariance(W_dec) if covariance is None else covariance
     if covariance.whiten.shape[0] != W_dec.shape[1]:
         raise FsrlError(
             f"enrichment: C has d_model {covariance.whiten.shape[0]} but W_dec has {W_dec.shape[1]}"
         )
-    sets = sets.detach().cpu()
-    vocabulary = _prepare(W_U.detach().cpu(), sets, strata)
-    blocks = [
-        _block(rows.double(), vocabulary, sets, covariance)
-        for rows in W_dec.detach().cpu().split(FEATURES_PER_BLOCK)
-    ]
+    vocabulary = _prepare(W_U, sets, strata)
+    blocks = [_block(rows.double(), vocabulary, sets, covariance) for rows in W_dec.split(FEATURES_PER_BLOCK)]
     columns: dict[str, Any] = {"t_stratified": None, "log10_p_stratified": None}
     for name in list(blocks[0]):
         columns[name] = torch.cat([block.pop(name) for block in blocks])
-    sizes, tested = sets.sum(dim=1), testable(sets)
+    sizes, tested = sets.sum(dim=1).cpu(), testable(sets).cpu()
     return SetStatistics(
         **columns, sizes=sizes, tested=tested, k=covariance.k, shrinkage=covariance.shrinkage
     )
@@ -153,18 +152,19 @@ def _prepare(
     sets: Bool[Tensor, "n_sets n_tokens"],
     strata: Int[Tensor, "n_tokens"] | None,
 ) -> _Vocabulary:
-    d_model, n_tokens = W_U.shape
+    (d_model, n_tokens), device = W_U.shape, W_U.device
     groups = torch.zeros(n_tokens, dtype=torch.int64)
     if strata is not None:
         groups = strata.cpu().unique(return_inverse=True)[1]
-    names = torch.arange(int(groups.max()) + 1).unsqueeze(1)
+    in_group, groups = groups.bincount().to(device), groups.to(device)
+    names = torch.arange(len(in_group), device=device).unsqueeze(1)
     tiles = [slice(start, start + TOKENS_PER_BLOCK) for start in range(0, n_tokens, TOKENS_PER_BLOCK)]
-    total = torch.zeros(d_model, dtype=torch.float64)
+    total = torch.zeros(d_model, dtype=torch.float64, device=device)
     for tile in tiles:  # not at once: torch would make a float64 copy of W_U
         total += W_U[:, tile].double().sum(dim=1)
     mean = total / n_tokens
     gram, sums, group_sums, shared = (
-        torch.zeros(shape, dtype=torch.float64)
+        torch.zeros(shape, dtype=torch.float64, device=device)
         for shape in (
             (d_model, d_model),
             (d_model, len(sets)),
@@ -184,7 +184,7 @@ def _prepare(
     delta = (sums / sizes).masked_fill(~testable(sets), torch.nan)
     stratified = None
     if strata is not None:
-        stratified = delta - (group_sums / groups.bincount()) @ (shared / sizes)
+        stratified = delta - (group_sums / in_group) @ (shared / sizes)
         # A difference this small beside the columns is rounding: the set is a union of strata.
         small = stratified.norm(dim=0) <= RANK_TOLERANCE * spread
         stratified = stratified.masked_fill(small, torch.nan)
@@ -209,9 +209,9 @@ def _block(
     for suffix, delta in (("", vocabulary.delta), ("_stratified", vocabulary.delta_stratified)):
         if delta is not None:
             columns["t" + suffix] = _student(white, covariance.colour.T @ delta)
-            log10_p = rates.log10_p(columns["t" + suffix].numpy(), covariance.k - 1)
+            log10_p = rates.log10_p(columns["t" + suffix].cpu().numpy(), covariance.k - 1)
             columns["log10_p" + suffix] = torch.from_numpy(log10_p)
-    return {name: values.float() for name, values in columns.items()}
+    return {name: values.float().cpu() for name, values in columns.items()}
 
 
 def _student(

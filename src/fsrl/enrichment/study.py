@@ -103,7 +103,7 @@ def _splits(
     named = [tokens[token_id] for token_id in view.token_ids]
     found = []
     for row in exemplars.itertuples(index=False):
-        weights = (view.W_dec[row.feature] @ view.W_U).numpy()
+        weights = (view.W_dec[row.feature] @ view.W_U).cpu().numpy()
         found.append(splits.split(weights, members[row.set].to_numpy(), named, str(row.side)))
     return splits.splits_frame(exemplars, found)
 

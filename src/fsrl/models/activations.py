@@ -26,6 +26,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 from tqdm import tqdm
 
+from fsrl import devices
 from fsrl.errors import FsrlError
 from fsrl.hooks import residual_hook
 from fsrl.models import checkpoint
@@ -44,23 +45,25 @@ def second_moments(
     *,
     context: int,
     max_tokens: int,
+    device: str = "cpu",
     progress: bool = True,
 ) -> Covariances:
     """Covariance of the activations at each hook, through TransformerLens, on the first `max_tokens` of text.
 
     model_folder: a model in Hugging Face layout; text: passages separated by <|endoftext|>; context: tokens
-    in a window, its first one included; max_tokens: bound on the positions read (0: the whole text). What
-    does not fill a window is left out. Raises FsrlError for an unknown hook, a context that the model does
-    not have, and a text shorter than one window.
+    in a window, its first one included; max_tokens: bound on the positions read (0: the whole text); device:
+    where the model runs and its sums are taken. What does not fill a window is left out. Raises FsrlError for
+    an unknown hook, a context that the model does not have, and a text shorter than one window.
     """
     places = {hook: residual_hook(hook) for hook in hooks}
     ModelSource(folder=str(model_folder)).local_files()
     bridge = checkpoint.boot(Path(model_folder), "cpu")
+    bridge = bridge if device == "cpu" else bridge.to(device)
     for hook, place in places.items():
         if place not in bridge.hook_dict:
             raise FsrlError(f"activations: {model_folder} has no {place} (for {hook}); check the SAE's hook")
     tokenizer = own_tokenizer(bridge, Path(model_folder))
-    inputs = _windows(bridge, tokenizer, text, context, max_tokens)
+    inputs = _windows(bridge, tokenizer, text, context, max_tokens).to(device)
     names = sorted(set(places.values()))
     centred = bridge.cfg.normalization_type in ("LN", "LNPre")
     sums = _read(bridge, inputs, names, centred=centred, progress=progress)
@@ -72,6 +75,7 @@ def second_moments(
         "positions": str(inputs.shape[0] * (context - 1)),
         "position_0": "left out",
         "centred_over_d_model": json.dumps(centred),
+        **devices.described(device),
         "residual_hooks": json.dumps(places, sort_keys=True),
         **{name: version(name) for name in ("torch", "transformer-lens", "transformers")},
     }

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from safetensors.torch import load_file
 from torch import Tensor
 
+from fsrl import devices
 from fsrl.errors import FsrlError
 from fsrl.models.head import NORMS
 from fsrl.models.hub_files import clear_errors
@@ -31,17 +32,19 @@ def unembedding(
     draws: int,
     seed: int,
     trained: bool = True,
+    device: str = "cpu",
 ) -> Unembedding:
     """W_U of a model, raw and folded, with its tokens and which of them are trained.
 
     folded: by the kind of the final norm (`fold`), as TransformerLens' compatibility mode does, less its
     centring over the vocabulary, so that a feature's mean logit weight is kept. A token is trained if it
     occurs at least min_count times where counts are known, else by its distance in W_U
-    (`fsrl.nulls.undertrained`, with `draws` random directions); trained: whether a view reads that, False: it
-    is not told by distance. Where it cannot be told the result's is None, with a warning and the reason in
-    its metadata. Raises FsrlError for counts that do not fit.
+    (`fsrl.nulls.undertrained`, with `draws` random directions, on `device`); trained: whether a view reads
+    that, False: it is not told by distance. Where it cannot be told the result's is None, with a warning and
+    the reason in its metadata. Raises FsrlError for counts that do not fit.
     """
     folded = fold(model.W_U, model.head.gain, model.head.norm, model.head.scale)
+    made: dict[str, str] = {}
     counts = None if counts_path is None else read_counts(Path(counts_path), model.W_U.shape[1])
     special, owned = (torch.from_numpy(mark) for mark in (model.vocabulary.special, model.vocabulary.owned))
     holes = None if owned.all() else owned
@@ -51,23 +54,26 @@ def unembedding(
         left_out = int((owned & ~mask).sum())
         criterion = f"at least {min_count} occurrences in the training text: {left_out} left out"
     elif trained:
-        mask, criterion = _by_distance(model, folded, owned=holes, draws=draws, seed=seed)
+        mask, criterion = _by_distance(model, folded, device, owned=holes, draws=draws, seed=seed)
+        made = {f"trained_tokens_{key}": value for key, value in devices.described(device).items()}
     metadata = {
         "study": study,
         **model.head.metadata(),
         "trained_tokens": criterion,
+        **made,
         **model.metadata,
     }
     return Unembedding(folded, model.W_U, model.tokens, counts, mask, metadata, special, holes)
 
 
 def _by_distance(
-    model: Model, folded: Float[Tensor, "d_model d_vocab"], **chosen: Any
+    model: Model, folded: Float[Tensor, "d_model d_vocab"], device: str, **chosen: Any
 ) -> tuple[Bool[Tensor, "d_vocab"] | None, str]:
     """Which tokens are trained, and how that was told; None, with a warning, where it cannot be."""
     spare = model.bridge.W_U.detach()[:, len(model.tokens) :]
+    raw, folded = model.W_U.to(device), folded.to(device)
     try:
-        found = undertrained.by_distance(model.W_U, folded, model.tokens, spare=spare, **chosen)
+        found = undertrained.by_distance(raw, folded, model.tokens, spare=spare, **chosen)
     except undertrained.NoReferences as error:
         logger.warning("%s", error)
         return None, f"unknown: {error}".replace("undertrained tokens: ", "")

@@ -19,7 +19,9 @@ tile is multiplied once and read in every way. What a model's views are as readi
 Example: the logit weights (0, 0, 0, 4) have mean 1, std sqrt(3), skewness 2 / sqrt(3) and kurtosis 7 / 3.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import tee
 from typing import Any, NamedTuple
 
 import torch
@@ -35,7 +37,7 @@ from fsrl.moments import vocabulary as moments_vocabulary
 from fsrl.moments.features import Features, LogitMoments
 from fsrl.moments.plan import InOrder
 from fsrl.moments.products import MODES, PRECISIONS
-from fsrl.moments.readings import Piece, Reading
+from fsrl.moments.readings import Lens, Piece, Reading
 from fsrl.moments.vocabulary import Vocabulary
 from fsrl.progress import bar
 from fsrl.weights import matrices as weights
@@ -106,25 +108,62 @@ def logit_moments_of_readings(
     are; ids count the columns that a reading keeps. A reading gives the same bytes alone and beside others.
     Raises FsrlError too for columns that W_U lacks, and for a column without direction to take a cosine of.
     """
-    where = _check_arguments(W_dec, W_U, precision, device, n_extremes, n_bins)
-    mode = moments_products.meant(precision, where)
-    item_bytes = MODES[mode].dtype.itemsize
-    weight_bytes = moments_products.weight_bytes(mode)
-    (n, d_model), d_vocab = W_dec.shape, W_U.shape[1]
-    shape = moments_plan.Shape(
-        n, d_model, d_vocab, n_extremes, n_bins, weight_bytes, item_bytes, len(readings)
+    each = logit_moments_of_each(
+        [W_dec],
+        W_U,
+        readings,
+        precision=precision,
+        device=device,
+        n_extremes=n_extremes,
+        n_bins=n_bins,
+        memory_limit=memory_limit,
+        progress=progress,
     )
-    tile = moments_plan.tile_shape(moments_plan.cache_bytes(where), item_bytes)
-    threads = 1 if where.type == "cuda" else torch.get_num_threads()
-    panel = moments_plan.panel_tokens(shape, tile, threads, memory_limit)
-    with moments_products.own_units(mode), moments_plan.workers(threads) as in_order:
-        vocabulary = moments_vocabulary.measure(W_U, where, tile[1], in_order)
-        run = _Pass(W_dec, vocabulary, mode, shape, tile, in_order)
-        for reading in readings:
-            run.add_reading(reading)
-        for start in range(0, shape.d_vocab, panel):
-            run.add_panel(start, min(start + panel, shape.d_vocab), progress=progress)
-        return [features.result() for features in run.features]
+    return next(each)
+
+
+def logit_moments_of_each(
+    W_decs: Iterable[Tensor],
+    W_U: Tensor,
+    readings: Sequence[Reading],
+    *,
+    precision: str = "fp32",
+    device: str | torch.device | None = None,
+    n_extremes: int = 10,
+    n_bins: int = 50,
+    memory_limit: int | None = None,
+    progress: bool | str = False,
+) -> Iterator[list[LogitMoments]]:
+    """`logit_moments_of_readings` of each W_dec in turn; what readings need to know of W_U is measured once.
+
+    Each gets the bytes that it would get alone. All are computed on one device, by default the first one's.
+    """
+    lenses: list[Lens] = []
+    for W_dec in W_decs:
+        device = _check_arguments(W_dec, W_U, precision, device, n_extremes, n_bins)
+        mode = moments_products.meant(precision, device)
+        shape = _shape(W_dec, W_U, n_extremes, n_bins, mode, len(readings))
+        tile = moments_plan.tile_shape(moments_plan.cache_bytes(device), shape.item_bytes)
+        threads = 1 if device.type == "cuda" else torch.get_num_threads()
+        panel = moments_plan.panel_tokens(shape, tile, threads, memory_limit)
+        with moments_products.own_units(mode), moments_plan.workers(threads) as in_order:
+            if not lenses:
+                vocabulary = moments_vocabulary.measure(W_U, device, tile[1], in_order)
+                focus = partial(moments_readings.focus, vocabulary, in_order=in_order, with_gram=n_bins > 0)
+                lenses += [focus(reading) for reading in readings]
+            run = _Pass(W_dec, vocabulary, lenses, mode, shape, tile, in_order)
+            for start in range(0, shape.d_vocab, panel):
+                run.add_panel(start, min(start + panel, shape.d_vocab), progress=progress)
+            found = [features.result() for features in run.features]
+        yield found
+
+
+def _shape(
+    W_dec: Tensor, W_U: Tensor, n_extremes: int, n_bins: int, mode: str, readings: int
+) -> moments_plan.Shape:
+    (n, d_model), d_vocab = W_dec.shape, W_U.shape[1]
+    weight_bytes, item_bytes = moments_products.weight_bytes(mode), MODES[mode].dtype.itemsize
+    return moments_plan.Shape(n, d_model, d_vocab, n_extremes, n_bins, weight_bytes, item_bytes, readings)
 
 
 def _check_arguments(
@@ -164,6 +203,7 @@ class _Pass:
         self,
         W_dec: Float[Tensor, "d_sae d_model"],
         vocabulary: Vocabulary,
+        lenses: Sequence[Lens],
         mode: str,
         shape: moments_plan.Shape,
         tile: tuple[int, int],
@@ -173,14 +213,11 @@ class _Pass:
         self.tile, self.in_order = tile, in_order
         self.device = vocabulary.mean.device
         self.dtype = MODES[mode].dtype
-        self.features: list[Features] = []
         self.blocks = [slice(start, start + tile[0]) for start in range(0, shape.n, tile[0])]
+        self.features = [self._measured(lens) for lens in lenses]
 
-    def add_reading(self, reading: Reading) -> None:
-        """Measure all of a reading that has a closed form, and begin its state."""
-        lens = moments_readings.focus(
-            self.vocabulary, reading, self.in_order, with_gram=self.shape.n_bins > 0
-        )
+    def _measured(self, lens: Lens) -> Features:
+        """All of a reading that has a closed form, and the state before the first tile."""
         features = Features(lens, self.shape, self.dtype, self.device)
         rounding = MODES[self.mode].rounding
 
@@ -189,7 +226,7 @@ class _Pass:
 
         for _ in self.in_order(measure, self.blocks):
             pass
-        self.features.append(features)
+        return features
 
     def add_panel(self, start: int, stop: int, *, progress: bool | str) -> None:
         """Add the columns from start to stop, prepared once, to the state of every feature."""
@@ -255,8 +292,24 @@ def decoder_moments(
     decoder: Decoder, unembedding: Unembedding, views: Mapping[str, Mapping[str, Any]], **settings: Any
 ) -> dict[str, ViewMoments]:
     """`logit_moments_of_views` of a decoder's rows; FsrlError too where it does not fit the model."""
-    weights.check_fit(decoder, unembedding)
-    return logit_moments_of_views(decoder.W_dec, unembedding, views, **settings)
+    return next(moments_of_decoders([decoder], unembedding, views, **settings))[1]
+
+
+def moments_of_decoders(
+    decoders: Iterable[Decoder],
+    unembedding: Unembedding,
+    views: Mapping[str, Mapping[str, Any]],
+    **settings: Any,
+) -> Iterator[tuple[Decoder, dict[str, ViewMoments]]]:
+    """Each decoder in turn with its `decoder_moments`; one is held at a time, and W_U is measured once."""
+    held, given = tee(decoders)
+
+    def fitting() -> Iterator[Tensor]:
+        for decoder in given:
+            weights.check_fit(decoder, unembedding)
+            yield decoder.W_dec
+
+    yield from zip(held, views_of_each(fitting(), unembedding, views, **settings), strict=True)
 
 
 def logit_moments_of_views(
@@ -267,24 +320,39 @@ def logit_moments_of_views(
     views: name -> settings of `fsrl.weights.view`; settings: those of `fsrl.moments.logit_moments`. A view's
     result does not depend on the others. Raises FsrlError for what these functions refuse.
     """
-    by_matrix: dict[str, dict[str, ViewMoments]] = {}
-    for w_u in {view.get("w_u", "folded"): None for view in views.values()}:
-        own = {name: view for name, view in views.items() if view.get("w_u", "folded") == w_u}
-        by_matrix[w_u] = _of_one_matrix(W_dec, unembedding, w_u, own, settings)
-    return {name: by_matrix[view.get("w_u", "folded")][name] for name, view in views.items()}
+    return next(views_of_each([W_dec], unembedding, views, **settings))
+
+
+def views_of_each(
+    W_decs: Iterable[Tensor],
+    unembedding: Unembedding,
+    views: Mapping[str, Mapping[str, Any]],
+    **settings: Any,
+) -> Iterator[dict[str, ViewMoments]]:
+    """`logit_moments_of_views` of each W_dec in turn; W_U is read and measured once."""
+    by_matrix: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for name, view in views.items():
+        by_matrix.setdefault(view.get("w_u", "folded"), {})[name] = view
+    parts = (
+        _of_one_matrix(given, unembedding, w_u, own, settings)
+        for given, (w_u, own) in zip(tee(W_decs, len(by_matrix)), by_matrix.items(), strict=True)
+    )
+    for found in zip(*parts, strict=True):
+        by_name = {name: result for part in found for name, result in part.items()}
+        yield {name: by_name[name] for name in views}
 
 
 def _of_one_matrix(
-    W_dec: Tensor,
+    W_decs: Iterable[Tensor],
     unembedding: Unembedding,
     w_u: str,
     views: Mapping[str, Mapping[str, Any]],
     settings: Mapping[str, Any],
-) -> dict[str, ViewMoments]:
+) -> Iterator[dict[str, ViewMoments]]:
     readings, token_ids = [], []
     for view in views.values():
         W_U, kept = weights.stored_unembedding(unembedding, w_u=w_u, tokens=view.get("tokens", "all"))
         readings.append(Reading(kept, bool(view.get("cosine", False))))
         token_ids.append(kept)
-    found = logit_moments_of_readings(W_dec, W_U, readings, **settings)
-    return dict(zip(views, map(ViewMoments, found, token_ids), strict=True))
+    for found in logit_moments_of_each(W_decs, W_U, readings, **settings):
+        yield dict(zip(views, map(ViewMoments, found, token_ids), strict=True))

@@ -70,10 +70,10 @@ def panel_tokens(shape: Shape, tile: tuple[int, int], threads: int, limit: int |
     # A reading's columns and factors: at once, and cut into tiles.
     lens = shape.d_vocab * (24 + shape.item_bytes)
     weights = shape.d_model * (tokens + features) * (16 + 2 * shape.weight_bytes)
-    gram = 8 * shape.d_model**2 * (threads + 3) if shape.n_bins else 0
+    gram = 8 * shape.d_model**2 * (threads + 2 + shape.readings) if shape.n_bins else 0
     # More by 64 columns a tile: their padding, and what the allocator leaves between them (measured).
     column = shape.d_model * shape.weight_bytes * (tokens + 64) // tokens
-    # The Gram matrix is made before the panels; the room of its partial sums is theirs afterwards.
+    # Gram matrices are made before the panels; the room of their partial sums is theirs afterwards.
     tiles = 5 * features * tokens * shape.item_bytes
     fixed = LIBRARIES + shape.readings * (state + lens) + threads * (weights + tiles + PER_THREAD)
     needed = fixed + max(gram, column * min(tokens, shape.d_vocab))

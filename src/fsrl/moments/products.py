@@ -49,8 +49,9 @@ def fastest_exact(device: torch.device) -> str:
     return "split" if tf32 else "fp32"
 
 
-def meant(precision: str, device: torch.device) -> str:
+def meant(precision: str, device: str | torch.device) -> str:
     """The mode (of `MODES`) that a precision (of `PRECISIONS`) means on this device."""
+    device = torch.device(device)
     if precision == "auto":
         return fastest_exact(device)
     return "fp32" if precision == "split" and device.type != "cuda" else precision

@@ -152,15 +152,15 @@ def _top(
     tile: Float[Tensor, "rows width"], k: int
 ) -> tuple[Float[Tensor, "rows found"], Int64[Tensor, "rows found"]]:
     """The k largest entries of each row, largest first, ties to the lower column: values and columns."""
-    if tile.shape[1] <= k:
+    width = tile.shape[1]
+    if width <= k:
         return tile.sort(dim=1, descending=True, stable=True)
-    values, columns = tile.topk(k + 1, dim=1)
-    # topk picks any of equal entries: where the last one in equals the first one out, sort the whole row.
-    tied = values[:, k - 1] == values[:, k]
-    columns = columns[:, :k]
-    if tied.any():
-        columns[tied] = tile[tied].sort(dim=1, descending=True, stable=True).indices[:, :k]
-    columns = columns.sort(dim=1).values
+    # topk picks any of equal entries, so it only says how large the last one in is: what is larger is in, and
+    # of what equals it the lower columns are. A second topk picks these; the CPU waits for neither.
+    last = tile.topk(k, dim=1).values[:, -1:]
+    falling = torch.arange(width, 0, -1, dtype=torch.int32, device=tile.device)
+    rank = falling.expand_as(tile).masked_fill(tile < last, 0).masked_fill_(tile > last, width + 1)
+    columns = rank.topk(k, dim=1).indices.sort(dim=1).values
     values, order = tile.gather(1, columns).sort(dim=1, descending=True, stable=True)
     return values, columns.gather(1, order)
 
@@ -169,7 +169,7 @@ def _bin(
     tile: Float[Tensor, "rows width"], bins_per_unit: Float[Tensor, "rows 1"], n_bins: int
 ) -> Int64[Tensor, "rows slots"]:
     """Tokens below, in each bin and above; the row's mean is at n_bins / 2."""
-    bins = (tile * bins_per_unit + n_bins / 2).floor_().clamp_(-1, n_bins).long() + 1
-    rows, slots = len(tile), n_bins + 2
-    bins += torch.arange(rows, device=tile.device).unsqueeze(1) * slots
-    return torch.bincount(bins.flatten(), minlength=rows * slots).view(rows, slots)
+    slots = (tile * bins_per_unit + n_bins / 2).floor_().clamp_(-1, n_bins).long().add_(1)
+    found = torch.zeros(len(tile), n_bins + 2, dtype=torch.int64, device=tile.device)
+    # Not bincount, for which the CPU waits to learn the largest slot.
+    return found.scatter_add_(1, slots, found.new_ones(1, 1).expand_as(slots))

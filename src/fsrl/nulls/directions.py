@@ -14,6 +14,9 @@ Norms: isotropic directions have length 1. The Gaussian kinds are scaled, each d
 row drawn with replacement, independent of the direction; a flipped row has its own. std scales with the norm
 and is compared as std / norm; skewness and kurtosis do not depend on it. Decoder rows of length 0 are left
 out: they have no direction.
+
+Random numbers come from NumPy, the same for every device; what is made of them lies where the given matrices
+lie, and is computed there.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,6 +26,7 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
+from fsrl import devices
 from fsrl.errors import FsrlError
 from fsrl.weights.matrices import check_finite
 
@@ -51,7 +55,7 @@ def isotropic(d_model: int, *, draws: int, seed: int) -> Iterator[Directions]:
 def second_moment(W_dec: Tensor, *, draws: int, seed: int) -> Iterator[Directions]:
     """Blocks of Gaussian directions with the second moment of the rows of W_dec [d_sae, d_model].
 
-    W_dec: of any floating dtype, on any device. Raises FsrlError where it is no floating matrix, has NaN or
+    W_dec: of any floating dtype. Raises FsrlError where it is no floating matrix, has NaN or
     infinities, or no row but zeros; and for draws < 1 or seed < 0.
     """
     rows = _rows(W_dec)
@@ -72,7 +76,7 @@ def activations(W_dec: Tensor, covariance: Tensor, *, draws: int, seed: int) -> 
             f"covariance of the activations: shape {list(covariance.shape)}, the decoder has "
             f"d_model {d_model}; it belongs to another model"
         )
-    exact = covariance.detach().to("cpu", torch.float64)
+    exact = covariance.detach().to(rows)
     if not torch.allclose(exact, exact.T, rtol=1e-5, atol=1e-6 * exact.abs().max().item()):
         raise FsrlError("covariance of the activations: not symmetric; compute it again")
     return _gaussian(exact, rows.norm(dim=1), draws, seed, _ACTIVATIONS)
@@ -87,7 +91,7 @@ def sign_flip(W_dec: Tensor, W_U: Tensor, *, draws: int, seed: int) -> Iterator[
     check_finite("W_U", W_U)
     if W_U.shape[0] != rows.shape[1]:
         raise FsrlError(f"nulls: W_dec has d_model {rows.shape[1]} but W_U has {W_U.shape[0]}")
-    centred = W_U.detach().to("cpu", torch.float64)
+    centred = W_U.detach().to(rows)
     centred = centred - centred.mean(dim=1, keepdim=True)
     basis = torch.linalg.eigh(centred @ centred.T).eigenvectors
     coordinates = rows @ basis
@@ -95,8 +99,8 @@ def sign_flip(W_dec: Tensor, W_U: Tensor, *, draws: int, seed: int) -> Iterator[
     def block(number: int, size: int) -> Directions:
         generator = np.random.default_rng([seed, number, _SIGN_FLIP])
         bits = generator.integers(0, 2, (DRAWS_PER_BLOCK, rows.shape[1]), dtype=np.int8)[:size]
-        index = (number * DRAWS_PER_BLOCK + torch.arange(size)) % len(rows)
-        return ((coordinates[index] * torch.from_numpy(bits * 2 - 1)) @ basis.T).float()
+        index = (number * DRAWS_PER_BLOCK + torch.arange(size, device=rows.device)) % len(rows)
+        return ((coordinates[index] * torch.from_numpy(bits * 2 - 1).to(rows.device)) @ basis.T).float()
 
     return _blocks(block, draws, seed)
 
@@ -122,8 +126,8 @@ def _gaussian(
         # Whole blocks are drawn and cut, so that the norms do not depend on how many draws are asked for.
         generator = np.random.default_rng([seed, number, kind])
         normal = generator.standard_normal((DRAWS_PER_BLOCK, len(moment)), dtype=np.float32)[:size]
-        picks = generator.integers(0, len(norms), DRAWS_PER_BLOCK)[:size]
-        directions = torch.from_numpy(normal) @ root
+        picks = torch.from_numpy(generator.integers(0, len(norms), DRAWS_PER_BLOCK)[:size]).to(norms.device)
+        directions = torch.from_numpy(normal).to(root) @ root
         return directions * (norms[picks].float() / directions.norm(dim=1)).unsqueeze(1)
 
     return _blocks(block, draws, seed)
@@ -140,11 +144,11 @@ def _blocks(block: Callable[[int, int], Directions], draws: int, seed: int) -> I
 
 
 def _rows(W_dec: Tensor) -> Float64[Tensor, "rows d_model"]:
-    """The decoder's rows that have a direction, on the CPU."""
+    """The decoder's rows that have a direction."""
     if W_dec.dim() != 2 or not W_dec.is_floating_point():
         raise FsrlError(f"nulls: W_dec is {W_dec.dtype} {list(W_dec.shape)}; it must be a floating matrix")
     check_finite("W_dec", W_dec)
-    rows = W_dec.detach().to("cpu", torch.float64)
+    rows = W_dec.detach().to(devices.for_float64(W_dec), torch.float64)
     rows = rows[rows.norm(dim=1) > 0]
     if not len(rows):
         raise FsrlError("nulls: every row of W_dec is 0; there is no direction to take after")

@@ -57,6 +57,8 @@ TOLERANCE = 0.005  # share of the quantile within which it counts as fallen
 # A tile of the product, 0.5 MiB in float32, stays in a core's second-level cache.
 DIRECTIONS_PER_TILE = 512
 TOKENS_PER_TILE = 256
+# On a GPU, where every kernel has a fixed cost.
+ON_CUDA = 16
 
 
 class NoReferences(FsrlError):
@@ -93,19 +95,20 @@ def by_distance(
     W_U, folded: [d_model, d_vocab] raw and folded, distances are taken in the first, logit weights in the
     second; tokens: as `fsrl.tokens.text` spells them; draws: isotropic directions (at least 999, for the
     quantile's error), seed: theirs; owned: columns of W_U that a token owns, None for all (the others are not
-    trained); spare: columns of raw W_U beyond, that no token owns. Raises `NoReferences` where the vocabulary
-    has no references, FsrlError where shapes do not fit, or a weight is NaN or infinite. Warns where the
-    quantile still falls at the largest share.
+    trained); spare: columns of raw W_U beyond, that no token owns. Computed where the matrices lie; the
+    result lies on the CPU. Raises `NoReferences` where the vocabulary has no references, FsrlError where
+    shapes do not fit, or a weight is NaN or infinite. Warns where the quantile still falls at the largest
+    share.
     """
     _check(W_U, folded, tokens)
     if owned is not None:
         return _of_owned(W_U, folded, tokens, owned, spare, draws=draws, seed=seed)
     rows, words = references(W_U, tokens, spare)
-    distance = (W_U.detach().double() - rows.mean(dim=1, keepdim=True)).norm(dim=0)
+    distance = (W_U.detach().double() - rows.mean(dim=1, keepdim=True)).norm(dim=0).cpu()
     ordered, order = distance.sort(stable=True)
     candidates = _candidates(ordered)
     directions = nulls.isotropic_directions(folded.shape[0], draws=draws, seed=seed)
-    kurtosis = kurtosis_without(directions, folded[:, order], candidates)
+    kurtosis = kurtosis_without(directions, folded[:, order.to(folded.device)], candidates)
     curve = _curve(kurtosis, candidates, ordered)
     row = stop_of_fall(curve)
     cut = ordered[candidates[row]]
@@ -127,7 +130,7 @@ def _of_owned(
     seed: int,
 ) -> Undertrained:
     """`by_distance` on the columns that a token owns; the others are spare ones."""
-    holes = [W_U[:, ~owned]] if spare is None else [W_U[:, ~owned], spare]
+    holes = [W_U[:, ~owned]] if spare is None else [W_U[:, ~owned], spare.to(W_U)]
     kept = [token for token, is_kept in zip(tokens, owned.tolist(), strict=True) if is_kept]
     known: dict[str, Any] = {"draws": draws, "seed": seed, "spare": torch.cat(holes, dim=1)}
     found = by_distance(W_U[:, owned], folded[:, owned], kept, **known)
@@ -175,6 +178,8 @@ def kurtosis_without(
 ) -> Float64[Tensor, "candidates draws"]:
     """Kurtosis of each direction's logit weights without the first k tokens; NaN where they are all equal.
 
+    Computed where `ordered` lies.
+
     ordered: W_U, nearest token first; candidates: rising values of k; precision: dtype of the product and of
     sums within a tile, sums of tiles are float64. Memory: the result and a copy of W_U, whatever the
     product's size.
@@ -185,7 +190,7 @@ def kurtosis_without(
     columns = (columns / columns.abs().max()).to(precision)  # fourth powers stay in float32's range
     blocks = [
         _kurtosis(_sums_between(block.to(columns), columns, candidates), columns.shape[1], candidates)
-        for block in directions.split(DIRECTIONS_PER_TILE)
+        for block in directions.split(DIRECTIONS_PER_TILE * (ON_CUDA if columns.is_cuda else 1))
     ]
     return torch.cat(blocks, dim=1)
 
@@ -225,9 +230,10 @@ def _sums_between(
     """
     d_vocab = columns.shape[1]
     sums = torch.zeros(len(candidates), 4, len(rows), dtype=torch.float64, device=rows.device)
+    width = TOKENS_PER_TILE * (ON_CUDA if rows.is_cuda else 1)
     for i, (first, last) in enumerate(zip(candidates, [*candidates[1:], d_vocab], strict=True)):
-        for start in range(first, last, TOKENS_PER_TILE):
-            tile = rows @ columns[:, start : min(start + TOKENS_PER_TILE, last)]
+        for start in range(first, last, width):
+            tile = rows @ columns[:, start : min(start + width, last)]
             squares = tile * tile
             powers = [tile.sum(1), squares.sum(1), tile.mul_(squares).sum(1), squares.mul_(squares).sum(1)]
             sums[i] += torch.stack(powers)

@@ -47,20 +47,21 @@ def decoder_clusters(
     """Cluster of each row of W_dec, numbered from 0: linked by cosines above `threshold`.
 
     Connected components (single linkage), so two rows of a cluster may be less alike than the threshold. A
-    row of zeros is alone. Memory: one block of 256 rows of cosines and its pairs, whatever the threshold.
+    row of zeros is alone. Memory: one block of 256 rows of cosines and its pairs, whatever the threshold. The
+    products are computed where W_dec lies.
     Raises FsrlError for a threshold outside (0, 1) and for weights that are not finite.
     """
     if not 0 < threshold < 1:
         raise FsrlError(f"decoder clusters: threshold is {threshold}; a cosine between 0 and 1 is needed")
     check_finite("W_dec", W_dec)
     tiny = torch.finfo(torch.float32).tiny
-    rows = torch.nn.functional.normalize(W_dec.detach().cpu().float(), dim=1, eps=tiny)
+    rows = torch.nn.functional.normalize(W_dec.detach().float(), dim=1, eps=tiny)
     n = len(rows)
     labels = np.arange(n)
     for start in range(0, n, ROWS_PER_BLOCK):
         # Pairs with earlier rows were seen in their blocks.
         cosines = rows[start : start + ROWS_PER_BLOCK] @ rows[start:].T
-        pairs = (cosines > threshold).nonzero().numpy() + start
+        pairs = (cosines > threshold).nonzero().cpu().numpy() + start
         # What was linked so far, as one edge per row to its cluster, beside the block's own pairs.
         left = np.concatenate([np.arange(n), pairs[:, 0]])
         right = np.concatenate([_representatives(labels), pairs[:, 1]])

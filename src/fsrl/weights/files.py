@@ -34,13 +34,13 @@ def save(path: str | Path, kind: str, tensors: Mapping[str, Tensor], header: Map
         raise FsrlError(f"{path}: cannot be written ({error}); make room and run again") from error
 
 
-def named(read: Callable[[str | Path], T]) -> Callable[[str | Path], T]:
+def named(read: Callable[Concatenate[str | Path, P], T]) -> Callable[Concatenate[str | Path, P], T]:
     """A reader whose errors name the file: what a matrix or a header has against itself knows no path."""
 
     @wraps(read)
-    def reader(path: str | Path) -> T:
+    def reader(path: str | Path, *more: P.args, **settings: P.kwargs) -> T:
         try:
-            return read(path)
+            return read(path, *more, **settings)
         except KeyError as error:
             raise FsrlError(f"{path}: it has no {error}; delete it and build it again") from error
         except FsrlError as error:

@@ -166,11 +166,13 @@ def view(
     """
     check_fit(decoder, unembedding)
     matrix, token_ids = view_unembedding(unembedding, w_u=w_u, tokens=tokens, cosine=cosine)
-    rows = decoder.W_dec
-    if cosine:
-        norms = rows.double().norm(dim=1, keepdim=True)
-        rows = (rows / norms.masked_fill(norms == 0, 1.0)).float()
-    return View(rows, matrix, token_ids)
+    return View(unit_rows(decoder.W_dec) if cosine else decoder.W_dec, matrix, token_ids)
+
+
+def unit_rows(W_dec: Float32[Tensor, "d_sae d_model"]) -> Float32[Tensor, "d_sae d_model"]:
+    """The decoder's rows as a view with cosines sees them: of length 1; a zero row stays zero."""
+    norms = W_dec.double().norm(dim=1, keepdim=True)
+    return (W_dec / norms.masked_fill(norms == 0, 1.0)).float()
 
 
 def check_fit(decoder: Decoder, unembedding: Unembedding) -> None:
@@ -201,12 +203,15 @@ def write_unembedding(unembedding: Unembedding, path: str | Path) -> None:
 
 
 @files.named
-def read_unembedding(path: str | Path) -> Unembedding:
-    """Read what `write_unembedding` wrote; FsrlError where the file is missing, broken or something else."""
+def read_unembedding(path: str | Path, device: str = "cpu") -> Unembedding:
+    """Read what `write_unembedding` wrote; FsrlError where the file is missing, broken or something else.
+
+    device: where both W_U lie; what else there is lies on the CPU.
+    """
     tensors, header = files.load(path, "unembedding")
     return Unembedding(
-        tensors["folded"],
-        tensors["raw"],
+        tensors["folded"].to(device),
+        tensors["raw"].to(device),
         tuple(header["tokens"]),
         tensors.get("counts"),
         tensors.get("trained"),
@@ -229,11 +234,14 @@ def write_decoder(decoder: Decoder, path: str | Path) -> None:
 
 
 @files.named
-def read_decoder(path: str | Path) -> Decoder:
-    """Read what `write_decoder` wrote; FsrlError where the file is missing, broken or something else."""
+def read_decoder(path: str | Path, device: str = "cpu") -> Decoder:
+    """Read what `write_decoder` wrote; FsrlError where the file is missing, broken or something else.
+
+    device: where W_dec lies; the densities lie on the CPU.
+    """
     tensors, header = files.load(path, "decoder")
     return Decoder(
-        tensors["W_dec"],
+        tensors["W_dec"].to(device),
         tensors.get("log10_density"),
         header["hook"],
         header["layer"],
@@ -249,7 +257,7 @@ def _unit_columns(
     wide = wide - wide.mean(dim=1, keepdim=True)
     norms = wide.norm(dim=0)
     if (norms == 0).any():
-        raise no_direction(int(token_ids[(norms == 0).int().argmax()]))
+        raise no_direction(int(token_ids[int((norms == 0).int().argmax())]))
     return (wide / norms).float()
 
 
