@@ -14,16 +14,22 @@ from fsrl import HookedModel, SAEAdapter
 from fsrl.effects import agreement, forward
 from fsrl.effects import measure as effect_measure
 from fsrl.enrichment import scores as enrichment_scores
+from fsrl.enrichment import statistics as enrichment_statistics
 from fsrl.errors import FsrlError
 from fsrl.models import export
 from fsrl.moments import engine
 from fsrl.moments.products import PRECISIONS
+from fsrl.moments.readings import Reading
 from fsrl.nulls import frames as nulls
+from fsrl.nulls import undertrained
+from fsrl.stats import odds
+from fsrl.tokens.text import ALPHABET
 from tests.fixtures import effect_examples as ex
 from tests.fixtures import model_examples
 from tests.fixtures import tiny_study as tiny
 from tests.fixtures.adapter_examples import make_sae
 from tests.fixtures.effect_study import study_of
+from tests.fixtures.moment_examples import tiles
 from tests.fixtures.pretend_cuda import OnCuda, pretend_cuda
 
 NORMAL = torch.Generator().manual_seed(0)
@@ -88,16 +94,54 @@ def test_moments(device, precision, places):
         assert torch.equal(found.top_ids, exact.top_ids)
 
 
+def test_moments_do_not_wait_for_the_gpu_at_every_block(device):
+    waits = []
+    for rows in (30, 300):
+        W_dec = torch.randn(rows, 16, generator=NORMAL).to("cuda")
+        kept = torch.arange(5, 300)
+        readings = [Reading(), Reading(kept), Reading(kept, cosine=True)]
+        with tiles(8, 64):
+            device.waits.clear()
+            engine.logit_moments_of_readings(W_dec, W_U.to("cuda"), readings, precision="auto")
+        waits.append(dict(device.waits))
+    assert waits[0] == waits[1]
+    assert waits[0]["to cpu"] > 0
+
+
+def test_strata_and_clusters(device):
+    members = torch.rand(4, 300, generator=NORMAL) > 0.7
+    strata = torch.arange(300) % 5
+    here = enrichment_statistics.set_statistics(W_DEC, W_U, members, strata=strata)
+    there = enrichment_statistics.set_statistics(W_DEC.to("cuda"), W_U.to("cuda"), members, strata=strata)
+    for name in ("z", "t", "t_stratified", "log10_p_stratified", "sizes"):
+        found = getattr(there, name)
+        assert not found.is_cuda
+        torch.testing.assert_close(found, getattr(here, name), rtol=1e-4, atol=1e-4)
+    clusters = [odds.decoder_clusters(rows, threshold=0.6) for rows in (W_DEC, W_DEC.to("cuda"))]
+    assert clusters[0].tolist() == clusters[1].tolist()
+    assert 0 < clusters[0].max() < len(W_DEC) - 1
+
+
+def test_undertrained_tokens(device):
+    # Byte-level tokens, among them those that UTF-8 never uses, close together.
+    tokens = [*ALPHABET, *(f"word{number}" for number in range(200))]
+    matrix = torch.randn(12, len(tokens), generator=NORMAL)
+    here = undertrained.by_distance(matrix, matrix, tokens, draws=1000, seed=0)
+    there = undertrained.by_distance(matrix.to("cuda"), matrix.to("cuda"), tokens, draws=1000, seed=0)
+    assert torch.equal(there.trained, here.trained)
+    pd.testing.assert_frame_equal(there.curve, here.curve, rtol=1e-4, atol=1e-5)
+
+
 def test_nulls(device):
     there = {"W_dec": W_DEC.to("cuda"), "W_U": W_U.to("cuda"), "covariance": torch.eye(16).to("cuda")}
     here = {name: tensor.to("cpu") for name, tensor in there.items()}
     settings = {"kinds": ["second_moment", "sign_flip", "activations"], "draws": 50, "seed": 0, "kappa0": 3.0}
     tables = [nulls.of_layer(**given, **settings) for given in (there, here)]
-    # Implied tokens are divided by a difference of kurtoses.
-    tables = [table.drop(columns="implied_tokens") for table in tables]
-    pd.testing.assert_frame_equal(*tables, rtol=1e-5, atol=1e-5)
-    tables = [nulls.isotropic(given, draws=50, seed=0) for given in (there["W_U"], here["W_U"])]
-    pd.testing.assert_frame_equal(*tables, rtol=1e-5, atol=1e-5)
+    isotropic = [nulls.isotropic(given, draws=50, seed=0) for given in (there["W_U"], here["W_U"])]
+    for pair in (tables, isotropic):
+        # Implied tokens are divided by a difference of kurtoses.
+        pair = [table.drop(columns="implied_tokens") for table in pair]
+        pd.testing.assert_frame_equal(*pair, rtol=1e-5, atol=1e-5)
 
 
 def test_signed_scores(device):

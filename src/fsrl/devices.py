@@ -16,6 +16,7 @@ from fsrl.errors import FsrlError
 CHOICES = ("auto", "cpu", "cuda")
 # A driver that does not answer in this time (seconds) is no GPU to plan with.
 PATIENCE = 30
+NODES = Path("/dev")
 
 
 def pick(device: str) -> str:
@@ -60,7 +61,7 @@ def at_hand() -> bool:
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     if version("torch").endswith("+cpu") or (shown is not None and shown.strip() in ("", "-1")):
         return False
-    return any(Path("/dev").glob("nvidia[0-9]*")) or _listed()
+    return any(NODES.glob("nvidia[0-9]*")) or _listed()
 
 
 def lacking() -> FsrlError:

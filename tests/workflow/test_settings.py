@@ -155,6 +155,11 @@ FAULTS = {
         ["moments", "unknown key 'precison'", "did you mean 'precision'?", "n_bins"],
     ),
     "key that YAML does not read as text": (set_at("views", True, value={}), ["views", "True"]),
+    "device where it was": (
+        set_at("effects", "device", value="auto"),
+        ["effects.device", "move it to `device` at the top level"],
+    ),
+    "unknown device": (set_at("device", value="gpu"), ["device", "'gpu'", "auto, cpu, cuda"]),
     "wrong type": (set_at("nulls", "draws", value="many"), ["nulls.draws", "'many'", "integer"]),
     "out of range": (set_at("nulls", "draws", value=10), ["nulls.draws", "10", "1000"]),
     "unknown key of a study": (
