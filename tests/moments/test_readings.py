@@ -1,5 +1,7 @@
 """All readings of one product in one pass, against each by itself on matrices made for it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from fsrl.errors import FsrlError
 from fsrl.moments import engine
 from fsrl.moments import plan as moments_plan
 from fsrl.moments import sweep as moments_sweep
+from fsrl.moments import vocabulary as moments_vocabulary
 from fsrl.moments.readings import Reading
 from fsrl.weights import matrices as weights
 from tests.fixtures.moment_examples import assert_same_bytes, random_matrices, tiles, varied_matrices
@@ -244,6 +247,35 @@ def test_views_agree_with_the_matrices_that_a_view_makes():
             torch.testing.assert_close(ours, theirs, rtol=3e-6, atol=3e-6, msg=f"{name} {column}")
         moved = (found[name].moments.counts - expected.counts).abs().sum()
         assert moved <= 4, "tokens beside an edge alone"
+
+
+def test_decoders_in_turn_get_the_bytes_that_each_gets_alone(monkeypatch):
+    decoder, unembedding = small_study()
+    others = [replace(decoder, W_dec=rows * decoder.W_dec, sae=str(rows)) for rows in (2.0, -0.3)]
+    others.append(replace(decoder, W_dec=decoder.W_dec[:5].contiguous(), sae="few"))
+    measured, held = [], []
+    measure = moments_vocabulary.measure
+
+    def counted(*given):
+        measured.append(given[0])
+        return measure(*given)
+
+    def in_turn():
+        for one in (decoder, *others):
+            held.append(one.sae)
+            yield one
+
+    monkeypatch.setattr(moments_vocabulary, "measure", counted)
+    for one, found in engine.moments_of_decoders(in_turn(), unembedding, VIEWS):
+        # One is read at a time, and each W_U that a view reads is measured once.
+        assert held[-1] == one.sae
+        assert len(measured) == len({view.get("w_u", "folded") for view in VIEWS.values()})
+        monkeypatch.undo()
+        alone = engine.decoder_moments(one, unembedding, VIEWS)
+        monkeypatch.setattr(moments_vocabulary, "measure", counted)
+        for name in VIEWS:
+            assert_same_bytes(found[name].moments, alone[name].moments)
+    assert held == ["sae", "2.0", "-0.3", "few"]
 
 
 def test_views_are_refused_as_they_are_one_by_one():
