@@ -1,10 +1,14 @@
 """With `device: cuda` every heavy stage's script puts its work on the GPU, here on the pretend one."""
 
+from collections import Counter
+
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from fsrl.errors import FsrlError
+from fsrl.models import dictionaries, reading
+from fsrl.models.sources import ModelSource, SAESource
 from fsrl.tables import core as tables
 from fsrl.weights import covariances, matrices
 from tests.fixtures.heavy_scripts import Stages
@@ -25,6 +29,8 @@ HEAVY = (
 )
 # What reads their tables in between; it has no device.
 LIGHT = {"compute_moments": "types"}
+# Reading a model looks at its logits of a few tokens, and reading SAEs at what they decode, on the CPU.
+READING = ("export_weights", "measure_effects")
 COMPARED = {"null": 1e-4, "moments": 1e-4, "enrichment": 1e-3, "best_sets": 1e-3}
 
 
@@ -32,10 +38,13 @@ def run_all(study, folder, device):
     """Every heavy stage in turn, beside a pretend GPU, and what each computes on the CPU."""
     stages, left = Stages(study, folder, device), {}
     with pretend_cuda() as pretended:
+        model = reading.read_model(ModelSource(**stages.source["model"]))
+        list(dictionaries.decoders(SAESource.from_settings(stages.source["saes"]), model, study="tiny"))
+        look = Counter(pretended.left)
         for stage in HEAVY:
             pretended.left.clear()
             getattr(stages, stage)()
-            left[stage] = dict(pretended.left)
+            left[stage] = dict(pretended.left - look if stage in READING else pretended.left)
             if stage in LIGHT:
                 getattr(stages, LIGHT[stage])()
     return stages, left

@@ -114,7 +114,7 @@ VALUES: list[tuple[tuple[str, ...], Any, list[str]]] = [
     (("sensitivity", "number"), [], ["empty"]),
     (("planted", "features"), 10**9, ["maximum of 1000000"]),
     (("effects", "context"), 1, ["minimum of 2"]),
-    (("effects", "device"), "tpu", ["'tpu' is not a choice", "auto, cpu, cuda"]),
+    (("device",), "tpu", ["'tpu' is not a choice", "auto, cpu, cuda"]),
     (("views", "main", "cosine"), "no", ["'no'", "boolean"]),
     (("token_sets", "extra"), {"Mine": {"words": ["cat"]}}, ["'Mine'", "lower_case"]),
     (("token_sets", "extra"), {"mine": {"words": []}}, ["mine.words", "empty"]),
