@@ -13,6 +13,8 @@ import pytest
 from tests.fixtures import tiny_study as tiny
 from tests.fixtures.project import Project, environment
 
+# Snakemake's own log, which names each job's resources.
+PLAIN = ("--workflow-profile", "none")
 # Jobs that compute on a device. Token counts of the tiny study tell undertrained tokens: its export has none.
 CLAIMING = {
     "compute_null_moments_tiny": 1,
@@ -39,7 +41,7 @@ def with_gpu(folder: Path) -> dict[str, str]:
 
 
 def planned(project: Project, given: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = project.command("--dry-run", *arguments)
+    command = project.command("--dry-run", *PLAIN, *arguments)
     return subprocess.run(command, cwd=project.folder, capture_output=True, text=True, env=given)
 
 
@@ -76,7 +78,7 @@ def test_cuda_without_a_gpu_is_one_line_before_the_first_job(fresh: Project) -> 
 @pytest.mark.slow
 def test_no_two_jobs_are_on_the_gpu_at_once(fresh: Project, tmp_path: Path) -> None:
     project = fresh.copy(tmp_path / "project")
-    until = ["--until", "compute_moments_tiny", "measure_activation_covariances", "null_p_values"]
+    until = [*PLAIN, "--until", "compute_moments_tiny", "measure_activation_covariances", "null_p_values"]
     done = subprocess.run(
         project.command(*until),
         cwd=project.folder,
