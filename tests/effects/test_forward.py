@@ -148,7 +148,7 @@ def test_a_model_that_computes_something_else_is_refused(exact):
         Tail.of(SimpleNamespace(original_model=SimpleNamespace(config=config)))
 
 
-@pytest.mark.parametrize("hook", ["blocks.1.attn.hook_q", "hook_embed", "blocks.1.hook_resid_pre.x"])
+@pytest.mark.parametrize("hook", ["blocks.1.attn.hook_q", "hook_pos_embed", "blocks.1.hook_resid_pre.x"])
 def test_a_hook_that_does_not_write_to_the_stream_is_refused(hook):
     with pytest.raises(FsrlError, match="nothing can be added"):
         place_of(hook)
