@@ -281,5 +281,5 @@ def _reason(error: Exception) -> str:
     """The error on one line, without the path, which the message has already."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    text = str(error).strip().split("\n")[0][:200]
+    text = " ".join(str(error).split())[:200]
     return f"it has no {text}" if isinstance(error, KeyError) else text or type(error).__name__
