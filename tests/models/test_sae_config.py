@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from fsrl import SAEAdapter
 from fsrl.errors import FsrlError
@@ -52,6 +53,7 @@ REFUSED = (
         "reshape_activations is hook_z, and hook_name 'blocks.1.hook_resid_pre'",
     ),
     ({"metadata": [1]}, r"metadata is \[1\], expected an object"),
+    ({"metadata": []}, r"metadata is \[\], expected an object"),
 )
 REFUSED_METADATA = (
     ({"hook_name": 3}, "hook_name is 3; give a name"),
@@ -146,6 +148,88 @@ def test_metadata_that_would_change_the_meaning_is_refused(folder, model, metada
 def test_a_key_of_an_older_version_is_refused(folder, model, keys, message):
     (folder / "ours/cfg.json").write_text(json.dumps(OLD | keys))
     refused(folder, model, message)
+
+
+# Keys that SAELens looks for at the other level, and what is read of the SAE.
+ELSEWHERE = (
+    ("topk", "metadata", {"k": 3}, lambda cfg: cfg.k == 3),
+    (
+        "topk",
+        "metadata",
+        {"rescale_acts_by_decoder_norm": True},
+        lambda cfg: cfg.rescale_acts_by_decoder_norm,
+    ),
+    ("standard", "metadata", {"apply_b_dec_to_input": False}, lambda cfg: not cfg.apply_b_dec_to_input),
+    (
+        "standard",
+        "metadata",
+        {"normalize_activations": "layer_norm"},
+        lambda cfg: "layer" in cfg.normalize_activations,
+    ),
+    ("matching_pursuit", "metadata", {"residual_threshold": 0.5}, lambda cfg: cfg.residual_threshold == 0.5),
+    ("topk", "metadata", {"architecture": "topk"}, lambda cfg: cfg.architecture() == "topk"),
+    ("standard", "metadata", {"d_in": 16, "d_sae": D_SAE}, lambda cfg: cfg.d_in == 16),
+    ("standard", "top", {"prepend_bos": False}, lambda cfg: cfg.metadata.prepend_bos is False),
+    ("standard", "top", {"model_name": "gpt2"}, lambda cfg: cfg.metadata.model_name == "gpt2"),
+    ("standard", "top", {"hook_name": "blocks.0.hook_resid_pre"}, lambda cfg: "0" in cfg.metadata.hook_name),
+    ("standard", "top", {"hook_point": "blocks.0.hook_resid_pre"}, lambda cfg: "0" in cfg.metadata.hook_name),
+    (
+        "standard",
+        "metadata",
+        {"hook_point": "blocks.0.hook_resid_pre"},
+        lambda cfg: "0" in cfg.metadata.hook_name,
+    ),
+    (
+        *("standard", "top", {"model_from_pretrained_kwargs": {"center_writing_weights": False}}),
+        lambda cfg: not sae_config.processing(cfg.metadata)["center_writing_weights"],
+    ),
+)
+
+
+@pytest.mark.parametrize(("architecture", "level", "keys", "read"), ELSEWHERE)
+def test_a_key_is_read_wherever_it_stands(tmp_path, architecture, level, keys, read):
+    make_sae(architecture).save_model(tmp_path / "ours")
+    path = tmp_path / "ours/cfg.json"
+    config = json.loads(path.read_text())
+    for name in (*keys, *(["hook_name"] if "hook_point" in keys else [])):
+        config.pop(name, None), config["metadata"].pop(name, None)
+    (config if level == "top" else config["metadata"]).update(keys)
+    path.write_text(json.dumps(config))
+    assert read(SAEAdapter.from_pretrained(tmp_path, "ours")[0].sae.cfg)
+
+
+def test_a_factor_is_read_wherever_it_is_said(folder, model):
+    path = folder / "ours/sae_weights.safetensors"
+    save_file(load_file(path) | {"scaling_factor": torch.full((D_SAE,), 3.0)}, path)
+    say(folder, {"finetuning_scaling_factor": True})
+    torch.testing.assert_close(decoder(folder, model).W_dec, load_file(path)["W_dec"] * 3)
+
+
+@pytest.mark.parametrize(
+    ("top", "inside"),
+    [
+        ({"normalize_activations": "none"}, {"normalize_activations": "layer_norm"}),
+        ({"prepend_bos": True}, {"prepend_bos": False}),
+        ({"context_size": 64}, {"context_size": 128}),
+        ({"wibble": 1}, {"wibble": 2}),
+        ({"hook_point": "blocks.0.hook_resid_pre"}, {}),
+        ({"model_from_pretrained_kwargs": {}}, {"model_from_pretrained_kwargs": {"fold_value_biases": True}}),
+    ],
+)
+def test_two_values_of_a_key_are_refused(folder, model, top, inside):
+    say(folder, inside, **top)
+    refused(
+        folder,
+        model,
+        rf"{next(iter(top))} is .*{next(iter(inside), 'hook_name')} is .* under metadata; keep|"
+        "hook_point is .* and hook_name is .* under metadata",
+    )
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_an_older_file_may_say_that_it_has_no_metadata(folder, model, nothing):
+    (folder / "ours/cfg.json").write_text(json.dumps(OLD | {"metadata": nothing}))
+    assert decoder(folder, model).hook == HOOK
 
 
 @pytest.mark.parametrize("content", BROKEN, ids=lambda content: repr(content[:9]))

@@ -25,20 +25,19 @@ SAELens reads cfg.json and drops what its classes have no field for. Keys of any
 | metadata, sae_lens_version | read; refused: one without the other, as SAELens would drop the hook's name |
 | all others | not read, as they say nothing about inference; unknown ones of version 6 are logged |
 
-Two values of one key are refused. Errors begin with the file, and are FsrlError.
+Two values of one key are refused, whichever their places; `sae_keys` knows the other names of a key and puts
+each in its place. Errors begin with the file, and are FsrlError.
 """
 
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
-
 from fsrl import arguments, hooks
 from fsrl.errors import FsrlError, did_you_mean
+from fsrl.models import sae_keys
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +56,6 @@ SWITCHES = (
 # Of matching pursuit and temporal SAEs.
 NUMBERS = ("residual_threshold", "activation_normalization_factor")
 WHOLE_NUMBERS = ("max_iterations", "kval_topk", "n_heads", "n_attn_layers", "bottleneck_factor")
-# Keys that are checked here, or belong to the file and to no class of SAELens.
-CHECKED = (
-    *("hook_point", "hook_layer", "hook_point_layer", "hook_point_head_index", "hook_layer_out"),
-    *("activation_fn", "activation_fn_str", "activation_fn_kwargs", "finetuning_scaling_factor"),
-    *("architecture", "metadata", "training_architecture", "training_architecture_details"),
-)
 
 
 def check_json(path: Path, where: str, remedy: str) -> None:
@@ -90,40 +83,27 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class Checker:
-    """The checks of one configuration, as a file or a loader of SAELens gives it: `given`, before SAELens
-    fills in defaults; where: how errors name the file.
+    """The checks of one configuration, as a file or a loader of SAELens gives it, before SAELens fills in
+    defaults; where: how errors name the file. config: the same with each key in its place (`sae_keys`).
     """
 
     def __init__(self, given: Mapping[str, Any], where: str) -> None:
-        metadata = given.get("metadata") or {}
-        if not isinstance(metadata, dict):
-            raise FsrlError(f"{where}: metadata is {arguments.shown(metadata)}, expected an object")
-        self.where, self.given, self.metadata = where, given, metadata
-        version = self.value("sae_lens_version")
-        try:
-            # As SAELens tells them: what is older, or does not say, has all keys at the top.
-            self.old = not version or Version(version) < Version("6.0.0-rc.0")
-        except (InvalidVersion, TypeError):
-            raise self.refuse(f"sae_lens_version is {version!r}", "give the version that wrote it") from None
+        self.where, self.config = where, sae_keys.in_place(given, where)
+        self.has_metadata = bool(given.get("metadata"))
+        self.metadata = self.config.get("metadata", {})
+        self.old = sae_keys.is_old(self.value("sae_lens_version"))
 
     def refuse(self, what: str, remedy: str) -> FsrlError:
         """The error that says what is wrong with the file."""
         return FsrlError(f"{self.where}: {what}; {remedy}")
 
-    def value(self, *names: str) -> Any:
-        """The value of a key, under whichever name and wherever it stands; None where it does not."""
-        places = [
-            (name, place[name]) for place in (self.given, self.metadata) for name in names if name in place
-        ]
-        said = [(name, value) for name, value in places if value is not None]
-        for name, value in said[1:]:
-            if value != said[0][1]:
-                first = f"{said[0][0]} is {said[0][1]!r}"
-                raise self.refuse(f"{first} and {name} is {value!r}", "keep the one that is right")
-        return said[0][1] if said else None
+    def value(self, name: str) -> Any:
+        """The value of a key, wherever its place is; None where it is not there."""
+        found = self.config.get(name)
+        return self.metadata.get(name) if found is None else found
 
-    def check(self) -> None:
-        """Everything that the file alone can tell. Raises FsrlError."""
+    def check(self) -> dict[str, Any]:
+        """Everything that the file alone can tell; gives the configuration to be read. Raises FsrlError."""
         self._architecture()
         for name in ("d_in", "d_sae"):
             if not arguments.is_whole(self.value(name), 1):
@@ -141,16 +121,16 @@ class Checker:
         self._hook()
         self._reshaping()
         self._model()
-        if not self.old:
-            self._unknown()
+        self._unknown()
+        return self.config
 
     def _architecture(self) -> None:
         from sae_lens.registry import SAE_CLASS_REGISTRY
 
-        for name in ("architecture", "hook_name", "hook_point", "hook_name_out", "model_name"):
+        for name in ("architecture", "hook_name", "hook_name_out", "model_name"):
             if not isinstance(self.value(name), str | None):
                 raise self.refuse(f"{name} is {self.value(name)!r}", "give a name")
-        if self.old == bool(self.metadata):
+        if self.old == self.has_metadata:
             raise self.refuse(
                 "metadata and sae_lens_version 6 come together, and one of them is missing",
                 "SAELens would drop the hook's name: save the SAE with sae.save_model",
@@ -164,7 +144,7 @@ class Checker:
                 f"architecture is {name!r}, which SAELens trains at most, and does not run{hint}",
                 "save the SAE with save_inference_model",
             )
-        inside, outside = self.value("hook_name", "hook_point"), self.value("hook_name_out")
+        inside, outside = self.value("hook_name"), self.value("hook_name_out")
         if "transcoder" in str(name) or outside not in (None, inside):
             raise self.refuse(
                 f"a {name or 'standard'} that reads {inside} and writes {outside}",
@@ -173,7 +153,7 @@ class Checker:
 
     def _activation(self) -> None:
         architecture = self.value("architecture") or "standard"
-        function = self.value("activation_fn", "activation_fn_str")
+        function = self.value("activation_fn")
         settings = self.value("activation_fn_kwargs") or {}
         if not isinstance(settings, dict):
             raise self.refuse(f"activation_fn_kwargs is {settings!r}", "give an object of settings")
@@ -199,20 +179,20 @@ class Checker:
                 )
 
     def _hook(self) -> None:
-        hook = self.value("hook_name", "hook_point")
-        layer = self.value("hook_layer", "hook_point_layer")
+        hook = self.value("hook_name")
+        layer = self.value("hook_layer")
         named = hooks.in_block(hook or "")
         if None not in (layer, named) and layer != named:
             raise self.refuse(f"hook_layer is {layer!r} and hook_name {hook!r}", "keep the one that is right")
-        for names in (("hook_head_index", "hook_point_head_index"), ("hook_head_index_out",)):
-            if (head := self.value(*names)) is not None:
+        for name in ("hook_head_index", "hook_head_index_out"):
+            if (head := self.value(name)) is not None:
                 raise self.refuse(
-                    f"{names[0]} is {head!r}, the SAE of a single head",
+                    f"{name} is {head!r}, the SAE of a single head",
                     "only SAEs of all heads together, or of another hook, can be read",
                 )
 
     def _reshaping(self) -> None:
-        hook, shape = self.value("hook_name", "hook_point"), self.value("reshape_activations")
+        hook, shape = self.value("hook_name"), self.value("reshape_activations")
         if shape not in (None, "none", "hook_z"):
             raise self.refuse(f"reshape_activations is {shape!r}", "SAELens knows none and hook_z")
         if shape == "hook_z" and hooks.point_of(hook or "hook_z") != "hook_z":
@@ -231,7 +211,7 @@ class Checker:
                 f"trained on the model with {other[0]}={given[other[0]]!r}, another one than its name says",
                 "give an SAE of the model itself",
             )
-        in_attention = ".attn." in str(self.value("hook_name", "hook_point"))
+        in_attention = ".attn." in str(self.value("hook_name"))
         if given.get("refactor_factored_attn_matrices") and in_attention:
             raise self.refuse(
                 "trained on heads in another basis (refactor_factored_attn_matrices)",
@@ -239,12 +219,8 @@ class Checker:
             )
 
     def _unknown(self) -> None:
-        from sae_lens.loading.pretrained_sae_loaders import LLM_METADATA_KEYS
-        from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
-
-        kinds = [*SAE_CLASS_REGISTRY.values(), *SAE_TRAINING_CLASS_REGISTRY.values()]
-        known = {field.name for _, config in kinds for field in fields(config)}
-        if unknown := sorted(set(self.given) - known - LLM_METADATA_KEYS - set(CHECKED)):
+        unknown = sorted({*self.config, *self.metadata} - sae_keys.known() - {"metadata"})
+        if unknown:
             logger.warning("%s: SAELens and fsrl do not know, and ignore: %s", self.where, ", ".join(unknown))
 
 

@@ -107,7 +107,7 @@ def load(files: SAEFiles) -> LoadedSAE:
         sae_config.check_json(files.config, files.settings, remedy(files.config))
     with naming(files.config or files.weights):
         given = _given_config(files)
-    sae_config.Checker(given, files.settings).check()
+    given = sae_config.Checker(given, files.settings).check()
     with naming(files.config or files.weights), _quiet():
         config = handle_config_defaulting(given)
         get_sae_class(config["architecture"])[1].from_dict(config)
@@ -193,10 +193,9 @@ def _given_config(files: SAEFiles) -> dict[str, Any]:
     layout, overrides = _layout(files), _overrides(files)
     if layout == releases.SAE_LENS:
         given = loaders.get_sae_lens_config_from_disk(files.weights.parent, "cpu", overrides)
-        # SAELens 6 puts what its directory says of a release at the top, where it does not look for it.
+        # SAELens puts what its directory says of a release at the top; it stands before what the file says.
         if isinstance(metadata := given.get("metadata"), dict):
-            inside = {name: given.pop(name) for name in overrides if name in loaders.LLM_METADATA_KEYS}
-            metadata |= inside
+            given["metadata"] = {name: value for name, value in metadata.items() if name not in overrides}
         return given
     listed = files.source.listed
     getter = loaders.NAMED_PRETRAINED_SAE_CONFIG_GETTERS[layout]
