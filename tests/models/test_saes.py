@@ -116,10 +116,42 @@ def test_every_tensor_must_be_there_and_finite(tmp_path, name):
     bad[-1] = float("nan")
     with pytest.raises(FsrlError, match=rf"sae_weights.safetensors: {name}: nan at .*save the SAE again"):
         saes.load(edit_tensors(files, **{name: bad}))
-    with pytest.raises(FsrlError, match=rf"sae_weights.safetensors: cannot be read .*{name}.*save the SAE"):
+    with pytest.raises(FsrlError, match=rf"a jumprelu SAE \(missing: {name}\).* save the SAE"):
         saes.load(edit_tensors(files, **{name: None}))
-    with pytest.raises(FsrlError, match=r"sae_weights.safetensors: cannot be read .*Unexpected key.*extra"):
-        saes.load(edit_tensors(files, extra=torch.ones(3), **{name: stored[name]}))
+    shape = (
+        r"W_dec has shape \[3\], but"
+        if name == "W_dec"
+        else rf"\(left over: extra; of another shape: {name} \[3\], not \["
+    )
+    with pytest.raises(FsrlError, match=shape):
+        saes.load(edit_tensors(files, extra=torch.ones(3), **{name: torch.ones(3)}))
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int64, torch.uint8, torch.bool, torch.complex64])
+@pytest.mark.parametrize("name", ["W_enc", "W_dec", "b_enc", "b_dec", "threshold", "scaling_factor"])
+def test_a_tensor_that_is_no_floating_point_is_refused(tmp_path, name, kind):
+    files = saved(make_sae("jumprelu"), tmp_path)
+    stored = load_file(files.weights) | {"scaling_factor": torch.ones(D_SAE)}
+    with pytest.raises(
+        FsrlError, match=rf"weights.safetensors: not floating point: {name} \([IUBC]\w+\); save"
+    ):
+        saes.load(edit_tensors(files, **stored | {name: (stored[name] * 10).to(kind)}))
+
+
+def test_prefixed_names_are_listed_shortly(tmp_path):
+    files = saved(make_sae("jumprelu"), tmp_path)
+    save_file(
+        {f"_orig_mod.{name}": tensor for name, tensor in load_file(files.weights).items()}, files.weights
+    )
+    with pytest.raises(FsrlError, match=r"missing: .*W_dec.*; left over: .*_orig_mod.W_dec") as caught:
+        saes.load(files)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500 + len(str(files.weights))
+
+
+def test_a_factor_of_another_shape_is_named(tmp_path):
+    files = edit(saved(make_sae(), tmp_path), finetuning_scaling_factor=True)
+    with pytest.raises(FsrlError, match=r"of another shape: scaling_factor \[16\], not \[40\]"):
+        saes.load(edit_tensors(files, scaling_factor=torch.full((16,), 2.0)))
 
 
 def test_a_threshold_that_nothing_reaches_is_no_fault(tmp_path):
@@ -135,7 +167,8 @@ def test_a_configuration_of_another_shape_is_refused(tmp_path, key, value):
 
 
 def test_another_architecture_is_refused(tmp_path):
-    with pytest.raises(FsrlError, match=r"Missing key\(s\) in state_dict: \"b_gate\""):
+    names = r"gated SAE \(missing: b_gate, r_mag, b_mag; left over: b_enc\); correct the architecture"
+    with pytest.raises(FsrlError, match=names):
         saes.load(edit(saved(make_sae(), tmp_path), architecture="gated"))
 
 

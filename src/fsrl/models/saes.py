@@ -28,10 +28,9 @@ from torch import Tensor
 
 from fsrl import arguments
 from fsrl.errors import FsrlError
-from fsrl.models import hub_files, hub_requests, releases, sae_config
+from fsrl.models import hub_files, hub_requests, releases, sae_config, sae_tensors
 from fsrl.models.hub_files import HubFile, shown
 from fsrl.models.sources import DENSITY_FILE, SAE_FILES, SCALER_FILES, SAESource
-from fsrl.weights.matrices import check_finite
 
 logger = logging.getLogger(__name__)
 
@@ -110,12 +109,15 @@ def load(files: SAEFiles) -> LoadedSAE:
     given = sae_config.Checker(given, files.settings).check()
     with naming(files.config or files.weights), _quiet():
         config = handle_config_defaulting(given)
-        get_sae_class(config["architecture"])[1].from_dict(config)
+        kind, settings = get_sae_class(config["architecture"])
+        empty = kind(settings.from_dict({**config, "device": "meta"}))
 
     def converter(path: Any, device: str, cfg_overrides: Any) -> Any:
-        return given, _checked(files, given, config, _tensors(files, given))
+        return given, tensors
 
     with naming(files.weights), _quiet():
+        sae_tensors.check_stored(files.weights, remedy(files.weights))
+        tensors = _checked(files, given, empty, _tensors(files, given))
         sae = SAE.load_from_disk(files.weights.parent, converter=converter).eval()
     scaling = _fold_normalisation(files, sae)
     return LoadedSAE(sae, {**config, "normalize_activations": sae.cfg.normalize_activations}, scaling)
@@ -244,35 +246,37 @@ def _from_cache(files: SAEFiles) -> Iterator[None]:
 
 
 def _checked(
-    files: SAEFiles, given: dict[str, Any], config: dict[str, Any], tensors: dict[str, Tensor]
+    files: SAEFiles, given: dict[str, Any], empty: Any, tensors: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The tensors, finite and of the shape that the configuration says, with scaling_factor in W_dec."""
+    """The tensors, finite and of the shape that the configuration says, with scaling_factor in W_dec; empty:
+    the SAE that is to hold them, on the meta device.
+    """
     place = shown(files.weights)
-    for name, tensor in tensors.items():
-        try:
-            # A threshold that no activation reaches is a feature that never fires.
-            check_finite(f"{place}: {name}", tensor.clamp(max=0) if name == "threshold" else tensor)
-        except FsrlError as error:
-            raise FsrlError(f"{error}; {remedy(files.weights)}") from None
-    W_dec = tensors["W_dec"]
-    expected = [config["d_sae"], config.get("d_out", config["d_in"])]
-    if list(W_dec.shape) != expected:
+    expected = [empty.cfg.d_sae, empty.cfg.d_in]
+    if "W_dec" in tensors and list(tensors["W_dec"].shape) != expected:
         raise FsrlError(
-            f"{place}: W_dec has shape {list(W_dec.shape)}, but d_sae and d_in of {files.settings} are "
-            f"{expected}; the two files belong to different SAEs"
+            f"{place}: W_dec has shape {list(tensors['W_dec'].shape)}, but d_sae and d_in of "
+            f"{files.settings} are {expected}; the two files belong to different SAEs"
         )
-    factor = tensors.pop("finetuning_scaling_factor", None)
-    if factor is not None:
-        if config.get("rescale_acts_by_decoder_norm"):
-            raise FsrlError(f"{place}: scaling_factor and rescale_acts_by_decoder_norm exclude each other")
-        tensors["W_dec"] = W_dec * factor[:, None]
-    elif given.get("finetuning_scaling_factor") and _layout(files) == releases.SAE_LENS:
+    if (
+        given.get("finetuning_scaling_factor")
+        and "finetuning_scaling_factor" not in tensors
+        and _layout(files) == releases.SAE_LENS
+    ):
         with safe_open(files.weights, framework="pt") as opened:
             if "scaling_factor" not in opened.keys():  # noqa: SIM118
                 raise FsrlError(
                     f"{files.settings}: finetuning_scaling_factor is true, but {place} has no tensor "
                     "scaling_factor; set it to false if the factor is in W_dec already"
                 )
+    factor = None
+    if given.get("finetuning_scaling_factor"):
+        factor = tensors.pop("finetuning_scaling_factor", None)
+    sae_tensors.check(place, tensors, factor, empty, remedy(files.weights))
+    if factor is not None:
+        if getattr(empty.cfg, "rescale_acts_by_decoder_norm", False):
+            raise FsrlError(f"{place}: scaling_factor and rescale_acts_by_decoder_norm exclude each other")
+        tensors["W_dec"] = tensors["W_dec"] * factor[:, None]
     return tensors
 
 
