@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from fsrl import SAEAdapter
 from fsrl.errors import FsrlError
-from fsrl.models import dictionaries, reading, sae_config
+from fsrl.models import decoder_rows, dictionaries, reading, sae_config
 from fsrl.models.sources import ModelSource, SAESource
 from tests.fixtures import tiny_study as tiny
 from tests.fixtures.adapter_examples import D_SAE, make_sae
@@ -21,7 +21,8 @@ OLD = {"d_in": 16, "d_sae": D_SAE, "dtype": "float32", "model_name": "gpt2", "ho
 # Key by key: what the file says, what the line must say.
 REFUSED = (
     ({"architecture": "transformer"}, "architecture is 'transformer', which SAELens"),
-    ({"architecture": "batchtopk"}, "save_inference_model"),
+    ({"architecture": "batchtopk"}, "'batchtopk', which SAELens trains, .*save_inference_model"),
+    ({"architecture": "Standard"}, "which SAELens does not know; did you mean 'standard'.; give one of"),
     ({"architecture": ["standard"]}, r"architecture is \['standard'\]; give a name"),
     ({"architecture": None}, "no architecture; give one of standard, gated"),
     ({"architecture": "transcoder", "d_out": 16, "apply_b_dec_to_input": False}, "a transcoder that reads"),
@@ -88,6 +89,38 @@ REFUSED_OLD = (
     ({"hook_point_head_index": 5}, "hook_head_index is 5"),
     ({"sae_lens_version": "6.0.0"}, "metadata and sae_lens_version 6 come together"),
 )
+# What other libraries and older versions call it: refused in every version, at either level.
+REFUSED_ANYWHERE = (
+    ({"activation": "tanh"}, "activation_fn is 'tanh'"),
+    ({"activation_function": "gelu"}, "activation_fn is 'gelu'"),
+    ({"nonlinearity": "tanh"}, "activation_fn is 'tanh'"),
+    ({"nonlinearity": ["relu"]}, r"activation_fn is \['relu'\]"),
+    ({"jump_relu_threshold": 0.1}, "jump_relu_threshold is given"),
+    ({"is_transcoder": True}, "is_transcoder is True, which is of a transcoder"),
+    ({"transcoder": True}, "is_transcoder is True"),
+    (
+        {"out_hook_point": "blocks.1.hook_mlp_out"},
+        "reads blocks.1.hook_resid_pre and writes blocks.1.hook_mlp",
+    ),
+    ({"out_hook_point_layer": 0}, "hook_layer_out is 0"),
+    ({"d_out": 17}, "d_out is 17"),
+    ({"hf_hook_name_out": "model.layers.1.mlp"}, "hf_hook_name_out is 'model.layers.1.mlp'"),
+    ({"training_architecture": "skip_transcoder"}, "trained as a transcoder"),
+    ({"model_class_name": "HookedMamba"}, "model_class_name is 'HookedMamba'"),
+    ({"model_from_pretrained_kwargs": {"rope_scaling": {"factor": 8}}}, "rope_scaling="),
+    ({"model_from_pretrained_kwargs": {"adapter": "x"}}, "with adapter='x', another one"),
+    ({"model_from_pretrained_kwargs": {"load_in_4bit": True}}, "load_in_4bit=True"),
+)
+# The same keys with a value that says nothing else than the SAE does.
+HARMLESS = {
+    "activation": "ReLU",
+    "is_transcoder": False,
+    "out_hook_point": HOOK,
+    "hook_layer_out": 1,
+    "d_out": 16,
+    "model_class_name": "HookedTransformer",
+    "model_from_pretrained_kwargs": {"load_in_4bit": False},
+}
 BROKEN = {
     b"[1]": r"holds \[1\], expected an object",
     b"null": "holds None, expected an object",
@@ -117,6 +150,14 @@ def say(folder, inside=None, **keys):
     path = folder / "ours/cfg.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | {"metadata": config["metadata"] | (inside or {})} | keys))
+
+
+def put(folder, level, keys):
+    """Say it in a file of an older version, or in one of version 6: at the top or inside metadata."""
+    if level == "old":
+        (folder / "ours/cfg.json").write_text(json.dumps(OLD | keys))
+    else:
+        say(folder, **({"inside": keys} if level == "metadata" else keys))
 
 
 def decoder(folder, model):
@@ -226,6 +267,29 @@ def test_two_values_of_a_key_are_refused(folder, model, top, inside):
     )
 
 
+@pytest.mark.parametrize("level", ["old", "top", "metadata"])
+@pytest.mark.parametrize(("keys", "message"), REFUSED_ANYWHERE)
+def test_a_key_of_another_name_is_refused(folder, model, level, keys, message):
+    put(folder, level, keys)
+    refused(folder, model, message)
+
+
+@pytest.mark.parametrize("level", ["old", "top", "metadata"])
+def test_a_key_of_another_name_that_changes_nothing_is_no_fault(folder, model, level):
+    put(folder, level, HARMLESS)
+    found = decoder(folder, model)
+    assert torch.equal(found.W_dec, load_file(folder / "ours/sae_weights.safetensors")["W_dec"])
+
+
+@pytest.mark.parametrize("level", ["old", "top", "metadata"])
+def test_unknown_keys_are_named_at_every_level(folder, caplog, level):
+    put(folder, level, {"wibble": 1, "l1_coefficient": 2, "model_from_pretrained_kwargs": {"n_ctx": 64}})
+    with caplog.at_level(logging.WARNING):
+        SAEAdapter.from_pretrained(folder, "ours")
+    [said] = [record.getMessage() for record in caplog.records if "do not know" in record.getMessage()]
+    assert said.endswith("ignore: wibble, n_ctx of model_from_pretrained_kwargs")
+
+
 @pytest.mark.parametrize("nothing", [None, {}])
 def test_an_older_file_may_say_that_it_has_no_metadata(folder, model, nothing):
     (folder / "ours/cfg.json").write_text(json.dumps(OLD | {"metadata": nothing}))
@@ -308,6 +372,21 @@ def test_rows_that_are_not_w_dec_are_recorded(tmp_path, model):
     found = decoder(tmp_path, model)
     torch.testing.assert_close(found.W_dec.norm(dim=1), torch.ones(D_SAE))
     assert found.metadata["decoder_rows"] == "decode(one-hot) - decode(0), not W_dec"
+
+
+def test_a_factor_that_falls_on_the_features_is_not_recorded_of_the_rows(tmp_path, model):
+    """A topk SAE's norms take it with them; in matching pursuit SAELens' fold leaves W_dec as it is."""
+    norm = {"normalize_activations": "expected_average_only_in"}
+    cases = {"standard": {}, "topk": {"rescale_acts_by_decoder_norm": True}, "matching_pursuit": {}}
+    for architecture, options in cases.items():
+        sae = make_sae(architecture, **options, **norm)
+        plain = decoder_rows.decoder_rows(sae)
+        sae.save_model(tmp_path / "ours")
+        (tmp_path / "ours/activation_scaler.json").write_text('{"scaling_factor": 0.25}')
+        found = decoder(tmp_path, model)
+        by = 4 if architecture == "standard" else 1
+        torch.testing.assert_close(found.W_dec, plain * by)
+        assert found.metadata["decoder_scaling"] == ("divided by 0.25" if by == 4 else "none")
 
 
 def test_a_topk_sae_of_an_older_version_is_one(folder, model):

@@ -100,6 +100,23 @@ def test_an_unknown_norm_of_the_activations_is_refused(tmp_path, kind, scaler):
         saes.load(files)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [("temporal", "expected_average_only_in"), ("matching_pursuit", "covariance_whitening")],
+)
+def test_a_norm_that_sae_lens_cannot_fold_is_blamed_on_the_configuration(tmp_path, architecture, kind):
+    from sae_lens.training.activation_scaler import ActivationScaler, ActivationWhitening
+
+    files = saved(make_sae(architecture, normalize_activations=kind), tmp_path)
+    whitening = None
+    if kind == "covariance_whitening":
+        whitening = ActivationWhitening(torch.zeros(D_IN), torch.eye(D_IN), torch.eye(D_IN))
+    scaler = ActivationScaler(None if whitening else 0.25, whitening)
+    scaler.save(str(files.weights.with_name("activation_scaler.json")))
+    with pytest.raises(FsrlError, match=rf"cfg.json: .*cannot fold .* of a {architecture} SAE; give"):
+        saes.load(files)
+
+
 @pytest.mark.parametrize("factor", ['"big"', "0", "-2", "NaN", "true"])
 def test_a_norm_that_is_no_number_above_0_is_refused(tmp_path, factor):
     files = saved(make_sae(normalize_activations="expected_average_only_in"), tmp_path)
@@ -181,6 +198,19 @@ def test_weights_are_float32_whatever_they_are_stored_in(tmp_path):
     assert torch.equal(decoder_rows.decoder_rows(sae), sae.W_dec.float())
 
 
+@pytest.mark.parametrize("row", [0.0, 1e-39])
+def test_a_row_without_a_norm_to_divide_by_is_named(tmp_path, row):
+    """SAELens divides by it, and all that it decodes is then NaN; without rescaling the feature is dead."""
+    files = saved(make_sae("topk", rescale_acts_by_decoder_norm=True), tmp_path)
+    W_dec = load_file(files.weights)["W_dec"]
+    W_dec[3] = row
+    edit_tensors(files, W_dec=W_dec)
+    with pytest.raises(FsrlError, match="weights.safetensors: W_dec of feature 3 is zero, .*decoder_norm"):
+        saes.load(files)
+    plain = saes.load(edit(files, rescale_acts_by_decoder_norm=False)).sae
+    assert torch.equal(decoder_rows.decoder_rows(plain), W_dec)
+
+
 def densities(tmp_path, values):
     files = saved(make_sae(), tmp_path)
     save_file({"sparsity": torch.as_tensor(values)}, tmp_path / "ours/sparsity.safetensors")
@@ -192,6 +222,16 @@ def test_a_dead_feature_and_one_of_unknown_density_stop_nothing(tmp_path):
     values[:3] = torch.tensor([-torch.inf, torch.nan, -12.0])
     found = densities(tmp_path, values)
     assert found[0] == saes.NEVER and found[1].isnan() and torch.equal(found[2:], values[2:])
+
+
+def test_a_density_below_float32_is_of_a_feature_that_never_fired(tmp_path):
+    assert (densities(tmp_path, torch.full((D_SAE,), -1e300, dtype=torch.float64)) == saes.NEVER).all()
+
+
+@pytest.mark.parametrize("kind", [torch.complex64, torch.int64, torch.bool])
+def test_densities_that_are_no_floating_point_are_refused(tmp_path, kind):
+    with pytest.raises(FsrlError, match=rf"sparsity.safetensors: sparsity holds {kind}; give log10"):
+        densities(tmp_path, torch.zeros(D_SAE).to(kind))
 
 
 @pytest.mark.parametrize("values", [torch.rand(D_SAE) + 0.01, torch.full((D_SAE,), torch.inf)])

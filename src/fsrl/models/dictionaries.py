@@ -47,6 +47,9 @@ def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
     hook = _hook(sae.cfg.metadata.hook_name, model, files.settings)
     log10_density = densities(files, sae.cfg.d_sae)
     rows = decoder_rows(sae)
+    is_W_dec = torch.equal(rows, sae.W_dec)
+    # Norms that are divided out take the factor with them; in matching pursuit it falls on the features.
+    scaled = loaded.scaling != 1 and is_W_dec and sae.cfg.architecture() != "matching_pursuit"
     metadata = {
         "study": study,
         **model.metadata,
@@ -56,8 +59,8 @@ def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
         "sae_architecture": sae.cfg.architecture(),
         "sae_training": sae_config.training(sae.cfg.metadata),
         "decoder_mapping": "none",
-        "decoder_scaling": f"divided by {loaded.scaling}" if loaded.scaling != 1 else "none",
-        "decoder_rows": "W_dec" if torch.equal(rows, sae.W_dec) else "decode(one-hot) - decode(0), not W_dec",
+        "decoder_scaling": f"divided by {loaded.scaling}" if scaled else "none",
+        "decoder_rows": "W_dec" if is_W_dec else "decode(one-hot) - decode(0), not W_dec",
         "decoder_units": (
             f"of activation vectors normalised one by one ({sae.cfg.normalize_activations})"
             if per_vector(sae)

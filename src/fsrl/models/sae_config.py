@@ -17,13 +17,15 @@ SAELens reads cfg.json and drops what its classes have no field for. Keys of any
 | hook_name (hook_point) | read; no logit weights where it neither is in the residual stream nor maps to it |
 | hook_layer (hook_point_layer) | refused where it is not the layer of hook_name |
 | hook_head_index (hook_point_head_index) | refused: the SAE of one head |
-| hook_name_out, hook_head_index_out | refused where it writes another place than it reads |
+| hook_name_out, hook_head_index_out, d_out, ... | refused where it writes another place than it reads |
+| is_transcoder | refused where true |
 | model_name | read; refused where the study's model is another |
+| model_class_name | refused where it is no transformer, as HookedMamba |
 | model_from_pretrained_kwargs | read (`processing`); refused: another checkpoint or basis than the model's |
 | prepend_bos, context_size, seqpos_slice, exclude_special_tokens | recorded (`training`) |
 | dtype, device | not read: everything is float32, on the device asked for |
 | metadata, sae_lens_version | read; refused: one without the other, as SAELens would drop the hook's name |
-| all others | not read, as they say nothing about inference; unknown ones of version 6 are logged |
+| all others | not read, as they say nothing about inference; unknown ones are logged |
 
 Two values of one key are refused, whichever their places; `sae_keys` knows the other names of a key and puts
 each in its place. Errors begin with the file, and are FsrlError.
@@ -44,8 +46,29 @@ logger = logging.getLogger(__name__)
 # The activation functions that each architecture of SAELens 6 computes, as older files name them.
 ACTIVATIONS = {"topk": ("topk",), "abstopk": ("abstopk",), "jumprelu": ("relu", "jumprelu")}
 TRAINING = ("prepend_bos", "context_size", "seqpos_slice", "exclude_special_tokens")
+# Classes that SAELens loads a transformer with.
+MODEL_CLASSES = ("HookedTransformer", "HookedSAETransformer", "TransformerBridge", "AutoModelForCausalLM")
 # Arguments of the model's loader under which the same name is another model.
-OTHER_MODEL = ("checkpoint_index", "checkpoint_value", "first_n_layers", "hf_model", "revision")
+OTHER_MODEL = (
+    *(
+        "checkpoint_index",
+        "checkpoint_value",
+        "first_n_layers",
+        "hf_model",
+        "revision",
+        "subfolder",
+        "config",
+    ),
+    *("adapter", "adapters", "lora", "peft_config", "rope_scaling", "rope_theta", "rope_parameters"),
+    *("load_in_4bit", "load_in_8bit", "quantization_config"),
+)
+# Arguments that change no direction of the residual stream, or are checked here.
+SAME_MODEL = (
+    *("center_writing_weights", "center_unembed", "fold_ln", "fold_value_biases"),
+    *("refactor_factored_attn_matrices", "default_prepend_bos", "default_padding_side", "tokenizer"),
+    *("device", "n_devices", "move_to_device", "device_map", "dtype", "torch_dtype", "attn_implementation"),
+    *("cache_dir", "local_files_only", "low_cpu_mem_usage", "token", "trust_remote_code", "use_safetensors"),
+)
 SWITCHES = (
     "apply_b_dec_to_input",
     "rescale_acts_by_decoder_norm",
@@ -125,7 +148,7 @@ class Checker:
         return self.config
 
     def _architecture(self) -> None:
-        from sae_lens.registry import SAE_CLASS_REGISTRY
+        from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 
         for name in ("architecture", "hook_name", "hook_name_out", "model_name"):
             if not isinstance(self.value(name), str | None):
@@ -139,17 +162,31 @@ class Checker:
         if name is None and not self.old:
             raise self.refuse("no architecture", f"give one of {', '.join(SAE_CLASS_REGISTRY)}")
         if name is not None and name not in SAE_CLASS_REGISTRY:
+            if name in SAE_TRAINING_CLASS_REGISTRY:
+                what, how = "trains, and does not run", "save the SAE with save_inference_model"
+            else:
+                what, how = "does not know", f"give one of {', '.join(SAE_CLASS_REGISTRY)}"
             hint = did_you_mean(name, SAE_CLASS_REGISTRY)
-            raise self.refuse(
-                f"architecture is {name!r}, which SAELens trains at most, and does not run{hint}",
-                "save the SAE with save_inference_model",
-            )
+            raise self.refuse(f"architecture is {name!r}, which SAELens {what}{hint}", how)
+        self._transcoder(name or "standard")
+
+    def _transcoder(self, architecture: str) -> None:
+        remedy = "give an SAE, which reconstructs what it reads"
         inside, outside = self.value("hook_name"), self.value("hook_name_out")
-        if "transcoder" in str(name) or outside not in (None, inside):
-            raise self.refuse(
-                f"a {name or 'standard'} that reads {inside} and writes {outside}",
-                "give an SAE, which reconstructs what it reads",
-            )
+        if "transcoder" in architecture or outside not in (None, inside):
+            raise self.refuse(f"a {architecture} that reads {inside} and writes {outside}", remedy)
+        layer = self.value("hook_layer")
+        pairs = {
+            "d_out": self.value("d_in"),
+            "hook_layer_out": hooks.in_block(inside or "") if layer is None else layer,
+            "hf_hook_name_out": self.value("hf_hook_name"),
+            "is_transcoder": False,
+        }
+        for name, same in pairs.items():
+            if (value := self.value(name)) is not None and value != same:
+                raise self.refuse(f"{name} is {arguments.shown(value)}, which is of a transcoder", remedy)
+        if "transcoder" in str(self.value("training_architecture")):
+            raise self.refuse("trained as a transcoder (training_architecture)", remedy)
 
     def _activation(self) -> None:
         architecture = self.value("architecture") or "standard"
@@ -160,7 +197,7 @@ class Checker:
         # Before version 6 a topk SAE was a standard one with another activation.
         top = function == "topk" and architecture in ("standard", "topk") and self.old
         known = ACTIVATIONS.get("topk" if top else architecture, ("relu",))
-        if function is not None and function not in known:
+        if function is not None and str(function).lower() not in known:
             raise self.refuse(
                 f"activation_fn is {function!r}, and SAELens runs a {architecture} SAE with {known[0]}",
                 "only SAEs that SAELens runs as they were trained can be read",
@@ -170,6 +207,11 @@ class Checker:
             raise self.refuse(
                 f"activation_fn_kwargs is {settings!r}, of which SAELens reads only a topk SAE's k",
                 "only SAEs that SAELens runs as they were trained can be read",
+            )
+        if architecture != "jumprelu" and self.value("jump_relu_threshold") is not None:
+            raise self.refuse(
+                f"jump_relu_threshold is given, of which a {architecture} SAE has none",
+                "set its architecture",
             )
         if top or architecture in ("topk", "abstopk"):
             k = settings.get("k", self.value("k")) if top else self.value("k")
@@ -206,7 +248,16 @@ class Checker:
         for name in ("center_writing_weights", "fold_value_biases", "refactor_factored_attn_matrices"):
             if not isinstance(given.get(name, False), bool):
                 raise self.refuse(f"{name} is {given[name]!r}", "give true or false")
-        if other := [name for name in OTHER_MODEL if given.get(name) is not None]:
+        named = self.value("model_class_name")
+        if named not in (None, *MODEL_CLASSES):
+            raise self.refuse(
+                f"model_class_name is {arguments.shown(named)}, whose activations are not a transformer's",
+                f"only SAEs of {MODEL_CLASSES[0]} can be read",
+            )
+        # 0 is a checkpoint.
+        if other := [
+            name for name in OTHER_MODEL if given.get(name) is not None and given[name] is not False
+        ]:
             raise self.refuse(
                 f"trained on the model with {other[0]}={given[other[0]]!r}, another one than its name says",
                 "give an SAE of the model itself",
@@ -220,6 +271,10 @@ class Checker:
 
     def _unknown(self) -> None:
         unknown = sorted({*self.config, *self.metadata} - sae_keys.known() - {"metadata"})
+        loading = self.value("model_from_pretrained_kwargs") or {}
+        unknown += sorted(
+            f"{name} of model_from_pretrained_kwargs" for name in set(loading) - {*SAME_MODEL, *OTHER_MODEL}
+        )
         if unknown:
             logger.warning("%s: SAELens and fsrl do not know, and ignore: %s", self.where, ", ".join(unknown))
 

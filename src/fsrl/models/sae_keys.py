@@ -38,6 +38,7 @@ NOT_READ = ("dtype", "device")
 # What SAELens 6 records after training, and what runs of version 5 and before wrote besides.
 RECORDED = (
     *("training_architecture", "training_architecture_details", "l0", "num_dead_features"),
+    "jump_relu_threshold",
     *("activation_fn", "activation_fn_kwargs", "apply_b_dec_to_input", "b_dec_init_method", "d_out"),
     *("checkpoint_id", "cached_activations_path", "dead_feature_estimation_method", "decoder_heuristic_init"),
     *("decoder_orthogonal_init", "expansion_factor", "from_pretrained_path", "ghost_grad_scale"),

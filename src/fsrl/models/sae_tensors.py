@@ -59,6 +59,16 @@ def check(place: str, tensors: dict[str, Tensor], factor: Tensor | None, empty: 
             raise FsrlError(f"{error}; {remedy}") from None
 
 
+def check_norms(place: str, W_dec: Tensor) -> None:
+    """Raise FsrlError for a row without a length to divide by: SAELens' output would not be a number."""
+    bad = (1 / W_dec.norm(dim=1)).isinf()
+    if bad.any():
+        raise FsrlError(
+            f"{place}: W_dec of feature {int(bad.int().argmax())} is zero, and rescale_acts_by_decoder_norm "
+            f"divides by its norm ({int(bad.sum())} such); take such features out, or give them a direction"
+        )
+
+
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(name if len(name) <= 60 else f"{name[:60]}..." for name in names[:SHOWN]) + more

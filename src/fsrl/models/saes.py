@@ -22,7 +22,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float32, Shaped
 from safetensors import safe_open
 from torch import Tensor
 
@@ -136,23 +136,28 @@ def densities(files: SAEFiles, d_sae: int) -> Float32[Tensor, "{d_sae}"] | None:
     return known_densities(found, d_sae, shown(files.density))
 
 
-def known_densities(given: Float[Tensor, "*any"], d_sae: int, place: str) -> Float32[Tensor, "{d_sae}"]:
+def known_densities(given: Shaped[Tensor, "*any"], d_sae: int, place: str) -> Float32[Tensor, "{d_sae}"]:
     """log10 densities, float32: -inf (never fired) is NEVER, NaN stays unknown.
 
-    place: how errors name them. Raises FsrlError for another number of features, and for a share above 1.
+    place: how errors name them. Raises FsrlError for another number of features, for what is no
+    floating point, and for a share above 1.
     """
     if given.shape != (d_sae,):
         raise FsrlError(
             f"{place}: sparsity has shape {list(given.shape)}, the SAE has {d_sae} features; give one for "
             "each, or no such file"
         )
+    if not given.is_floating_point():
+        raise FsrlError(f"{place}: sparsity holds {given.dtype}; give log10 of the shares as floating point")
+    # float32 first: what is below its range never fired.
+    given = given.float()
     if (above := given > 1e-3).any():
         at = int(above.int().argmax())
         raise FsrlError(
             f"{place}: sparsity is {given[at].item():.3g} at [{at}], and log10 of a share is at most 0; "
             "give log10 of the shares, or none"
         )
-    return given.float().masked_fill(given == -torch.inf, NEVER)
+    return given.masked_fill(given == -torch.inf, NEVER)
 
 
 def remedy(path: Path) -> str:
@@ -273,8 +278,11 @@ def _checked(
     if given.get("finetuning_scaling_factor"):
         factor = tensors.pop("finetuning_scaling_factor", None)
     sae_tensors.check(place, tensors, factor, empty, remedy(files.weights))
+    rescaled = getattr(empty.cfg, "rescale_acts_by_decoder_norm", False)
+    if rescaled:
+        sae_tensors.check_norms(place, tensors["W_dec"])
     if factor is not None:
-        if getattr(empty.cfg, "rescale_acts_by_decoder_norm", False):
+        if rescaled:
             raise FsrlError(f"{place}: scaling_factor and rescale_acts_by_decoder_norm exclude each other")
         tensors["W_dec"] = tensors["W_dec"] * factor[:, None]
     return tensors
@@ -297,13 +305,21 @@ def _fold_normalisation(files: SAEFiles, sae: Any) -> float:
         factor, whitening = scaler.scaling_factor, scaler.whitening
         if factor is not None and not (arguments.is_number(factor) and factor > 0):
             raise FsrlError(f"{path}: scaling_factor is {factor!r}; give a number above 0")
-    with naming(place):
-        if kind == "covariance_whitening" and whitening is not None:
-            sae.fold_activation_whitening(whitening.mean, whitening.matrix, whitening.inverse_matrix)
-            return 1.0
-        if kind == "expected_average_only_in" and factor is not None:
-            sae.fold_activation_norm_scaling_factor(factor)
-            return float(factor)
+    try:
+        with naming(place):
+            if kind == "covariance_whitening" and whitening is not None:
+                sae.fold_activation_whitening(whitening.mean, whitening.matrix, whitening.inverse_matrix)
+                return 1.0
+            if kind == "expected_average_only_in" and factor is not None:
+                sae.fold_activation_norm_scaling_factor(factor)
+                return float(factor)
+    except FsrlError as error:
+        if not isinstance(error.__cause__, NotImplementedError):
+            raise
+        raise FsrlError(
+            f"{files.settings}: normalize_activations is {kind}, which SAELens cannot fold into the weights "
+            f"of a {sae.cfg.architecture()} SAE; give one of another architecture or normalisation"
+        ) from None
     raise FsrlError(
         f"{files.settings}: normalize_activations is {kind}, and what it scales activations by is not known: "
         f"put SAELens' {' and '.join(SCALER_FILES)} beside it, or fold it into the weights "
