@@ -93,11 +93,11 @@ REFUSED_OLD = (
 REFUSED_ANYWHERE = (
     ({"activation": "tanh"}, "activation_fn is 'tanh'"),
     ({"activation_function": "gelu"}, "activation_fn is 'gelu'"),
-    ({"nonlinearity": "tanh"}, "activation_fn is 'tanh'"),
+    ({"nonlinearity": "tanh"}, r"activation_fn is 'tanh' \(nonlinearity\), and SAELens runs"),
     ({"nonlinearity": ["relu"]}, r"activation_fn is \['relu'\]"),
     ({"jump_relu_threshold": 0.1}, "jump_relu_threshold is given"),
     ({"is_transcoder": True}, "is_transcoder is True, which is of a transcoder"),
-    ({"transcoder": True}, "is_transcoder is True"),
+    ({"transcoder": True}, r"is_transcoder is True \(transcoder\), which"),
     (
         {"out_hook_point": "blocks.1.hook_mlp_out"},
         "reads blocks.1.hook_resid_pre and writes blocks.1.hook_mlp",

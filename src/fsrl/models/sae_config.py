@@ -113,6 +113,7 @@ class Checker:
     def __init__(self, given: Mapping[str, Any], where: str) -> None:
         self.where, self.config = where, sae_keys.in_place(given, where)
         self.has_metadata = bool(given.get("metadata"))
+        self.written = sae_keys.written(given)
         self.metadata = self.config.get("metadata", {})
         self.old = sae_keys.is_old(self.value("sae_lens_version"))
 
@@ -124,6 +125,11 @@ class Checker:
         """The value of a key, wherever its place is; None where it is not there."""
         found = self.config.get(name)
         return self.metadata.get(name) if found is None else found
+
+    def shown(self, name: str) -> str:
+        """The key and its value, and what the file calls it, where it has another name."""
+        other = self.written.get(name, name)
+        return f"{name} is {arguments.shown(self.value(name))}{f' ({other})' if other != name else ''}"
 
     def check(self) -> dict[str, Any]:
         """Everything that the file alone can tell; gives the configuration to be read. Raises FsrlError."""
@@ -165,9 +171,10 @@ class Checker:
             if name in SAE_TRAINING_CLASS_REGISTRY:
                 what, how = "trains, and does not run", "save the SAE with save_inference_model"
             else:
-                what, how = "does not know", f"give one of {', '.join(SAE_CLASS_REGISTRY)}"
-            hint = did_you_mean(name, SAE_CLASS_REGISTRY)
-            raise self.refuse(f"architecture is {name!r}, which SAELens {what}{hint}", how)
+                known = [known for known in SAE_CLASS_REGISTRY if "transcoder" not in known]
+                what = f"does not know{did_you_mean(name, known)}"
+                how = f"give one of {', '.join(known)}"
+            raise self.refuse(f"architecture is {name!r}, which SAELens {what}", how)
         self._transcoder(name or "standard")
 
     def _transcoder(self, architecture: str) -> None:
@@ -184,7 +191,7 @@ class Checker:
         }
         for name, same in pairs.items():
             if (value := self.value(name)) is not None and value != same:
-                raise self.refuse(f"{name} is {arguments.shown(value)}, which is of a transcoder", remedy)
+                raise self.refuse(f"{self.shown(name)}, which is of a transcoder", remedy)
         if "transcoder" in str(self.value("training_architecture")):
             raise self.refuse("trained as a transcoder (training_architecture)", remedy)
 
@@ -199,7 +206,7 @@ class Checker:
         known = ACTIVATIONS.get("topk" if top else architecture, ("relu",))
         if function is not None and str(function).lower() not in known:
             raise self.refuse(
-                f"activation_fn is {function!r}, and SAELens runs a {architecture} SAE with {known[0]}",
+                f"{self.shown('activation_fn')}, and SAELens runs a {architecture} SAE with {known[0]}",
                 "only SAEs that SAELens runs as they were trained can be read",
             )
         other = [name for name in settings if not (top and name in ("k", "signed"))]

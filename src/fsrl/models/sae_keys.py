@@ -91,6 +91,14 @@ def in_place(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {**placed[False], **({"metadata": placed[True]} if placed[True] else {})}
 
 
+def written(given: Mapping[str, Any]) -> dict[str, str]:
+    """What the file calls each key that it gives under another name."""
+    levels = [given, given.get("metadata") or {}]
+    return {
+        NAMES[name]: name for level in levels for name in level if name in NAMES and level[name] is not None
+    }
+
+
 def _refuse_contradictions(levels: list[tuple[dict[str, Any], str]], where: str) -> None:
     said: dict[str, list[tuple[str, str, Any]]] = {}
     for level, suffix in levels:
