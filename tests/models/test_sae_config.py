@@ -46,6 +46,9 @@ REFUSED = (
     ({"rescale_acts_by_decoder_norm": 1}, "rescale_acts_by_decoder_norm is 1; give true or false"),
     ({"finetuning_scaling_factor": 3.0}, "finetuning_scaling_factor is 3.0; give true or false"),
     ({"finetuning_scaling_factor": True}, "finetuning_scaling_factor is true, but .* no tensor"),
+    ({"normalize_activations": None}, "normalize_activations is null; give its value, or leave it out"),
+    ({"apply_b_dec_to_input": None}, "apply_b_dec_to_input is null"),
+    ({"architecture": "matching_pursuit", "residual_threshold": None}, "residual_threshold is null"),
     ({"normalize_activations": "max"}, "normalize_activations must be none, .* Got max"),
     ({"normalize_activations": "expected_average_only_in"}, "what it scales activations by is not known"),
     ({"reshape_activations": "heads"}, "reshape_activations is 'heads'"),
@@ -359,6 +362,12 @@ def test_what_is_read_is_recorded(folder, model):
         metadata["sae_architecture"] == "standard" and metadata["decoder_units"] == "of the residual stream"
     )
     assert (metadata["decoder_rows"], metadata["decoder_scaling"]) == ("W_dec", "none")
+
+
+def test_a_token_is_not_recorded(folder, model):
+    say(folder, {"model_from_pretrained_kwargs": {"token": "hf_secret", "fold_ln": True}})
+    said = decoder(folder, model).metadata["sae_training"]
+    assert json.loads(said) == {"model_from_pretrained_kwargs": {"fold_ln": True}}
 
 
 @pytest.mark.parametrize("kind", ["layer_norm", "constant_norm_rescale"])

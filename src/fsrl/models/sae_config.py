@@ -34,6 +34,7 @@ each in its place. Errors begin with the file, and are FsrlError.
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,13 @@ OTHER_MODEL = (
     *("adapter", "adapters", "lora", "peft_config", "rope_scaling", "rope_theta", "rope_parameters"),
     *("load_in_4bit", "load_in_8bit", "quantization_config"),
 )
+SECRET = ("token", "use_auth_token", "api_key")
 # Arguments that change no direction of the residual stream, or are checked here.
 SAME_MODEL = (
     *("center_writing_weights", "center_unembed", "fold_ln", "fold_value_biases"),
     *("refactor_factored_attn_matrices", "default_prepend_bos", "default_padding_side", "tokenizer"),
     *("device", "n_devices", "move_to_device", "device_map", "dtype", "torch_dtype", "attn_implementation"),
-    *("cache_dir", "local_files_only", "low_cpu_mem_usage", "token", "trust_remote_code", "use_safetensors"),
+    *("cache_dir", "local_files_only", "low_cpu_mem_usage", "trust_remote_code", "use_safetensors", *SECRET),
 )
 SWITCHES = (
     "apply_b_dec_to_input",
@@ -146,6 +148,7 @@ class Checker:
         for name in WHOLE_NUMBERS:
             if (number := self.value(name)) is not None and not arguments.is_whole(number, 1):
                 raise self.refuse(f"{name} is {number!r}", "give a whole number above 0")
+        self._nulls()
         self._activation()
         self._hook()
         self._reshaping()
@@ -194,6 +197,15 @@ class Checker:
                 raise self.refuse(f"{self.shown(name)}, which is of a transcoder", remedy)
         if "transcoder" in str(self.value("training_architecture")):
             raise self.refuse("trained as a transcoder (training_architecture)", remedy)
+
+    def _nulls(self) -> None:
+        """SAELens 6 would run with them, and fail or not."""
+        from sae_lens.registry import SAE_CLASS_REGISTRY
+
+        kind = SAE_CLASS_REGISTRY[self.value("architecture") or "standard"][1]
+        for field in fields(kind):
+            if field.default is not None and self.config.get(field.name, field) is None:
+                raise self.refuse(f"{field.name} is null", "give its value, or leave it out")
 
     def _activation(self) -> None:
         architecture = self.value("architecture") or "standard"
@@ -301,5 +313,10 @@ def processing(metadata: Any) -> dict[str, bool]:
 
 def training(metadata: Any) -> str:
     """How it was trained, as JSON, for the record: of TRAINING what the configuration says."""
-    said = {name: metadata.get(name) for name in (*TRAINING, "model_from_pretrained_kwargs")}
+    said = {name: metadata.get(name) for name in TRAINING}
+    loading = metadata.get("model_from_pretrained_kwargs")
+    # No key of the hub's goes into a file.
+    said["model_from_pretrained_kwargs"] = loading and {
+        name: value for name, value in loading.items() if name not in SECRET
+    }
     return json.dumps({name: value for name, value in said.items() if value is not None}, sort_keys=True)

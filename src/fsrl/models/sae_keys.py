@@ -59,8 +59,9 @@ def is_old(version: Any) -> bool:
 
 
 def in_place(given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The configuration with each key under SAELens' name and in its place, wherever it stood; null at the
-    top is as if it were not there. Raises FsrlError, beginning with `where`, for two values of one key.
+    """The configuration with each key under SAELens' name and in its place, wherever it stood; before
+    version 6 null is as if the key were not there. Raises FsrlError, beginning with `where`, for two values
+    of one key.
     """
     from sae_lens.loading.pretrained_sae_loaders import LLM_METADATA_KEYS
 
@@ -86,7 +87,7 @@ def in_place(given: Mapping[str, Any], where: str) -> dict[str, Any]:
             goes_inside = name in of_the_model or (is_inside and (name not in of_the_sae or old))
             if value is not None:
                 placed[goes_inside][name] = value
-            elif name not in of_the_sae:
+            elif name not in of_the_sae or not (old or is_inside):
                 placed[goes_inside].setdefault(name, None)
     return {**placed[False], **({"metadata": placed[True]} if placed[True] else {})}
 
