@@ -117,7 +117,7 @@ def test_a_config_of_another_model_is_refused(folder, settings, message):
 def test_a_config_that_is_none_is_named(folder, text):
     (folder / "config.json").write_text(text, encoding="latin-1" if text == "\xff" else "utf-8")
     with pytest.raises(
-        FsrlError, match=r"config.json: (holds no JSON object|cannot be read .*); fetch or save"
+        FsrlError, match=r"config.json: (holds no JSON object|cannot be read .*); put a whole one there"
     ):
         read(folder)
 

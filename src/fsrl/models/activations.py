@@ -30,8 +30,8 @@ from fsrl import devices
 from fsrl.errors import FsrlError
 from fsrl.hooks import residual_hook
 from fsrl.models import checkpoint
-from fsrl.models.reading import own_tokenizer
 from fsrl.models.sources import ModelSource
+from fsrl.models.tokenizer import own_tokenizer
 from fsrl.models.windows import first_token, first_windows
 from fsrl.weights.covariances import Covariances
 

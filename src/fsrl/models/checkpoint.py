@@ -19,7 +19,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from fsrl.errors import FsrlError
-from fsrl.models import head, sources
+from fsrl.models import head, sources, tokenizer
 from fsrl.models.hub_files import shown
 from fsrl.weights.matrices import check_finite
 
@@ -30,6 +30,7 @@ ADAPTER = re.compile(r"lora_|base_layer\.|^base_model\.model\.")
 WRAPPED = re.compile(r"^((module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
 # Whose logits through TransformerLens need no look each time: the tests compare them.
 TESTED = ("gpt2",)
+UNKNOWN = "give a model that transformers and TransformerLens know"
 UNLIKE = "config.json and the weights must come from one save_pretrained"
 
 
@@ -42,11 +43,13 @@ def boot(folder: Path, device: str | None = None) -> Any:
     """
     _check_config(folder / "config.json")
     source: Any = _Source(folder)
+    # As TransformerLens would read it, but as the file has it, whatever class is named beside it.
+    own = tokenizer.read(folder, add_bos_token=True)
     from transformer_lens.model_bridge import TransformerBridge
 
     try:
         bridge = TransformerBridge.boot_transformers(
-            str(folder), device=device, dtype=torch.float32, model_class=source
+            str(folder), device=device, dtype=torch.float32, model_class=source, tokenizer=own
         )
     except FsrlError:
         raise
@@ -80,10 +83,7 @@ class _Source:
     def __init__(self, folder: Path) -> None:
         self.folder, self.files = folder, sources.weight_files(folder)
         # What is being read when an error comes up, and what to do about it.
-        self.reading, self.remedy = (
-            folder / "config.json",
-            "give a model that transformers and TransformerLens know",
-        )
+        self.reading, self.remedy = folder / "config.json", UNKNOWN
         self.probe: tuple[Tensor, Tensor] | None = None
 
     def from_pretrained(self, name: str, *, config: Any, **kwargs: Any) -> Any:
@@ -99,7 +99,7 @@ class _Source:
             tokens = head.probe_tokens(given.vocab_size, getattr(given, "max_position_embeddings", None))
             with torch.no_grad():
                 self.probe = tokens, model(tokens).logits
-        self.reading, self.remedy = self.folder / "tokenizer.json", "fetch or save the tokenizer again"
+        self.reading, self.remedy = self.folder / "config.json", UNKNOWN
         return model
 
 

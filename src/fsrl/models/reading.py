@@ -22,14 +22,11 @@ from fsrl.models import checkpoint, hub_files, sources
 from fsrl.models import fit as model_fit
 from fsrl.models.head import Head, read_head
 from fsrl.models.sources import ModelSource
-from fsrl.tokens.text import END_OF_TEXT
+from fsrl.models.tokenizer import own_tokenizer
 from fsrl.tokens.vocabulary import Vocabulary
 from fsrl.tokens.vocabulary import read as read_vocabulary
 
 logger = logging.getLogger(__name__)
-
-# Where a tokenizer may name its special tokens.
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,21 +91,6 @@ def read_model(source: ModelSource) -> Model:
             "%s: tokens left out for want of a row in W_U: %d", source.name, vocabulary.without_row
         )
     return Model(source, bridge, tokenizer, head, W_U, vocabulary, metadata)
-
-
-def own_tokenizer(bridge: Any, folder: Path) -> Any:
-    """The tokenizer of a model's folder as its files have it.
-
-    TransformerLens gives one without an end of a sequence <|endoftext|> for it, as a token that the model was
-    not trained on: then it is read again.
-    """
-    stored = (folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
-    is_stored = any(END_OF_TEXT.encode() in path.read_bytes() for path in stored)
-    if is_stored or bridge.tokenizer.eos_token != END_OF_TEXT:
-        return bridge.tokenizer
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(str(folder))
 
 
 def load_model(place: str | Path, device: str | torch.device = "cpu") -> Any:
