@@ -80,6 +80,11 @@ def test_a_wrapped_model_is_refused_with_the_call_that_saves_the_one_inside(fold
         (with_(foo__bar=torch.ones(2)), r"unexpected: foo.bar; config.json and"),
         (with_(transformer__h__1__attn__c_attn__lora_A__weight=torch.ones(2, 2)), "merge_and_unload"),
         (lambda t: t | {BLOCK: t[BLOCK].view(64, 16)}, r"c_fc.weight is \[64, 16\] \(the config wants"),
+        (lambda t: t | {"lm_head.weight": torch.ones(7, 16)},
+         r"lm_head.weight is \[7, 16\] and transformer.wte.weight, to which the config ties it, \[\d+, 16\]"),
+        (lambda t: without(EMBEDDING)(t) | {"lm_head.weight": torch.ones(7, 16)}, "another shape: lm_head"),
+        (with_(transformer__h__0__attention__bias=torch.ones(2)), r"unexpected: \S*h.0.attention.bias"),
+        (lambda t: t | {BLOCK: t[BLOCK].to(torch.complex64)}, r"c_fc.weight holds complex numbers \(C64\)"),
         (lambda t: t | {BLOCK: t[BLOCK].to(torch.int8)}, r"mlp.c_fc.weight holds whole numbers \(I8\)"),
         (lambda t: t | {BLOCK: t[BLOCK] / t[BLOCK].sign().clamp(min=0)}, r"c_fc.weight: -inf at \["),
         (lambda t: t | {NORM: t[NORM] * torch.nan}, r"ln_f.weight: nan at \[0\]"),
@@ -103,6 +108,9 @@ def test_what_would_be_made_up_or_passed_over_is_named(folder, change, message):
         ({"n_positions": 64}, r"of another shape: transformer.wpe.weight is \[32, 16\] .*wants \[64, 16\]"),
         ({"tie_word_embeddings": False}, r"missing: lm_head.weight"),
         ({"quantization_config": {"quant_method": "fp8"}}, "config.json: the weights are quantised"),
+        ({"n_head": 3}, r"config.json: cannot be read \(.*divisible.*\); give a model that"),
+        ({"activation_function": "bogus"}, r"config.json: cannot be read \(unknown: 'bogus'\)"),
+        ({"vocab_size": "many"}, r"config.json: cannot be read"),
         ({"model_type": "nobodys", "architectures": ["Nobodys"]}, r"config.json: cannot be read \(.*nobodys"),
         ({"model_type": "t5", "is_encoder_decoder": True}, "config.json: an encoder-decoder"),
     ],
@@ -120,6 +128,84 @@ def test_a_config_that_is_none_is_named(folder, text):
         FsrlError, match=r"config.json: (holds no JSON object|cannot be read .*); put a whole one there"
     ):
         read(folder)
+
+
+SMALL = ("tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "added_tokens.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xef\xbb\xbf{}", b"\x00\xff", b'{"a": '])
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_file_that_is_broken_is_named(folder, name, content):
+    (folder / name).write_bytes(content)
+    fault = r"(holds no JSON object|cannot be read \(.*\)); put a whole one there"
+    with pytest.raises(FsrlError, match=rf"^\S*{name}: {fault}"):
+        read(folder)
+
+
+def shard(folder):
+    """The model in shards; their names."""
+    from transformers import GPT2LMHeadModel
+
+    own = GPT2LMHeadModel.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    own.save_pretrained(folder, max_shard_size="20KB")
+    return sorted(path.name for path in folder.glob("model-*.safetensors"))
+
+
+INDEX = "model.safetensors.index.json"
+
+
+def index(change):
+    def edit(folder, shards):
+        path = folder / INDEX
+        content = json.loads(path.read_text())
+        change(content, shards)
+        path.write_text(json.dumps(content))
+
+    return edit
+
+
+def cut(folder, shards):
+    path = folder / shards[1]
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def first_only(content, shards):
+    content["weight_map"] = {name: file for name, file in content["weight_map"].items() if file == shards[0]}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut, r"model-00002-of-\d+.safetensors: cannot be read"),
+        (index(lambda content, _: content.pop("metadata")), rf"{INDEX}: has no object metadata; load"),
+        (index(lambda content, _: content.update(metadata=None)), rf"{INDEX}: has no object metadata; load"),
+        (index(first_only), rf"{INDEX}: not the weights of this GPT2LMHeadModel; missing: "),
+    ],
+    ids=["cut", "no metadata", "null", "omits shards"],
+)
+def test_of_shards_the_file_at_fault_is_named(folder, damage, message):
+    damage(folder, shard(folder))
+    with pytest.raises(FsrlError, match=rf"^\S*{message}"):
+        read(folder)
+
+
+@pytest.mark.parametrize(("name", "eps"), [("gpt2", "layer_norm_epsilon"), ("llama", "rms_norm_eps")])
+def test_a_norm_with_a_large_eps_is_a_norm(tmp_path, name, eps):
+    architectures.write(name, tmp_path / name, **{eps: 1.0})
+    configure(tmp_path / name, quantization_config=None)
+    assert read(tmp_path / name).head.norm == {"gpt2": "LayerNorm", "llama": "RMSNorm"}[name]
+
+
+def test_another_activation_of_a_llama_is_the_config_s_fault(tmp_path):
+    architectures.write("llama", tmp_path / "llama")
+    configure(tmp_path / "llama", hidden_act="bogus")
+    with pytest.raises(FsrlError, match=r"config.json: cannot be read \(unknown: 'bogus'\)"):
+        read(tmp_path / "llama")
+    configure(tmp_path / "llama", hidden_act="silu")
+    rewrite(tmp_path / "llama", with_(model__layers__0__self_attn__attention__bias=torch.ones(2)))
+    with pytest.raises(FsrlError, match=r"unexpected: model.layers.0.self_attn.attention.bias"):
+        read(tmp_path / "llama")
 
 
 def test_a_broken_tokenizer_is_not_blamed_on_the_weights(folder):

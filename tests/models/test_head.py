@@ -170,6 +170,23 @@ def test_fold_refuses_another_norm(gain, norm):
         export.fold(torch.ones(2, 2), gain, norm)
 
 
+@pytest.mark.parametrize(
+    ("W_U", "gain", "message"),
+    [
+        ((4, 5), (5,), r"W_U has shape \[4, 5\], gain \[5\]"),
+        ((4, 5), (4, 1), r"W_U has shape \[4, 5\], gain \[4, 1\]"),
+        ((4, 5), (1,), r"W_U has shape \[4, 5\], gain \[1\]"),
+        ((4, 5), (), r"W_U has shape \[4, 5\], gain \[\]"),
+        ((4,), (4,), r"W_U has shape \[4\], gain \[4\]"),
+        ((4,), None, r"W_U has shape \[4\], gain none"),
+    ],
+)
+def test_fold_refuses_shapes_that_do_not_fit(W_U, gain, message):
+    gain, norm = (None, "none") if gain is None else (torch.ones(gain), "RMSNorm")
+    with pytest.raises(FsrlError, match=rf"^fold: {message}; give \[d_model, d_vocab\] and \[d_model\]$"):
+        export.fold(torch.ones(W_U), gain, norm)
+
+
 @given(st.integers(0, 99), st.floats(-5, 5))
 def test_what_a_layer_norm_never_reads_has_no_logit_weights_and_an_rms_norm_reads_it(seed, shift):
     generator = torch.Generator().manual_seed(seed)

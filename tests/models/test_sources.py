@@ -99,6 +99,9 @@ def test_an_index_names_files_beside_it(folder, listed):
     [
         ("pytorch_model.bin", r"has its weights in pytorch_model.bin, .*save_pretrained\(folder\)"),
         ("pytorch_model.bin.index.json", r"has its weights in pytorch_model.bin"),
+        ("tf_model.h5", r"has its weights in tf_model.h5, which is not read; .*model.save_pretrained"),
+        ("model.fp16.safetensors", r"has its weights in model.fp16.safetensors, .*model.save_pretrained"),
+        ("gpt2.Q4_K_M.gguf", r"has its weights in gpt2.Q4_K_M.gguf, .*model.save_pretrained"),
         ("adapter_model.safetensors", r"holds an adapter \(LoRA\) and no model; .*merge_and_unload"),
         ("other.safetensors", r"model.safetensors is missing; put the file there"),
     ],
@@ -107,6 +110,25 @@ def test_weights_in_another_format_are_refused_with_the_remedy(folder, name, mes
     (folder / name).touch()
     with pytest.raises(FsrlError, match=message):
         ModelSource(folder=str(folder)).local_files()
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "vocab.txt", "tokenizer.model", "tokenizer_config.json"])
+def test_a_tokenizer_in_another_format_is_refused_with_the_remedy(folder, name):
+    (folder / "model.safetensors").touch()
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(FsrlError, match=r"tokenizer.json is missing; put the file there"):
+        ModelSource(folder=str(folder)).local_files()
+    (folder / name).touch()
+    missing = rf"tokenizer.json is missing, and {name} is not read instead"
+    with pytest.raises(FsrlError, match=rf"{missing}; .*tokenizer.save_pretrained\(folder\)"):
+        ModelSource(folder=str(folder)).local_files()
+
+
+@pytest.mark.parametrize("settings", [{"folder": 5}, {"hub": ["gpt2"]}, {"hub": "gpt2", "revision": 1}])
+def test_a_source_that_is_no_text_is_refused(settings):
+    name = list(settings)[-1]
+    with pytest.raises(FsrlError, match=rf"model: {name} is .*; give a text"):
+        ModelSource(**settings)
 
 
 def test_the_config_of_a_model_is_told_where_it_is_known(folder, hub_cache):

@@ -20,18 +20,28 @@ from torch import Tensor
 
 from fsrl.errors import FsrlError
 from fsrl.models import head, sources, tokenizer
-from fsrl.models.hub_files import shown
+from fsrl.models.hub_files import clear_errors, shown
 from fsrl.weights.matrices import check_finite
 
-# Causal masks of GPT-2, GPT-Neo, GPT-J and GPT-NeoX, frequencies of rotary models.
-BUFFERS = re.compile(r"(^|\.)((attn|attention)\.(bias|masked_bias)|rotary_emb\.inv_freq)$")
+# Frequencies of rotary models, and where a model of this type had its causal masks.
+FREQUENCIES = r"(^|\.)rotary_emb\.inv_freq$"
+MASKS = {
+    "gpt2": r"(^|\.)h\.\d+\.attn\.(bias|masked_bias)$",
+    "gptj": r"(^|\.)h\.\d+\.attn\.(bias|masked_bias)$",
+    "gpt_neo": r"(^|\.)h\.\d+\.attn\.attention\.(bias|masked_bias)$",
+    "gpt_neox": r"(^|\.)layers\.\d+\.attention\.(bias|masked_bias)$",
+}
 # What a tensor's name betrays of how the model was wrapped when it was saved.
 ADAPTER = re.compile(r"lora_|base_layer\.|^base_model\.model\.")
 WRAPPED = re.compile(r"^((module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
 # Whose logits through TransformerLens need no look each time: the tests compare them.
 TESTED = ("gpt2",)
+SMALL = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 UNKNOWN = "give a model that transformers and TransformerLens know"
 UNLIKE = "config.json and the weights must come from one save_pretrained"
+
+# Name, dtype ("F32", "I8") and shape of a tensor of a safetensors file.
+Stored = tuple[str, str, list[int]]
 
 
 def boot(folder: Path, device: str | None = None) -> Any:
@@ -42,6 +52,7 @@ def boot(folder: Path, device: str | None = None) -> Any:
     transformers (a look at a few tokens, which GPT-2 needs not).
     """
     _check_config(folder / "config.json")
+    _check_small(folder)
     source: Any = _Source(folder)
     # As TransformerLens would read it, but as the file has it, whatever class is named beside it.
     own = tokenizer.read(folder, add_bos_token=True)
@@ -54,8 +65,9 @@ def boot(folder: Path, device: str | None = None) -> Any:
     except FsrlError:
         raise
     except Exception as error:
+        # The other files were looked at before: what else goes wrong is what the config asks for.
         raise FsrlError(
-            f"{shown(source.reading)}: cannot be read ({_reason(error)}); {source.remedy}"
+            f"{shown(folder / sources.CONFIG)}: cannot be read ({_reason(error)}); {UNKNOWN}"
         ) from error
     _check_bridge(bridge, source, folder)
     return bridge
@@ -64,12 +76,14 @@ def boot(folder: Path, device: str | None = None) -> Any:
 def pretrained(model_class: Any, folder: Path, **kwargs: Any) -> Any:
     """model_class.from_pretrained(folder, **kwargs) with every weight from its files, or FsrlError."""
     files = sources.weight_files(folder)
+    stored = [entry for path in files for entry in _stored(path)]
+    _check_tied(model_class, kwargs.get("config"), stored, files)
     with _quiet():
         model, report = model_class.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True, **kwargs
         )
     _check_report(report, model, files)
-    _check_stored(model, files)
+    _check_stored(model, stored, files)
     for name, tensor in model.state_dict().items():
         # What is not finite stays so in a sum, which takes a fraction of the time.
         if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
@@ -81,9 +95,7 @@ class _Source:
     """Stands for the model class that TransformerLens loads with, so that what loading reports is seen."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.files = folder, sources.weight_files(folder)
-        # What is being read when an error comes up, and what to do about it.
-        self.reading, self.remedy = folder / "config.json", UNKNOWN
+        self.folder = folder
         self.probe: tuple[Tensor, Tensor] | None = None
 
     def from_pretrained(self, name: str, *, config: Any, **kwargs: Any) -> Any:
@@ -92,14 +104,12 @@ class _Source:
 
         architecture = bridges.determine_architecture_from_hf_config(config)
         model_class = bridges.get_hf_model_class_for_architecture(architecture)
-        self.reading, self.remedy = self.files[0], "fetch or save this file again"
         model = pretrained(model_class, self.folder, config=config, **kwargs)
         if config.model_type not in TESTED:
             given = config.get_text_config()
             tokens = head.probe_tokens(given.vocab_size, getattr(given, "max_position_embeddings", None))
             with torch.no_grad():
                 self.probe = tokens, model(tokens).logits
-        self.reading, self.remedy = self.folder / "config.json", UNKNOWN
         return model
 
 
@@ -110,10 +120,21 @@ def _check_config(path: Path) -> None:
             f"{path.parent} holds an adapter (adapter_config.json) beside a model; merge it, "
             "model.merge_and_unload().save_pretrained(another folder)"
         )
-    if "quantization_config" in config:
+    if config.get("quantization_config") is not None:
         raise FsrlError(f"{shown(path)}: the weights are quantised; give the model as it is before that")
     if config.get("is_encoder_decoder"):
         raise FsrlError(f"{shown(path)}: an encoder-decoder; give a causal language model")
+
+
+def _check_small(folder: Path) -> None:
+    """The small files beside the config, on which transformers stumbles while it reads others."""
+    for name in SMALL:
+        if (folder / name).is_file():
+            sources.read_json(folder / name)
+    if sources.weight_files(folder)[0].name != sources.WEIGHTS:
+        index = folder / sources.INDEX
+        if not isinstance(sources.read_json(index).get("metadata"), dict):
+            raise FsrlError(f"{shown(index)}: has no object metadata; {sources.SAVE_AGAIN}")
 
 
 def _check_bridge(bridge: Any, source: _Source, folder: Path) -> None:
@@ -131,6 +152,8 @@ def _check_bridge(bridge: Any, source: _Source, folder: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyError):
+        return f"unknown: {error}"
     return " ".join((str(error).strip() or type(error).__name__).split("\n")[0].split())[:200]
 
 
@@ -149,7 +172,7 @@ def _quiet() -> Iterator[None]:
 
 def _check_report(report: Mapping[str, Any], model: Any, files: Sequence[Path]) -> None:
     missing = sorted(report["missing_keys"])
-    unexpected = sorted(name for name in report["unexpected_keys"] if not BUFFERS.search(name))
+    unexpected = sorted(name for name in report["unexpected_keys"] if not _is_buffer(model, name))
     reshaped = sorted(
         f"{name} is {list(found)} (the config wants {list(wanted)})"
         for name, found, wanted in report["mismatched_keys"]
@@ -179,12 +202,37 @@ def _remedy(unexpected: Sequence[str]) -> str:
     return UNLIKE
 
 
-def _check_stored(model: Any, files: Sequence[Path]) -> None:
-    """Two tensors for one place, of which one would be passed over; whole numbers, which would be weights."""
+def _is_buffer(model: Any, name: str) -> bool:
+    """Whether older versions stored this, which the model makes itself."""
+    masks = MASKS.get(model.config.model_type)
+    return bool(re.search(FREQUENCIES, name) or (masks and re.search(masks, name)))
+
+
+def _check_tied(model_class: Any, config: Any, stored: Sequence[Stored], files: Sequence[Path]) -> None:
+    """A head that is stored though it is tied must have the embedding's shape: transformers breaks on it."""
+    if config is None or not config.get_text_config().tie_word_embeddings:
+        return
+    if hasattr(model_class, "_model_mapping"):  # AutoModelForCausalLM
+        model_class = model_class._model_mapping[type(config)]
+    tied, prefix = model_class._tied_weights_keys, model_class.base_model_prefix
+    if not isinstance(tied, dict):
+        return
+    shapes = {_place(name, prefix): (name, shape) for name, _, shape in stored}
+    for head_name, embedding in tied.items():
+        found, wanted = (shapes.get(_place(name, prefix)) for name in (head_name, embedding))
+        if found and wanted and found[1] != wanted[1]:
+            raise FsrlError(
+                f"{_named(files)}: {found[0]} is {found[1]} and {wanted[0]}, to which the config ties it, "
+                f"{wanted[1]}; {UNLIKE}"
+            )
+
+
+def _check_stored(model: Any, stored: Sequence[Stored], files: Sequence[Path]) -> None:
+    """Two tensors for one place, of which one would be passed over; what is not real numbers."""
     wanted, places = model.state_dict(), dict[str, str]()
-    for name, dtype in (entry for path in files for entry in _stored(path)):
+    for name, dtype, _ in stored:
         place = _place(name, model.base_model_prefix)
-        if BUFFERS.search(name):
+        if _is_buffer(model, name):
             continue
         if place in places:
             raise FsrlError(f"{_named(files)}: {places[place]} and {name} are for one place; {UNLIKE}")
@@ -193,9 +241,10 @@ def _check_stored(model: Any, files: Sequence[Path]) -> None:
             (wanted[key] for key in (name, f"{model.base_model_prefix}.{place}") if key in wanted), None
         )
         if weight is not None and weight.is_floating_point() and "F" not in dtype:
+            kind = "complex" if dtype.startswith("C") else "whole"
             raise FsrlError(
-                f"{_named(files)}: {name} holds whole numbers ({dtype}); save the weights as they are before "
-                "they are quantised"
+                f"{_named(files)}: {name} holds {kind} numbers ({dtype}); save the weights as real numbers, "
+                "as they are before they are quantised"
             )
 
 
@@ -206,15 +255,16 @@ def _place(name: str, prefix: str) -> str:
     return name
 
 
-def _stored(path: Path) -> list[tuple[str, str]]:
-    """Name and dtype ("F32", "I8") of each tensor of a safetensors file."""
-    with safe_open(path, framework="pt") as stored:
-        return [(name, stored.get_slice(name).get_dtype()) for name in stored.keys()]  # noqa: SIM118 (no dict)
+def _stored(path: Path) -> list[Stored]:
+    """What a safetensors file holds; FsrlError, which names it, where it cannot be read."""
+    with clear_errors(path), safe_open(path, framework="pt") as stored:
+        found = [(name, stored.get_slice(name)) for name in stored.keys()]  # noqa: SIM118 (no dict)
+        return [(name, part.get_dtype(), part.get_shape()) for name, part in found]
 
 
 def _named(files: Sequence[Path]) -> str:
     """How messages name the weights: their file, or the index of their shards."""
-    return shown(files[0] if len(files) == 1 else files[0].parent / sources.INDEX)
+    return shown(files[0] if files[0].name == sources.WEIGHTS else files[0].parent / sources.INDEX)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -91,10 +91,15 @@ def fold(
 
     norm: LayerNorm (its gain multiplied in, centred over d_model), RMSNorm (its gain multiplied in) or none;
     gain: what the norm multiplies by: its weight w, or 1 + w in Gemma; scale: of the logits. Raises FsrlError
-    for another norm.
+    for another norm, and for shapes that do not fit.
     """
     if norm not in NORMS or (gain is None) != (norm == "none"):
         raise FsrlError(f"fold: norm is {norm!r}; give LayerNorm or RMSNorm with a gain, or none without")
+    if W_U.dim() != 2 or (gain is not None and gain.shape != W_U.shape[:1]):
+        given = "none" if gain is None else list(gain.shape)
+        raise FsrlError(
+            f"fold: W_U has shape {list(W_U.shape)}, gain {given}; give [d_model, d_vocab] and [d_model]"
+        )
     folded = W_U if gain is None else gain[:, None] * W_U
     if norm == "LayerNorm":
         folded = folded - folded.mean(0, keepdim=True)

@@ -101,8 +101,8 @@ def _norm(
 ) -> tuple[str, Float32[Tensor, "d_model"] | None, bool]:
     """Kind, gain, and whether the gain is 1 + weight, of the first formula that repeats the norm's output."""
     generator = torch.Generator().manual_seed(0)
-    # Off centre, so that centring shows; large, so that eps does not.
-    x = 10 * (torch.randn(1, PROBE_VECTORS, len(W_U), generator=generator) + 1).to(W_U)
+    # Off centre, so that centring shows; large, so that no eps does (1 changes 5e-7).
+    x = 1000 * (torch.randn(1, PROBE_VECTORS, len(W_U), generator=generator) + 1).to(W_U)
     # Half the difference of opposite inputs: a bias drops out.
     found = ((norm(x) - norm(-x)) / 2).float()
     x = x.float()

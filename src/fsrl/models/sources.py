@@ -4,13 +4,14 @@ Light: nothing here imports torch, and nothing asks the network; `fsrl.models.re
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fsrl import hooks
+from fsrl import arguments, hooks
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files, releases
 from fsrl.models.hub_files import HubFile, clear_errors, remedy, shown
@@ -18,8 +19,15 @@ from fsrl.models.hub_files import HubFile, clear_errors, remedy, shown
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 # The weights in one file, or the list of the files over which they are spread.
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLED = "pytorch_model.bin"
+# Weights of other frameworks, of variants, and quantised.
+OTHER_WEIGHTS = re.compile(
+    r"((pytorch_|tf_|flax_)?model\.(bin|h5|msgpack|pt|pth|.+\.safetensors)(\.index\.json)?"
+    r"|consolidated\..+|.+\.gguf)$"
+)
+# Of a tokenizer that was saved without the file.
+SLOW_TOKENIZER = ("vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "tokenizer_config.json")
 SAVE_AGAIN = "load the model with transformers and save it anew, model.save_pretrained(folder)"
+SAVE_TOKENIZER = "load it with transformers and save it anew, tokenizer.save_pretrained(folder)"
 # Without this file a tokenizer is still read, from tokenizer.json.
 MODEL_EXTRAS = ("tokenizer_config.json",)
 SAE_FILES = ("cfg.json", "sae_weights.safetensors")
@@ -41,6 +49,12 @@ class ModelSource:
     def __post_init__(self) -> None:
         if (self.hub is None) == (self.folder is None):
             raise FsrlError("a model needs either hub (a repository of the Hugging Face hub) or folder")
+        for key, value, met in (
+            ("hub", self.hub, isinstance(self.hub, str)),
+            ("folder", self.folder, arguments.is_path(self.folder)),
+            ("revision", self.revision, isinstance(self.revision, str)),
+        ):
+            arguments.require(value is None or met, "model", key, value, "give a text")
         if self.folder is not None and self.revision is not None:
             raise FsrlError("a model in a folder has no revision; leave it out")
 
@@ -66,6 +80,9 @@ class ModelSource:
         folder = Path(self.folder)
         _exist([folder / CONFIG])
         required = [folder / CONFIG, *weight_files(folder), folder / TOKENIZER]
+        slow = next((name for name in SLOW_TOKENIZER if (folder / name).is_file()), None)
+        if slow and not required[-1].exists():
+            raise FsrlError(f"{required[-1]} is missing, and {slow} is not read instead; {SAVE_TOKENIZER}")
         _exist(required)
         others = [path for path in folder.iterdir() if path.suffix in MODEL_SUFFIXES and path.is_file()]
         return sorted({*required, *others})
@@ -258,8 +275,9 @@ def weight_files(folder: Path) -> list[Path]:
             f"{folder} holds an adapter (LoRA) and no model; merge it, "
             "model.merge_and_unload().save_pretrained(folder)"
         )
-    if (folder / PICKLED).is_file() or (folder / f"{PICKLED}.index.json").is_file():
-        raise FsrlError(f"{folder} has its weights in {PICKLED}, which is not read; {SAVE_AGAIN}")
+    others = sorted(path.name for path in folder.glob("*") if OTHER_WEIGHTS.match(path.name))
+    if others:
+        raise FsrlError(f"{folder} has its weights in {others[0]}, which is not read; {SAVE_AGAIN}")
     _exist([folder / WEIGHTS])
     raise AssertionError("what is missing was said")
 

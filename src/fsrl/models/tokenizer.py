@@ -74,5 +74,5 @@ def _same(found: Any, stored: Any) -> bool:
 def _part(backend: Any, name: str) -> Any:
     """A part as tokenizer.json writes it; in a model, an empty text says no more than none."""
     part = getattr(backend, name)
-    found = None if part is None else json.loads(part.__getstate__())
+    found: Any = None if part is None else json.loads(part.__getstate__())
     return {key: value or None for key, value in found.items()} if name == "model" else found
