@@ -81,8 +81,8 @@ def _by_distance(
 
 
 def fold(
-    W_U: Float[Tensor, "d_model d_vocab"],
-    gain: Float[Tensor, "d_model"] | None,
+    W_U: Tensor,
+    gain: Tensor | None,
     norm: str = "LayerNorm",
     scale: float = 1.0,
 ) -> Float[Tensor, "d_model d_vocab"]:
@@ -90,8 +90,8 @@ def fold(
     denominator, is held.
 
     norm: LayerNorm (its gain multiplied in, centred over d_model), RMSNorm (its gain multiplied in) or none;
-    gain: what the norm multiplies by: its weight w, or 1 + w in Gemma; scale: of the logits. Raises FsrlError
-    for another norm, and for shapes that do not fit.
+    W_U: [d_model, d_vocab]; gain: [d_model], what the norm multiplies by: its weight w, or 1 + w in Gemma;
+    scale: of the logits. Raises FsrlError for another norm, and for shapes that do not fit.
     """
     if norm not in NORMS or (gain is None) != (norm == "none"):
         raise FsrlError(f"fold: norm is {norm!r}; give LayerNorm or RMSNorm with a gain, or none without")
