@@ -134,7 +134,7 @@ def _check_small(folder: Path) -> None:
     if sources.weight_files(folder)[0].name != sources.WEIGHTS:
         index = folder / sources.INDEX
         if not isinstance(sources.read_json(index).get("metadata"), dict):
-            raise FsrlError(f"{shown(index)}: has no object metadata; {sources.SAVE_AGAIN}")
+            raise FsrlError(f"{shown(index)}: has no object metadata; save the model again")
 
 
 def _check_bridge(bridge: Any, source: _Source, folder: Path) -> None:
@@ -154,7 +154,7 @@ def _check_bridge(bridge: Any, source: _Source, folder: Path) -> None:
 def _reason(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"unknown: {error}"
-    return " ".join((str(error).strip() or type(error).__name__).split("\n")[0].split())[:200]
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @contextmanager
