@@ -58,10 +58,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def temporary_folder(kind: str) -> Iterator[Path]:
-    """Yield an empty folder among the system's temporary files, removed at the end; kind: begins its name."""
-    sweep(Path(tempfile.gettempdir()).glob(f".fsrl-{kind}-*.tmp"))
-    with tempfile.TemporaryDirectory(prefix=f".fsrl-{kind}-", suffix=_ending()) as name:
+def temporary_folder(kind: str, within: str | Path | None = None) -> Iterator[Path]:
+    """Yield an empty folder, removed at the end, among the system's temporary files or `within` a folder;
+    kind: begins its name.
+    """
+    sweep(Path(within or tempfile.gettempdir()).glob(f".fsrl-{kind}-*.tmp"))
+    with tempfile.TemporaryDirectory(prefix=f".fsrl-{kind}-", suffix=_ending(), dir=within) as name:
         yield Path(name)
 
 

@@ -4,9 +4,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
+from fsrl.errors import FsrlError
+from fsrl.models import saes
 from tests.hub import clients, layouts
 from tests.hub.layouts import HubTree
 from tests.hub.server import LoopbackHub
@@ -144,7 +147,7 @@ def test_the_lines_of_the_notebook_run_and_the_adapter_outlives_the_hub(
     told = clients.run(AGAIN, hub_environment(), tmp_path).splitlines()[-1]
     assert (
         told.startswith(f"{SAE_ID} of {RELEASE} cannot be fetched again")
-        and "leave force_download out" in told
+        and "Leave force_download out" in told
     )
 
 
@@ -184,3 +187,48 @@ def test_a_hub_that_cannot_be_reached_is_said_in_one_line(
     hub.close()
     told = clients.run(REFUSED, hub_environment(), tmp_path)
     assert "cannot be fetched from" in told and told.count("\n") == 1
+
+
+GATED = {"X-Error-Code": "GatedRepo"}
+ANSWERS = {
+    "refused the token in HF_TOKEN (401": lambda hub: hub.fail("*", times=None, status=401),
+    "is gated: ask for access": lambda hub: hub.fail("*", times=None, status=403, headers=GATED),
+    "answered 404 for": lambda hub: hub.fail("*", times=None, status=404),
+    "a login page? See to HF_ENDPOINT": lambda hub: hub.say("/api/*", b"<html>log in</html>"),
+    "cannot be fetched from": lambda hub: hub.close(),
+    "does not have the hash": lambda hub: hub.corrupt("*sae_weights.safetensors"),
+}
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["nothing there", "all there"])
+@pytest.mark.parametrize("said", ANSWERS)
+def test_a_forced_download_says_why_it_failed_and_takes_nothing_away(
+    at_hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, there: bool
+) -> None:
+    from huggingface_hub import constants
+
+    if there:
+        saes.load_sae(RELEASE, SAE_ID)
+    before = {path: path.read_bytes() for path in (tmp_path / "hf").rglob("*") if path.is_file()}
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_a_token_of_nobody")
+    ANSWERS[said](at_hub)
+    with pytest.raises(FsrlError) as raised:
+        saes.load_sae(RELEASE, SAE_ID, force_download=True)
+    told = str(raised.value)
+    assert said in told and "\n" not in told and "hf_a_token" not in told
+    assert ("Leave force_download out" in told) == there
+    found = {path: path.read_bytes() for path in (tmp_path / "hf").rglob("*") if path.is_file()}
+    assert {path: found[path] for path in before} == before
+    assert not list((tmp_path / "hf").glob("*.tmp"))
+
+
+def test_a_forced_download_replaces_what_is_broken(at_hub: LoopbackHub, tmp_path: Path) -> None:
+    saes.load_sae(RELEASE, SAE_ID)
+    [weights] = (tmp_path / "hf").rglob("sae_weights.safetensors")
+    whole = weights.read_bytes()
+    weights.resolve().write_bytes(b"x" * len(whole))
+    with pytest.raises(FsrlError, match="does not have the hash"):
+        saes.load_sae(RELEASE, SAE_ID)
+    saes.load_sae(RELEASE, SAE_ID, force_download=True)
+    assert weights.read_bytes() == whole

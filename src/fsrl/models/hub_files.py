@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fsrl.errors import FsrlError
+from fsrl.files import temporary_folder
 from fsrl.models import hub_requests
 
 # From a folder of the user's through a snapshot to a blob there are a few links.
@@ -128,15 +129,37 @@ def fetch(files: Sequence[HubFile]) -> None:
         lacking = missing(files)
         if not lacking:
             return
-        _refuse_offline(lacking[0])
-        sizes = _announced_sizes(lacking)
-        known = [sizes[file] for file in lacking if file in sizes]
-        print(f"fetching {len(known)} files, {sum(known) / 1e9:.2f} GB", file=sys.stderr, flush=True)
+        _refuse_offline(f"{lacking[0]} is not in the Hugging Face cache")
+        _announce(lacking)
         for file in lacking:
             _download(file)
     lacking = missing(files)
     if lacking:
         raise FsrlError(f"{lacking[0]}: the repository changed while it was read; run the command again")
+
+
+def fetch_again(files: Sequence[HubFile]) -> None:
+    """Fetch every file though it is in the cache, where it replaces what lies there once all are whole.
+
+    Prints and raises as `fetch`; what was in the cache stays then.
+    """
+    from huggingface_hub import constants
+
+    _refuse_offline(f"{files[0]} is to be fetched again")
+    _announce(files)
+    cache = Path(constants.HF_HUB_CACHE)
+    # On the same file system, so that a file is put in its place in one step.
+    hub_requests.asked(lambda: cache.mkdir(parents=True, exist_ok=True), files[0].repo, files[0].revision)
+    with temporary_folder("fetch", cache) as apart:
+        for file in files:
+            _download(file, apart)
+        # A branch leads to its commit once that commit's files are there.
+        for place in sorted(apart.glob("models--*/**/*"), key=lambda path: "refs" in path.parts):
+            if place.is_symlink() or place.is_file():
+                target = cache / place.relative_to(apart)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(place, target)
+    fetch(files)  # a branch may have moved between two files
 
 
 def _look_up(file: HubFile) -> Any:
@@ -158,14 +181,20 @@ def _look_up(file: HubFile) -> Any:
         ) from None
 
 
-def _refuse_offline(file: HubFile) -> None:
+def _refuse_offline(wanted: str) -> None:
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         raise FsrlError(
-            f"{file} is not in the Hugging Face cache and HF_HUB_OFFLINE is set; unset it, or set HF_HOME to "
-            "a cache that holds the file"
+            f"{wanted} and HF_HUB_OFFLINE is set; unset it, or set HF_HOME to a cache that holds the file"
         )
+
+
+def _announce(files: Sequence[HubFile]) -> None:
+    """Print how much is fetched."""
+    sizes = _announced_sizes(files)
+    known = [sizes[file] for file in files if file in sizes]
+    print(f"fetching {len(known)} files, {sum(known) / 1e9:.2f} GB", file=sys.stderr, flush=True)
 
 
 def _announced_sizes(files: Sequence[HubFile]) -> dict[HubFile, int]:
@@ -188,11 +217,14 @@ def _announced_sizes(files: Sequence[HubFile]) -> dict[HubFile, int]:
     return sizes
 
 
-def _download(file: HubFile) -> None:
-    """Fetch one file, checked; a blob that lay in the cache and is broken makes room for another."""
+def _download(file: HubFile, cache: Path | None = None) -> None:
+    """Fetch one file, checked; a blob that lay in the cache and is broken makes room for another.
+
+    cache: another one than huggingface_hub's.
+    """
     begun = time.time()
     for _ in range(2):
-        path, etag = hub_requests.asked(lambda: _get(file), file.repo, file.revision)
+        path, etag = hub_requests.asked(lambda: _get(file, cache), file.repo, file.revision)
         if path is None or _is_whole(path, _announced(path) or etag):
             return
         lay_there = path.stat().st_mtime < begun
@@ -205,7 +237,7 @@ def _download(file: HubFile) -> None:
     )
 
 
-def _get(file: HubFile) -> tuple[Path | None, str]:
+def _get(file: HubFile, cache: Path | None) -> tuple[Path | None, str]:
     """Where the file lies by now and its ETag; no path where the repository has no such file."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -216,7 +248,8 @@ def _get(file: HubFile) -> tuple[Path | None, str]:
     with contextlib.suppress(EntryNotFoundError):
         etag = get_hf_file_metadata(url, timeout=hub_requests.ANSWER_SECONDS).etag or ""
     try:
-        return Path(hf_hub_download(file.repo, file.path, revision=file.revision)), etag
+        found = hf_hub_download(file.repo, file.path, revision=file.revision, cache_dir=cache)
+        return Path(found), etag
     except LocalEntryNotFoundError:  # says "the hub did not answer", though it is an EntryNotFoundError
         raise
     except EntryNotFoundError:

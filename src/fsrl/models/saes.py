@@ -28,7 +28,7 @@ from torch import Tensor
 
 from fsrl import arguments
 from fsrl.errors import FsrlError
-from fsrl.models import hub_files, hub_requests, releases, sae_config, sae_tensors
+from fsrl.models import hub_files, releases, sae_config, sae_tensors
 from fsrl.models.hub_files import HubFile, shown
 from fsrl.models.sources import DENSITY_FILE, SAE_FILES, SCALER_FILES, SAESource
 
@@ -375,29 +375,13 @@ def source_of(release: str | Path, sae_id: str) -> SAESource:
 
 
 def _fetch_again(source: SAESource, sae_id: str) -> None:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import RemoteEntryNotFoundError
-
-    hub_requests.guard()
-    for file in source.hub_files():
-        try:
-            hf_hub_download(file.repo, file.path, revision=file.revision, force_download=True)
-        except RemoteEntryNotFoundError:
-            if file.required:
-                raise FsrlError(f"{file}: the repository has no such file") from None
-        except Exception as error:
-            # Without a hub huggingface_hub raises a ValueError here; the HTTP library's own errors are not
-            # public and known by their base's name.
-            if not {kind.__name__ for kind in type(error).__mro__} & {
-                "OSError",
-                "TransportError",
-                "ValueError",
-            }:
-                raise
-            reason = str(error).strip().split("\n")[0][:200]
-            raise FsrlError(
-                f"{sae_id} of {source.release} cannot be fetched again ({type(error).__name__}: {reason}); "
-                "leave force_download out to use what is on this machine"
-            ) from None
-    for place in filter(None, map(hub_files.cached, source.hub_files())):
-        hub_files.checked_sha256(place)
+    files = source.hub_files()
+    try:
+        hub_files.fetch_again(files)
+    except FsrlError as error:
+        if hub_files.missing(files):
+            raise
+        raise FsrlError(
+            f"{sae_id} of {source.release} cannot be fetched again: {error}. Leave force_download out to use "
+            "what is on this machine"
+        ) from None
