@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fsrl import plain
 from fsrl.errors import FsrlError
+from fsrl.neuronpedia.rows import MissingExplanation
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ from fsrl.errors import FsrlError
 )
 def test_control_characters_are_shown_escaped(text: str, shown: str) -> None:
     assert plain.text(text) == shown
-    assert str(FsrlError(text)) == shown
+    assert str(FsrlError(text)) == shown.replace("\n", " ")
 
 
 @given(st.text(st.characters()))
@@ -76,3 +77,8 @@ def test_a_log_holds_neither(
     text = formatter.format(record)
     assert "letmein" not in text and "\x1b" not in text
     assert "OSError: for url https://host/x \\x1b[2J" in text
+
+
+@pytest.mark.parametrize("kind", [FsrlError, MissingExplanation])
+def test_an_error_is_one_printable_line_whatever_it_names(kind: type[FsrlError]) -> None:
+    assert str(kind("a\nfolder\x1b[31m: it's gone")) == "a folder\\x1b[31m: it's gone"

@@ -1,6 +1,7 @@
 """The one exception that a user is meant to read."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from fsrl import plain
@@ -10,11 +11,13 @@ class FsrlError(ValueError):
     """A mistake in what the user gave: one line that says what is wrong, where, and what to do.
 
     Jobs print that line and no traceback (see `fsrl.joblog`); any other exception is a fault of fsrl. Control
-    characters in it are shown escaped, secrets of the environment by their variable's name (`fsrl.plain`).
+    characters in it are shown escaped, secrets of the environment by their variable's name, and names that
+    hold a line break on one line (`fsrl.plain`).
     """
 
     def __str__(self) -> str:
-        return plain.text(super().__str__())
+        # Of a kind that is a KeyError too, its text and not the text in quotation marks.
+        return re.sub(r"\s*\n\s*", " ", plain.text(Exception.__str__(self)))
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

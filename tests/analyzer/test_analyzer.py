@@ -3,8 +3,10 @@
 import dataclasses
 import io
 import logging
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -325,3 +327,13 @@ def test_wrong_views_and_models_are_refused(made):
         made.logit_distr(tokens="some")
     with pytest.raises(FsrlError, match="give HookedModel"):
         SAEfeatureAnalyzer(made.sae_model.model)
+
+
+def test_the_name_of_a_folder_cannot_write_to_the_screen_or_break_a_figure(tiny_study, tmp_path):
+    study = shutil.copytree(tiny_study, tmp_path / "a\n\x1b[31mred")
+    found = examples.analyzer(study)
+    for shown in (repr(found), repr(found.sae_model), repr(found.sae_model.sae_adapter), found.name):
+        assert shown.isprintable() and "\\x1b[31mred" in shown
+    found.plot_logit_distr_skewness(save_path=tmp_path / "z.svg")
+    ElementTree.parse(tmp_path / "z.svg")
+    assert "a \\x1b[31mred" in (tmp_path / "z.svg").read_text()

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fsrl import arguments, files
+from fsrl import arguments, files, plain
 from fsrl.adapter.layers import AdapterSettings
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files
@@ -44,7 +44,7 @@ class SAEIdentity:
 
     def __str__(self) -> str:
         name = f"{self.sae_id} of {self.release}" if self.sae_id else f"at {self.hook_name}"
-        return f"{name} ({self.architecture}, {self.d_in} x {self.d_sae}, sha256 {self.sha256[:12]})"
+        return f"{plain.line(name)} ({self.architecture}, {self.d_in} x {self.d_sae}, sha256 {self.sha256[:12]})"
 
 
 def save(folder: str | Path, settings: AdapterSettings, sae: SAEIdentity, tensors: dict[str, Tensor]) -> None:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fsrl import arguments
+from fsrl import arguments, plain
 from fsrl.adapter.adapter import HOOKS, SAEAdapter, give_gradient
 from fsrl.adapter.turns import turn_of
 from fsrl.errors import FsrlError, did_you_mean
@@ -101,8 +101,8 @@ class HookedModel(nn.Module):
         return sorted({*super().__dir__(), *(OF_THE_MODEL & set(dir(model)))})
 
     def __repr__(self) -> str:
-        form, cfg = type(self.model).__name__, self.model.cfg
-        return f"<HookedModel: {form} {cfg.model_name} on {self.device}, with {self.sae_adapter!r}>"
+        form, name = type(self.model).__name__, plain.line(str(self.model.cfg.model_name))
+        return f"<HookedModel: {form} {name} on {self.device}, with {self.sae_adapter!r}>"
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's forward pass, all its arguments, with the adapter in place."""

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from fsrl import arguments, files
+from fsrl import arguments, files, plain
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.analyzer import weights
 from fsrl.analyzer.explanations import Explanations
@@ -146,7 +146,7 @@ class TextExamples:
     @property
     def source(self) -> str | None:
         """What names the text on a page."""
-        return None if self.path is None else f"{Path(self.path).name}, {len(self.windows)} contexts"
+        return None if self.path is None else f"{plain.line(Path(self.path).name)}, {len(self.windows)} contexts"
 
     @property
     def notes(self) -> list[str]:

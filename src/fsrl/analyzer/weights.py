@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from fsrl import plain
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.errors import FsrlError
 from fsrl.hooks import MAPPED, WRITTEN, layer_of, point_of
@@ -108,9 +109,9 @@ def study_folder(model: Any) -> Path | None:
 
 
 def study_name(model: Any) -> str:
-    """What names the model in titles."""
+    """What names the model in titles, on one line."""
     folder = study_folder(model)
-    return str(model.cfg.model_name) if folder is None else folder.resolve().name
+    return plain.line(str(model.cfg.model_name) if folder is None else folder.resolve().name)
 
 
 def beside_model(model: Any, name: str) -> Path | None:

@@ -22,6 +22,7 @@ from matplotlib.font_manager import findfont
 from matplotlib.ft2font import FT2Font
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from fsrl import plain
 from fsrl.errors import FsrlError
 from fsrl.names import KINDS, type_label
 from fsrl.types.select import values
@@ -93,7 +94,8 @@ def wrap(text: str, points: float, size: float) -> str:
 def new_figure(width: float, height: float, title: str) -> Figure:
     """An empty figure of `width` x `height` inches with its title wrapped to the width; nothing overlaps."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    lines = [wrap(line, 72 * width - 8, TITLE) for line in title.split("\n")]
+    # A control character, of a folder's name say, would make an SVG that no reader takes.
+    lines = [wrap(line, 72 * width - 8, TITLE) for line in plain.text(title).split("\n")]
     figure.suptitle("\n".join(lines), fontsize=TITLE)
     return figure
 

@@ -35,8 +35,6 @@ class Coverage:
 class MissingExplanation(FsrlError, KeyError):
     """A feature that nothing explains, or that the SAE does not have; a KeyError, as of any mapping."""
 
-    __str__ = Exception.__str__  # KeyError would show the text in quotation marks
-
 
 def key_of(feature: Any, n_features: int | None) -> int:
     """The index by which a mapping is asked, of any kind of whole number; MissingExplanation for another."""
