@@ -1,6 +1,7 @@
 """Wrong arguments of the public calls are refused in one line, by name, before any work."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from fsrl.analyzer import tables as analyzer_tables
 from fsrl.analyzer.pages import LocalPage
 from fsrl.errors import FsrlError
 from fsrl.models import reading, saes
+from fsrl.neuronpedia import http as neuronpedia_http
 from fsrl.utils import SAEfeatureAnalyzer
 from tests.fixtures import analyzer_examples as examples
 from tests.fixtures import tiny_study as tiny
-from tests.fixtures.adapter_examples import make_sae
+from tests.fixtures.adapter_examples import D_SAE, make_sae
 from tests.neuronpedia import rows
 
 SOURCE = f"{rows.MODEL}/{rows.SOURCE}"
@@ -39,6 +41,8 @@ SETTINGS = {
     "neuronpedia is True; give": {"neuronpedia": True},
     "explanations is 5; choose": {"explanations": 5},
     "text is 5; give the path": {"text": 5},
+    r"text is 'a\\x00b'; give the path": {"text": "a\0b"},
+    r"text is 'aa.*a\.\.\.; give the path": {"text": "a" * 300},
     "token_counts is 5; give the path": {"token_counts": 5},
     "unembedding is 5; give an": {"unembedding": 5},
     r"sparsity is ndarray of shape \[3\]; give a torch": {"sparsity": np.zeros(3)},
@@ -71,7 +75,11 @@ CALLS = {
     r"Tensor of shape \[2\] is no index": lambda made: made.get_feature_page(torch.ones(2)),
     r"^1\.5 is no index": lambda made: made.quick_list([0, 1.5]),
     "features is 5; give a list": lambda made: made.quick_list(5),
+    r"features is Tensor of shape \[\]; give a list": lambda made: made.quick_list(torch.tensor(3)),
+    r"features is ndarray of shape \[\]; give a list": lambda made: made.quick_list(np.array(3)),
     "name is 5; give a text": lambda made: made.quick_list([0], name=5),
+    r"name is '\\ud800'; give a text": lambda made: made.quick_list([0], name="\ud800"),
+    r"test_text is '\\ud800'; give a text": lambda made: made.get_feature_page(0, test_text="\ud800"),
     "page.doc: a feature page is written as .html": lambda made: made.get_feature_page(
         0, save_path="page.doc"
     ),
@@ -112,7 +120,13 @@ def test_what_is_no_place_is_refused(tiny_study):
     adapter = SAEAdapter(make_sae())
     refused(lambda: adapter.save_adapter(5), "folder is 5; give the path")
     refused(lambda: adapter.load_from_pretrained_adapter(None), "folder is None; give the path")
+    for call in (adapter.save_adapter, adapter.load_from_pretrained_adapter):
+        refused(lambda call=call: call("a\0b"), r"folder is 'a\\x00b'; give the path")
+        refused(lambda call=call: call("a" * 300), r"folder is 'aaa.*; give the path")
     refused(lambda: adapter.get_steering_vector([1.0]), r"x is \[1\.0\]; give a tensor")
+    refused(lambda: adapter.encode(torch.tensor(1.0)), r"shape \[\], expected")
+    for features in (torch.ones(3, 5), torch.tensor(1.0), [1.0] * D_SAE):
+        refused(lambda features=features: adapter.decode(features), rf"features is .*\[\.\.\., {D_SAE}\]$")
 
 
 def test_the_bar_of_the_moments_is_shown_if_wanted(made, monkeypatch):
@@ -185,6 +199,9 @@ def test_a_feature_is_any_kind_of_whole_number_everywhere(made, index):
     [
         ("0", r"'0' is no index of a feature; give the number 0"),
         ("17", "give the number 17"),
+        pytest.param("0" * 5000, "is no index of a feature; give a whole number", id="long text"),
+        pytest.param(10**5000, "a too large int is no index of a feature", id="huge"),
+        (torch.tensor(3, device="meta"), r"Tensor of shape \[\] is no index of a feature"),
         ("first", "'first' is no index of a feature; give a whole number"),
         (True, "True is no index"),
         (torch.tensor(True), "no index"),
@@ -211,8 +228,8 @@ def test_what_is_no_feature_is_refused_everywhere_in_the_same_words(made, index,
 
 def test_a_file_that_is_not_there_is_named_by_its_argument(made):
     for name in ("token_counts", "unembedding"):
-        found = SAEfeatureAnalyzer(made.sae_model, **{name: "/nope"})
-        refused(found.logit_distr, f"^SAEfeatureAnalyzer: {name} is '/nope'; there is no such file$")
+        make = partial(SAEfeatureAnalyzer, made.sae_model, **{name: "/nope"})
+        refused(make, f"^SAEfeatureAnalyzer: {name} is '/nope'; there is no such file$")
 
 
 @pytest.mark.parametrize(
@@ -222,3 +239,29 @@ def test_hooks_that_are_none_are_refused(made, hooks):
     wanted = "give pairs"
     refused(lambda: made.sae_model.run_with_hooks("a", fwd_hooks=hooks), wanted)
     refused(lambda: made.sae_model.run_with_hooks("a", bwd_hooks=hooks), wanted)
+
+
+NEURONPEDIA = {
+    "only is 3; give a list": lambda: neuronpedia.features("m", "s", only=3),
+    "cache is 5; give the path": lambda: neuronpedia.explanations("m", "s", cache=5),
+    "cache is '/tmp/aaa": lambda: neuronpedia.explanations("m", "s", cache="/tmp/" + "a" * 300),
+    "must be like http": lambda: neuronpedia.explanations("m", "s", bucket=5),
+    "n_features is 'x'; give a whole": lambda: neuronpedia.features("m", "s", n_features="x"),
+    "test_text is 5; give a text": lambda: neuronpedia.embed_url("m", "s", 0, test_text=5),
+    r"test_text is '\\ud800'": lambda: neuronpedia.embed_url("m", "s", 0, test_text="\ud800"),
+    "name is 5; give a text": lambda: neuronpedia.quick_list_url(5, [("m", "s", 0)]),
+    r"a feature is \('a', 1\); give": lambda: neuronpedia.quick_list_url("x", [("a", 1)]),
+    "features is 5; give a list": lambda: neuronpedia.quick_list_url("x", 5),
+    "release is 5; give": lambda: neuronpedia.source_id("x", 5),
+    "sae is 5; give an SAE's id": lambda: neuronpedia.source_id(5, "gpt2-small-res-jb"),
+    "sae is None; give": lambda: neuronpedia.source_id(None),
+}
+
+
+@pytest.mark.parametrize("said", NEURONPEDIA)
+def test_neuronpedia_is_asked_nothing_with_a_wrong_argument(said, monkeypatch):
+    def ask(*_, **__):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(neuronpedia_http.Client, "get", ask)
+    refused(NEURONPEDIA[said], said)

@@ -1,6 +1,7 @@
 """Arguments of public calls, checked before the work: else a library far below would speak of them first."""
 
 import math
+import numbers
 import operator
 import os
 from collections.abc import Collection, Iterable
@@ -11,6 +12,9 @@ from typing import Any
 from fsrl.errors import FsrlError, did_you_mean
 
 LONGEST = 60  # characters of a wrong value that an error shows
+# Bytes, on the file systems that there are.
+LONGEST_NAME, LONGEST_PATH = 255, 4096
+LARGEST = 2**63 - 1  # index that an array can have
 
 
 def require(met: bool, place: str, name: str, value: object, wanted: str) -> None:
@@ -29,14 +33,42 @@ def known_names(place: str, given: Iterable[object], known: Iterable[str]) -> No
 
 
 def is_path(value: object) -> bool:
-    """A text or a path."""
-    return isinstance(value, str | PathLike)
+    """A text or a path, such as a file can have: too long a name and a null character are none's."""
+    if not isinstance(value, str | PathLike):
+        return False
+    try:
+        name = os.fsencode(value)
+    except UnicodeEncodeError:  # half a character
+        return False
+    longest = max(map(len, name.split(b"/")))
+    return b"\0" not in name and len(name) < LONGEST_PATH and longest <= LONGEST_NAME
+
+
+def is_text(value: object) -> bool:
+    """A text that can be written as UTF-8: half a character (a lone surrogate) cannot."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def listed(given: Any, place: str, name: str, wanted: str) -> list[Any]:
+    """What a list, an array or anything else holds that can be gone through; FsrlError for what cannot."""
+    try:
+        items = iter(given)
+    except (TypeError, RuntimeError):  # a number; a tensor without dimensions
+        require(False, place, name, given, wanted)
+        raise
+    return list(items)
 
 
 def ending(save_path: Any, what: str, endings: Collection[str]) -> None:
     """Raise FsrlError for a save_path that `what` cannot be written to: none, another ending, nowhere."""
     known = " or ".join(endings)
-    require(is_path(save_path), what, "save_path", save_path, f"give a path that ends in {known}")
+    require(
+        isinstance(save_path, str | PathLike),
+        what,
+        "save_path",
+        save_path,
+        f"give a path that ends in {known}",
+    )
     path = Path(save_path)
     if path.suffix.lower() not in endings:
         raise FsrlError(f"{path}: a {what} is written as {known}; change the file's ending")
@@ -54,16 +86,16 @@ def is_whole(value: Any, least: int = 0) -> bool:
     truth = isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
     try:
         return not truth and operator.index(value) >= least
-    except TypeError:
+    except (TypeError, RuntimeError):  # torch's, of a tensor that holds no numbers (meta)
         return False
 
 
 def feature(value: Any, n_features: int | None = None) -> int:
     """The index of a feature, of any kind of whole number; FsrlError for what is none (of so many)."""
     known = "" if n_features is None else f": the SAE has features 0 to {n_features - 1}"
-    if not is_whole(value):
-        is_text = isinstance(value, str) and value.isdecimal()
-        wanted = f"the number {int(value)}" if is_text else "a whole number from 0 on"
+    if not is_whole(value) or operator.index(value) > LARGEST:
+        is_digits = isinstance(value, str) and value.isdecimal() and len(value) <= LONGEST
+        wanted = f"the number {int(value)}" if is_digits else "a whole number from 0 on"
         raise FsrlError(f"{shown(value)} is no index of a feature; give {wanted}{known}")
     index = operator.index(value)
     if n_features is not None and index >= n_features:
@@ -72,8 +104,8 @@ def feature(value: Any, n_features: int | None = None) -> int:
 
 
 def is_number(value: Any) -> bool:
-    """A finite number; True and False are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    """A finite number, numpy's too; True and False are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def device(value: Any, place: str) -> Any:
@@ -97,5 +129,8 @@ def shown(value: object) -> str:
     """The value on one line; of a tensor or table, which fill pages, the kind."""
     if hasattr(value, "shape"):
         return f"{type(value).__name__} of shape {list(value.shape)}"
-    line = " ".join(repr(value).split())
+    try:
+        line = " ".join(repr(value).split())
+    except ValueError:  # a number of more digits than Python writes
+        return f"a too large {type(value).__name__}"
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."

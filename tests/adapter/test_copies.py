@@ -159,3 +159,21 @@ def test_an_adapter_answers_for_its_sae():
     assert adapter.W_dec is sae.W_dec and adapter.W_enc is sae.W_enc and adapter.b_dec is sae.b_dec
     heads = SAEAdapter(make_sae(hook="blocks.1.attn.hook_z", reshape_activations="hook_z"))
     assert torch.equal(heads.encode(x.unflatten(-1, (2, 8))), heads.encode(x))
+
+
+def test_a_shallow_copy_shares_model_and_adapter(model):
+    adapter = train(SAEAdapter(make_sae(d_in=tiny.D_MODEL)))
+    spliced = HookedModel(model, adapter)
+    made = copy.copy(spliced)
+    assert made is not spliced and made.model is model and made.sae_adapter is adapter
+    with torch.no_grad():
+        expected = spliced(TOKENS)
+        assert torch.equal(made(TOKENS), expected)
+        with made.disabled():
+            assert not torch.equal(made(TOKENS), expected)
+        assert torch.equal(spliced(TOKENS), expected)
+
+
+def test_an_adapter_of_an_adapter_is_refused():
+    with pytest.raises(FsrlError, match="is an SAEAdapter already; give its .sae"):
+        SAEAdapter(SAEAdapter(make_sae()))

@@ -71,6 +71,12 @@ def test_a_worked_example():
         (torch.tensor([0.0, 1, 2, torch.nan, 4, 5]), {}, r"nan at \[3\]"),
         (torch.ones(WIDTH), {"top_k": 0}, "top_k is 0"),
         (torch.ones(WIDTH), {"top_k": 2.5}, "top_k is 2.5"),
+        (torch.ones(WIDTH), {"top_k": torch.tensor(2.5)}, "top_k is Tensor"),
+        (torch.ones(WIDTH), {"top_k": np.array([1, 2])}, r"top_k is ndarray of shape \[2\]"),
+        (torch.ones(WIDTH), {"top_k": True}, "top_k is True"),
+        (torch.ones(WIDTH), {"threshold": True}, "threshold is True"),
+        (torch.ones(WIDTH, dtype=torch.complex64), {}, "Tensor is no vector"),
+        (torch.ones(WIDTH, device="meta"), {}, "Tensor is no vector"),
         (torch.ones(WIDTH), {"threshold": -1}, "threshold is -1"),
         (torch.ones(WIDTH), {"threshold": float("nan")}, "threshold is nan"),
     ],
@@ -138,3 +144,13 @@ def test_what_a_local_explanation_says_of_every_feature_is_left_out_of_labels(ma
     row = {"feature": 1, "description": "no token set is significantly promoted or suppressed; highest: a"}
     assert analyzer_steering.label(row) == "1  highest: a"
     assert made.feature_info[1]["explanationModelName"] == LOCAL_MODEL
+
+
+def test_a_sparse_vector_and_numpy_s_numbers_are_taken_for_what_they_are():
+    vector = torch.tensor([0.0, 1, -2, 0.25, 0, 0])
+    expected = analyzer_steering.rank(vector, WIDTH, threshold=0.5, top_k=2)
+    found = analyzer_steering.rank(
+        vector.to_sparse(), WIDTH, threshold=np.float32(0.5), top_k=torch.tensor(2)
+    )
+    pd.testing.assert_frame_equal(found, expected)
+    assert found["feature"].tolist() == [2, 1]

@@ -223,3 +223,24 @@ def test_neurons_are_one_dictionary_a_layer():
 def test_a_model_from_nowhere_or_from_two_places_is_refused(settings):
     with pytest.raises(FsrlError):
         ModelSource(**settings)
+
+
+WRONG = {
+    "folder is 5; give the path": {"folder": 5},
+    "release is 5; give the name": {"release": 5},
+    "neurons is 'x'; give a number": {"neurons": "x"},
+    "neurons is -1; give a number": {"neurons": -1},
+    "ids is 'abc'; give a list": {"folder": "saes", "ids": "abc"},
+    "ids is 5; give a list": {"folder": "saes", "ids": 5},
+    r"ids is \(5,\); give a list": {"folder": "saes", "ids": (5,)},
+    "one of ids is 'aaa.*; correct": {"folder": "saes", "ids": ("a" * 300,)},
+    r"one of ids is 'a\\x00b'; correct": {"folder": "saes", "ids": ("a\0b",)},
+    "revision is 5; give a branch": {"release": "gpt2-small-res-jb", "revision": 5},
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_a_source_of_another_kind_is_refused_by_name(said):
+    for make in (lambda settings: SAESource(**settings), SAESource.from_settings):
+        with pytest.raises(FsrlError, match=f"^saes: {said}"):
+            make(WRONG[said])

@@ -109,3 +109,21 @@ def test_a_chat_model_s_end_of_turn_does_not_begin_texts():
     assert first_token(tokenizer).token == "<|endoftext|>"
     tokenizer.bos_token = "<|im_end|>"  # as TransformerLens sets it
     assert first_token(tokenizer).token == "<|endoftext|>"
+
+
+@pytest.mark.parametrize(("tokenizer", "least"), [(Words, 2), (Bare, 1)])
+@pytest.mark.parametrize("below", [1, 2, 3])
+def test_a_window_that_would_hold_no_text_is_refused(tokenizer, least, below):
+    assert windows(tokenizer, TEXT, context=least, contexts=1).shape == (1, least)
+    for call in (windows, first_windows):
+        amount = {"contexts": 1} if call is windows else {"max_tokens": 0}
+        with pytest.raises(FsrlError, match=rf"context is {least - below}; give {least} tokens or more"):
+            call(tokenizer, TEXT, context=least - below, **amount)
+
+
+def test_a_number_of_windows_is_one():
+    for contexts in (0, -1, 1.5):
+        with pytest.raises(FsrlError, match="contexts is"):
+            windows(Words, TEXT, context=3, contexts=contexts)
+    with pytest.raises(FsrlError, match="max_tokens is -1"):
+        first_windows(Words, TEXT, context=3, max_tokens=-1)

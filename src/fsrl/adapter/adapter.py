@@ -137,11 +137,15 @@ class SAEAdapter(nn.Module):
         """The SAE's features of an activation [..., d_in] (or heads), without the adapter."""
         return self.sae.encode(self._flat(x))
 
-    def decode(self, features: Float[Tensor, "*any d_sae"]) -> Float[Tensor, "*any d_in"]:
-        """The SAE's reconstruction from features, without the adapter.
+    def decode(self, features: Tensor) -> Float[Tensor, "*any d_in"]:
+        """The SAE's reconstruction from features [..., d_sae], without the adapter.
 
-        Of an SAE that normalises its input it is in units of the last `encode`, as SAELens has it.
+        Of an SAE that normalises its input it is in units of the last `encode`, as SAELens has it. Raises
+        FsrlError for what is no tensor of that width.
         """
+        d_sae, wanted = self.sae.cfg.d_sae, f"give a tensor [..., {self.sae.cfg.d_sae}]"
+        fits = isinstance(features, Tensor) and features.dim() > 0 and features.shape[-1] == d_sae
+        arguments.require(fits, f"adapter of {self.identity}", "features", features, wanted)
         return self.sae.decode(features)
 
     @property
@@ -243,7 +247,7 @@ class SAEAdapter(nn.Module):
         """x [..., d_in]; heads [..., n_heads, d_head] are joined where together they are d_in wide."""
         d_in = self.sae.cfg.d_in
         arguments.require(isinstance(x, Tensor), "adapter", "x", x, f"give a tensor [..., {d_in}]")
-        if x.shape[-1] == d_in:
+        if x.dim() and x.shape[-1] == d_in:
             return x
         if x.dim() >= 2 and x.shape[-2] * x.shape[-1] == d_in:
             return x.flatten(-2)
@@ -255,6 +259,8 @@ class SAEAdapter(nn.Module):
 
 def _check_kind(sae: Any) -> None:
     """Refuse what is no SAE of one place: the error term and the splice would both be wrong."""
+    if isinstance(sae, SAEAdapter):
+        raise FsrlError("adapter: the SAE is an SAEAdapter already; give its .sae (adapters are not stacked)")
     if not all(hasattr(sae, name) for name in ("encode", "decode", "cfg", "W_dec")):
         raise FsrlError(f"adapter: {type(sae).__name__} is no SAELens SAE; load one with from_pretrained")
     architecture, metadata = sae.cfg.architecture(), sae.cfg.metadata

@@ -44,7 +44,9 @@ class SAEIdentity:
 
     def __str__(self) -> str:
         name = f"{self.sae_id} of {self.release}" if self.sae_id else f"at {self.hook_name}"
-        return f"{plain.line(name)} ({self.architecture}, {self.d_in} x {self.d_sae}, sha256 {self.sha256[:12]})"
+        return (
+            f"{plain.line(name)} ({self.architecture}, {self.d_in} x {self.d_sae}, sha256 {self.sha256[:12]})"
+        )
 
 
 def save(folder: str | Path, settings: AdapterSettings, sae: SAEIdentity, tensors: dict[str, Tensor]) -> None:

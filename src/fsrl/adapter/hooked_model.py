@@ -155,6 +155,12 @@ class HookedModel(nn.Module):
         vars(made).update(copy.deepcopy(vars(self), memo))
         return made
 
+    def __copy__(self) -> "HookedModel":
+        """Another HookedModel of the same model and adapter."""
+        made, own = type(self).__new__(type(self)), {"_placed": [], "_changes": [], "_disabled": 0}
+        vars(made).update({**vars(self), **own, "_modules": dict(self._modules)})
+        return made
+
     def __getstate__(self) -> dict[str, Any]:
         if model_fit.is_bridge(self.model):
             raise FsrlError(

@@ -241,7 +241,7 @@ class SAEfeatureAnalyzer:
         if self.place is None:
             raise FsrlError(f"quick list: {self.name} {_NOT_HOSTED}")
         chosen = _indices(features, self.n_features)
-        arguments.require(name is None or isinstance(name, str), "quick list", "name", name, "give a text")
+        arguments.require(name is None or arguments.is_text(name), "quick list", "name", name, "give a text")
         title = name or f"{'/'.join(self.place)}: {len(chosen)} features"
         url = quick_list_url(title, [(*self.place, feature) for feature in chosen])
         return Link(url, title)
@@ -291,5 +291,5 @@ def _check_given(sae_model: Any, given: Mapping[str, Any]) -> None:
 def _indices(given: Any, n_features: int) -> list[int]:
     """The indices of several features."""
     wanted = "give a list of indices of features"
-    arguments.require(isinstance(given, Iterable), "quick list", "features", given, wanted)
+    given = arguments.listed(given, "quick list", "features", wanted)
     return [arguments.feature(one, n_features) for one in given]

@@ -70,7 +70,7 @@ def check(*, live: Any, save_path: Any, width: Any, height: Any, hide: Any, test
     wide = isinstance(width, str) or arguments.is_whole(width, 1)
     require(wide, "width", width, 'give a number of pixels, or a share such as "100%"')
     require(arguments.is_whole(height, 1), "height", height, "give a number of pixels")
-    require(test_text is None or isinstance(test_text, str), "test_text", test_text, "give a text")
+    require(test_text is None or arguments.is_text(test_text), "test_text", test_text, "give a text")
     neuronpedia_links.check_parts(hide)
     if save_path is not None:
         arguments.ending(save_path, "feature page", ENDINGS)
@@ -146,7 +146,9 @@ class TextExamples:
     @property
     def source(self) -> str | None:
         """What names the text on a page."""
-        return None if self.path is None else f"{plain.line(Path(self.path).name)}, {len(self.windows)} contexts"
+        return (
+            None if self.path is None else f"{plain.line(Path(self.path).name)}, {len(self.windows)} contexts"
+        )
 
     @property
     def notes(self) -> list[str]:

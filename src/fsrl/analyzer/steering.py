@@ -7,6 +7,7 @@ pushed up here and down there.
 """
 
 import unicodedata
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from jaxtyping import Float64
 from matplotlib.figure import Figure
 
+from fsrl import arguments
 from fsrl.errors import FsrlError
 from fsrl.explanations.local import NOTHING
 from fsrl.figures.style import DOUBLE, SMALL, glyphs, new_figure, styled
@@ -32,13 +34,15 @@ def rank(vector: Any, d_sae: int, *, threshold: float | None, top_k: int | None)
     so many; None: no bound. Equal strengths go by feature. Raises FsrlError for what is no such vector.
     """
     values = _checked(vector, d_sae)
-    if threshold is not None and not (isinstance(threshold, int | float) and threshold >= 0):
-        raise FsrlError(f"steered features: threshold is {threshold!r}; give a strength from 0 on, or None")
-    if top_k is not None and (isinstance(top_k, bool) or not hasattr(top_k, "__index__") or top_k < 1):
-        raise FsrlError(f"steered features: top_k is {top_k!r}; give a whole number from 1 on, or None")
+    is_bound = isinstance(threshold, Real) and not isinstance(threshold, bool) and threshold >= 0
+    for name, value, right, wanted in (
+        ("threshold", threshold, is_bound, "give a strength from 0 on, or None"),
+        ("top_k", top_k, arguments.is_whole(top_k, 1), "give a whole number from 1 on, or None"),
+    ):
+        arguments.require(value is None or right, "steered features", name, value, wanted)
     strength = values.abs().mean(dim=0)
     order = strength.argsort(descending=True, stable=True)
-    order = order[(strength[order] > 0) & (strength[order] >= (threshold or 0.0))]
+    order = order[(strength[order] > 0) & (strength[order] >= float(threshold or 0))]
     order = order if top_k is None else order[: int(top_k)]
     peak = values.gather(0, values.abs().argmax(dim=0, keepdim=True))[0]
     return pd.DataFrame(
@@ -94,8 +98,11 @@ def _drawn(letter: str, known: frozenset[int]) -> bool:
 def _checked(vector: Any, d_sae: int) -> Float64[torch.Tensor, "n {d_sae}"]:
     """On the CPU, its leading dimensions as one."""
     try:
-        values = torch.as_tensor(vector).detach().to("cpu", torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
+        values = torch.as_tensor(vector).detach().to_dense()
+        if values.is_complex():
+            raise TypeError("complex numbers have no order")
+        values = values.to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise FsrlError(f"steered features: {type(vector).__name__} is no vector [..., {d_sae}]") from error
     if values.dim() == 0 or values.shape[-1] != d_sae or not values.numel():
         raise FsrlError(

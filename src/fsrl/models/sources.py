@@ -144,15 +144,34 @@ class SAESource:
             raise FsrlError("saes needs exactly one of release, folder and neurons")
         if self.revision is not None and self.release is None:
             raise FsrlError("only a release has a revision; leave it out")
+        self._check_kinds()
         if self.release is not None and self.ids is not None:
             for sae_id in self.ids:
                 self.listed.path(sae_id)
+
+    def _check_kinds(self) -> None:
+        """Raise FsrlError for a value that no such setting can have."""
+        is_path, ids = arguments.is_path, self.ids
+        named = isinstance(ids, tuple | list) and all(isinstance(sae_id, str) for sae_id in ids)
+        folder = "" if self.folder is None else self.folder
+        right = {
+            "release": (isinstance(self.release, str), "give the name of a release"),
+            "folder": (is_path(self.folder), "give the path of a folder"),
+            "neurons": (arguments.is_whole(self.neurons, 1), "give a number of layers"),
+            "revision": (isinstance(self.revision, str), "give a branch, a tag or a commit"),
+            "ids": (named, "give a list of names of SAEs"),
+        }
+        for name, (met, wanted) in right.items():
+            value = getattr(self, name)
+            arguments.require(value is None or met, "saes", name, value, wanted)
+        for sae_id in ids or ():
+            arguments.require(is_path(Path(folder, sae_id)), "saes", "one of ids", sae_id, "correct the name")
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "SAESource":
         """From `saes` of a study in the config, where ids is a list."""
         ids = settings.get("ids")
-        return cls(**{**settings, "ids": None if ids is None else tuple(ids)})
+        return cls(**{**settings, "ids": tuple(ids) if isinstance(ids, list) else ids})
 
     @cached_property
     def listed(self) -> releases.Release:

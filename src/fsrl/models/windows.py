@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from fsrl import arguments
 from fsrl.errors import FsrlError
 from fsrl.tokens.text import END_OF_TEXT
 
@@ -62,9 +63,10 @@ def windows(
 ) -> Int64[Tensor, "windows context"]:
     """At most `contexts` windows, spread evenly over the text.
 
-    d_vocab: rows of the model's embedding. Raises FsrlError for a tokenizer in pure Python, a text shorter
-    than one window, and a token of the text that the model has no row for.
+    d_vocab: rows of the model's embedding. Raises FsrlError for a tokenizer in pure Python, a context without
+    room for text, a text shorter than one window, and a token of the text that the model has no row for.
     """
+    arguments.require(arguments.is_whole(contexts, 1), "text", "contexts", contexts, "give a number above 0")
     rows = _rows(tokenizer, _stream(tokenizer, text), context, d_vocab)
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(contexts, len(rows))).astype(int))]
 
@@ -76,6 +78,8 @@ def first_windows(
 
     d_vocab and errors as in `windows`.
     """
+    wanted = "give a number of tokens, or 0 for all"
+    arguments.require(arguments.is_whole(max_tokens), "text", "max_tokens", max_tokens, wanted)
     return _rows(tokenizer, islice(_stream(tokenizer, text), max_tokens or None), context, d_vocab)
 
 
@@ -96,6 +100,9 @@ def _rows(
     """The stream in windows, each begun by the first token, without what does not fill one."""
     stream = list(tokens)
     first = first_token(tokenizer).token_id
+    least = 1 if first is None else 2
+    wanted = f"give {least} tokens or more: each window holds text"
+    arguments.require(arguments.is_whole(context, least), "text", "context", context, wanted)
     body = context if first is None else context - 1
     rows = len(stream) // body
     if not rows:

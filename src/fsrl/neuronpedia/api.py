@@ -53,9 +53,10 @@ def explanations(
     those without a description are left out. Raises FsrlError where the export cannot be had or does not fit.
     """
     export = Export.of(*checked(model_id, source), "explanations", cache, bucket)
+    asked = _asked(export, n_features)
     batches = neuronpedia_cache.fetch(export, refresh=refresh, progress=progress)
     return gather_explanations(
-        Asked(model_id, source, n_features),
+        asked,
         neuronpedia_cache.rows(export, batches),
         max(batch.modified for batch in batches),
         left_out=() if embeddings else ("embedding",),
@@ -79,10 +80,13 @@ def features(
     hundreds of megabytes of memory. Raises FsrlError also for two rows of one feature that differ.
     """
     export = Export.of(*checked(model_id, source), "features", cache, bucket)
-    wanted = None if only is None else {arguments.feature(feature) for feature in only}
+    asked, wanted = _asked(export, n_features), None
+    if only is not None:
+        listed = arguments.listed(only, "features", "only", "give a list of indices of features")
+        wanted = {arguments.feature(feature) for feature in listed}
     batches = neuronpedia_cache.fetch(export, refresh=refresh, progress=progress)
     return gather_features(
-        Asked(model_id, source, n_features),
+        asked,
         neuronpedia_cache.rows(export, batches),
         max(batch.modified for batch in batches),
         wanted,
@@ -108,3 +112,9 @@ def feature(model_id: str, source: str, index: int, *, api: str | None = None) -
     if not isinstance(row, dict) or Asked(model_id, source, None).index(row, answer.url) != index:
         raise FsrlError(f"{answer.url}: the answer is not this feature; try again later")
     return row
+
+
+def _asked(export: Export, n_features: int | None) -> Asked:
+    right = n_features is None or arguments.is_whole(n_features, 1)
+    arguments.require(right, str(export), "n_features", n_features, "give a whole number above 0, or None")
+    return Asked(export.model_id, export.source, n_features)

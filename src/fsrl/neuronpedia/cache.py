@@ -24,6 +24,7 @@ from xml.etree import ElementTree
 
 from tqdm import tqdm
 
+from fsrl import arguments
 from fsrl.errors import FsrlError
 from fsrl.files import atomic_write
 from fsrl.neuronpedia.http import BUCKET_URL, BUCKET_VARIABLE, Client, Damaged, base_url
@@ -61,7 +62,14 @@ class Export:
     def of(
         cls, model_id: str, source: str, kind: str, cache: str | Path | None, bucket: str | None
     ) -> "Export":
-        """With the defaults for what is None (cache: ~/.cache/fsrl/neuronpedia, or below XDG_CACHE_HOME)."""
+        """With the defaults for what is None (cache: ~/.cache/fsrl/neuronpedia, or below XDG_CACHE_HOME).
+
+        Raises FsrlError for a cache that is no path, and for a bucket that is no address.
+        """
+        sound = cache is None or arguments.is_path(cache)
+        arguments.require(
+            sound, f"{kind} of {model_id}/{source}", "cache", cache, "give the path of a folder"
+        )
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         root = caches / "fsrl" / "neuronpedia" if cache is None else Path(cache)
         return cls(

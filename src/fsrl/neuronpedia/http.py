@@ -179,7 +179,7 @@ def base_url(given: str | None, variable: str, default: str) -> str:
     """
     url = given or os.environ.get(variable) or default
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url if isinstance(url, str) else "")
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False

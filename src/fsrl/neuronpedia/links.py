@@ -33,6 +33,10 @@ def source_id(sae: Any, release: str | None = None) -> tuple[str, str] | None:
     folder (no release) or in a hub repository is not there. Raises FsrlError for an unknown release, and for
     an unknown SAE of a known one.
     """
+    wanted = "give the name of a release, or None"
+    arguments.require(release is None or isinstance(release, str), "source_id", "release", release, wanted)
+    known = isinstance(sae, str) or hasattr(sae, "get") or hasattr(sae, "neuronpedia_id")
+    arguments.require(known, "source_id", "sae", sae, "give an SAE's id, or its metadata (sae.cfg.metadata)")
     if isinstance(sae, str):
         found = None if release is None else releases.neuronpedia_id(release, sae)
     else:
@@ -62,6 +66,8 @@ def embed_url(
     hide: which of EMBED_PARTS to leave out; test_text: what the field for a text to test holds at first.
     """
     check_parts(hide)
+    right = test_text is None or arguments.is_text(test_text)
+    arguments.require(right, "embed_url", "test_text", test_text, "give a text")
     address = feature_url(model_id, source, index, site=site) + "?embed=true"
     address += "".join(f"&embed{part}=false" for part in EMBED_PARTS if part in hide)
     return address if test_text is None else f"{address}&defaulttesttext={quote(test_text, safe='')}"
@@ -76,9 +82,13 @@ def check_parts(hide: Any) -> None:
 
 def quick_list_url(name: str, features: Iterable[tuple[str, str, int]], *, site: str | None = None) -> str:
     """Address of a page with the dashboards of 1 to 150 features (model, source, index), in this order."""
-    listed = []
-    for model_id, source, index in features:
-        model_id, source = checked(model_id, source)
+    arguments.require(arguments.is_text(name), "quick list", "name", name, "give a text")
+    listed, wanted = [], "give a list of (model, source, index)"
+    for one in arguments.listed(features, "quick list", "features", wanted):
+        triple = isinstance(one, tuple | list) and len(one) == 3
+        arguments.require(triple, "quick list", "a feature", one, wanted)
+        model_id, source = checked(*one[:2])
+        index = one[2]
         listed.append({"modelId": model_id, "layer": source, "index": str(arguments.feature(index))})
     if not 0 < len(listed) <= LONGEST_QUICK_LIST:
         raise FsrlError(
