@@ -105,7 +105,8 @@ def feature(value: Any, n_features: int | None = None) -> int:
 
 def is_number(value: Any) -> bool:
     """A finite number, numpy's too; True and False are none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(value) < math.inf
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_real and -math.inf < value < math.inf
 
 
 def device(value: Any, place: str) -> Any:
