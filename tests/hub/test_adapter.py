@@ -232,3 +232,14 @@ def test_a_forced_download_replaces_what_is_broken(at_hub: LoopbackHub, tmp_path
         saes.load_sae(RELEASE, SAE_ID)
     saes.load_sae(RELEASE, SAE_ID, force_download=True)
     assert weights.read_bytes() == whole
+
+
+def test_a_forced_download_names_a_cache_that_cannot_be_written(
+    at_hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file/hf"))
+    with pytest.raises(FsrlError, match="the Hugging Face cache .* cannot be written"):
+        saes.load_sae(RELEASE, SAE_ID, force_download=True)

@@ -143,13 +143,18 @@ def fetch_again(files: Sequence[HubFile]) -> None:
 
     Prints and raises as `fetch`; what was in the cache stays then.
     """
-    from huggingface_hub import constants
-
     _refuse_offline(f"{files[0]} is to be fetched again")
     _announce(files)
+    hub_requests.asked(lambda: _replace(files), files[0].repo, files[0].revision)
+    fetch(files)  # a branch may have moved between two files
+
+
+def _replace(files: Sequence[HubFile]) -> None:
+    """Fetch the files apart from the cache, on its file system, and put each in its place in one step."""
+    from huggingface_hub import constants
+
     cache = Path(constants.HF_HUB_CACHE)
-    # On the same file system, so that a file is put in its place in one step.
-    hub_requests.asked(lambda: cache.mkdir(parents=True, exist_ok=True), files[0].repo, files[0].revision)
+    cache.mkdir(parents=True, exist_ok=True)
     with temporary_folder("fetch", cache) as apart:
         for file in files:
             _download(file, apart)
@@ -159,7 +164,6 @@ def fetch_again(files: Sequence[HubFile]) -> None:
                 target = cache / place.relative_to(apart)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(place, target)
-    fetch(files)  # a branch may have moved between two files
 
 
 def _look_up(file: HubFile) -> Any:
