@@ -181,7 +181,8 @@ def test_a_broken_file_of_another_layout_is_named(hub_cache, release, write, nam
     source, sae_id = written(hub_cache, release, write)
     [path] = [path for path in hub_cache.rglob("*") if path.is_file() and path.name.endswith(name)]
     path.write_bytes(content)
-    with pytest.raises(FsrlError, match=rf"{name} at {cached.COMMIT}.*delete it and fetch it again") as caught:
+    pattern = rf"{name} at {cached.COMMIT}.*delete it and fetch it again"
+    with pytest.raises(FsrlError, match=pattern) as caught:
         saes.load(SAEFiles.of(source, sae_id))
     assert "\n" not in str(caught.value)
 
