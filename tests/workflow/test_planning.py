@@ -69,7 +69,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     ),
     "a window of the text that the model cannot read": (
         setting("nulls", "context", value=33),
-        ["nulls.context", "33", "32 positions", "study tiny", "n_positions in tiny/model/config.json"],
+        ["nulls.context", "33", "32 positions", "study tiny", "n_positions in config.json of tiny/model"],
     ),
     "a window of the effects that the model cannot read": (
         setting("effects", "context", value=1000),
