@@ -9,7 +9,7 @@ import torch
 
 from fsrl import HookedModel, SAEAdapter
 from fsrl.errors import FsrlError
-from tests.fixtures import analyzer_examples, model_examples
+from tests.fixtures import analyzer_examples
 from tests.fixtures import tiny_study as tiny
 from tests.fixtures.adapter_examples import (
     ARCHITECTURES,
@@ -21,16 +21,6 @@ from tests.fixtures.adapter_examples import (
     train,
 )
 from tests.fixtures.model_examples import TOKENS
-
-
-@pytest.fixture(scope="module")
-def forms(tiny_study):
-    return {name: make(tiny_study / "model") for name, make in model_examples.FORMS.items()}
-
-
-@pytest.fixture(params=model_examples.FORMS)
-def model(forms, request):
-    return forms[request.param]
 
 
 def saved(adapter):

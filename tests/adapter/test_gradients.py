@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from fsrl import HookedModel, SAEAdapter
-from tests.fixtures import model_examples
 from tests.fixtures.adapter_examples import ARCHITECTURES, activations, make_sae, train
 from tests.fixtures.model_examples import TOKENS
 
@@ -12,16 +11,6 @@ HOOK = "blocks.1.hook_resid_pre"
 EARLIER = "blocks.0.hook_resid_pre"
 FEATURES = "sae_adapter.hook_features"
 POINTS = ("hook_input", "hook_features", "hook_steering_vector", "hook_fusion", "hook_output")
-
-
-@pytest.fixture(scope="module")
-def forms(tiny_study):
-    return {name: make(tiny_study / "model") for name, make in model_examples.FORMS.items()}
-
-
-@pytest.fixture(params=model_examples.FORMS)
-def model(forms, request):
-    return forms[request.param]
 
 
 def loss_of(logits):

@@ -26,16 +26,6 @@ PLACES = (
 )
 
 
-@pytest.fixture(scope="module")
-def forms(tiny_study):
-    return {name: make(tiny_study / "model") for name, make in model_examples.FORMS.items()}
-
-
-@pytest.fixture(params=model_examples.FORMS)
-def model(forms, request):
-    return forms[request.param]
-
-
 @pytest.fixture
 def fresh(model):
     return HookedModel(model, SAEAdapter(make_sae()))

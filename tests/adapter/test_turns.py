@@ -19,16 +19,6 @@ PLACES = (HOOK, "blocks.0.hook_resid_mid", "hook_embed")
 SECONDS = 60  # what would wait for ever fails instead
 
 
-@pytest.fixture(scope="module")
-def forms(tiny_study):
-    return {name: make(tiny_study / "model") for name, make in model_examples.FORMS.items()}
-
-
-@pytest.fixture(params=model_examples.FORMS)
-def model(forms, request):
-    return forms[request.param]
-
-
 def spliced(model, seed=2, hook=HOOK, **settings):
     return HookedModel(model, train(SAEAdapter(make_sae(hook=hook, **settings)), seed))
 
