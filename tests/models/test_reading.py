@@ -159,7 +159,7 @@ def test_an_sae_of_another_width_is_refused(study, model):
 def test_an_sae_without_a_decoder_is_named(study, model):
     path = study / "saes" / tiny.SAE_IDS[0] / "sae_weights.safetensors"
     save_file({"W_enc": torch.zeros(2, 2)}, path)
-    with pytest.raises(FsrlError, match=r"sae_weights.safetensors: cannot be read .*W_dec"):
+    with pytest.raises(FsrlError, match=r"sae_weights.safetensors: not the tensors of .*missing: .*W_dec"):
         decoders_of(study, model)
 
 
