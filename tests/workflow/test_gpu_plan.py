@@ -89,9 +89,9 @@ def test_no_two_jobs_are_on_the_gpu_at_once(fresh: Project, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     running: set[str] = set()
     most = 0
-    # "[time]", then "rule name:" with its "jobid: n", or "Finished jobid: n (Rule: name)".
+    # "[time]", then "localrule name:" with its "jobid: n", or "Finished jobid: n (Rule: name)".
     for line in re.sub(r"\n    ", " ", done.stderr).splitlines():
-        if match := re.match(r"rule (\w+):.*jobid: (\d+)", line):
+        if match := re.match(r"(?:local)?rule (\w+):.*jobid: (\d+)", line):
             running |= {match[2]} if match[1] in CLAIMING else set()
         elif match := re.match(r"Finished jobid: (\d+)", line):
             running.discard(match[1])
