@@ -49,12 +49,9 @@ def _check_file(path: Path) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+    if (twice := files.written_twice(pairs)) is not None:
         raise FsrlError(f"config: {path}: {twice!r} is written twice; leave one of them out")
-    return found
+    return dict(pairs)
 
 
 def _composed(text: str, path: Path) -> yaml.Node | None:

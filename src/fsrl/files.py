@@ -103,6 +103,12 @@ def read_json(path: str | Path) -> Any:
         raise FsrlError(f"{path}: not JSON ({error}); put a whole file there") from error
 
 
+def written_twice(pairs: Iterable[tuple[str, Any]]) -> str | None:
+    """The first name that several pairs of a JSON object have; None where each has its own."""
+    names = [name for name, _ in pairs]
+    return next((name for name in names if names.count(name) > 1), None)
+
+
 def _refused(target: Path, error: OSError) -> FsrlError:
     remedy = "make room and run again" if error.errno in NO_ROOM else "give a path that can be written"
     reason = os.strerror(error.errno) if error.errno else type(error).__name__

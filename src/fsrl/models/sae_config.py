@@ -38,7 +38,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from fsrl import arguments, hooks
+from fsrl import arguments, files, hooks
 from fsrl.errors import FsrlError, did_you_mean
 from fsrl.models import sae_keys
 
@@ -99,12 +99,9 @@ def check_json(path: Path, where: str, remedy: str) -> None:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+    if (twice := files.written_twice(pairs)) is not None:
         raise FsrlError(f"{twice} is given twice; keep one")
-    return found
+    return dict(pairs)
 
 
 class Checker:
