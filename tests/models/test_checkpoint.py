@@ -282,3 +282,14 @@ def test_transformers_says_nothing_beside_the_error_and_is_heard_again_after_it(
         checkpoint.boot(folder, "cpu")
     assert not [record for record in caplog.records if record.name.startswith("transformers")]
     assert logging.get_verbosity() == before
+
+
+def test_reading_a_model_prints_nothing_and_leaves_others_bars_alone(folder, capfd):
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
+    read(folder)
+    assert capfd.readouterr() == ("", "")
+    for _ in logging.tqdm(range(2), desc="somebody's own"):
+        pass
+    assert "somebody's own: 100%" in capfd.readouterr().err

@@ -1,6 +1,8 @@
 """SAEs read whole: as SAELens saved them, what it leaves out folded in, and what is wrong with a file."""
 
 import json
+from contextlib import suppress
+from types import ModuleType
 
 import pytest
 import torch
@@ -238,3 +240,21 @@ def test_densities_that_are_no_floating_point_are_refused(tmp_path, kind):
 def test_shares_that_are_no_logarithms_are_refused(tmp_path, values):
     with pytest.raises(FsrlError, match=r"sparsity.safetensors: sparsity is .*log10 of a share is at most"):
         densities(tmp_path, values)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_functions_that_stand_in_leave_a_module_as_it_was(fails):
+    module = ModuleType("module")
+    module.first, module.second = own = object(), object()
+    with suppress(ZeroDivisionError), saes._standing_in(module, first=len):
+        assert (module.first, module.second) == (len, own[1])
+        assert not fails or 1 / 0
+    assert (module.first, module.second) == own
+
+
+def test_nothing_stands_in_where_a_module_has_no_such_name():
+    module = ModuleType("module")
+    module.first = own = object()
+    with pytest.raises(AttributeError, match="second"), saes._standing_in(module, first=len, second=len):
+        pass
+    assert module.first is own and not hasattr(module, "second")

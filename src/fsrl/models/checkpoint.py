@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from fsrl.errors import FsrlError
-from fsrl.models import head, sources, tokenizer
+from fsrl.models import head, sources, stored, tokenizer
 from fsrl.models.hub_files import clear_errors, shown
+from fsrl.models.stored import StoredTensor
 from fsrl.weights.matrices import check_finite
 
 # Frequencies of rotary models, and where a model of this type had its causal masks.
@@ -39,9 +39,7 @@ TESTED = ("gpt2",)
 SMALL = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 UNKNOWN = "give a model that transformers and TransformerLens know"
 UNLIKE = "config.json and the weights must come from one save_pretrained"
-
-# Name, dtype ("F32", "I8") and shape of a tensor of a safetensors file.
-Stored = tuple[str, str, list[int]]
+SHOWN = 2  # names that an error lists
 
 
 def boot(folder: Path, device: str | None = None) -> Any:
@@ -76,14 +74,14 @@ def boot(folder: Path, device: str | None = None) -> Any:
 def pretrained(model_class: Any, folder: Path, **kwargs: Any) -> Any:
     """model_class.from_pretrained(folder, **kwargs) with every weight from its files, or FsrlError."""
     files = sources.weight_files(folder)
-    stored = [entry for path in files for entry in _stored(path)]
-    _check_tied(model_class, kwargs.get("config"), stored, files)
+    held = [tensor for path in files for tensor in _tensors(path)]
+    _check_tied(model_class, kwargs.get("config"), held, files)
     with _quiet():
         model, report = model_class.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True, **kwargs
         )
     _check_report(report, model, files)
-    _check_stored(model, stored, files)
+    _check_stored(model, held, files)
     for name, tensor in model.state_dict().items():
         # What is not finite stays so in a sum, which takes a fraction of the time.
         if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
@@ -159,14 +157,18 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' own table of what is missing: it becomes one line here."""
+    """Without transformers' own table of what is missing (it becomes one line here), and without its bars,
+    which count parameters put in their places: seconds at most, and lines between those of a build.
+    """
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
+    bars = logging.set_tqdm_hook(lambda bar, args, settings: bar(*args, **{**settings, "disable": True}))
     try:
         yield
     finally:
+        logging.set_tqdm_hook(bars)
         logging.set_verbosity(verbosity)
 
 
@@ -179,7 +181,7 @@ def _check_report(report: Mapping[str, Any], model: Any, files: Sequence[Path]) 
     )
     # A tensor that did not fit counts as missing too.
     faults = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
-    said = "; ".join(f"{what}: {_listed(names)}" for what, names in faults.items() if names)
+    said = "; ".join(f"{what}: {stored.listed(names, most=SHOWN)}" for what, names in faults.items() if names)
     if said:
         raise FsrlError(
             f"{_named(files)}: not the weights of this {type(model).__name__}; {said}; {_remedy(unexpected)}"
@@ -208,7 +210,7 @@ def _is_buffer(model: Any, name: str) -> bool:
     return bool(re.search(FREQUENCIES, name) or (masks and re.search(masks, name)))
 
 
-def _check_tied(model_class: Any, config: Any, stored: Sequence[Stored], files: Sequence[Path]) -> None:
+def _check_tied(model_class: Any, config: Any, held: Sequence[StoredTensor], files: Sequence[Path]) -> None:
     """A head that is stored though it is tied must have the embedding's shape: transformers breaks on it."""
     if config is None or not config.get_text_config().tie_word_embeddings:
         return
@@ -217,7 +219,7 @@ def _check_tied(model_class: Any, config: Any, stored: Sequence[Stored], files: 
     tied, prefix = model_class._tied_weights_keys, model_class.base_model_prefix
     if not isinstance(tied, dict):
         return
-    shapes = {_place(name, prefix): (name, shape) for name, _, shape in stored}
+    shapes = {_place(tensor.name, prefix): (tensor.name, tensor.shape) for tensor in held}
     for head_name, embedding in tied.items():
         found, wanted = (shapes.get(_place(name, prefix)) for name in (head_name, embedding))
         if found and wanted and found[1] != wanted[1]:
@@ -227,10 +229,11 @@ def _check_tied(model_class: Any, config: Any, stored: Sequence[Stored], files: 
             )
 
 
-def _check_stored(model: Any, stored: Sequence[Stored], files: Sequence[Path]) -> None:
+def _check_stored(model: Any, held: Sequence[StoredTensor], files: Sequence[Path]) -> None:
     """Two tensors for one place, of which one would be passed over; what is not real numbers."""
     wanted, places = model.state_dict(), dict[str, str]()
-    for name, dtype, _ in stored:
+    for tensor in held:
+        name = tensor.name
         place = _place(name, model.base_model_prefix)
         if _is_buffer(model, name):
             continue
@@ -240,11 +243,11 @@ def _check_stored(model: Any, stored: Sequence[Stored], files: Sequence[Path]) -
         weight = next(
             (wanted[key] for key in (name, f"{model.base_model_prefix}.{place}") if key in wanted), None
         )
-        if weight is not None and weight.is_floating_point() and "F" not in dtype:
-            kind = "complex" if dtype.startswith("C") else "whole"
+        if weight is not None and weight.is_floating_point() and not tensor.is_real:
+            kind = "complex" if tensor.dtype.startswith("C") else "whole"
             raise FsrlError(
-                f"{_named(files)}: {name} holds {kind} numbers ({dtype}); save the weights as real numbers, "
-                "as they are before they are quantised"
+                f"{_named(files)}: {name} holds {kind} numbers ({tensor.dtype}); save the weights as real "
+                "numbers, as they are before they are quantised"
             )
 
 
@@ -255,18 +258,12 @@ def _place(name: str, prefix: str) -> str:
     return name
 
 
-def _stored(path: Path) -> list[Stored]:
+def _tensors(path: Path) -> list[StoredTensor]:
     """What a safetensors file holds; FsrlError, which names it, where it cannot be read."""
-    with clear_errors(path), safe_open(path, framework="pt") as stored:
-        found = [(name, stored.get_slice(name)) for name in stored.keys()]  # noqa: SIM118 (no dict)
-        return [(name, part.get_dtype(), part.get_shape()) for name, part in found]
+    with clear_errors(path):
+        return stored.tensors(path)
 
 
 def _named(files: Sequence[Path]) -> str:
     """How messages name the weights: their file, or the index of their shards."""
     return shown(files[0] if files[0].name == sources.WEIGHTS else files[0].parent / sources.INDEX)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(names[:2]) + more

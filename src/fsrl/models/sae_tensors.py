@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from torch import Tensor
 
 from fsrl.errors import FsrlError
+from fsrl.models import stored
 from fsrl.models.hub_files import shown
 from fsrl.weights.matrices import check_finite
 
-SHOWN = 6  # names that an error lists
+SHOWN, LONGEST = 6, 60  # names that an error lists, characters of each
 
 
 def check_stored(path: Path, remedy: str) -> None:
@@ -19,9 +19,7 @@ def check_stored(path: Path, remedy: str) -> None:
     """
     if path.suffix != ".safetensors":
         return
-    with safe_open(path, framework="pt") as opened:
-        kinds = {name: opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118
-    other = [f"{name} ({kind})" for name, kind in kinds.items() if not kind.startswith(("F", "BF"))]
+    other = [f"{tensor.name} ({tensor.dtype})" for tensor in stored.tensors(path) if not tensor.is_real]
     if other:
         raise FsrlError(f"{shown(path)}: not floating point: {_listed(other)}; {remedy}")
 
@@ -70,5 +68,4 @@ def check_norms(place: str, W_dec: Tensor) -> None:
 
 
 def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(name if len(name) <= 60 else f"{name[:60]}..." for name in names[:SHOWN]) + more
+    return stored.listed(names, most=SHOWN, longest=LONGEST)

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-from unittest import mock
 
 import torch
 from jaxtyping import Float32, Shaped
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from fsrl import arguments
 from fsrl.errors import FsrlError
-from fsrl.models import hub_files, releases, sae_config, sae_tensors
+from fsrl.models import hub_files, releases, sae_config, sae_tensors, stored
 from fsrl.models.hub_files import HubFile, shown
 from fsrl.models.sources import DENSITY_FILE, SAE_FILES, SCALER_FILES, SAESource
 
@@ -233,6 +233,7 @@ def _from_cache(files: SAEFiles) -> Iterator[None]:
     from sae_lens.loading import pretrained_sae_loaders as loaders
 
     def look_up(repo_id: str, filename: str, subfolder: str | None = None, **_: Any) -> str:
+        """For huggingface_hub.hf_hub_download: the file's path, or the error of a file that is not there."""
         path = filename if subfolder is None else f"{subfolder}/{filename}"
         found = hub_files.cached(HubFile(repo_id, path, files.source.revision))
         if found is None:
@@ -240,14 +241,24 @@ def _from_cache(files: SAEFiles) -> Iterator[None]:
         return str(found)
 
     def shapes(repo_id: str, filename: str) -> dict[str, list[int]]:
-        with safe_open(look_up(repo_id, filename), framework="pt") as opened:
-            return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
+        """For SAELens' reader of a header on the hub: {tensor: shape}."""
+        return {tensor.name: tensor.shape for tensor in stored.tensors(look_up(repo_id, filename))}
 
-    with (
-        _LOOKING_UP,
-        mock.patch.multiple(loaders, hf_hub_download=look_up, get_safetensors_tensor_shapes=shapes),
-    ):
+    with _LOOKING_UP, _standing_in(loaders, hf_hub_download=look_up, get_safetensors_tensor_shapes=shapes):
         yield
+
+
+@contextmanager
+def _standing_in(module: ModuleType, **functions: Any) -> Iterator[None]:
+    """Within, these functions stand for a module's own of the same names: SAELens' loaders take no argument
+    that says where files lie. Raises AttributeError for a name that the module lacks.
+    """
+    own = {name: getattr(module, name) for name in functions}
+    vars(module).update(functions)
+    try:
+        yield
+    finally:
+        vars(module).update(own)
 
 
 def _checked(
@@ -267,13 +278,12 @@ def _checked(
         given.get("finetuning_scaling_factor")
         and "finetuning_scaling_factor" not in tensors
         and _layout(files) == releases.SAE_LENS
+        and "scaling_factor" not in {tensor.name for tensor in stored.tensors(files.weights)}
     ):
-        with safe_open(files.weights, framework="pt") as opened:
-            if "scaling_factor" not in opened.keys():  # noqa: SIM118
-                raise FsrlError(
-                    f"{files.settings}: finetuning_scaling_factor is true, but {place} has no tensor "
-                    "scaling_factor; set it to false if the factor is in W_dec already"
-                )
+        raise FsrlError(
+            f"{files.settings}: finetuning_scaling_factor is true, but {place} has no tensor "
+            "scaling_factor; set it to false if the factor is in W_dec already"
+        )
     factor = None
     if given.get("finetuning_scaling_factor"):
         factor = tensors.pop("finetuning_scaling_factor", None)
