@@ -3,6 +3,9 @@
 Snakemake's own lock is files that a killed run leaves behind (the profile turns it off); this one the system
 holds. Runs on one machine see each other's on any file system that takes locks, those on several machines
 where the file system that they share passes flock on (NFS does; Lustre if mounted so).
+
+A run takes it in the hook `onstart`: before that no Snakefile is told what a run will do (jobs, a dry run, a
+report), so that one with --no-hooks takes none.
 """
 
 import fcntl

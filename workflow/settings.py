@@ -71,7 +71,8 @@ def studies(config: dict[str, Any]) -> list[str]:
 def gpus(device: str, *, elsewhere: bool) -> int:
     """How many GPUs a job of heavy work claims: 1 or 0; FsrlError for cuda on a machine without a GPU.
 
-    elsewhere: whether other machines run the jobs; of them nothing is known, so `auto` claims none there.
+    elsewhere: whether other machines run the jobs; of them nothing is known, so `auto` claims none there (and
+    rules/common.smk hides those that a node shows).
     """
     if device == "cpu" or (elsewhere and device == "auto"):
         return 0

@@ -75,6 +75,29 @@ def test_cuda_without_a_gpu_is_one_line_before_the_first_job(fresh: Project) -> 
     assert "device is cuda, but Torch can use no GPU here" in line and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "seen"),
+    [
+        ((), "0"),
+        (("--profile", "profiles/slurm"), ""),
+        # A job's own process on a node, which is told of no profile.
+        (("--mode", "remote"), ""),
+        (("--mode", "remote", "--config", "device=cpu"), ""),
+        (("--mode", "remote", "--config", "device=cuda"), "0"),
+    ],
+)
+def test_a_job_of_a_cluster_sees_no_gpu_that_it_did_not_claim(
+    fresh: Project, tmp_path: Path, arguments: tuple[str, ...], seen: str
+) -> None:
+    project = fresh.copy(tmp_path / "project")
+    with (project.folder / "Snakefile").open("a") as snakefile:
+        snakefile.write("say(f\"GPUs: {os.environ['CUDA_VISIBLE_DEVICES']!r}\")\n")
+    given = environment() | {"CUDA_VISIBLE_DEVICES": "0"}
+    done = project.without_jobs("--dry-run", *PLAIN, *arguments, given=given)
+    assert done.returncode == 0, done.stderr
+    assert f"GPUs: {seen!r}\n" in done.stderr
+
+
 @pytest.mark.slow
 def test_no_two_jobs_are_on_the_gpu_at_once(fresh: Project, tmp_path: Path) -> None:
     project = fresh.copy(tmp_path / "project")

@@ -52,6 +52,10 @@ try:
     # A job of heavy work claims a GPU where there is one. With --jobs for a cluster the jobs run on other machines.
     CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not None
     GPUS = settings.gpus(config["device"], elsewhere=CLUSTER)
+    # On a cluster a job uses no GPU that it did not claim, should its node show one: it may be another job's. The jobs'
+    # own snakemakes come by here too, and their scripts see what is set here.
+    if CLUSTER and not GPUS:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 except FsrlError as error:
     stop(error)
 

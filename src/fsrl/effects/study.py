@@ -57,6 +57,20 @@ class Settings:
     device: str
 
 
+@dataclass(frozen=True, eq=False)
+class _CleanRun:
+    """What every layer is measured with, on the device: the rest of the model after any hook, what the model
+    itself computed, its value biases, centred W_U and the sample's size; said: for the tables' metadata.
+    """
+
+    tail: forward.Tail
+    clean: forward.Clean
+    b_V: Float[Tensor, "layers heads d_head"]
+    vocabulary: agreement.Vocabulary
+    size: SampleSize
+    said: dict[str, str]
+
+
 def measure_study(
     model: Model,
     source: SAESource,
@@ -71,15 +85,25 @@ def measure_study(
     need be held at a time. W_U: folded, as the view sees it. Raises FsrlError for a model that is no GPT-2,
     and for a layer of another hook than said.
     """
+    run = _run_clean(model, source, hooks, W_U, settings)
+    # A generator holds its arguments to the end: the model's own W_U and what it was read from can go.
+    del W_U, model
+    for hook, layer in zip(hooks, layers, strict=True):
+        if layer.decoder.hook != hook:
+            raise FsrlError(f"effects: {layer.decoder.sae} is of {layer.decoder.hook}, expected of {hook}")
+        yield _measure_layer(layer, source, run, settings), run.said
+
+
+def _run_clean(
+    model: Model,
+    source: SAESource,
+    hooks: Sequence[str],
+    W_U: Float[Tensor, "d_model n_tokens"],
+    settings: Settings,
+) -> _CleanRun:
+    """The text through the model once, for all hooks."""
     device = devices.pick(settings.device)
-    parameters = sum(part.numel() for part in model.bridge.original_model.parameters())
-    size = effect_sample.sample_size(
-        sample=settings.sample,
-        large_model_on_cpu=settings.large_model_on_cpu,
-        parameters=parameters,
-        device=device,
-    )
-    logger.info("%.1f million parameters on %s: %s", parameters / 1e6, device, size)
+    size = _sample_size(model, device, settings)
     context = min(settings.context, model.bridge.cfg.n_ctx)
     inputs = windows.windows(
         model.tokenizer,
@@ -88,59 +112,61 @@ def measure_study(
         contexts=size.contexts,
         d_vocab=model.bridge.cfg.d_vocab,
     )
-    first = windows.first_token(model.tokenizer)
     bridge = model.bridge if device == "cpu" else model.bridge.to(device)
-    tail = forward.Tail.of(bridge, device)
-    places = [place_of(hook) for hook in hooks]
     # Neurons have no encoder to read what their hook holds.
     encoded = [] if source.neurons is not None else hooks
-    clean = forward.run_clean(bridge, inputs.to(device), places, encoded, device)
-    vocabulary = agreement.Vocabulary.of(W_U.to(device))
-    # A generator holds its arguments to the end: the model's own W_U and what it was read from can go.
-    b_V = bridge.b_V.detach()
-    del W_U, model, bridge
+    places = [place_of(hook) for hook in hooks]
     said = {
         **devices.described(device),
         "sample": str(size),
         "seed": str(settings.seed),
         "text_sha256": hashlib.sha256(settings.text.encode()).hexdigest(),
         "contexts": f"{len(inputs)} windows of {context} tokens, spread over the text",
-        "first_token": str(first),
+        "first_token": str(windows.first_token(model.tokenizer)),
     }
-    for hook, layer in zip(hooks, layers, strict=True):
-        if layer.decoder.hook != hook:
-            raise FsrlError(f"effects: {layer.decoder.sae} is of {layer.decoder.hook}, expected of {hook}")
-        yield _measure_layer(layer, source, tail, clean, b_V, vocabulary, size, settings), said
+    return _CleanRun(
+        tail=forward.Tail.of(bridge, device),
+        clean=forward.run_clean(bridge, inputs.to(device), places, encoded, device),
+        b_V=bridge.b_V.detach(),
+        vocabulary=agreement.Vocabulary.of(W_U.to(device)),
+        size=size,
+        said=said,
+    )
+
+
+def _sample_size(model: Model, device: str, settings: Settings) -> SampleSize:
+    parameters = sum(part.numel() for part in model.bridge.original_model.parameters())
+    size = effect_sample.sample_size(
+        sample=settings.sample,
+        large_model_on_cpu=settings.large_model_on_cpu,
+        parameters=parameters,
+        device=device,
+    )
+    logger.info("%.1f million parameters on %s: %s", parameters / 1e6, device, size)
+    return size
 
 
 def _measure_layer(
-    layer: EffectInputs,
-    source: SAESource,
-    tail: forward.Tail,
-    clean: forward.Clean,
-    b_V: Float[Tensor, "layers heads d_head"],
-    vocabulary: agreement.Vocabulary,
-    size: SampleSize,
-    settings: Settings,
+    layer: EffectInputs, source: SAESource, run: _CleanRun, settings: Settings
 ) -> pd.DataFrame:
     decoder = layer.decoder
     # Each SAE's own seed, whatever other SAEs are measured.
     seed = (settings.seed, int.from_bytes(hashlib.sha256(decoder.sae.encode()).digest()[:4]))
-    sample = effect_sample.choose_features(layer.types, layer.density, size.features_per_type, seed)
+    sample = effect_sample.choose_features(layer.types, layer.density, run.size.features_per_type, seed)
     features = torch.tensor(sample["feature"].to_numpy(dtype="int64"))
-    activations = _activations(decoder, source, clean, b_V, features)
+    activations = _activations(decoder, source, run, features)
     measured = effect_measure.measure(
-        tail,
-        clean,
+        run.tail,
+        run.clean,
         decoder,
-        vocabulary,
+        run.vocabulary,
         features.tolist(),
         activations,
-        positions=size.positions,
+        positions=run.size.positions,
         seed=seed,
         progress=True,
     )
-    d_model, n_tokens = vocabulary.centred.shape
+    d_model, n_tokens = run.vocabulary.centred.shape
     isotropic = layer.null[layer.null["kind"] == SHARED]
     return effect_frames.effects_frame(
         measured,
@@ -156,15 +182,16 @@ def _measure_layer(
 def _activations(
     decoder: Decoder,
     source: SAESource,
-    clean: forward.Clean,
-    b_V: Float[Tensor, "layers heads d_head"],
+    run: _CleanRun,
     features: Int64[Tensor, "features"],
 ) -> Float[Tensor, "contexts positions features"] | None:
     """Activations of the features; None for a dictionary without an encoder."""
-    encoder = effect_encoders.read_encoder(source, decoder.sae, clean.final.device)
+    encoder = effect_encoders.read_encoder(source, decoder.sae, run.clean.final.device)
     if encoder is None:
         return None
-    found = effect_encoders.activations(encoder, clean.hooks[decoder.hook], decoder.hook, b_V, features)
+    found = effect_encoders.activations(
+        encoder, run.clean.hooks[decoder.hook], decoder.hook, run.b_V, features
+    )
     never = int((found[:, windows.FIRST_POSITION :] == 0).all(0).all(0).sum())
     logger.info("%s: %d features, %d never active in the contexts", decoder.sae, len(features), never)
     return found
