@@ -3,16 +3,16 @@
 import ast
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.fixtures import slurm_cluster
-from tests.fixtures.project import ROOT, Project, environment
+from tests.fixtures.project import ROOT, Project, environment, planned
 from tests.fixtures.tiny_study import SAE_IDS
 
 RULES = ROOT / "workflow/rules"
@@ -23,6 +23,10 @@ ALONE = set(re.findall(r"scripts/(\w+)\.py", (RULES / "train_mini.smk").read_tex
 ALONE |= {"download", "fetch_weights"}
 [TABLE] = re.findall(r"^CLUSTER = (\{.*?^\})", (RULES / "cluster.smk").read_text(), re.M | re.S)
 CLUSTER: dict[str, dict[str, int]] = ast.literal_eval(TABLE)
+# Seconds for each of two jobs to begin, and for the rest.
+PATIENCE = 900
+# Told at once: a skip by a fixture would come after the local build.
+UNAVAILABLE = slurm_cluster.unavailable()
 
 
 def test_every_job_has_a_group_and_a_run_time() -> None:
@@ -80,52 +84,73 @@ def test_memory_and_time_grow_with_the_attempt_and_yield_to_the_command(fresh: P
 
 
 @pytest.fixture
-def slurm() -> Iterator[None]:
-    if reason := slurm_cluster.unavailable():
-        pytest.skip(reason)
-    with slurm_cluster.cluster():
-        yield
+def slurm() -> Iterator[Path]:
+    """A cluster on this machine; its daemons' log."""
+    with slurm_cluster.cluster() as log:
+        yield log
 
 
-def kill(job: str) -> None:
-    """kill -9 of all processes of a running job."""
-    pids = [line.split()[0] for line in slurm_cluster.ask("scontrol", "listpids", job).splitlines()[1:]]
-    for pid in pids:
-        os.kill(int(pid), signal.SIGKILL)
+@contextmanager
+def building(project: Project, daemons: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Snakemake at work on the cluster; where the test fails it is ended, and all logs are told."""
+    # A controller without accounting, asked every other second.
+    asked = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
+    cores = ["--cores", str(os.cpu_count())]
+    command = project.command("--profile", "profiles/slurm", *asked, *cores, *arguments)
+    with (project.folder / "printed").open("wb") as printed:
+        process = subprocess.Popen(
+            command, cwd=project.folder, env=environment(), stdout=printed, stderr=printed
+        )
+    try:
+        yield process
+    except BaseException:
+        jobs = sorted(project.folder.glob(".snakemake/slurm_logs/**/*.log"))
+        slurm_cluster.tell(daemons, *jobs, project.folder / "printed")
+        raise
+    finally:
+        # The cluster cancels what it leaves.
+        process.kill()
+        process.wait()
+
+
+def job_of(group: str, log: Path, process: subprocess.Popen[bytes]) -> str:
+    """The id of the running job of a group, once the job's script has begun its log."""
+    found: list[str] = []
+
+    def begun() -> bool:
+        assert process.poll() is None, f"snakemake ended before {log} was begun"
+        if log.exists():
+            found[:] = [
+                job for job in slurm_cluster.running() if f"/group_{group}_" in str(slurm_cluster.log_of(job))
+            ]
+        return bool(found)
+
+    slurm_cluster.wait(begun, f"a running job of {group} with {log}", seconds=PATIENCE)
+    [job] = found
+    return job
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.skipif(bool(UNAVAILABLE), reason=UNAVAILABLE)
+@pytest.mark.timeout(4 * PATIENCE)
 def test_killed_jobs_are_tried_again_and_end_in_the_bytes_of_a_local_build(
-    slurm: None, built: Project, fresh: Project, tmp_path: Path
+    slurm: Path, built: Project, fresh: Project, tmp_path: Path
 ) -> None:
+    """Up to the effects, where jobs of both SAEs meet; the submissions after it have nothing new to them."""
     project = fresh.copy(tmp_path / "project")
-    # The node's cores; a controller without accounting, asked every other second.
-    here = ["--cores", str(os.cpu_count()), "--slurm-init-seconds-before-status-checks", "2"]
-    command = project.command("--profile", "profiles/slurm", "--slurm-status-command", "squeue", *here)
+    target = "results/tiny/summary/effects_summary.tsv"
     logs = project.folder / "logs/tiny"
-    with (
-        (tmp_path / "printed").open("w") as printed,
-        subprocess.Popen(
-            command, cwd=project.folder, env=environment(), stdout=printed, stderr=printed
-        ) as process,
-    ):
-
-        def running(log: Path) -> str:
-            """The id of the job that has begun this log."""
-            slurm_cluster.wait(lambda: log.exists() or process.poll() is not None, str(log), seconds=1200)
-            [job] = slurm_cluster.ask("squeue", "--noheader", "--states=running", "--format=%i").split()
-            return job
-
-        subprocess.run(["scancel", running(logs / "export_weights.log")], check=True)
-        kill(running(logs / "measure_effects.log"))
-        process.wait()
-    said = (tmp_path / "printed").read_text()
-    assert process.returncode == 0, said
-    # Both failures are told, with the logs of their jobs.
-    for log in ("export_weights.log", "measure_effects.log"):
-        assert re.search(rf"log: logs/tiny/{log} \(check log", said), said
-    before, after = built.outputs(), project.outputs()
-    assert after.keys() == before.keys()
-    assert [name for name in before if before[name] != after[name]] == []
-    assert project.plan() == {}
+    with building(project, slurm, target) as process:
+        job = job_of("weights.tiny", logs / "export_weights.log", process)
+        subprocess.run(["scancel", job], check=True)
+        slurm_cluster.kill_steps(job_of("effects.tiny", logs / "measure_effects.log", process))
+        process.wait(timeout=PATIENCE)
+        said = (project.folder / "printed").read_text()
+        assert process.returncode == 0
+        # Both failures are told, with the logs of their jobs.
+        for log in ("export_weights.log", "measure_effects.log"):
+            assert re.search(rf"log: logs/tiny/{log} \(check log", said)
+        before, after = built.outputs(), project.outputs()
+        assert target in after
+        assert [name for name in after if before.get(name) != after[name]] == []
+        assert planned(project.without_jobs("--dry-run", target)) == {}
