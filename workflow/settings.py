@@ -41,15 +41,9 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 def check(config: dict[str, Any], schema: Path) -> None:
     """Raise FsrlError at the first fault of `config`: against the schema, in its names, in its type rules."""
-    _check_keys(config, "top level")
     if isinstance(effects := config.get("effects"), dict) and "device" in effects:
         raise _fault("effects.device", "one device serves every stage; move it to `device` at the top level")
-    _check_finite(config, "")
-    errors = sorted(_validator(schema).iter_errors(config), key=lambda error: error.json_path)
-    # A misspelt key is also a missing one: the misspelling is what to name.
-    errors.sort(key=lambda error: error.validator != "additionalProperties")
-    if errors:
-        raise _schema_fault(errors[0])
+    _raise_first(config, _validator(schema), "")
     _check_folders(config)
     _check_names(config)
     for name, study in config["studies"].items():
@@ -61,6 +55,11 @@ def check(config: dict[str, Any], schema: Path) -> None:
         raise _fault("types.schemes", str(error)) from None
     for scheme in schemes:
         _check_draws(scheme, config)
+
+
+def check_against(value: Any, schema: dict[str, Any], under: str) -> None:
+    """Raise FsrlError at the first fault of `value`, which stands at `under`, against a JSON schema."""
+    _raise_first(value, _strict()(schema), under)
 
 
 def studies(config: dict[str, Any]) -> list[str]:
@@ -105,12 +104,25 @@ _NAMES = (
 
 @cache
 def _validator(schema: Path) -> Any:
+    return _strict()(yaml.safe_load(schema.read_text(encoding="utf-8")))
+
+
+def _strict() -> Any:
     """JSON Schema takes 100.0 for an integer; Python's range does not."""
     strict = Draft202012Validator.TYPE_CHECKER.redefine(
         "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
     )
-    kind = validators.extend(Draft202012Validator, type_checker=strict)
-    return kind(yaml.safe_load(schema.read_text(encoding="utf-8")))
+    return validators.extend(Draft202012Validator, type_checker=strict)
+
+
+def _raise_first(value: Any, validator: Any, under: str) -> None:
+    _check_keys(value, under or "top level")
+    _check_finite(value, under)
+    errors = sorted(validator.iter_errors(value), key=lambda error: error.json_path)
+    # A misspelt key is also a missing one: the misspelling is what to name.
+    errors.sort(key=lambda error: error.validator != "additionalProperties")
+    if errors:
+        raise _schema_fault(errors[0], under)
 
 
 def _fault(place: str, text: str) -> FsrlError:
@@ -141,8 +153,9 @@ def _check_finite(value: Any, place: str) -> None:
         _check_finite(one, f"{place}.{key}".removeprefix("."))
 
 
-def _schema_fault(error: ValidationError) -> FsrlError:
-    place = error.json_path.removeprefix("$").removeprefix(".") or "top level"
+def _schema_fault(error: ValidationError, under: str = "") -> FsrlError:
+    within = error.json_path.removeprefix("$").removeprefix(".")
+    place = ".".join(filter(None, [under, within])) or "top level"
     value = error.instance
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
@@ -155,7 +168,7 @@ def _schema_fault(error: ValidationError) -> FsrlError:
         wanted = kinds if isinstance(kinds, str) else " or ".join(kinds)
         return _fault(place, f"{shown(value)} must be of type {wanted}{_hint(value, wanted)}")
     if error.validator == "anyOf":  # null or something else, which says what is wrong
-        return _schema_fault(next(one for one in error.context if one.schema.get("type") != "null"))
+        return _schema_fault(next(one for one in error.context if one.schema.get("type") != "null"), under)
     if error.validator in ("pattern", "maxLength"):
         return _fault(place, f"{shown(value)} cannot be used here: {_rule(error.schema)}")
     if error.validator == "not":

@@ -124,9 +124,13 @@ class Study:
 
     def how_to_get(self) -> str:
         """One line for a study that is skipped because its weights are not here."""
+        return f"study {self.name} is skipped: {self.remedy()}"
+
+    def remedy(self) -> str:
+        """What a study lacks whose weights are not here, and how to get it."""
         size = "" if self.download_gb is None else f" (about {self.download_gb:g} GB)"
         return (
-            f"study {self.name} is skipped: its weights are not on this machine; get them with "
+            "its weights are not on this machine; get them with "
             f"`snakemake --cores 1 download --config study={self.name}`{size}"
         )
 

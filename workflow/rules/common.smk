@@ -68,7 +68,7 @@ def any_of(names):
 
 
 wildcard_constraints:
-    study=any_of(ASKED),
+    study=any_of(STUDIES),
     sae=any_of(sae for study in STUDIES.values() for sae in study.sae_ids),
     view=any_of(config["views"]),
 
