@@ -1,28 +1,27 @@
-"""The file of predictions: is it sound, and which tables judge it. Each fault is one FsrlError."""
+"""The file of predictions: are its names known, and which tables judge it. Each fault is one FsrlError."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import config_files
-import settings
-import studies
-import yaml
+from typing import Any, Protocol
 
 from fsrl.errors import FsrlError, did_you_mean
 from fsrl.predictions.judging import Key, needed
 from fsrl.predictions.registered import Prediction, parse
 
 
-@dataclass(frozen=True)
-class Registered:
-    """What the file holds: the day it was written, its entries as written, the same read."""
+class Study(Protocol):
+    """What is asked of a study of the config (`studies.Study`)."""
 
-    day: str
-    written: dict[str, Any]
-    predictions: list[Prediction]
+    name: str
+    views: list[str]
+
+    @property
+    def sae_ids(self) -> list[str]: ...
+
+    def lacks_weights(self) -> bool: ...
+
+    def remedy(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -33,45 +32,37 @@ class Plan:
     not_run: dict[str, str]
 
 
-def load(path: str, config: Mapping[str, Any], schema: Path) -> Registered:
-    """Read the file and check it against the schema and the names of the config."""
-    config_files.check([Path(path)], [])
-    # YAML's own loader: the file was just found to be sound YAML without repeated keys.
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
-    rules = yaml.safe_load(schema.read_text(encoding="utf-8"))
-    settings.check_against(content, rules, path)
-    for name, entry in content["predictions"].items():
-        kind = {"$defs": rules["$defs"], "$ref": f"#/$defs/{entry['kind']}"}
-        settings.check_against(entry, kind, f"predictions.{name}")
-    predictions = [parse(name, entry) for name, entry in content["predictions"].items()]
+def read(
+    written: Mapping[str, Any], config: Mapping[str, Any], resolve: Callable[[str], Study]
+) -> list[Prediction]:
+    """The predictions of a file that the schema has checked; FsrlError for names that the config lacks.
+
+    resolve: a study of the config by its name; its SAEs are asked of their release or folder.
+    """
+    predictions = [parse(name, entry) for name, entry in written.items()]
     for one in predictions:
-        _check_names(one, config)
-    return Registered(content["registered"], content["predictions"], predictions)
+        place = f"predictions.{one.name}"
+        _check_known(f"{place}.study", "study", [one.study], config["studies"])
+        study = resolve(one.study)
+        place += f" (study {study.name})"
+        _check_known(place, "view", [one.view], study.views)
+        _check_known(place, "scheme", one.test.schemes, config["types"]["schemes"])
+        _check_known(place, "SAE", one.test.saes, study.sae_ids)
+    return predictions
 
 
-def _check_names(prediction: Prediction, config: Mapping[str, Any]) -> None:
-    """Study, view, schemes and SAEs are the config's; the study's SAEs are asked of its release or folder."""
-    place = f"config: predictions.{prediction.name}"
-    _check_known(f"{place}.study", "study", [prediction.study], config["studies"])
-    study = studies.resolve(prediction.study, dict(config))
-    where = f" (study {study.name})"
-    _check_known(f"{place}.view{where}", "view", [prediction.view], study.views)
-    _check_known(f"{place}{where}", "scheme", prediction.test.schemes, config["types"]["schemes"])
-    _check_known(f"{place}{where}", "SAE", prediction.test.saes, study.sae_ids)
-
-
-def _check_known(place: str, kind: str, names: Sequence[str], known: Any) -> None:
+def _check_known(place: str, kind: str, names: Collection[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
-            raise FsrlError(
-                f"{place}: there is no {kind} {name!r}{did_you_mean(name, known)} (known: {', '.join(known)})"
-            )
+            hint = did_you_mean(name, known)
+            raise FsrlError(f"{place}: there is no {kind} {name!r}{hint} (known: {', '.join(known)})")
 
 
 def plan(
-    registered: Registered,
-    config: Mapping[str, Any],
-    asked: Mapping[str, studies.Study],
+    predictions: Collection[Prediction],
+    resolve: Callable[[str], Study],
+    *,
+    asked: Collection[str],
     path_of: Callable[[Key], str],
 ) -> Plan:
     """Which tables judge which study: of a study that was asked for, whose weights are here, all that are
@@ -79,17 +70,15 @@ def plan(
     """
     paths: dict[Key, str] = {}
     not_run: dict[str, str] = {}
-    for name in dict.fromkeys(one.study for one in registered.predictions):
-        own = [one for one in registered.predictions if one.study == name]
-        tables = {key: path_of(key) for one in own for key in needed(one)}
-        study = asked.get(name) or studies.resolve(name, dict(config))
+    for name in dict.fromkeys(one.study for one in predictions):
+        tables = {key: path_of(key) for one in predictions if one.study == name for key in needed(one)}
+        study = resolve(name)
         lacking = study.lacks_weights()
         if (name in asked and not lacking) or all(map(os.path.isfile, tables.values())):
             paths |= tables
         elif lacking:
             not_run[name] = study.remedy()
         else:
-            not_run[name] = (
-                f"its tables are not built; `snakemake --cores 8 predictions --config study={name}` builds them"
-            )
+            build = f"snakemake --cores 8 predictions --config study={name}"
+            not_run[name] = f"its tables are not built; `{build}` builds them"
     return Plan(paths, not_run)

@@ -57,9 +57,15 @@ def check(config: dict[str, Any], schema: Path) -> None:
         _check_draws(scheme, config)
 
 
-def check_against(value: Any, schema: dict[str, Any], under: str) -> None:
-    """Raise FsrlError at the first fault of `value`, which stands at `under`, against a JSON schema."""
-    _raise_first(value, _strict()(schema), under)
+def predictions(path: str, schema: Path) -> dict[str, Any]:
+    """The file of predictions; FsrlError at its first fault against the schema: for each kind its own."""
+    content = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig"))
+    _raise_first(content, _validator(schema), "")
+    kinds = yaml.safe_load(schema.read_text(encoding="utf-8"))["$defs"]
+    for name, entry in content["predictions"].items():
+        of_kind = _strict()({"$defs": kinds, "$ref": f"#/$defs/{entry['kind']}"})
+        _raise_first(entry, of_kind, f"predictions.{name}")
+    return content
 
 
 def studies(config: dict[str, Any]) -> list[str]:

@@ -7,17 +7,25 @@ JUDGED = multiext("results/predictions", ".parquet", ".tsv")
 
 @cache
 def predicted():
-    """The predictions, and what can be judged of them; read only where somebody asks."""
+    """What the file holds, and what can be judged of it; read only where somebody asks."""
     # Seconds for whoever plans, if every plan did it.
     import registered
 
     try:
-        found = registered.load(
-            config["predictions"], config, ROOT / "workflow/schemas/predictions.schema.yaml"
+        config_files.check([Path(config["predictions"])], [])
+        content = settings.predictions(
+            config["predictions"], ROOT / "workflow/schemas/predictions.schema.yaml"
         )
-        return found, registered.plan(found, config, STUDIES, table_path)
+        found = registered.read(content["predictions"], config, study_named)
+        return content, registered.plan(found, study_named, asked=STUDIES, path_of=table_path)
     except FsrlError as error:
         stop(error)
+
+
+@cache
+def study_named(name):
+    """A study of the config, whether it was asked for or not."""
+    return ASKED.get(name) or studies.resolve(name, config)
 
 
 def table_path(key):
@@ -42,8 +50,8 @@ rule judge_predictions:
     resources:
         mem_mb=2000,
     params:
-        registered=lambda _: predicted()[0].day,
-        written=lambda _: predicted()[0].written,
+        registered=lambda _: predicted()[0]["registered"],
+        written=lambda _: predicted()[0]["predictions"],
         names=lambda _: [list(key) for key in predicted()[1].paths],
         not_run=lambda _: predicted()[1].not_run,
     script:

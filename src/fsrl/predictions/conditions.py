@@ -48,11 +48,10 @@ class Layer:
         if not len(own):
             known = ", ".join(sorted(set(self.types["scheme"]))) or "none"
             raise FsrlError(f"{self.sae}: table types has no scheme {scheme!r}; there are {known}")
-        if len(own) != len(self.moments):
-            raise FsrlError(
-                f"{self.sae}: {len(own)} labels of {len(self.moments)} rows; build table types again"
-            )
-        return own.loc[self._by_feature.index].to_numpy()
+        found = own.reindex(self._by_feature.index)
+        if found.isna().any():
+            raise FsrlError(f"{self.sae}: table types lacks rows of table moments; build it again")
+        return found.to_numpy(dtype=object)
 
     def row(self, feature: int) -> int:
         """Where a feature stands in the arrays; FsrlError for one that the SAE does not have."""

@@ -28,8 +28,8 @@ def parse(name: str, written: Mapping[str, Any]) -> Prediction:
         test = KINDS[written["kind"]](written)
     except FsrlError as error:
         raise FsrlError(f"predictions.{name}: {error}") from None
-    words = (" ".join(written[key].split()) for key in ("reason", "source"))
-    return Prediction(name, written["kind"], written["study"], written["view"], *words, test)
+    reason, source = (" ".join(written[key].split()) for key in ("reason", "source"))
+    return Prediction(name, written["kind"], written["study"], written["view"], reason, source, test)
 
 
 def _value(written: Mapping[str, Any]) -> kinds.Value:
