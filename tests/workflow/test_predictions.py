@@ -105,6 +105,12 @@ def test_every_key_is_described_and_every_column_is_there() -> None:
     assert set(columns) - {"std_by_norm"} <= set(MOMENTS.columns)
 
 
+@pytest.fixture(autouse=True)
+def no_weights_of_gpt2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine may have them."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
 def predicting(project: Project, folder: Path, **predictions: dict[str, Any]) -> Project:
     """A copy of the project with these predictions."""
     copy = project.copy(folder / "project")
@@ -196,6 +202,15 @@ def test_tables_that_are_not_built_and_rows_that_are_not_there(built: Project, t
     assert line.startswith("error: predictions.rows (study tiny): there is no SAE 'blocks.9.hook_resid_pre'")
 
     write(project, rows=OWN["rows"])
+    path = project.folder / "tiny/predictions.yaml"
+    path.write_text(path.read_text() + "registered: today\n")
+    done = project.without_jobs("--dry-run", "predictions")
+    [line] = [line for line in done.stderr.splitlines() if "rror" in line]
+    assert "error: config: tiny/predictions.yaml, line" in line and "'registered' is written twice" in line
+    # Whoever doesn't ask for predictions does not hear of it.
+    assert project.without_jobs("--dry-run", "results/tiny/tokens.parquet").returncode == 0
+
+    write(project, rows=OWN["rows"])
     shutil.rmtree(project.folder / f"results/tiny/{SAE_IDS[1]}/trained")
     done = project.snakemake("predictions", "--config", "study=gpt2-small")
     assert done.returncode == 0, done.stderr
@@ -206,3 +221,23 @@ def test_tables_that_are_not_built_and_rows_that_are_not_there(built: Project, t
     )
     # With its weights at hand it is built for the asking.
     assert "compute_moments_tiny" in planned(project.without_jobs("--dry-run", "predictions"))
+
+
+def test_tables_of_a_study_that_is_skipped_are_judged_as_they_stand(built: Project, tmp_path: Path) -> None:
+    """No rule may take them for its own, though their SAE is called as one of another study."""
+    project = predicting(built, tmp_path, typed=SHARE | {"study": "ours", "saes": [SAE_IDS[0]]})
+    path = project.folder / "tiny/config.yaml"
+    config = json.loads(path.read_text())
+    release = {"release": "gpt2-small-res-jb", "ids": [SAE_IDS[0]]}
+    config["studies"]["ours"] = {"model": {"hub": "gpt2"}, "saes": release}
+    path.write_text(json.dumps(config | {"run": ["tiny", "ours"]}))
+    own = project.folder / f"results/ours/{SAE_IDS[0]}/trained"
+    own.mkdir(parents=True)
+    for name in ("moments", "types"):
+        shutil.copy(project.folder / f"results/tiny/{SAE_IDS[0]}/trained/{name}.parquet", own)
+    dry = project.without_jobs("--dry-run", "predictions")
+    assert set(planned(dry)) == {"judge_predictions", "predictions"}
+    (own / "types.parquet").unlink()
+    done = project.snakemake("predictions")
+    [line, _] = said(done.stderr)
+    assert line.startswith("not run: 1 of study ours (typed): its weights are not on this machine")
