@@ -1,8 +1,10 @@
 """`snakemake predictions`: faults of the file, what is judged from which tables, what is not run and why."""
 
 import json
+import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -231,13 +233,13 @@ def test_tables_of_a_study_that_is_skipped_are_judged_as_they_stand(built: Proje
     release = {"release": "gpt2-small-res-jb", "ids": [SAE_IDS[0]]}
     config["studies"]["ours"] = {"model": {"hub": "gpt2"}, "saes": release}
     path.write_text(json.dumps(config | {"run": ["tiny", "ours"]}))
-    own = project.folder / f"results/ours/{SAE_IDS[0]}/trained"
-    own.mkdir(parents=True)
-    for name in ("moments", "types"):
-        shutil.copy(project.folder / f"results/tiny/{SAE_IDS[0]}/trained/{name}.parquet", own)
+    shutil.copytree(project.folder / "results/tiny", project.folder / "results/ours")
+    # Younger than what a rule would make of them.
+    later = time.time() + 60
+    os.utime(project.folder / f"results/ours/{SAE_IDS[0]}/trained/moments.parquet", (later, later))
     dry = project.without_jobs("--dry-run", "predictions")
     assert set(planned(dry)) == {"judge_predictions", "predictions"}
-    (own / "types.parquet").unlink()
+    (project.folder / f"results/ours/{SAE_IDS[0]}/trained/types.parquet").unlink()
     done = project.snakemake("predictions")
     [line, _] = said(done.stderr)
     assert line.startswith("not run: 1 of study ours (typed): its weights are not on this machine")
