@@ -31,6 +31,7 @@ import torch
 
 from fsrl import devices, files
 from fsrl.moments import engine, plan, products
+from fsrl.moments.formulas import Typical
 from fsrl.nulls import frames as nulls
 from fsrl.weights.matrices import Decoder, Unembedding
 
@@ -178,11 +179,11 @@ class Check:
         """Both kinds of job."""
         unembedding, decoder, sizes = self.unembedding(), self.decoder(0), self.sizes
         covariance = torch.cov(self.normal(sizes.d_model, 4 * sizes.d_model, seed=99).double())
-        kappa0 = dict.fromkeys(VIEWS, 3.0)
+        typical = dict.fromkeys(VIEWS, Typical(3.0, 1.5, 52.5))
         isotropic = self.seconds(
             lambda: nulls.isotropic_of_views(unembedding, VIEWS, draws=sizes.draws, seed=0), rounds=1
         )
-        settings = {"kinds": KINDS, "draws": sizes.layer_draws, "seed": 0, "kappa0": kappa0}
+        settings = {"kinds": KINDS, "draws": sizes.layer_draws, "seed": 0, "typical": typical}
         layer = self.seconds(
             lambda: nulls.of_layer_in_views(decoder, unembedding, VIEWS, covariance=covariance, **settings),
             rounds=1,

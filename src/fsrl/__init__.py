@@ -28,13 +28,16 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
             "logit_moments_of_readings",
             "logit_moments_of_views",
         ),
-        "fsrl.moments.formulas": ("implied_tokens", "row_moments"),
+        "fsrl.moments.formulas": ("Typical", "row_moments", "tail_tokens"),
     },
     "fsrl.neuronpedia": {
         "fsrl.neuronpedia.api": ("explanations", "feature", "features"),
         "fsrl.neuronpedia.links": ("embed_url", "feature_url", "quick_list_url", "source_id"),
     },
-    "fsrl.nulls": {"fsrl.nulls.frames": ("isotropic", "isotropic_of_views", "of_layer")},
+    "fsrl.nulls": {
+        "fsrl.nulls.frames": ("isotropic", "isotropic_of_views", "of_layer"),
+        "fsrl.nulls.typical": ("typical",),
+    },
     "fsrl.tables": {"fsrl.tables.core": ("Column", "Table", "read", "read_metadata", "write")},
     "fsrl.weights": {
         "fsrl.weights.matrices": (

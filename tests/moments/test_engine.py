@@ -14,6 +14,7 @@ from fsrl.errors import FsrlError
 from fsrl.moments import engine, formulas
 from tests.fixtures.moment_examples import (
     SHAPE,
+    SIDES,
     WORKED,
     random_matrices,
     tiles,
@@ -21,6 +22,7 @@ from tests.fixtures.moment_examples import (
     worked_matrices,
 )
 
+ROW_MOMENTS = ("mean", "std", "skewness", "kurtosis", *SIDES)
 ALL_PRECISIONS = ["fp64", "fp32", "bf16"]
 
 
@@ -30,11 +32,26 @@ def assert_matches_scipy(result, logits, rtol):
         "std": logits.std(1),
         "skewness": scipy.stats.skew(logits, axis=1),
         "kurtosis": scipy.stats.kurtosis(logits, axis=1, fisher=False),
-    }
+    } | sides(scipy.stats.zscore(logits, axis=1))
     for name, values in expected.items():
         scale = logits.std(1) if name in ("mean", "std") else 1.0
         error = np.abs(getattr(result, name).numpy() - values) / scale
         assert error.max() < rtol * (1 if name == "std" else np.abs(values / scale).max()), name
+
+
+def sides(z):
+    """What is asked of each side's tail, by a loop over the rows."""
+    right, left = ([row[row > 0] if side > 0 else -row[row < 0] for row in z] for side in (1, -1))
+
+    def mean(side, power):
+        return np.array([math.fsum(values**power) for values in side]) / z.shape[1]
+
+    return {
+        "right_kurtosis": mean(right, 4),
+        "left_kurtosis": mean(left, 4),
+        "right_eighth": mean(right, 8),
+        "left_eighth": mean(left, 8),
+    }
 
 
 @pytest.mark.parametrize("precision", ["fp64", "fp32", "bf16"])  # those that are exact for small integers
@@ -56,7 +73,7 @@ def test_worked_four_token_example(precision):
 
 def test_row_moments_of_the_worked_example():
     row = formulas.row_moments(torch.tensor([[0.0, 0.0, 0.0, 4.0]], dtype=torch.float64))
-    expected = [WORKED[name] for name in ("mean", "std", "skewness", "kurtosis")]
+    expected = [WORKED[name] for name in ROW_MOMENTS]
     assert row[0].tolist() == pytest.approx(expected, rel=1e-12)
 
 
@@ -85,7 +102,7 @@ def test_heavy_tailed_and_bimodal_rows_against_scipy(precision):
 
 def test_row_moments_against_scipy():
     logits = torch.randn(7, 501, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) ** 3 + 5
-    mean, std, skewness, kurtosis = formulas.row_moments(logits).T.numpy()
+    mean, std, skewness, kurtosis, *_ = formulas.row_moments(logits).T.numpy()
     assert mean == pytest.approx(logits.numpy().mean(1), rel=1e-12)
     assert std == pytest.approx(logits.numpy().std(1), rel=1e-12)
     assert skewness == pytest.approx(scipy.stats.skew(logits.numpy(), axis=1), rel=1e-11)
@@ -99,7 +116,7 @@ def moments_of_row(row):
 def block_average(row, block=1000):
     """The published mistake: shapes averaged over blocks of the vocabulary, the tail dropped."""
     blocks = row[: len(row) // block * block].view(-1, block)
-    std, skewness, kurtosis = formulas.row_moments(blocks).mean(0)[1:].tolist()
+    std, skewness, kurtosis = formulas.row_moments(blocks).mean(0)[1:4].tolist()
     return std, skewness, kurtosis
 
 
@@ -288,17 +305,61 @@ def test_some_features_of_a_result():
             assert torch.equal(some, torch.stack([every[4], every[0], every[4]])), field.name
 
 
-def test_implied_tokens():
-    skewness = torch.tensor([2.0, -2.0, 2.0, torch.nan, 0.0], dtype=torch.float64)
-    kurtosis = torch.tensor([11.0, 11.0, 3.0, torch.nan, 11.0], dtype=torch.float64)
-    result = formulas.implied_tokens(skewness, kurtosis, d_vocab=8192, kappa0=3.0)
-    assert result[0].item() == 8192 * 2**4 / 8**3  # 256
-    assert result[1:].isnan().all()
+def tail_tokens(fourth, eighth, **settings):
+    columns = (torch.tensor(column, dtype=torch.float64) for column in (fourth, eighth))
+    return formulas.tail_tokens(*columns, **{"d_vocab": 100, "fourth0": 1.5, "eighth0": 52.5} | settings)
 
 
-def test_implied_tokens_recovers_how_many_were_raised():
+def test_tail_tokens_by_hand():
+    # 100 * (3.5 - 1.5)^2 / (72.5 - 52.5) = 20; no tail where either difference is not above 0; NaN: no shape.
+    found = tail_tokens([3.5, 1.5, 1.4, 3.5, 3.5, math.nan], [72.5, 72.5, 72.5, 52.5, 50.0, math.nan])
+    assert found.tolist() == pytest.approx([20.0, *[math.inf] * 4, math.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize("raised", [1, 3, 12, 100])
+def test_tail_tokens_tell_how_many_were_raised(raised):
     row = torch.randn(50000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    row[:12] += 30
-    result = moments_of_row(row)
-    implied = formulas.implied_tokens(result.skewness, result.kurtosis, result.d_vocab, kappa0=3.0)
-    assert implied.item() == pytest.approx(12, rel=0.1)
+    row[:raised] += 30
+    for side, sign in (("right", 1), ("left", -1)):
+        found = moments_of_row(sign * row)
+        shape = (getattr(found, f"{side}_{name}") for name in ("kurtosis", "eighth"))
+        tokens = formulas.tail_tokens(*shape, found.d_vocab, 1.5, 52.5)
+        # The raised ones are not all at one height, so a few less count.
+        assert 0.93 * raised < tokens.item() <= 1.01 * raised
+
+
+def test_right_share_by_hand():
+    typical = formulas.Typical(kurtosis=3.2, right_kurtosis=1.6, right_eighth=60.0)
+    right, kurtosis = torch.tensor(
+        [[2.6, 1.6, 1.1, 1.6, math.nan], [5.2, 5.2, 5.2, 3.2, math.nan]], dtype=torch.float64
+    )
+    found = formulas.right_share(right, kurtosis, typical).tolist()
+    assert found == pytest.approx([0.5, 0.0, -0.25, math.nan, math.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize("n_bins", [0, 50])
+@pytest.mark.parametrize("weight", [1e-18, 1.0, 1e18])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_eighth_powers_neither_overflow_nor_vanish(precision, weight, n_bins):
+    """One token far from all others along a row that all coordinates share: the farthest there can be."""
+    d_model, d_vocab = 256, 60_000
+    row = 1e-3 * torch.sin(torch.arange(d_vocab))
+    row[0] = 1.0
+    W_U = row.expand(d_model, -1)
+    W_dec = torch.stack([torch.full((d_model,), sign) for sign in (weight, -weight)])
+    found = engine.logit_moments(W_dec, W_U, precision=precision, n_bins=n_bins, n_extremes=0)
+    exact = formulas.row_moments(d_model * torch.stack([row, -row]).double())
+    tolerance = 1e-5 if precision == "fp32" else 0.2
+    assert exact[0, 5].item() > 1e14
+    for column, name in enumerate(("skewness", "kurtosis", *SIDES), start=2):
+        assert getattr(found, name).tolist() == pytest.approx(exact[:, column].tolist(), rel=tolerance), name
+
+
+def test_both_parts_of_the_kurtosis_are_exact_beside_each_other():
+    """The left part of a row of kurtosis above 1e4, to float32's rounding of itself and not of the whole."""
+    W_U = torch.randn(1, 20_000, generator=torch.Generator().manual_seed(5))
+    W_U[0, 0] = 2000.0
+    found = engine.logit_moments(torch.ones(1, 1), W_U, precision="fp32")
+    z = scipy.stats.zscore(W_U.double().numpy(), axis=1)
+    assert found.kurtosis.item() > 1e4
+    assert found.left_kurtosis.item() == pytest.approx(sides(z)["left_kurtosis"].item(), rel=1e-5)

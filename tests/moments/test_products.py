@@ -37,7 +37,7 @@ def assert_near(result, expected, bound):
 
 
 def oracle(W_dec, W_U):
-    std, skewness, kurtosis = formulas.row_moments(W_dec.double() @ W_U.double())[:, 1:].T
+    std, skewness, kurtosis = formulas.row_moments(W_dec.double() @ W_U.double())[:, 1:4].T
     return mock.Mock(std=std, skewness=skewness, kurtosis=kurtosis)
 
 

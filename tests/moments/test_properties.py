@@ -5,10 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsrl.moments import engine, formulas
-from tests.fixtures.moment_examples import tiles
+from tests.fixtures.moment_examples import SHAPE, SIDES, tiles
 
-NAMES = ("mean", "std", "skewness", "kurtosis", "bimodality", "norm")
-SHAPE = ("skewness", "kurtosis", "bimodality")
+NAMES = ("mean", "std", *SHAPE, "norm")
 PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)
 
 
@@ -50,7 +49,7 @@ def test_any_tiling_gives_the_same_table(weights, features, tokens):
 def test_equals_the_oracle(weights):
     W_dec, W_U = weights
     result, oracle = run(*weights), formulas.row_moments(W_dec @ W_U)
-    for column, name in enumerate(("mean", "std", "skewness", "kurtosis")):
+    for column, name in enumerate(("mean", "std", "skewness", "kurtosis", *SIDES)):
         torch.testing.assert_close(getattr(result, name), oracle[:, column], rtol=1e-9, atol=1e-9)
 
 
@@ -85,6 +84,9 @@ def test_negating_a_row_negates_mean_and_skewness_and_swaps_the_sides(weights):
     assert_same(result, expected, ("std", "kurtosis", "bimodality", "norm"))
     for name in ("mean", "skewness"):
         torch.testing.assert_close(-getattr(result, name), getattr(expected, name), rtol=1e-10, atol=1e-10)
+    for right, left in (("right_kurtosis", "left_kurtosis"), ("right_eighth", "left_eighth")):
+        for one, other in ((right, left), (left, right)):
+            torch.testing.assert_close(getattr(result, one), getattr(expected, other), rtol=1e-10, atol=1e-12)
     assert torch.equal(result.top_ids, expected.bottom_ids)
     assert torch.equal(result.underflow, expected.overflow)
 

@@ -6,7 +6,7 @@ joblog.to(snakemake.log[0], threads=1)
 
 from fsrl import devices
 from fsrl.nulls import frames as nulls
-from fsrl.stats import quantiles
+from fsrl.nulls.typical import typical as typical_of
 from fsrl.tables import core as tables
 from fsrl.tables.moments import NULL
 from fsrl.weights import covariances, provenance
@@ -16,9 +16,8 @@ given, params = snakemake.input, snakemake.params
 device = devices.pick(params.device)
 unembedding = weights.read_unembedding(given.unembedding, device)
 settings = {"kinds": params.kinds, "draws": params.draws, "seed": params.seed}
-kappa0 = {
-    view: quantiles.quantile(tables.read(path, NULL), "kurtosis", 0.5)
-    for view, path in zip(params.views, given.nulls, strict=True)
+typical = {
+    view: typical_of(tables.read(path, NULL)) for view, path in zip(params.views, given.nulls, strict=True)
 }
 measured = covariances.read(given.activations[0]) if given.activations else None
 outputs = iter(snakemake.output.nulls)
@@ -30,7 +29,7 @@ for path in given.decoders:
         known = ("text_sha256", "context", "positions")
         text = {f"activations_{key}": measured.metadata[key] for key in known}
     found = nulls.of_layer_in_views(
-        decoder, unembedding, params.views, kappa0=kappa0, covariance=covariance, **settings
+        decoder, unembedding, params.views, typical=typical, covariance=covariance, **settings
     )
     made = {**settings, **text, **devices.described(device)}
     for view, frame in found.items():

@@ -7,7 +7,7 @@ joblog.to(snakemake.log[0], threads=1)
 from fsrl import devices
 from fsrl.moments import engine, products
 from fsrl.moments import frames as moment_frames
-from fsrl.stats import quantiles
+from fsrl.nulls.typical import typical as typical_of
 from fsrl.tables import core as tables
 from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS, NULL
 from fsrl.weights import matrices as weights
@@ -17,9 +17,8 @@ given, params, output = snakemake.input, snakemake.params, snakemake.output
 device = devices.pick(params.device)
 settings = params.settings | {"precision": products.meant(params.settings["precision"], device)}
 unembedding = weights.read_unembedding(given.unembedding, device)
-kappa0 = {
-    view: quantiles.quantile(tables.read(path, NULL), "kurtosis", 0.5)
-    for view, path in zip(params.views, given.nulls, strict=True)
+typical = {
+    view: typical_of(tables.read(path, NULL)) for view, path in zip(params.views, given.nulls, strict=True)
 }
 decoders = (weights.read_decoder(path, device) for path in given.decoders)
 outputs = zip(output.moments, output.extremes, output.histograms, strict=True)
@@ -27,7 +26,7 @@ for decoder, found in engine.moments_of_decoders(decoders, unembedding, params.v
     made = {**settings, **devices.described(device)}
     for view, (result, token_ids) in found.items():
         frames = (
-            (moment_frames.moments_frame(result, decoder, kappa0[view]), MOMENTS),
+            (moment_frames.moments_frame(result, decoder, typical[view]), MOMENTS),
             (moment_frames.extremes_frame(result, unembedding.tokens, token_ids), EXTREMES),
             (moment_frames.histogram_frame(result), HISTOGRAMS),
         )

@@ -30,10 +30,11 @@ from fsrl.moments import engine
 from fsrl.moments import frames as moment_frames
 from fsrl.moments.features import LogitMoments
 from fsrl.moments.products import PRECISIONS
-from fsrl.names import OF_WEIGHTS, SHARED
+from fsrl.names import OF_WEIGHTS
 from fsrl.nulls import frames as nulls
+from fsrl.nulls.typical import typical as typical_of
 from fsrl.pages.facts import SIDES, FeatureRows
-from fsrl.stats import quantiles, rates
+from fsrl.stats import rates
 from fsrl.tokens import sets as token_sets
 from fsrl.types import classify, cuts
 from fsrl.types.rules import parse_scheme
@@ -52,7 +53,7 @@ RULES = parse_scheme(
             "local_context": {
                 "kurtosis": {"above": "null0.999"},
                 "skewness": {"above": 0},
-                "implied_tokens": {"max": 20},
+                "tail_tokens": {"max": 20},
             },
             "prediction": {"skewness": {"above": "null0.999"}},
             "suppression": {"skewness": {"below": "null0.001"}},
@@ -199,7 +200,7 @@ class FeatureTables:
         return self._once("null", settings, self._null)
 
     def frame(self, settings: ViewSettings) -> pd.DataFrame:
-        """The table `moments`, with implied_tokens against the isotropic null."""
+        """The table `moments`, its tails against the isotropic null."""
         return self._once("frame", settings, self._frame)
 
     def types(self, settings: ViewSettings) -> pd.DataFrame:
@@ -212,8 +213,8 @@ class FeatureTables:
 
     def distribution(self, settings: ViewSettings) -> pd.DataFrame:
         """The table `moments` without what needs nulls, a row a feature (the index)."""
-        frame = moment_frames.moments_frame(self.moments(settings), self.weights.decoder, kappa0=np.nan)
-        return frame.drop(columns="implied_tokens").set_index("feature")
+        frame = moment_frames.measured_frame(self.moments(settings), self.weights.decoder)
+        return frame.set_index("feature")
 
     def extremes(self, settings: ViewSettings, features: list[int]) -> pd.DataFrame:
         """The table `extremes` of some features, in the given order."""
@@ -282,17 +283,16 @@ class FeatureTables:
         draws["progress"] = chosen.progress
         logger.info("%d null directions of each of %d kinds", chosen.null_draws, 1 + len(OF_WEIGHTS))
         shared = NULLS.get(of_W_U, lambda: nulls.isotropic(view.W_U, **draws))
-        kappa0 = quantiles.quantile(shared, "kurtosis", 0.5)
+        typical = typical_of(shared)
         own = NULLS.get(
             (*of_W_U, content_hash({"W_dec": view.W_dec})),
-            lambda: nulls.of_layer(view.W_dec, view.W_U, kinds=OF_WEIGHTS, kappa0=kappa0, **draws),
+            lambda: nulls.of_layer(view.W_dec, view.W_U, kinds=OF_WEIGHTS, typical=typical, **draws),
         )
         return pd.concat([shared, own], ignore_index=True)
 
     def _frame(self, settings: ViewSettings) -> pd.DataFrame:
-        null = self.null(settings)
-        kappa0 = quantiles.quantile(null[null["kind"] == SHARED], "kurtosis", 0.5)
-        return moment_frames.moments_frame(self.moments(settings), self.weights.decoder, kappa0)
+        typical = typical_of(self.null(settings))
+        return moment_frames.moments_frame(self.moments(settings), self.weights.decoder, typical)
 
     def _types(self, settings: ViewSettings) -> pd.DataFrame:
         d_model = self.weights.decoder.W_dec.shape[1]

@@ -248,6 +248,6 @@ CLAIMS = sorted(
 # Columns of a rule that fix the moment a claim looks at.
 FIXES = {
     "std": {"std", "variance_x_d_model"},
-    "skewness": {"skewness", "implied_tokens", "bimodality"},
-    "kurtosis": {"kurtosis", "implied_tokens", "bimodality"},
+    "skewness": {"skewness", "bimodality"},
+    "kurtosis": {"kurtosis", "tail_tokens", "bimodality"},
 }

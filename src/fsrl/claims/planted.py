@@ -27,10 +27,13 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Float32, Float64, Int64
+from scipy.stats import norm
 from torch import Tensor
 
 from fsrl.errors import FsrlError
 from fsrl.moments import engine, formulas
+from fsrl.moments.formulas import Typical, with_tails
+from fsrl.moments.frames import MEASURED
 from fsrl.names import TYPES
 from fsrl.tokens.text import decode
 
@@ -97,13 +100,13 @@ def world(tokens: Sequence[str], *, d_model: int, seed: int) -> World:
 
 
 def plant(
-    where: World, *, features: int, share: float, strengths: Sequence[float], kappa0: float, seed: int
+    where: World, *, features: int, share: float, strengths: Sequence[float], typical: Typical, seed: int
 ) -> Planted:
     """Decoder rows, a `share` of them of each of the four types, the rest isotropic directions.
 
-    strengths: of the planted features, in turn; kappa0: median kurtosis of isotropic directions under the
-    world's W_U. Rows have norms between about .5 and 2; they lie, and are computed, where W_U lies. Raises
-    FsrlError for a share that leaves no row unplanted and a strength that no direction reaches.
+    strengths: of the planted features, in turn; typical: of isotropic directions under the world's
+    W_U. Rows have norms between about .5 and 2; they lie, and are computed, where W_U lies. Raises FsrlError
+    for a share that leaves no row unplanted and a strength that no direction reaches.
     """
     each = round(share * features)
     if not 0 < share < 0.25 or each < 1 or min(strengths, default=0) <= 0:
@@ -121,9 +124,9 @@ def plant(
     norms = torch.from_numpy(np.exp(0.3 * generator.standard_normal(features))).to(directions)
     directions *= (norms / directions.norm(dim=1)).unsqueeze(1)
     W_dec = directions.float()
-    measured = measure(W_dec, where.W_U, kappa0)
-    perfect = _perfect(rows, where.W_U.shape[1], kappa0)
-    achieved = measured[["std", "norm", "skewness", "kurtosis", "implied_tokens"]]
+    measured = measure(W_dec, where.W_U, typical)
+    perfect = _perfect(rows, where.W_U.shape[1], typical.kurtosis)
+    achieved = measured[["std", "norm", "skewness", "kurtosis", "tail_tokens"]]
     truth = pd.concat([rows.drop(columns=["row", "sign"]), perfect, achieved], axis=1)
     return Planted(W_dec, truth, measured)
 
@@ -250,24 +253,51 @@ def _perfect(rows: pd.DataFrame, d_vocab: int, kappa0: float) -> pd.DataFrame:
     width = np.where(pq > 0, pq, 1.0)
     skewness = rows["sign"].to_numpy() * eta2**1.5 * (1 - 2 * p) / np.sqrt(width)
     kurtosis = 3 + eta2**2 * (1 / width - 6) + (1 - eta2) ** 2 * (kappa0 - 3)
-    implied = formulas.implied_tokens(torch.from_numpy(skewness), torch.from_numpy(kurtosis), d_vocab, kappa0)
     return pd.DataFrame(
         {
             "eta2": eta2,
             "perfect_skewness": skewness,
             "perfect_kurtosis": kurtosis,
-            "perfect_implied_tokens": implied.numpy(),
+            "perfect_tail_tokens": _perfect_tail_tokens(rows, p, eta2, d_vocab),
         }
     )
 
 
+def _perfect_tail_tokens(
+    rows: pd.DataFrame, p: Float64[np.ndarray, "rows"], eta2: Float64[np.ndarray, "rows"], d_vocab: int
+) -> Float64[np.ndarray, "rows"]:
+    """tail_tokens of two Gaussian groups, the set's and the other tokens', against one Gaussian.
+
+    What the bulk's own tails have above a Gaussian's is left out of both sides of the difference.
+    """
+    sign, width = rows["sign"].to_numpy(), np.sqrt(1 - eta2)
+    share = np.where(p > 0, p, 0.5)  # eta2 is 0 where nothing is planted: any share gives one Gaussian
+    raised = sign * np.sqrt(eta2 * (1 - share) / share)
+    others = -sign * np.sqrt(eta2 * share / (1 - share))
+
+    def mixed(power: int) -> Float64[Tensor, "rows"]:
+        inside, outside = (right_moment(mean, width, power) for mean in (raised, others))
+        return torch.from_numpy(share * inside + (1 - share) * outside)
+
+    # Half of a Gaussian's fourth and eighth moments, 3 and 105.
+    return formulas.tail_tokens(mixed(4), mixed(8), d_vocab, 1.5, 52.5).numpy()
+
+
+def right_moment(
+    mean: Float64[np.ndarray, "rows"], std: Float64[np.ndarray, "rows"], power: int
+) -> Float64[np.ndarray, "rows"]:
+    """E max(x, 0)^power of Gaussian x, by I_n = mean I_(n-1) + (n - 1) std^2 I_(n-2)."""
+    before, found = norm.cdf(mean / std), mean * norm.cdf(mean / std) + std * norm.pdf(mean / std)
+    for n in range(2, power + 1):
+        before, found = found, mean * found + (n - 1) * std**2 * before
+    return found
+
+
 def measure(
-    W_dec: Float[Tensor, "features d_model"], W_U: Float[Tensor, "d_model d_vocab"], kappa0: float
+    W_dec: Float[Tensor, "features d_model"], W_U: Float[Tensor, "d_model d_vocab"], typical: Typical
 ) -> pd.DataFrame:
     """The columns of table `moments` that the type rules read, for the rows of W_dec under W_U."""
     found = engine.logit_moments(W_dec, W_U, precision="auto", n_extremes=0, n_bins=0)
-    names = ("mean", "std", "skewness", "kurtosis", "bimodality", "norm")
-    frame = pd.DataFrame({name: getattr(found, name).numpy() for name in names})
-    implied = formulas.implied_tokens(found.skewness, found.kurtosis, found.d_vocab, kappa0)
+    frame = pd.DataFrame({name: getattr(found, name).numpy() for name in MEASURED})
     frame.insert(0, "feature", np.arange(len(frame), dtype=np.int32))
-    return frame.assign(implied_tokens=implied.numpy())
+    return with_tails(frame, found.d_vocab, typical)

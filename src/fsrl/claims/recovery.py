@@ -24,9 +24,10 @@ from tqdm import tqdm
 from fsrl.claims.planted import NONE, Planted, World, measure, plant
 from fsrl.constants import SLACK
 from fsrl.errors import FsrlError
+from fsrl.moments.formulas import Typical
 from fsrl.names import OF_WEIGHTS, TYPES
 from fsrl.nulls import frames as nulls
-from fsrl.stats.quantiles import quantile
+from fsrl.nulls.typical import typical as typical_of
 from fsrl.types import classify
 from fsrl.types.cuts import MEETS, resolve
 from fsrl.types.rules import LOWER, Scheme
@@ -54,11 +55,11 @@ def sweep(
     views = dict.fromkeys([*map(_view, schemes), None])
     spaces = {view: _Space.of(where.W_U, view, draws=draws, seed=seed) for view in views}
     own = partial(nulls.of_layer, kinds=kinds, draws=draws, seed=seed) if kinds else None
-    kappa0 = spaces[None].kappa0
+    typical = spaces[None].typical
     studies = [(share, strength) for share in planted_shares for strength in strengths]
     curves, by_set = [], []
     for share, strength in tqdm(studies, desc="planted studies", disable=not progress):
-        found = plant(where, features=features, share=share, strengths=[strength], kappa0=kappa0, seed=seed)
+        found = plant(where, features=features, share=share, strengths=[strength], typical=typical, seed=seed)
         for types, is_clear in _labelled(found, schemes, spaces, own):
             curves.append(recovery(found.truth, types, is_clear, planted_share=share, strength=strength))
             if share == max(planted_shares):
@@ -68,14 +69,14 @@ def sweep(
 
 @dataclass(frozen=True, eq=False)
 class _Space:
-    """W_U as a view sees it, with its isotropic null and that one's median kurtosis.
+    """W_U as a view sees it, with its isotropic null and what is typical of that.
 
     cosine: centred over the vocabulary, with columns of length 1.
     """
 
     W_U: Float[Tensor, "d_model d_vocab"]
     isotropic: pd.DataFrame
-    kappa0: float
+    typical: Typical
 
     @classmethod
     def of(
@@ -86,7 +87,7 @@ class _Space:
             W_U = W_U - W_U.mean(dim=1, keepdim=True)
             W_U = W_U / W_U.norm(dim=0)
         null = nulls.isotropic(W_U, draws=draws, seed=seed)
-        return cls(W_U, null, quantile(null, "kurtosis", 0.5))
+        return cls(W_U, null, typical_of(null))
 
 
 def _view(scheme: Scheme) -> str | None:
@@ -108,8 +109,8 @@ def _labelled(
     for view, space in spaces.items():
         null = space.isotropic
         if own:
-            null = pd.concat([null, own(found.W_dec, space.W_U, kappa0=space.kappa0)])
-        read = found.moments if view is None else measure(found.W_dec, space.W_U, space.kappa0)
+            null = pd.concat([null, own(found.W_dec, space.W_U, typical=space.typical)])
+        read = found.moments if view is None else measure(found.W_dec, space.W_U, space.typical)
         for scheme in schemes:
             if _view(scheme) == view:
                 resolved = resolve(scheme, read, null, d_model=len(space.W_U))
@@ -127,7 +128,7 @@ def clear(truth: pd.DataFrame, cuts: pd.DataFrame, slack: float = SLACK) -> Bool
         {
             "skewness": truth["perfect_skewness"],
             "kurtosis": truth["perfect_kurtosis"],
-            "implied_tokens": truth["perfect_implied_tokens"],
+            "tail_tokens": truth["perfect_tail_tokens"],
             "bimodality": (truth["perfect_skewness"] ** 2 + 1) / truth["perfect_kurtosis"],
             # The step adds to the bulk's std what the plant makes of it; there is no more perfect one.
             "std": truth["std"] / truth["norm"],

@@ -37,6 +37,8 @@ ROWS_PER_BLOCK = 16
 COPIES = 14
 # Columns of W_U read in float64 together.
 COLUMNS_PER_BLOCK = 4096
+# What tells one side's tail from the other's, as `fsrl.moments.formulas.row_moments` defines it.
+SIDES = ("right_kurtosis", "right_eighth", "left_eighth")
 # A change smaller than this many roundings of the normalised stream is no change.
 NOISE = 64.0
 
@@ -89,6 +91,9 @@ class Shapes:
     std: Float[Tensor, "n"]
     skewness: Float[Tensor, "n"]
     kurtosis: Float[Tensor, "n"]
+    right_kurtosis: Float[Tensor, "n"]
+    right_eighth: Float[Tensor, "n"]
+    left_eighth: Float[Tensor, "n"]
     z: Float[Tensor, "n n_tokens"]
     rank_z: Float[Tensor, "n n_tokens"]
     top: Int64[Tensor, "n top"]
@@ -107,6 +112,9 @@ class Agreement:
     std: Float[Tensor, "n"]
     skewness: Float[Tensor, "n"]
     kurtosis: Float[Tensor, "n"]
+    right_kurtosis: Float[Tensor, "n"]
+    right_eighth: Float[Tensor, "n"]
+    left_eighth: Float[Tensor, "n"]
 
 
 def shapes(rows: Float[Tensor, "n d_model"], vocabulary: Vocabulary, constant: Bool[Tensor, "n"]) -> Shapes:
@@ -122,10 +130,17 @@ def shapes(rows: Float[Tensor, "n d_model"], vocabulary: Vocabulary, constant: B
         std,
         (squared * z).mean(1),
         (squared * squared).mean(1),
+        *_sides(z),
         z,
         ranks.masked_fill(constant[:, None], torch.nan),
         order[:, -TOP:],
     )
+
+
+def _sides(z: Float[Tensor, "n n_tokens"]) -> tuple[Float[Tensor, "n"], ...]:
+    """Of each row `SIDES`. No power overflows: a z-score is at most the root of the number of tokens."""
+    right, left = (side.square_().square_() for side in (z.clamp(min=0), z.clamp(max=0)))
+    return right.mean(1), right.square_().mean(1), left.square_().mean(1)
 
 
 def direct_shapes(directions: Float[Tensor, "n d_model"], vocabulary: Vocabulary) -> Shapes:
@@ -191,6 +206,9 @@ def _agreement(
         found.std * scale,
         found.skewness,
         found.kurtosis,
+        found.right_kurtosis,
+        found.right_eighth,
+        found.left_eighth,
     )
 
 

@@ -4,11 +4,10 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-import torch
 
-from fsrl.effects.measure import READINGS, Measured
+from fsrl.effects.measure import MOMENTS, READINGS, Measured
 from fsrl.errors import FsrlError
-from fsrl.moments import formulas
+from fsrl.moments.formulas import Typical, with_tails
 from fsrl.names import LABELS
 from fsrl.tables.effects import AVERAGED, EFFECTS, FIGURES, TYPE_SHARES
 from fsrl.types import classify, cuts
@@ -23,18 +22,18 @@ def effects_frame(
     scheme: Scheme,
     null: pd.DataFrame,
     *,
-    kappa0: float,
+    typical: Typical,
     n_tokens: int,
     d_model: int,
 ) -> pd.DataFrame:
     """The table `effects` of one layer.
 
     sample: from `fsrl.effects.sample.choose_features`; scheme: its bounds are numbers or null quantiles;
-    null: table `null` of the view; kappa0: the isotropic null's median kurtosis. Raises FsrlError for a
-    scheme whose bounds are quantiles of a layer's own features, or that reads another view.
+    null: table `null` of the view; typical: of its isotropic draws. Raises FsrlError for a scheme whose
+    bounds are quantiles of a layer's own features, or that reads another view.
     """
     _check_scheme(scheme)
-    moments = partial(_moments, kappa0=kappa0, n_tokens=n_tokens)
+    moments = partial(_moments, typical=typical, n_tokens=n_tokens)
     # No bound is a quantile of the rows, so those of the weights give the rules of the readings too.
     direct = cuts.resolve(scheme, moments(measured.weights), null, d_model=d_model)
     weights = measured.weights.assign(direct_type=classify.labels(direct.features, direct.rules))
@@ -42,7 +41,7 @@ def effects_frame(
     readings = measured.readings.copy()
     readings["vector"] = [vector[pair] for pair in zip(readings["direction"], readings["step"], strict=True)]
     renamed = {name: f"direct_{name}" for name in ("std", "skewness", "kurtosis")}
-    own = weights.rename(columns=renamed).drop(columns="mean")
+    own = weights.rename(columns=renamed)[["feature", "vector", "norm", "direct_type", *renamed.values()]]
     readings = readings.merge(own, on=["feature", "vector"], how="left", validate="m:1")
     readings["measured_type"] = classify.labels(cuts.read(moments(readings), d_model), direct.rules)
     single, averaged = readings[~readings["averaged"]], readings[readings["averaged"]]
@@ -67,13 +66,10 @@ def _check_scheme(scheme: Scheme) -> None:
         )
 
 
-def _moments(frame: pd.DataFrame, *, kappa0: float, n_tokens: int) -> pd.DataFrame:
+def _moments(frame: pd.DataFrame, *, typical: Typical, n_tokens: int) -> pd.DataFrame:
     """Each row's moments, with all columns that a rule may read."""
-    shape = {name: torch.tensor(frame[name].to_numpy()) for name in ("skewness", "kurtosis")}
-    return frame[["mean", "std", "skewness", "kurtosis", "norm"]].assign(
-        bimodality=(frame["skewness"] ** 2 + 1) / frame["kurtosis"],
-        implied_tokens=formulas.implied_tokens(**shape, d_vocab=n_tokens, kappa0=kappa0).numpy(),
-    )
+    bimodality = (frame["skewness"] ** 2 + 1) / frame["kurtosis"]
+    return with_tails(frame[[*MOMENTS, "norm"]], n_tokens, typical).assign(bimodality=bimodality)
 
 
 def _aggregate(single: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from fsrl.effects import agreement, forward
 from fsrl.effects import sample as effect_sample
+from fsrl.effects.agreement import SIDES
 from fsrl.effects.forward import Clean, Tail
 from fsrl.hooks import Place, place_of
 from fsrl.weights.matrices import Decoder
@@ -37,7 +38,7 @@ READINGS = (
     ("other", "+own", 2, OTHER),
 )
 PAIRWISE = ("pearson", "spearman", "slope", "explained", "overlap")
-MOMENTS = ("mean", "std", "skewness", "kurtosis")
+MOMENTS = ("mean", "std", "skewness", "kurtosis", *SIDES)
 
 
 @dataclass(frozen=True, eq=False)

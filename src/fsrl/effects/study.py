@@ -22,8 +22,7 @@ from fsrl.hooks import place_of
 from fsrl.models import windows
 from fsrl.models.reading import Model
 from fsrl.models.sources import SAESource
-from fsrl.names import SHARED
-from fsrl.stats import quantiles
+from fsrl.nulls.typical import typical
 from fsrl.types.rules import Scheme
 from fsrl.weights.matrices import Decoder
 
@@ -167,13 +166,12 @@ def _measure_layer(
         progress=True,
     )
     d_model, n_tokens = run.vocabulary.centred.shape
-    isotropic = layer.null[layer.null["kind"] == SHARED]
     return effect_frames.effects_frame(
         measured,
         sample,
         settings.scheme,
         layer.null,
-        kappa0=quantiles.quantile(isotropic, "kurtosis", 0.5),
+        typical=typical(layer.null),
         n_tokens=n_tokens,
         d_model=d_model,
     )

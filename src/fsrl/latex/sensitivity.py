@@ -13,7 +13,7 @@ from fsrl.types.select import of_scheme
 
 COLUMNS = {
     "std": "std / norm",
-    "implied_tokens": "implied tokens",
+    "tail_tokens": "tail tokens",
     "variance_x_d_model": r"variance $\times\,d$",
 }
 # Heads of narrow columns.

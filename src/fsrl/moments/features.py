@@ -13,6 +13,16 @@ from fsrl.moments.formulas import HISTOGRAM_HALF_WIDTH
 from fsrl.moments.plan import Shape
 from fsrl.moments.readings import Lens, Piece
 from fsrl.moments.sweep import State
+from fsrl.moments.vocabulary import power_of_two
+
+# Powers are taken of values whose std a power of two brings into [1/16, 1/8). That is exact, and in float32
+# neither do the eighth powers of the bulk underflow nor those of the farthest token overflow: in units of the
+# std it lies at sqrt(d_vocab) at most, so that of a million tokens its eighth power is below 2^56. Where no
+# histogram is asked for the std is a guess (`Lens.spread`), too small by sqrt(d_model) at most: below 2^112
+# of float32's 2^128 at a d_model of 16384. Only a row whose std is a thousandth of the guess or less, which
+# the rounding of a float32 product blurs as well, loses digits of its eighth powers.
+HEADROOM = 2.0**-3
+LARGEST_UNIT = 2.0**100  # for rows that W_U hardly sees: finite in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +30,9 @@ class LogitMoments:
     """One row per feature, on the CPU; k = min(n_extremes, d_vocab).
 
     mean, std: in the unit of the logit weights, logit per unit of activation (none for cosines); skewness,
-    kurtosis (not excess), bimodality (Sarle's): NaN where a constant row has no shape; norm: of W_dec's row
-    as it is read (1 for cosines);
+    kurtosis (not excess), its part from tokens above the mean (right_kurtosis), the means of max(z, 0)^8 and
+    max(-z, 0)^8 (right_eighth, left_eighth), bimodality (Sarle's): NaN where a constant row has no shape;
+    norm: of W_dec's row as it is read (1 for cosines);
     top_ids, bottom_ids: columns of W_U (of those that the reading keeps), most extreme first, ties to the
     lower column; top_weights, bottom_weights: their logit weights;
     underflow, overflow, counts: tokens below, above and in equal bins [low, high) between mean - 8 std and
@@ -33,6 +44,9 @@ class LogitMoments:
     std: Float64[Tensor, "d_sae"]
     skewness: Float64[Tensor, "d_sae"]
     kurtosis: Float64[Tensor, "d_sae"]
+    right_kurtosis: Float64[Tensor, "d_sae"]
+    right_eighth: Float64[Tensor, "d_sae"]
+    left_eighth: Float64[Tensor, "d_sae"]
     bimodality: Float64[Tensor, "d_sae"]
     norm: Float64[Tensor, "d_sae"]
     top_ids: Int64[Tensor, "d_sae k"]
@@ -43,6 +57,11 @@ class LogitMoments:
     counts: Int64[Tensor, "d_sae n_bins"]
     overflow: Int64[Tensor, "d_sae"]
     d_vocab: int
+
+    @property
+    def left_kurtosis(self) -> Float64[Tensor, "d_sae"]:
+        """The kurtosis that comes from tokens below the mean; exact, since both parts are summed apart."""
+        return self.kurtosis - self.right_kurtosis
 
     def of(self, features: Sequence[int]) -> "LogitMoments":
         """Some features' rows, in the given order."""
@@ -95,11 +114,14 @@ class Features:
         self.noise[rows] = noise = lens.noise(scaled, rounding)
         self.before[rows] = (scaled @ lens.shift).to(self.before.dtype)
         self.after[rows] = (scaled @ lens.centre).to(self.after.dtype)
+        std = lens.spread(scaled)
         if gram is not None:
             std = ((scaled @ gram) * scaled).sum(1).clamp(min=0).sqrt()
             density = self.shape.n_bins / (2 * HISTOGRAM_HALF_WIDTH * std)
             bins = self.state.bins_per_unit
             bins[rows] = density.masked_fill(std <= noise, 0.0).to(bins.dtype)
+        units = power_of_two(std.maximum(noise)).clamp(max=LARGEST_UNIT) * HEADROOM
+        self.state.units[rows] = units.to(self.state.units.dtype)
 
     def block(self, rows: slice) -> Block:
         """What `add` wants of some features."""
@@ -125,7 +147,8 @@ class Features:
     def result(self) -> LogitMoments:
         """What the tiles that were added come to, on the CPU."""
         state, unscale, mean = self.state, self.unscale.unsqueeze(1), self.mean.unsqueeze(1)
-        columns = _shape((state.sums / self.shape.d_vocab).T, self.noise, self.unscale) | {
+        central, units = (state.sums / self.shape.d_vocab).T, state.units.double()
+        columns = _shape(central, self.noise * units, self.unscale / units) | {
             "mean": self.mean,
             "norm": self.norm,
             "top_ids": state.top_ids,
@@ -142,17 +165,19 @@ class Features:
 
 
 def _shape(
-    central: Float64[Tensor, "3 rows"], noise: Float64[Tensor, "rows"], unscale: Float64[Tensor, "rows"]
+    central: Float64[Tensor, "powers rows"], noise: Float64[Tensor, "rows"], unscale: Float64[Tensor, "rows"]
 ) -> dict[str, Float64[Tensor, "rows"]]:
-    """std (unscaled) and shape from the central moments 2 to 4; NaN where std is rounding."""
-    variance, third, fourth = central
+    """std (unscaled) and shape from the means of `fsrl.moments.sweep.POWERS`; NaN where std is rounding."""
+    variance, third, right, left, right_eighth, left_eighth = central
     std = variance.sqrt()
     constant = std <= noise
-    skewness = (third / std.pow(3)).masked_fill(constant, torch.nan)
-    kurtosis = (fourth / variance.pow(2)).masked_fill(constant, torch.nan)
-    return {
-        "std": std.masked_fill(constant, 0.0) * unscale,
-        "skewness": skewness,
-        "kurtosis": kurtosis,
-        "bimodality": (skewness.pow(2) + 1) / kurtosis,
+    shape = {
+        "skewness": third / std.pow(3),
+        "kurtosis": right / variance.pow(2) + left / variance.pow(2),
+        "right_kurtosis": right / variance.pow(2),
+        "right_eighth": right_eighth / variance.pow(4),
+        "left_eighth": left_eighth / variance.pow(4),
     }
+    shape["bimodality"] = (shape["skewness"].pow(2) + 1) / shape["kurtosis"]
+    known = {name: column.masked_fill(constant, torch.nan) for name, column in shape.items()}
+    return known | {"std": std.masked_fill(constant, 0.0) * unscale}

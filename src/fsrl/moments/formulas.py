@@ -1,32 +1,91 @@
 """The definitions of the moments, and what follows from them: the slow twin that the engine is tested
-against."""
+against.
+"""
 
+from dataclasses import dataclass
+
+import pandas as pd
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+HISTOGRAM_HALF_WIDTH = 8.0  # in standard deviations
 
-def row_moments(logits: Float64[Tensor, "rows d_vocab"]) -> Float64[Tensor, "rows 4"]:
-    """Mean, std, skewness and kurtosis (columns) of each row of logit weights; a constant row has NaN for
-    its shape. Population moments, kurtosis not excess (`fsrl.moments.engine` has the formulas).
+
+@dataclass(frozen=True)
+class Typical:
+    """What isotropic directions typically have: medians of kurtosis, of its right part, and of the mean of
+    max(z, 0)^8. A direction is as likely as its negative, so those of one side are medians over both.
+    """
+
+    kurtosis: float
+    right_kurtosis: float
+    right_eighth: float
+
+
+def row_moments(logits: Float64[Tensor, "rows d_vocab"]) -> Float64[Tensor, "rows 7"]:
+    """Mean, std, skewness, kurtosis, right_kurtosis, right_eighth and left_eighth (columns) of each row of
+    logit weights; a constant row has NaN for its shape. Population moments, kurtosis not excess
+    (`fsrl.moments.engine` has the formulas).
     """
     std, mean = torch.std_mean(logits, dim=1, correction=0, keepdim=True)
     z = (logits - mean) / std
-    return torch.cat([mean, std, z.pow(3).mean(1, True), z.pow(4).mean(1, True)], dim=1)
+    right, left = z.clamp(min=0), (-z).clamp(min=0)
+    powers = [z.pow(3), z.pow(4), right.pow(4), right.pow(8), left.pow(8)]
+    return torch.cat([mean, std, *(power.mean(1, True) for power in powers)], dim=1)
 
 
-def implied_tokens(
-    skewness: Float64[Tensor, "*shape"], kurtosis: Float64[Tensor, "*shape"], d_vocab: int, kappa0: float
+def tail_tokens(
+    fourth: Float64[Tensor, "*shape"],
+    eighth: Float64[Tensor, "*shape"],
+    d_vocab: int,
+    fourth0: float,
+    eighth0: float,
 ) -> Float64[Tensor, "*shape"]:
-    """How many equally raised tokens on a Gaussian bulk would give this skewness and kurtosis.
+    """How many tokens make one side's tail: V (R - R0)^2 / (E - E0).
 
-    A share p of the vocabulary raised by h standard deviations has skewness ~ p h^3 and kurtosis ~
-    kappa0 + p h^4, so p = skewness^4 / (kurtosis - kappa0)^3. kappa0 is the median kurtosis of random
-    directions. NaN where skewness <= 0 or kurtosis <= kappa0.
+    fourth, eighth: R and E, the means over the V = d_vocab tokens of max(z, 0)^4 and max(z, 0)^8 (of
+    max(-z, 0) for the left side); fourth0, eighth0: what is typical. If m tokens at one height h make all
+    that R and E have above that, R - R0 = m h^4 / V and E - E0 = m h^8 / V, and m comes out; at unequal
+    heights it is the participation ratio of their fourth powers, at most their number. Infinite where a
+    difference is not above 0 (there is no tail); NaN where R or E is.
     """
-    excess = kurtosis - kappa0
-    tokens = d_vocab * skewness.pow(4) / excess.pow(3)
-    return tokens.masked_fill(~((skewness > 0) & (excess > 0)), torch.nan)
+    rise, eighth_rise = fourth - fourth0, eighth - eighth0
+    tokens = d_vocab * rise.square() / eighth_rise
+    return tokens.masked_fill((rise <= 0) | (eighth_rise <= 0), torch.inf)
 
 
-HISTOGRAM_HALF_WIDTH = 8.0  # in standard deviations
+def right_share(
+    right_kurtosis: Float64[Tensor, "*shape"], kurtosis: Float64[Tensor, "*shape"], typical: Typical
+) -> Float64[Tensor, "*shape"]:
+    """Which share of the kurtosis above what is typical comes from tokens above the mean.
+
+    Below 0 or above 1 where one side has less than is typical. NaN where kurtosis is not above it.
+    """
+    excess = kurtosis - typical.kurtosis
+    share = (right_kurtosis - typical.right_kurtosis) / excess
+    return share.masked_fill(~(excess > 0), torch.nan)
+
+
+def with_tails(frame: pd.DataFrame, d_vocab: int, typical: Typical) -> pd.DataFrame:
+    """The frame with columns left_kurtosis, right_share, tail_tokens and left_tail_tokens after its
+    right_kurtosis.
+
+    frame: kurtosis, right_kurtosis, right_eighth and left_eighth of each row, float64; d_vocab: tokens of the
+    view. Every function that makes these columns makes them here.
+    """
+    kurtosis, right, right_eighth, left_eighth = (
+        torch.from_numpy(frame[name].to_numpy(copy=True))
+        for name in ("kurtosis", "right_kurtosis", "right_eighth", "left_eighth")
+    )
+    left, of_chance = kurtosis - right, (typical.right_kurtosis, typical.right_eighth)
+    added = {
+        "left_kurtosis": left,
+        "right_share": right_share(right, kurtosis, typical),
+        "tail_tokens": tail_tokens(right, right_eighth, d_vocab, *of_chance),
+        "left_tail_tokens": tail_tokens(left, left_eighth, d_vocab, *of_chance),
+    }
+    found, place = frame.copy(deep=False), list(frame).index("right_kurtosis") + 1
+    for number, (name, column) in enumerate(added.items()):
+        found.insert(place + number, name, column.numpy())
+    return found

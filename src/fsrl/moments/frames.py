@@ -9,15 +9,38 @@ from torch import Tensor
 
 from fsrl.errors import FsrlError
 from fsrl.moments.features import LogitMoments
-from fsrl.moments.formulas import implied_tokens
+from fsrl.moments.formulas import Typical, with_tails
 from fsrl.weights.matrices import Decoder
 
 # Bloom & Lin 2024: below this log10 share of tokens a feature counts as dead.
 ALIVE_LOG10_DENSITY = -9.0
 
 
-def moments_frame(result: LogitMoments, decoder: Decoder, kappa0: float) -> pd.DataFrame:
-    """The table `moments`, one row per feature; kappa0 is the null's median kurtosis (for implied_tokens).
+# Columns that the pass itself gives, in the tables' order.
+MEASURED = (
+    "mean",
+    "std",
+    "skewness",
+    "kurtosis",
+    "right_kurtosis",
+    "right_eighth",
+    "left_eighth",
+    "bimodality",
+    "norm",
+)
+
+
+def moments_frame(result: LogitMoments, decoder: Decoder, typical: Typical) -> pd.DataFrame:
+    """The table `moments`, one row per feature; typical: of the isotropic null under the same view
+    (`fsrl.nulls.typical`).
+
+    Raises FsrlError as `measured_frame` does.
+    """
+    return with_tails(measured_frame(result, decoder), result.d_vocab, typical)
+
+
+def measured_frame(result: LogitMoments, decoder: Decoder) -> pd.DataFrame:
+    """The table `moments` without the columns that compare with a null.
 
     log10_density and alive are null where a density is unknown. Raises FsrlError where the
     moments are not those of as many features as the decoder has.
@@ -27,7 +50,6 @@ def moments_frame(result: LogitMoments, decoder: Decoder, kappa0: float) -> pd.D
         raise FsrlError(
             f"moments table: {n_features} rows of moments but the decoder has {len(decoder.W_dec)}"
         )
-    implied = implied_tokens(result.skewness, result.kurtosis, result.d_vocab, kappa0)
     if decoder.log10_density is None:
         density = np.full(n_features, np.nan, dtype=np.float32)
         alive = pd.Series([pd.NA] * n_features, dtype="boolean")
@@ -37,13 +59,7 @@ def moments_frame(result: LogitMoments, decoder: Decoder, kappa0: float) -> pd.D
     return pd.DataFrame(
         {
             "feature": np.arange(n_features, dtype=np.int32),
-            "mean": result.mean.numpy(),
-            "std": result.std.numpy(),
-            "skewness": result.skewness.numpy(),
-            "kurtosis": result.kurtosis.numpy(),
-            "bimodality": result.bimodality.numpy(),
-            "implied_tokens": implied.numpy(),
-            "norm": result.norm.numpy(),
+            **{name: getattr(result, name).numpy() for name in MEASURED},
             "log10_density": density,
             "alive": alive,
         }

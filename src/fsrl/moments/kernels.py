@@ -16,20 +16,33 @@ CHUNK = 128
 # The sums call no other compiled function: numba links such calls otherwise when it compiles than when it
 # loads its cache, and the last bit of a sum then differs between a machine's first run and its second.
 @numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
-def _power_sums(tile, width, sums):  # type: ignore[no-untyped-def]
+def _power_sums(tile, width, units, sums):  # type: ignore[no-untyped-def]
+    zero = tile.dtype.type(0)
     for i in range(len(tile)):
+        unit = units[i]
         for begin in range(0, width, CHUNK):
             chunk = tile[i, begin : min(begin + CHUNK, width)]
-            squares = cubes = fourths = tile.dtype.type(0)
+            squares = cubes = right_fourths = left_fourths = right_eighths = left_eighths = zero
             # By index: a loop over the values themselves is not vectorised, and ten times slower.
             for j in range(len(chunk)):
-                square = chunk[j] * chunk[j]
+                value = chunk[j] * unit
+                square = value * value
+                fourth = square * square
+                # Chosen, not subtracted: fourth - right would be rounded once and no longer be 0.
+                right = fourth if value > zero else zero
+                left = zero if value > zero else fourth
                 squares += square
-                cubes += square * chunk[j]
-                fourths += square * square
+                cubes += square * value
+                right_fourths += right
+                left_fourths += left
+                right_eighths += right * right
+                left_eighths += left * left
             sums[i, 0] += squares
             sums[i, 1] += cubes
-            sums[i, 2] += fourths
+            sums[i, 2] += right_fourths
+            sums[i, 3] += left_fourths
+            sums[i, 4] += right_eighths
+            sums[i, 5] += left_eighths
 
 
 @numba.njit(cache=True, nogil=True, fastmath=ANY_ORDER)
@@ -123,8 +136,8 @@ def read(
 
 def sweep(tile: NDArray[np.floating], width: int, start: int, state: tuple[NDArray[np.generic], ...]) -> None:
     """Add the first `width` columns of a tile, those from token `start`, to the state's arrays, in place."""
-    sums, top, top_ids, bottom, bottom_ids, bins_per_unit, slots = state
-    _power_sums(tile, width, sums)
+    units, sums, top, top_ids, bottom, bottom_ids, bins_per_unit, slots = state
+    _power_sums(tile, width, units, sums)
     if top.shape[1] > 0:
         _extremes(tile, width, start, top, top_ids, bottom, bottom_ids)
     if slots.shape[1] > 2:

@@ -66,7 +66,7 @@ def panel_tokens(shape: Shape, tile: tuple[int, int], threads: int, limit: int |
     limit: bytes above the inputs. Raises FsrlError where not even one tile's tokens fit.
     """
     features, tokens = tile
-    state = shape.n * (112 + 16 * (shape.n_bins + 2) + 2 * shape.n_extremes * (16 + shape.item_bytes))
+    state = shape.n * (144 + 16 * (shape.n_bins + 2) + 2 * shape.n_extremes * (16 + shape.item_bytes))
     # A reading's columns and factors: at once, and cut into tiles.
     lens = shape.d_vocab * (24 + shape.item_bytes)
     weights = shape.d_model * (tokens + features) * (16 + 2 * shape.weight_bytes)

@@ -101,6 +101,13 @@ class Lens:
             places = places.to(self.factors.device)
         return Piece(low, high - low, places, self.factors[low:high].to(dtype))
 
+    def spread(self, scaled: Float64[Tensor, "rows d_model"]) -> Float64[Tensor, "rows"]:
+        """The std that these scaled directions would have, were the coordinates of W_U's columns independent.
+
+        The true one is at most sqrt(d_model) times as large.
+        """
+        return (scaled.square() @ self.variance).sqrt()
+
     def noise(self, scaled: Float64[Tensor, "rows d_model"], rounding: float) -> Float64[Tensor, "rows"]:
         """The std that rounding alone gives these scaled directions.
 
@@ -108,9 +115,8 @@ class Lens:
         subtracted from the product is rounded with it. Of centring (large where W_U is large beside its
         spread) it may add up in step.
         """
-        square = scaled.square()
         factor = self.factors.square().mean().sqrt()
-        random = (square @ self.variance).sqrt() + (square @ self.shift.square()).sqrt() * factor
+        random = self.spread(scaled) + (scaled.square() @ self.shift.square()).sqrt() * factor
         offset = (scaled @ self.shift).abs() * factor + (scaled @ self.centre).abs()
         return (random + offset) * rounding + 8 * scaled.norm(dim=1) * self.rounding * factor
 

@@ -16,18 +16,23 @@ from fsrl.moments.plan import Shape
 
 logger = logging.getLogger(__name__)
 
+# Columns of the sums. Right: of the values above 0, the others counting as 0; left: of the others.
+POWERS = ("squares", "cubes", "right_fourths", "left_fourths", "right_eighths", "left_eighths")
+
 
 @dataclass(frozen=True, eq=False)
 class State:
     """What is known of each feature so far, in scaled units about its mean; one row per feature.
 
-    sums: of squares, cubes and fourth powers; top, bottom: the largest values, and the largest negated ones,
+    units: what values are multiplied by before powers of them are taken (`fsrl.moments.features` says why);
+    sums: of their `POWERS`; top, bottom: the largest values, and the largest negated ones,
     descending (-inf where none yet), with their columns in top_ids, bottom_ids; bins_per_unit: bins of the
     histogram in a scaled unit; slots: tokens below, in each bin and above (n_bins + 2). Values are in the
     products' dtype.
     """
 
-    sums: Float64[Tensor, "rows 3"]
+    units: Float[Tensor, "rows"]
+    sums: Float64[Tensor, "rows powers"]
     top: Float[Tensor, "rows k"]
     top_ids: Int64[Tensor, "rows k"]
     bottom: Float[Tensor, "rows k"]
@@ -44,7 +49,8 @@ class State:
             return torch.zeros(n, width, dtype=torch.int64, device=device)
 
         return cls(
-            sums=torch.zeros(n, 3, dtype=torch.float64, device=device),
+            units=torch.ones(n, dtype=dtype, device=device),
+            sums=torch.zeros(n, len(POWERS), dtype=torch.float64, device=device),
             top=torch.full((n, k), -torch.inf, dtype=dtype, device=device),
             top_ids=integers(k),
             bottom=torch.full((n, k), -torch.inf, dtype=dtype, device=device),
@@ -129,9 +135,17 @@ def torch_sweep(tile: Float[Tensor, "rows tile_tokens"], width: int, start: int,
         _keep_largest(-tile, start, state.bottom, state.bottom_ids)
     if n_bins:
         state.slots.add_(_bin(tile, state.bins_per_unit.unsqueeze(1), n_bins))
-    squares = tile * tile
-    sums = [squares.sum(1), tile.mul_(squares).sum(1), squares.mul_(squares).sum(1)]
-    state.sums.add_(torch.stack(sums, dim=1))
+    state.sums.add_(torch.stack(_power_sums(tile.mul_(state.units.unsqueeze(1))), dim=1))
+
+
+def _power_sums(tile: Float[Tensor, "rows width"]) -> list[Float[Tensor, "rows"]]:
+    """The sums of each row's `POWERS`; overwrites the tile."""
+    powers = tile * tile
+    sums = [powers.sum(1), powers.mul_(tile).sum(1)]
+    right = torch.clamp(tile, min=0, out=powers)
+    fourths = [side.square_().square_() for side in (right, tile.clamp_(max=0))]
+    sums += [side.sum(1) for side in fourths]
+    return sums + [side.square_().sum(1) for side in fourths]
 
 
 def _keep_largest(

@@ -22,12 +22,15 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from fsrl.errors import FsrlError
-from fsrl.moments import engine, formulas
+from fsrl.moments import engine
 from fsrl.moments.features import LogitMoments
+from fsrl.moments.formulas import Typical, with_tails
+from fsrl.moments.frames import MEASURED
 from fsrl.moments.readings import Reading
 from fsrl.names import KINDS, SHARED, type_label
 from fsrl.nulls import directions as null_directions
 from fsrl.nulls.directions import Directions
+from fsrl.nulls.typical import typical as typical_of
 from fsrl.weights import matrices as weights
 from fsrl.weights.matrices import Decoder, Unembedding
 
@@ -36,7 +39,6 @@ BLOCKS_PER_PASS = 8
 _ONLY_MOMENTS: dict[str, Any] = {"n_extremes": 0, "n_bins": 0, "precision": "auto"}
 # Rows whose lengths differ by no more than this share have one length to float32's rounding.
 _ONE_LENGTH = 1e-6
-_SHAPE = ("mean", "std", "skewness", "kurtosis", "bimodality", "norm")
 
 
 def isotropic_directions(d_model: int, *, draws: int, seed: int) -> Float32[Tensor, "{draws} {d_model}"]:
@@ -50,8 +52,8 @@ def isotropic_directions(d_model: int, *, draws: int, seed: int) -> Float32[Tens
 def isotropic(W_U: Tensor, *, draws: int, seed: int, progress: bool = False) -> pd.DataFrame:
     """The table `null` (`fsrl.tables.moments.NULL`) of isotropic directions under W_U [d_model, n_tokens].
 
-    implied_tokens is taken against the draws' own median kurtosis; progress: show bars. Raises FsrlError for
-    draws < 1, a negative seed, or W_U that `fsrl.moments` refuses.
+    What is typical is taken from the draws themselves; progress: show bars. Raises FsrlError for draws < 1, a
+    negative seed, or W_U that `fsrl.moments` refuses.
     """
     directions = null_directions.isotropic(W_U.shape[0], draws=draws, seed=seed)
     return _table(SHARED, directions, W_U, None, progress)
@@ -76,24 +78,24 @@ def of_layer(
     kinds: Sequence[str],
     draws: int,
     seed: int,
-    kappa0: float,
+    typical: Typical,
     covariance: Tensor | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """The table `null` of a layer's own kinds, `draws` of each, in the given order.
 
     W_dec [d_sae, d_model] and W_U [d_model, n_tokens] as the view sees them; kinds: of second_moment,
-    sign_flip and activations; kappa0: the median kurtosis of the isotropic null, against which implied_tokens
-    is taken, as it is for the features; covariance [d_model, d_model]: of the layer's activations (see
-    `fsrl.models.activations`); progress: show bars. Layers that are given the same seed share their random
-    numbers. Raises FsrlError for another kind, a missing covariance and whatever `fsrl.nulls.directions`
-    refuses.
+    sign_flip and activations; typical: of the isotropic null under the same W_U (`fsrl.nulls.typical`), which
+    tails are measured against, as they are for the features; covariance [d_model, d_model]: of the layer's
+    activations (see `fsrl.models.activations`); progress: show bars. Layers that are given the same seed
+    share their random numbers. Raises FsrlError for another kind, a missing covariance and whatever
+    `fsrl.nulls.directions` refuses.
     """
     _check_kinds(kinds)
     frames = []
     for kind in kinds:
         blocks = _draw(kind, W_dec, W_U, covariance, draws, seed)
-        frames.append(_table(kind, blocks, W_U, kappa0, progress))
+        frames.append(_table(kind, blocks, W_U, typical, progress))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -105,12 +107,12 @@ def of_layer_in_views(
     kinds: Sequence[str],
     draws: int,
     seed: int,
-    kappa0: Mapping[str, float],
+    typical: Mapping[str, Typical],
     covariance: Tensor | None = None,
 ) -> dict[str, pd.DataFrame]:
     """`of_layer` under each view, by its name: directions that views share are drawn and multiplied once.
 
-    views: name -> settings of `fsrl.weights.view`, whose errors are raised too; kappa0: by view; the rest as
+    views: name -> settings of `fsrl.weights.view`, whose errors are raised too; typical: by view; the rest as
     for `of_layer`. Draw i of a view and kind is the one of `of_layer` with what `fsrl.weights.view` gives.
     """
     _check_kinds(kinds)
@@ -122,7 +124,7 @@ def of_layer_in_views(
             own = {name: views[name] for name in sharing}
             found = _passes(draw(kind, *_seen(kind, decoder, unembedding, own)), unembedding, own)
             for name, results in found.items():
-                frames[name].append(_frame(kind, results, kappa0[name]))
+                frames[name].append(_frame(kind, results, typical[name]))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}
 
 
@@ -182,13 +184,13 @@ def _draw(
 
 
 def _table(
-    kind: str, blocks: Iterable[Directions], W_U: Tensor, kappa0: float | None, progress: bool
+    kind: str, blocks: Iterable[Directions], W_U: Tensor, typical: Typical | None, progress: bool
 ) -> pd.DataFrame:
     """The draws' moments, a few blocks at a time."""
     shown = progress and f"null directions ({type_label(kind)})"
     directions = (torch.cat(group).to(W_U.device) for group in _groups(blocks, BLOCKS_PER_PASS))
     passes = engine.logit_moments_of_each(directions, W_U, [Reading()], progress=shown, **_ONLY_MOMENTS)
-    return _frame(kind, [result for (result,) in passes], kappa0)
+    return _frame(kind, [result for (result,) in passes], typical)
 
 
 def _passes(
@@ -204,16 +206,13 @@ def _passes(
     return found
 
 
-def _frame(kind: str, passes: Sequence[LogitMoments], kappa0: float | None) -> pd.DataFrame:
-    """The table of one kind from the passes over its draws; kappa0 None: their own median kurtosis."""
-    found = {name: torch.cat([getattr(result, name) for result in passes]) for name in _SHAPE}
-    if kappa0 is None:
-        kappa0 = found["kurtosis"].nanquantile(0.5).item()
-    implied = formulas.implied_tokens(found["skewness"], found["kurtosis"], passes[0].d_vocab, kappa0)
-    draws = len(implied)
+def _frame(kind: str, passes: Sequence[LogitMoments], typical: Typical | None) -> pd.DataFrame:
+    """The table of one kind from the passes over its draws; typical None: what these draws have."""
+    found = {name: torch.cat([getattr(result, name) for result in passes]).numpy() for name in MEASURED}
+    draws = len(found["mean"])
     columns = {"kind": pd.Series([kind] * draws, dtype="str"), "draw": np.arange(draws, dtype=np.int32)}
-    columns |= {name: found[name].numpy() for name in _SHAPE[:-1]}
-    return pd.DataFrame(columns | {"implied_tokens": implied.numpy(), "norm": found["norm"].numpy()})
+    frame = pd.DataFrame(columns | found)
+    return with_tails(frame, passes[0].d_vocab, typical_of(frame) if typical is None else typical)
 
 
 def _groups(blocks: Iterable[Directions], size: int) -> Iterator[list[Directions]]:

@@ -23,7 +23,7 @@ SYMBOLS = {
     "skewness": r"\gamma",
     "kurtosis": r"\kappa",
     "bimodality": "b",
-    "implied_tokens": "m",
+    "tail_tokens": "m",
     "norm": r"\lVert d\rVert",
     "variance_x_d_model": r"D\sigma^2/\lVert d\rVert^2",
 }

@@ -49,12 +49,15 @@ NULLABLE_PANDAS_TYPES = PANDAS_TYPES | {"int64": ("Int64", "int64"), "bool": ("b
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its dtype (a key of `ARROW_TYPES`), unit ("1" where it has none) and meaning."""
+    """One column: its dtype (a key of `ARROW_TYPES`), unit ("1" where it has none) and meaning, and whether
+    it may hold nulls and infinity.
+    """
 
     dtype: str
     unit: str
     description: str
     nullable: bool = False
+    infinite: bool = False
 
     @property
     def pandas_types(self) -> tuple[str, ...]:
@@ -91,13 +94,6 @@ STD = Column("float64", "logit per activation", "population standard deviation o
 SKEWNESS = Column("float64", "1", "population skewness; null where the row is constant", nullable=True)
 KURTOSIS = Column("float64", "1", "Pearson kurtosis (3 for a Gaussian); null where constant", nullable=True)
 BIMODALITY = Column("float64", "1", "Sarle's coefficient (skewness^2 + 1) / kurtosis", nullable=True)
-IMPLIED_TOKENS = Column(
-    "float64",
-    "tokens",
-    "equally raised tokens on a Gaussian bulk that give this skewness and kurtosis; "
-    "null where skewness <= 0 or kurtosis <= the null's median",
-    nullable=True,
-)
 NORM = Column("float64", "residual per activation", "Euclidean norm of the direction")
 TOKEN_ID = Column("int32", "1", "row of the vocabulary")
 TOKEN = Column("string", "1", "token's bytes in GPT-2's byte-level alphabet (a space is Ġ)")
@@ -218,5 +214,6 @@ def _check_values(values: pd.Series, name: str, column: Column, table: Table) ->
         raise FsrlError(f"{where} has dtype {values.dtype}, expected {column.pandas_types[0]}")
     if not column.nullable and (missing := values.isna().to_numpy()).any():
         raise FsrlError(f"{where} has no value at row {missing.argmax()}, and must not be null")
-    if column.dtype.startswith("float") and (infinite := np.isinf(values.to_numpy())).any():
+    may_be = column.infinite or not column.dtype.startswith("float")
+    if not may_be and (infinite := np.isinf(values.to_numpy())).any():
         raise FsrlError(f"{where} is {values.iloc[infinite.argmax()]} at row {infinite.argmax()}")

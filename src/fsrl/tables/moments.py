@@ -3,7 +3,6 @@
 from fsrl.tables.core import (
     BIMODALITY,
     FEATURE,
-    IMPLIED_TOKENS,
     KURTOSIS,
     MEAN,
     NORM,
@@ -16,13 +15,41 @@ from fsrl.tables.core import (
     Table,
 )
 
+
+def _side(power: int, side: str) -> Column:
+    relation, value = {"right": ("above", "z"), "left": ("below", "-z")}[side]
+    text = f"mean of max({value}, 0)^{power}: tokens {relation} the mean; null where constant"
+    return Column("float64", "1", text, nullable=True)
+
+
+def _tail_tokens(side: str) -> Column:
+    text = (
+        f"how many tokens make the {side} tail: V (R - R0)^2 / (E - E0), R {side}_kurtosis, E {side}_eighth, "
+        "R0 and E0 medians under isotropic directions; infinite where a difference is <= 0; null: constant"
+    )
+    return Column("float64", "tokens", text, nullable=True, infinite=True)
+
+
+RIGHT_SHARE = Column(
+    "float64",
+    "1",
+    "(right_kurtosis - R0) / (kurtosis - K0), R0 and K0 medians under isotropic directions; null where "
+    "kurtosis <= K0",
+    nullable=True,
+)
 _MOMENTS = {
     "mean": MEAN,
     "std": STD,
     "skewness": SKEWNESS,
     "kurtosis": KURTOSIS,
+    "right_kurtosis": _side(4, "right"),
+    "left_kurtosis": _side(4, "left"),
+    "right_share": RIGHT_SHARE,
+    "tail_tokens": _tail_tokens("right"),
+    "left_tail_tokens": _tail_tokens("left"),
+    "right_eighth": _side(8, "right"),
+    "left_eighth": _side(8, "left"),
     "bimodality": BIMODALITY,
-    "implied_tokens": IMPLIED_TOKENS,
     "norm": NORM,
 }
 MOMENTS = Table(

@@ -46,7 +46,7 @@ class Cut:
     kind: str | None = None
 
     def met(self, readings: Readings) -> Bool[np.ndarray, "rows"]:
-        """Which rows have a shape and meet the bound; a missing value (implied_tokens) meets none."""
+        """Which rows have a shape and meet the bound; a missing value meets none."""
         met = MEETS[self.condition.word](readings.column(self.condition.column), self.value)
         return met & ~readings.degenerate
 

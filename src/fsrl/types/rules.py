@@ -29,7 +29,11 @@ COLUMNS = (
     "skewness",
     "kurtosis",
     "bimodality",
-    "implied_tokens",
+    "right_kurtosis",
+    "left_kurtosis",
+    "right_share",
+    "tail_tokens",
+    "left_tail_tokens",
     "norm",
     "variance_x_d_model",
 )
