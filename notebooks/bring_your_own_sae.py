@@ -77,7 +77,7 @@ display(frame.nlargest(6, "skewness"))
 
 # %%
 exact = moments.row_moments(W_dec[:50].double() @ W_U.double())
-error = (torch.stack([result.skewness, result.kurtosis])[:, :50] - exact[:, 2:].T).abs().amax(1).tolist()
+error = (torch.stack([result.skewness, result.kurtosis])[:, :50] - exact[:, 2:4].T).abs().amax(1).tolist()
 print(f"differences below 1e-5: skewness {error[0] < 1e-5}, kurtosis {error[1] < 1e-5}")
 
 # %% [markdown]
@@ -89,13 +89,13 @@ print(f"differences below 1e-5: skewness {error[0] < 1e-5}, kurtosis {error[1] <
 
 # %%
 isotropic = nulls.isotropic(W_U, draws=20_000, seed=0)
-kappa0 = isotropic["kurtosis"].median()
+typical = nulls.typical(isotropic)
 kinds = ["second_moment", "sign_flip"]
-layer = nulls.of_layer(W_dec, W_U, kinds=kinds, draws=10_000, seed=0, kappa0=kappa0)
+layer = nulls.of_layer(W_dec, W_U, kinds=kinds, draws=10_000, seed=0, typical=typical)
 null = pd.concat([isotropic, layer], ignore_index=True)
 
 mine = weights.Decoder(W_dec, None, hook="mine", layer=5, sae="mine", metadata={})
-table = moment_frames.moments_frame(result, mine, kappa0)
+table = moment_frames.moments_frame(result, mine, typical)
 with open("config/config.yaml", encoding="utf-8") as file:
     calibrated = yaml.safe_load(file)["types"]["schemes"]["calibrated"]
 scheme = parse_scheme("calibrated", calibrated)

@@ -51,11 +51,11 @@ last = saes[-1]
 
 # %%
 moments = {sae: tables.read(RESULTS / sae / VIEW / "moments.parquet", MOMENTS) for sae in saes}
-columns = ["mean", "std", "skewness", "kurtosis", "implied_tokens", "log10_density"]
+columns = ["mean", "std", "skewness", "kurtosis", "tail_tokens", "log10_density"]
 display(moments[last].set_index("feature")[columns].nlargest(5, "kurtosis"))
 
 # %% [markdown]
-# `implied_tokens` is how many equally raised tokens would give this pair of skewness and kurtosis;
+# `tail_tokens` is how many tokens make the right tail, where it is heavier than an isotropic direction's;
 # `log10_density` is the logarithm of the share of tokens on which the feature fires.
 #
 # ## What chance gives

@@ -29,7 +29,7 @@ from tests.fixtures import model_examples
 from tests.fixtures import tiny_study as tiny
 from tests.fixtures.adapter_examples import make_sae
 from tests.fixtures.effect_study import study_of
-from tests.fixtures.moment_examples import tiles
+from tests.fixtures.moment_examples import GAUSSIAN, RATIOS, tiles
 from tests.fixtures.pretend_cuda import OnCuda, pretend_cuda
 
 NORMAL = torch.Generator().manual_seed(0)
@@ -135,12 +135,16 @@ def test_undertrained_tokens(device):
 def test_nulls(device):
     there = {"W_dec": W_DEC.to("cuda"), "W_U": W_U.to("cuda"), "covariance": torch.eye(16).to("cuda")}
     here = {name: tensor.to("cpu") for name, tensor in there.items()}
-    settings = {"kinds": ["second_moment", "sign_flip", "activations"], "draws": 50, "seed": 0, "kappa0": 3.0}
+    settings = {
+        "kinds": ["second_moment", "sign_flip", "activations"],
+        "draws": 50,
+        "seed": 0,
+        "typical": GAUSSIAN,
+    }
     tables = [nulls.of_layer(**given, **settings) for given in (there, here)]
     isotropic = [nulls.isotropic(given, draws=50, seed=0) for given in (there["W_U"], here["W_U"])]
     for pair in (tables, isotropic):
-        # Implied tokens are divided by a difference of kurtoses.
-        pair = [table.drop(columns="implied_tokens") for table in pair]
+        pair = [table.drop(columns=RATIOS) for table in pair]
         pd.testing.assert_frame_equal(*pair, rtol=1e-5, atol=1e-5)
 
 

@@ -7,12 +7,13 @@ import torch
 
 from fsrl.claims import planted
 from fsrl.errors import FsrlError
+from fsrl.moments.formulas import Typical, tail_tokens
 from fsrl.names import TYPES
 from fsrl.nulls import frames as nulls
 from fsrl.stats.quantiles import quantile
 
 STRENGTHS = (1.0, 4.0, 8.0)
-KAPPA0 = 3.3
+TYPICAL = Typical(3.3, 1.65, 80.0)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def where(tokens):
 
 @pytest.fixture(scope="module")
 def study(where):
-    return planted.plant(where, features=1000, share=0.15, strengths=STRENGTHS, kappa0=KAPPA0, seed=0)
+    return planted.plant(where, features=1000, share=0.15, strengths=STRENGTHS, typical=TYPICAL, seed=0)
 
 
 def test_sets_have_the_sizes_they_claim_and_hold_like_tokens(where, tokens):
@@ -89,6 +90,18 @@ def test_perfect_moments_against_a_sample_of_a_perfect_plant(share, strength, si
     assert found["perfect_kurtosis"] == pytest.approx((z**4).mean(), rel=0.03)
 
 
+@pytest.mark.parametrize(("share", "strength", "sign"), [(1e-4, 12.0, 1), (0.3, 5.0, -1), (0.02, 6.0, 1)])
+def test_perfect_tail_tokens_are_those_of_a_sample(share, strength, sign):
+    n = 1_000_000
+    generator = np.random.default_rng(0)
+    w = generator.standard_normal(n) + sign * strength * (np.arange(n) < share * n)
+    z = torch.from_numpy(np.clip((w - w.mean()) / w.std(), 0, None))
+    tokens = tail_tokens(z.pow(4).mean(), z.pow(8).mean(), n, 1.5, 52.5)
+    rows = pd.DataFrame({"share": [share], "strength": [strength], "sign": [float(sign)]})
+    found = planted._perfect(rows, n, 3.0)["perfect_tail_tokens"].item()
+    assert found == pytest.approx(tokens.item(), rel=0.1)
+
+
 def test_a_two_level_split_has_the_kurtosis_that_its_share_allows():
     for share in (0.1, 0.25, 0.5):
         rows = pd.DataFrame({"share": [share], "strength": [1e6], "sign": [1.0]})
@@ -124,7 +137,7 @@ def test_as_many_as_asked_for_of_each_type_and_the_rest_is_chance(study):
 
 
 def test_the_seed_decides(where):
-    settings = {"features": 200, "share": 0.05, "strengths": STRENGTHS, "kappa0": KAPPA0}
+    settings = {"features": 200, "share": 0.05, "strengths": STRENGTHS, "typical": TYPICAL}
     first, again, other = (planted.plant(where, **settings, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first.W_dec, again.W_dec)
     pd.testing.assert_frame_equal(first.truth, again.truth)
@@ -142,7 +155,7 @@ def test_the_seed_decides(where):
     ],
 )
 def test_what_cannot_be_planted_is_refused(where, settings, message):
-    settings = {"features": 100, "share": 0.05, "strengths": [2.0], "kappa0": 3.0, "seed": 0} | settings
+    settings = {"features": 100, "share": 0.05, "strengths": [2.0], "typical": TYPICAL, "seed": 0} | settings
     with pytest.raises(FsrlError, match=message):
         planted.plant(where, **settings)
 

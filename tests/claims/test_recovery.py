@@ -26,7 +26,7 @@ def cuts(**rules):
 
 def truth_of(kind, skewness, kurtosis, implied=np.nan):
     frame = pd.DataFrame({"type": kind, "perfect_skewness": skewness, "perfect_kurtosis": kurtosis})
-    return frame.assign(perfect_implied_tokens=implied, std=0.2, norm=1.0)
+    return frame.assign(perfect_tail_tokens=implied, std=0.2, norm=1.0)
 
 
 def test_clear_by_hand():
@@ -61,7 +61,7 @@ def test_nothing_is_clear_of_a_type_that_the_scheme_lacks_or_that_has_no_closed_
 
 
 def test_a_quantity_that_is_not_known_meets_no_bound():
-    rules = cuts(local_context=[("implied_tokens", "max", 20.0)], prediction=[("skewness", "above", 0.5)])
+    rules = cuts(local_context=[("tail_tokens", "max", 20.0)], prediction=[("skewness", "above", 0.5)])
     truth = truth_of(["local_context", "local_context", "prediction"], 2.0, 9.0, [np.nan, 15.0, np.nan])
     assert recovery.clear(truth, rules).tolist() == [False, True, True]
 

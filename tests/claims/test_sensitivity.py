@@ -38,15 +38,15 @@ def example(seed=0, n=300, draws=2000):
         kurtosis=1 + skewness**2 + generator.gamma(4, 0.6, n),
         std=generator.uniform(0.1, 1, n),
         norm=generator.uniform(0.5, 2, n),
-        implied_tokens=np.where(skewness > 0, generator.uniform(1, 60, n), np.nan),
+        tail_tokens=np.where(skewness > 0, generator.uniform(1, 60, n), np.nan),
     )
-    moments.loc[5, ["skewness", "kurtosis", "implied_tokens"]] = np.nan
+    moments.loc[5, ["skewness", "kurtosis", "tail_tokens"]] = np.nan
     null = pd.concat(
         [
             null_table(generator.normal(0, 0.2, draws), generator.normal(3, 0.2, draws), "isotropic"),
             null_table(generator.normal(0, 0.3, draws), generator.normal(3, 0.3, draws), "sign_flip"),
         ]
-    ).assign(implied_tokens=10.0)
+    ).assign(tail_tokens=10.0)
     significant = generator.random(n) < 0.3
     return sensitivity.SweepInputs("layer", moments, null, significant, D_MODEL)
 

@@ -17,6 +17,7 @@ from fsrl.tables.effects import EFFECTS, RETENTION, SUMMARY, TYPE_SHARES
 from fsrl.types.rules import parse_scheme
 from tests.fixtures import effect_examples as ex
 from tests.fixtures.effect_examples import NULL, RULES, SCHEME
+from tests.fixtures.moment_examples import GAUSSIAN
 
 POSITIONS = 3
 # The last feature's direction is zero.
@@ -59,7 +60,7 @@ def frame_of(study, features=FEATURES, **options):
     W_U = study[3]
     found = measured(study, features, **options)
     sizes = {"n_tokens": W_U.shape[1], "d_model": W_U.shape[0]}
-    return effect_frames.effects_frame(found, sample(features), SCHEME, NULL, kappa0=3.0, **sizes)
+    return effect_frames.effects_frame(found, sample(features), SCHEME, NULL, typical=GAUSSIAN, **sizes)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +157,13 @@ def test_a_scheme_that_a_change_cannot_be_read_by_is_refused(study, scheme):
     asked = parse_scheme("odd", RULES | scheme)
     with pytest.raises(FsrlError, match="scheme odd"):
         effect_frames.effects_frame(
-            measured(study, [1]), sample([1]), asked, NULL, kappa0=3.0, n_tokens=300, d_model=W_U.shape[0]
+            measured(study, [1]),
+            sample([1]),
+            asked,
+            NULL,
+            typical=GAUSSIAN,
+            n_tokens=300,
+            d_model=W_U.shape[0],
         )
 
 

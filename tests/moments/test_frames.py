@@ -35,10 +35,10 @@ def test_moments_frame_worked_example():
     assert frame["mean"].tolist() == [1.0, 0.0, 0.0]
     assert frame["std"].tolist() == pytest.approx([3**0.5, 20**0.5, 0.0])
     assert frame["norm"].tolist() == [1.0, 2.0, 0.0]
-    # Feature 0: z = (-1, -1, -1, 3) / sqrt(3), so R = 81 / 9 / 4 = 9 / 4, E = 6561 / 81 / 4 = 81 / 4, and on the
-    # left 3 / 9 / 4 = 1 / 12 and 3 / 81 / 4 = 1 / 108. Against R0 = 1 / 4 and E0 = 1 / 4 the right tail is made of
-    # 4 * 2^2 / 20 = .8 tokens; the left has less than is typical. (2 - 0) / (7 / 3 - 2) = 6 of the kurtosis' excess
-    # of 1 / 3 come from the right. Feature 1: z = (1, -1, 3, -3) / sqrt(5): both sides alike.
+    # Feature 0: z = (-1, -1, -1, 3) / sqrt(3), so R = 81 / 9 / 4 = 9 / 4 and E = 6561 / 81 / 4 = 81 / 4; on
+    # the left 3 / 9 / 4 = 1 / 12 and 3 / 81 / 4 = 1 / 108. Against R0 = E0 = 1 / 4 the right tail is made of
+    # 4 * 2^2 / 20 = .8 tokens, the left has less than is typical, and of the kurtosis' excess of 7 / 3 - 2
+    # the right has 9 / 4 - 1 / 4, six times as much. Feature 1: z = (1, -1, 3, -3) / sqrt(5), twice the same.
     assert frame["right_kurtosis"].tolist() == pytest.approx([9 / 4, 82 / 100, np.nan], nan_ok=True)
     assert frame["left_kurtosis"].tolist() == pytest.approx([1 / 12, 82 / 100, np.nan], nan_ok=True)
     assert frame["right_eighth"].tolist() == pytest.approx([81 / 4, 6562 / 2500, np.nan], nan_ok=True)

@@ -11,15 +11,17 @@ from safetensors.torch import load_file
 
 from fsrl.errors import FsrlError
 from fsrl.moments import formulas
+from fsrl.moments.formulas import Typical
 from fsrl.names import TYPES
 from fsrl.nulls import directions as null_directions
 from fsrl.nulls import frames as nulls
-from fsrl.stats.quantiles import quantile
+from fsrl.nulls.typical import typical as typical_of
 from fsrl.tables import core as tables
 from fsrl.tables.moments import NULL
 from fsrl.types import classify
 from fsrl.weights import matrices
 from fsrl.weights.matrices import Decoder, Unembedding
+from tests.fixtures.moment_examples import GAUSSIAN, RATIOS, SIDES
 from tests.fixtures.type_examples import CALIBRATED, under
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
@@ -34,7 +36,7 @@ def small():
 def test_table_holds_the_moments_of_each_kinds_directions(tmp_path):
     W_dec, W_U = small()
     covariance = torch.diag(torch.arange(1.0, 9))
-    frame = nulls.of_layer(W_dec, W_U, kinds=KINDS, draws=60, seed=3, kappa0=3.0, covariance=covariance)
+    frame = nulls.of_layer(W_dec, W_U, kinds=KINDS, draws=60, seed=3, typical=GAUSSIAN, covariance=covariance)
     assert frame["kind"].tolist() == [kind for kind in KINDS for _ in range(60)]
     assert frame["draw"].tolist() == [*range(60)] * 3
     settings = {"draws": 60, "seed": 3}
@@ -45,20 +47,28 @@ def test_table_holds_the_moments_of_each_kinds_directions(tmp_path):
     ]
     exact = torch.cat([torch.cat(list(blocks)) for blocks in directions]).double()
     oracle = formulas.row_moments(exact @ W_U.double()).numpy()
-    found = frame[["mean", "std", "skewness", "kurtosis"]].to_numpy()
+    found = frame[["mean", "std", "skewness", "kurtosis", *SIDES]].to_numpy()
     assert found == pytest.approx(oracle, rel=1e-4, abs=1e-5)
     assert frame["norm"].to_numpy() == pytest.approx(exact.norm(dim=1).numpy(), rel=1e-6)
-    implied = 300 * oracle[:, 2] ** 4 / (oracle[:, 3] - 3.0) ** 3
-    known = (oracle[:, 2] > 0) & (oracle[:, 3] > 3.0)
-    assert frame["implied_tokens"].notna().tolist() == known.tolist()
-    assert frame["implied_tokens"][known].to_numpy() == pytest.approx(implied[known], rel=1e-2)
+    kurtosis, right, right_eighth, left_eighth = oracle[:, 3:].T
+    for name, fourth, eighth in (
+        ("tail_tokens", right, right_eighth),
+        ("left_tail_tokens", kurtosis - right, left_eighth),
+    ):
+        has_tail = (fourth > 1.5) & (eighth > 52.5)
+        tokens = 300 * (fourth - 1.5) ** 2 / (eighth - 52.5)
+        assert np.isfinite(frame[name]).tolist() == has_tail.tolist()
+        assert 5 < has_tail.sum() < 175
+        assert frame[name][has_tail].to_numpy() == pytest.approx(tokens[has_tail], rel=1e-2)
+    share = np.where(kurtosis > 3, (right - 1.5) / (kurtosis - 3), np.nan)
+    assert frame["right_share"].to_numpy() == pytest.approx(share, rel=1e-2, nan_ok=True)
     tables.write(frame, tmp_path / "null", NULL, {})
     pd.testing.assert_frame_equal(tables.read(tmp_path / "null", NULL), frame)
 
 
 def test_flipped_rows_keep_their_std_over_norm():
     W_dec, W_U = small()
-    frame = nulls.of_layer(W_dec, W_U, kinds=["sign_flip"], draws=90, seed=0, kappa0=3.0)
+    frame = nulls.of_layer(W_dec, W_U, kinds=["sign_flip"], draws=90, seed=0, typical=GAUSSIAN)
     logits = W_dec.double() @ W_U.double()
     assert frame["std"].to_numpy() == pytest.approx(
         np.tile(logits.std(dim=1, correction=0).numpy(), 3), rel=1e-5
@@ -69,7 +79,7 @@ def test_flipped_rows_keep_their_std_over_norm():
 def test_the_passes_do_not_show(monkeypatch):
     W_dec, W_U = small()
     monkeypatch.setattr(null_directions, "DRAWS_PER_BLOCK", 16)
-    settings = {"kinds": ["second_moment", "sign_flip"], "draws": 100, "seed": 0, "kappa0": 3.0}
+    settings = {"kinds": ["second_moment", "sign_flip"], "draws": 100, "seed": 0, "typical": GAUSSIAN}
     expected = nulls.of_layer(W_dec, W_U, **settings)
     monkeypatch.setattr(nulls, "BLOCKS_PER_PASS", 2)
     pd.testing.assert_frame_equal(nulls.of_layer(W_dec, W_U, **settings), expected, rtol=1e-6)
@@ -104,7 +114,7 @@ def test_views_share_passes_and_get_what_each_gets_alone(monkeypatch, lengths, l
     if holes:
         unembedding = replace(unembedding, owned=torch.arange(300) < 300 - holes)
     settings = {"kinds": KINDS, "draws": 90, "seed": 3, "covariance": torch.diag(torch.arange(1.0, 9))}
-    kappa0 = {name: 2.5 + 0.1 * number for number, name in enumerate(VIEWS)}
+    typical = {name: Typical(2.5 + 0.1 * number, 1.5, 52.5) for number, name in enumerate(VIEWS)}
     drawn = []
     draw = nulls._draw
 
@@ -113,7 +123,7 @@ def test_views_share_passes_and_get_what_each_gets_alone(monkeypatch, lengths, l
         return draw(kind, *given, **how)
 
     monkeypatch.setattr(nulls, "_draw", counted)
-    found = nulls.of_layer_in_views(decoder, unembedding, VIEWS, kappa0=kappa0, **settings)
+    found = nulls.of_layer_in_views(decoder, unembedding, VIEWS, typical=typical, **settings)
     # Rows of one length have one second moment; without a token to leave out `trained` is `main`.
     assert drawn.count("activations") == 1
     assert drawn.count("second_moment") == (1 if lengths == "one" else 2)
@@ -121,16 +131,19 @@ def test_views_share_passes_and_get_what_each_gets_alone(monkeypatch, lengths, l
     assert list(found) == list(VIEWS)
     for name, view in VIEWS.items():
         seen = matrices.view(decoder, unembedding, **view)
-        alone = nulls.of_layer(seen.W_dec, seen.W_U, kappa0=kappa0[name], **settings)
-        # implied_tokens divides by a difference of kurtoses.
-        exact, rough = alone.drop(columns="implied_tokens"), alone["implied_tokens"]
+        alone = nulls.of_layer(seen.W_dec, seen.W_U, typical=typical[name], **settings)
         pd.testing.assert_frame_equal(
-            found[name].drop(columns="implied_tokens"), exact, rtol=2e-6, atol=2e-6, check_exact=False
+            found[name].drop(columns=RATIOS),
+            alone.drop(columns=RATIOS),
+            rtol=1e-5,
+            atol=2e-6,
+            check_exact=False,
         )
-        assert (found[name]["implied_tokens"].notna() == rough.notna()).mean() > 0.99
+        same = np.isfinite(found[name][RATIOS]) == np.isfinite(alone[RATIOS])
+        assert same.to_numpy().mean() > 0.99
     if not holes:
         # Where W_U is read whole, to the last bit.
-        alone = nulls.of_layer(decoder.W_dec, unembedding.folded, kappa0=kappa0["main"], **settings)
+        alone = nulls.of_layer(decoder.W_dec, unembedding.folded, typical=typical["main"], **settings)
         pd.testing.assert_frame_equal(found["main"], alone, check_exact=True)
 
 
@@ -139,13 +152,13 @@ def test_a_decoder_of_another_model_is_refused_in_views():
     narrow = replace(decoder, W_dec=decoder.W_dec[:, :4].contiguous())
     with pytest.raises(FsrlError, match="trained on another model"):
         nulls.of_layer_in_views(
-            narrow, unembedding, {"main": {}}, kinds=KINDS, draws=5, seed=0, kappa0={"main": 3.0}
+            narrow, unembedding, {"main": {}}, kinds=KINDS, draws=5, seed=0, typical={"main": GAUSSIAN}
         )
 
 
 def test_other_kinds_are_refused():
     W_dec, W_U = small()
-    settings = {"draws": 5, "seed": 0, "kappa0": 3.0}
+    settings = {"draws": 5, "seed": 0, "typical": GAUSSIAN}
     for kinds, message in (
         (["gauss"], "kind 'gauss' is unknown; choose from second_moment, sign_flip, activations"),
         (["isotropic"], "kind 'isotropic' is shared by the layers, see nulls.isotropic"),
@@ -157,7 +170,7 @@ def test_other_kinds_are_refused():
         decoder, unembedding = in_memory(W_dec, W_U, None)
         with pytest.raises(FsrlError, match=message):
             nulls.of_layer_in_views(
-                decoder, unembedding, {"main": {}}, kinds=kinds, **settings | {"kappa0": {"main": 3.0}}
+                decoder, unembedding, {"main": {}}, kinds=kinds, **settings | {"typical": {"main": GAUSSIAN}}
             )
 
 
@@ -173,8 +186,8 @@ def mini():
 
 def mini_null(mini, draws, seed, covariance):
     isotropic = nulls.isotropic(mini[1], draws=draws, seed=seed)
-    kappa0 = quantile(isotropic, "kurtosis", 0.5)
-    own = nulls.of_layer(*mini, kinds=KINDS, draws=draws, seed=seed, kappa0=kappa0, covariance=covariance)
+    typical = typical_of(isotropic)
+    own = nulls.of_layer(*mini, kinds=KINDS, draws=draws, seed=seed, typical=typical, covariance=covariance)
     return pd.concat([isotropic, own], ignore_index=True)
 
 

@@ -15,14 +15,14 @@ from fsrl.tables.types import TYPES
 
 
 def moments_frame():
-    floats = {name: [0.5, 1.5, 2.5] for name in ("mean", "std")}
-    shapes = {name: [1.0, np.nan, 3.0] for name in ("skewness", "kurtosis", "bimodality", "implied_tokens")}
+    floats = {name: [0.5, 1.5, 2.5] for name in ("mean", "std", "norm")}
+    shapes = {
+        name: [1.0, np.nan, 3.0] for name, column in MOMENTS.columns.items() if column.dtype == "float64"
+    }
     return pd.DataFrame(
         {
             "feature": np.arange(3, dtype=np.int32),
-            **floats,
-            **shapes,
-            "norm": [1.0, 1.0, 1.0],
+            **(shapes | floats),
             "log10_density": np.array([-1, np.nan, -10], dtype=np.float32),
             "alive": pd.array([True, None, False], dtype="boolean"),
         }
@@ -99,12 +99,19 @@ def test_same_content_gives_same_bytes(tmp_path):
         (lambda f: f.astype({"feature": "Int32"}), "column feature has dtype Int32"),
         (lambda f: f.assign(std=[1.0, np.nan, 1.0]), "column std has no value at row 1"),
         (lambda f: f.assign(kurtosis=[1.0, 2.0, np.inf]), "column kurtosis is inf at row 2"),
+        (lambda f: f.assign(right_share=[1.0, 2.0, -np.inf]), "column right_share is -inf at row 2"),
     ],
 )
 def test_a_frame_that_does_not_fit_is_refused_and_nothing_written(tmp_path, change, message):
     with pytest.raises(FsrlError, match=f"table moments: {message}"):
         tables.write(change(moments_frame()), tmp_path / "t", MOMENTS, {})
     assert os.listdir(tmp_path) == []
+
+
+def test_infinity_is_kept_apart_from_null_where_a_column_may_hold_it(tmp_path):
+    frame = moments_frame().assign(tail_tokens=[np.inf, np.nan, 3.0])
+    tables.write(frame, tmp_path / "t", MOMENTS, {})
+    pd.testing.assert_frame_equal(tables.read(tmp_path / "t", MOMENTS), frame)
 
 
 def test_metadata_must_be_text(tmp_path):

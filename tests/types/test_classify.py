@@ -19,7 +19,7 @@ def test_calibrated_worked_example():
     moments = table(
         skewness=[2.0, 2.0, 2.0, -2.0, -0.9, 0.5, -0.5, 1.5],
         kurtosis=[9.0, 9.0, 9.0, 9.0, 2.0, 9.0, 9.0, 2.5],
-        implied_tokens=[20.0, 20.1, np.nan, np.nan, np.nan, 5.0, np.nan, np.nan],
+        tail_tokens=[20.0, 20.1, np.nan, np.nan, np.nan, 5.0, np.nan, np.nan],
     )
     found = types_of(moments, "calibrated", NULL)
     assert found["type"].tolist() == [

@@ -42,8 +42,8 @@ def test_margin_takes_the_nearest_bound_inside_and_the_nearest_type_outside():
 
 
 def test_margin_of_a_missing_value_is_the_whole_scale():
-    scheme = {"s": {"types": {"local_context": {"implied_tokens": {"max": 20}}}}}
-    found = under(classify.types, table(implied_tokens=[10.0, 30.0, np.nan]), scheme)
+    scheme = {"s": {"types": {"local_context": {"tail_tokens": {"max": 20}}}}}
+    found = under(classify.types, table(tail_tokens=[10.0, 30.0, np.nan]), scheme)
     assert found["margin"].tolist() == pytest.approx([0.25, -0.25, -1.0])
 
 
@@ -69,7 +69,7 @@ def by_hand(rows, features, null, d_model):
     high, low = null["skewness"].quantile([0.999, 0.001])
     peaked, flat = null["kurtosis"].quantile([0.999, 0.001])
     for row in rows.itertuples():
-        width, skew, kurt, implied = row.std / row.norm, row.skewness, row.kurtosis, row.implied_tokens
+        width, skew, kurt, tokens = row.std / row.norm, row.skewness, row.kurtosis, row.tail_tokens
         yield (
             {
                 "post": {
@@ -79,7 +79,7 @@ def by_hand(rows, features, null, d_model):
                     "partition": width >= w[0.75] and skew >= 0 and kurt <= k[0.25],
                 },
                 "calibrated": {
-                    "local_context": kurt > peaked and skew > 0 and implied <= 20,
+                    "local_context": kurt > peaked and skew > 0 and tokens <= 20,
                     "prediction": skew > high,
                     "suppression": skew < low,
                     "partition": kurt < flat,

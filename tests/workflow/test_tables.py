@@ -116,7 +116,7 @@ def test_calibrated_types_are_what_lies_beyond_the_null(built: Project, sae: str
     cut = {column: null[column].quantile([0.001, 0.999]).tolist() for column in ("skewness", "kurtosis")}
     skewness, kurtosis = moments["skewness"], moments["kurtosis"]
     members = {
-        "local_context": (kurtosis > cut["kurtosis"][1]) & (skewness > 0) & (moments["implied_tokens"] <= 20),
+        "local_context": (kurtosis > cut["kurtosis"][1]) & (skewness > 0) & (moments["tail_tokens"] <= 20),
         "prediction": skewness > cut["skewness"][1],
         "suppression": skewness < cut["skewness"][0],
         "partition": kurtosis < cut["kurtosis"][0],
