@@ -14,6 +14,7 @@ from fsrl.errors import FsrlError
 from fsrl.nulls import frames as nulls
 from fsrl.nulls import undertrained
 from fsrl.stats.quantiles import quantile_error
+from fsrl.tokens import text as token_text
 from fsrl.tokens import vocabulary
 from fsrl.tokens.text import ALPHABET
 from tests.fixtures import vocabularies
@@ -161,9 +162,12 @@ def test_curve_holds_quantile_and_error_of_each_candidate():
         ([8.0, 6.0, 4.03, 4.0, 4.2], 0.01, 3),  # beyond .5 % and the error
         ([8.0, 6.0, 4.03, 4.0, 4.2], 0.05, 2),  # within the error
         ([8.0, 8.0, 8.0, 4.0], 0.01, 3),  # a plateau before the fall is no end of it
-        ([4.19, 4.0, 4.1], 0.01, 0),  # under 5 %
-        ([4.21, 4.0, 4.1], 0.01, 1),
-        ([4.21, 4.0, 4.1], 0.11, 0),  # under two errors
+        ([4.39, 4.0, 4.1], 0.01, 0),  # under 10 %
+        ([4.41, 4.0, 4.1], 0.01, 1),
+        ([4.41, 4.0, 4.1], 0.10, 1),
+        ([4.41, 4.0, 4.1], 0.11, 0),  # under two errors of both ends
+        ([10.98, 10.61, 9.8], [0.66, 0.5, 0.5], 0),  # over two of the lower end's
+        ([10.98, 10.61, 9.8], [0.08, 0.5, 0.5], 2),
         ([4.0, 5.0, 6.0], 0.01, 0),
         ([4.0], 0.01, 0),
     ],
@@ -171,6 +175,23 @@ def test_curve_holds_quantile_and_error_of_each_candidate():
 def test_the_rule_for_the_end_of_the_fall(quantiles, error, row):
     curve = pd.DataFrame({"quantile": quantiles, "error": error})
     assert undertrained.stop_of_fall(curve) == row
+
+
+@pytest.mark.parametrize("members", [200, 350])
+def test_a_meaningful_set_beside_the_references_is_kept(members):
+    """No token is undertrained: two sets of tokens stand out along an axis each, the references in one."""
+    W_U = 0.14 * torch.randn(48, 8000, generator=torch.Generator().manual_seed(2))
+    W_U[0, :members] += 1.5
+    W_U[1, 400:600] += 1.5
+    tokens = [f"word {i}" for i in range(8000)]
+    tokens[:13] = [token_text.spell(bytes([byte])) for byte in undertrained.IMPOSSIBLE_BYTES]
+    found = undertrained.by_distance(W_U, W_U, tokens, draws=1000, seed=2)
+    assert found.trained.all()
+    # The set would be left out first, and the quantile does fall by more than the errors of its lower end.
+    assert (found.distance.argsort()[: members * 3 // 4] < members).all()
+    lowest = found.curve.loc[found.curve["quantile"].idxmin()]
+    fall = found.curve["quantile"].iloc[0] - lowest["quantile"]
+    assert fall > max(2 * lowest["error"], 0.05 * lowest["quantile"])
 
 
 def test_a_fall_that_goes_on_at_the_largest_share_warns(monkeypatch):
