@@ -1,24 +1,36 @@
-"""Names that tables, rules and figures share: feature types, and kinds of null directions. Imports nothing.
+"""Names that tables, rules and figures share: feature types, tails, null directions. Imports nothing.
 
 Types are in order of precedence: a feature's primary label is the first type whose rule it meets, else
-`unclassified`; `degenerate` where there is no shape to read (a constant row of logit weights).
+`unclassified`; `degenerate` where there is no shape to read (a constant row of logit weights). Schemes of the
+rule language keep an order of their own (`fsrl.types.rules.ORDER`).
 """
 
-TYPES = ("local_context", "prediction", "suppression", "partition")
+TYPES = ("partition", "two_sided", "local_context", "prediction", "suppression")
 UNCLASSIFIED, DEGENERATE = "unclassified", "degenerate"
 LABELS = (*TYPES, UNCLASSIFIED, DEGENERATE)
+
+# Tail -> what lies far out in it, as the tables and figures say it.
+TAILS = {
+    "right": "large skewness",
+    "left": "large -skewness",
+    "right_kurtosis": "large right_kurtosis",
+    "left_kurtosis": "large left_kurtosis",
+    "heavy": "large kurtosis",
+    "flat": "small kurtosis",
+}
 
 # Kind of null -> what its directions are, as the tables and figures say it.
 KINDS = {
     "isotropic": "uniform on the unit sphere",
     "second_moment": "Gaussian with the decoder rows' second moment",
     "sign_flip": "decoder rows with random signs of their coordinates in W_U's PCA basis",
-    "activations": "Gaussian with the covariance of the layer's activations",
 }
 # One table of them serves all layers of a model; the others need the layer's decoder.
 SHARED = "isotropic"
-# Of those the kinds that need the layer's decoder and no text.
+# Of those the kinds that need the layer's decoder.
 OF_WEIGHTS = ("second_moment", "sign_flip")
+# The kinds that decide what chance does not give; the others are described beside them.
+BOUNDING = (SHARED, "sign_flip")
 
 
 def type_label(name: str) -> str:

@@ -91,3 +91,40 @@ NULL = Table(
         **_MOMENTS,
     },
 )
+
+NULL_QUANTILES = Table(
+    "null_quantiles",
+    {
+        "kind": NULL_KIND,
+        "tail": Column(
+            "string",
+            "1",
+            "right (left is its mirror), right_kurtosis (and left_kurtosis), heavy, flat; right_eighth: its "
+            "median alone",
+        ),
+        "size": Column("int64", "values", "values pooled: twice the directions where a mirror is pooled"),
+        "draws": Column("int64", "1", "directions"),
+        "median": Column("float64", "as the value", "median"),
+        "extreme": Column("float64", "as the value", "0.999 quantile"),
+        "threshold": Column(
+            "float64", "as the value", "start of the Pareto tail; null where too few draws", nullable=True
+        ),
+        "scale": Column("float64", "as the value", "scale of the Pareto tail", nullable=True),
+        "shape": Column("float64", "1", "shape of the Pareto tail", nullable=True),
+        "beyond": Column("int64", "values", "how many of the values are this large or larger"),
+        "value": Column("float64", "1", "value of the tail: large is extreme, so flat has -kurtosis"),
+    },
+)
+AXIS_SHARE = Table(
+    "axis_share",
+    {
+        "feature": FEATURE,
+        "axis_share": Column(
+            "float64",
+            "1",
+            "share of the logit weights' variance along the activations' first principal axis; null where "
+            "constant",
+            nullable=True,
+        ),
+    },
+)

@@ -1,171 +1,258 @@
-"""Feature types after Bloom & Lin 2024: a scheme resolved in one layer in (`fsrl.types.cuts`), tables out.
+"""Feature types after Bloom & Lin 2024: the types of a layer's features under each scheme.
 
-The types' words are published (local_context, prediction, suppression, partition), their thresholds never
-were; so several named schemes of rules are applied side by side (`fsrl.types.rules` reads them). A feature
-may meet several rules of a scheme (booleans); its primary label is the first in the order local_context,
-prediction, suppression, partition, else `unclassified`. A constant row has no shape and is `degenerate`.
+The types' words are published, their thresholds never were, so several named schemes stand side by side. A
+scheme of tails (the default, `calibrated`) asks what a direction's logit weights have that chance does not
+give; significant means q <= level (`fsrl.types.tails`):
 
-Beside each count stands what chance gives: the same thresholds applied to the nulls' directions. A type at
-its null rate is noise with a name.
+    partition      flat
+    two_sided      heavy, with a share of right_share on either side; or (right or right_kurtosis) and
+                   (left or left_kurtosis)
+    local_context  (right or right_kurtosis) and tail_tokens <= its setting
+    prediction     right or right_kurtosis
+    suppression    left or left_kurtosis; a spike where left_tail_tokens <= the same setting, else a group
 
-std is read as std / norm, since decoder norms vary; `variance_x_d_model` is its square times d_model.
+Schemes of rules (`fsrl.types.rules`) bound columns by published words or numbers. A feature may meet several
+rules of a scheme (booleans); its primary label is the first in the scheme's order of precedence, else
+`unclassified`. A constant row has no shape and is `degenerate`.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float64, Shaped
+from jaxtyping import Bool, Float64, Int64, Shaped
 
 from fsrl.errors import FsrlError
-from fsrl.names import DEGENERATE, TYPES, UNCLASSIFIED
-from fsrl.types import cuts
-from fsrl.types.cuts import Cut, Readings, Resolved, Rules
+from fsrl.names import DEGENERATE, TAILS, TYPES, UNCLASSIFIED
+from fsrl.nulls.quantiles import Bounds
+from fsrl.types import cuts, tails
+from fsrl.types.cuts import Resolved
+from fsrl.types.rules import ORDER, Scheme, TailScheme
 
-# Label -> (rows with it as primary label, rows that meet its rule).
-_Tally = dict[str, tuple[int, int]]
+RIGHT, LEFT = ("right", "right_kurtosis"), ("left", "left_kurtosis")
+# Label -> the tails that speak for it.
+SPEAKING = {
+    "partition": ("flat",),
+    "two_sided": ("heavy", *RIGHT, *LEFT),
+    "local_context": RIGHT,
+    "prediction": RIGHT,
+    "suppression": LEFT,
+    UNCLASSIFIED: tuple(TAILS),
+}
 
 
-def types(resolved: Resolved) -> pd.DataFrame:
-    """The table `types` of one scheme: a row per feature.
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Types of some rows: who meets the rule of each type, and the primary labels, str objects."""
 
-    margin is the distance to the nearest bound of the primary type, as a share of the layer's features that
-    lie between; for `unclassified` it is minus what the nearest type lacks (the largest distance among its
-    missed bounds); null for `degenerate`.
+    members: dict[str, Bool[np.ndarray, "rows"]]
+    primary: Shaped[np.ndarray, "rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class RuleTyping:
+    """A scheme of rules in one layer."""
+
+    resolved: Resolved
+    d_model: int | None
+
+    @property
+    def name(self) -> str:
+        """The scheme's."""
+        return self.resolved.scheme
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The types that it defines, in their order of precedence."""
+        return tuple(self.resolved.rules)
+
+    def own(self) -> Labels:
+        """Of the layer's features."""
+        return self._labels(self.resolved.features)
+
+    def others(self, frame: pd.DataFrame) -> Labels:
+        """Of other rows (with the moments' columns), by the thresholds of the layer."""
+        return self._labels(cuts.read(frame, self.d_model))
+
+    def as_layer(self, frame: pd.DataFrame) -> Labels:
+        """Of rows that are taken for a layer: no threshold of the rules follows from chance."""
+        return self.others(frame)
+
+    def thresholds(self) -> pd.DataFrame:
+        """The table `thresholds` of this scheme: what each of its bounds comes to."""
+        rows = [
+            (self.name, name, one.column, one.word, str(one.bound), cut.value, None)
+            for name, rule in self.resolved.rules.items()
+            for cut in rule
+            for one in [cut.condition]
+        ]
+        return _thresholds(rows)
+
+    def _labels(self, readings: cuts.Readings) -> Labels:
+        members = cuts.members(readings, self.resolved.rules)
+        return Labels(members, _primary(members, readings.degenerate, ORDER))
+
+
+@dataclass(frozen=True, eq=False)
+class TailTyping:
+    """A scheme of tails in one layer: the moments of its features, and its nulls."""
+
+    scheme: TailScheme
+    moments: pd.DataFrame
+    known: Bounds
+
+    @property
+    def name(self) -> str:
+        """The scheme's."""
+        return self.scheme.name
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The types that it defines, in their order of precedence."""
+        return TYPES
+
+    def own(self) -> Labels:
+        """Of the layer's features."""
+        return self.as_layer(self.moments)
+
+    def as_layer(self, frame: pd.DataFrame) -> Labels:
+        """Of rows that are taken for a layer: significant by their own false discovery rate."""
+        called = tails.significant(tails.log10_p(frame, self.known), self.scheme.level)
+        return tail_labels(Shapes.of(frame), called, self.scheme)
+
+    def others(self, frame: pd.DataFrame) -> Labels:
+        """Of other rows (with the moments' columns), by the p that is significant in the layer."""
+        p, least = tails.log10_p(frame, self.known), self.critical()
+        called = {tail: one <= least[tail] for tail, one in p.items()}
+        return tail_labels(Shapes.of(frame), called, self.scheme)
+
+    def critical(self) -> dict[str, float]:
+        """Tail -> the largest log10 p that is significant in the layer (`fsrl.types.tails.critical`)."""
+        return tails.critical(tails.log10_p(self.moments, self.known), self.scheme.level)
+
+    def thresholds(self) -> pd.DataFrame:
+        """The table `thresholds`: of each type's tails the value from which a feature is significant.
+
+        Where no feature is, what one alone would have to reach. Any one of a type's tails does.
+        """
+        reached, scheme = self.critical(), self.scheme
+        level, tokens, share = (f"{one:.12g}" for one in (scheme.level, scheme.tail_tokens, scheme.share))
+        rows: list[tuple[Any, ...]] = []
+        of_types = {name: SPEAKING[name] for name in TYPES} | {"two_sided": ("heavy",)}
+        for name, speaking in of_types.items():
+            for tail in speaking:
+                value, kind = tails.critical_value(self.known, tail, reached[tail])
+                column, sign = tails.COLUMNS[tail]
+                word = "min" if sign > 0 else "max"
+                rows.append((self.name, name, column, word, f"q<={level}", value, kind))
+            if name == "two_sided":
+                rows.append((self.name, name, "right_share", "min", share, scheme.share, None))
+                rows.append((self.name, name, "right_share", "max", f"1-{share}", 1 - scheme.share, None))
+            if name == "local_context":
+                rows.append((self.name, name, "tail_tokens", "max", tokens, scheme.tail_tokens, None))
+        return _thresholds(rows)
+
+
+Typing = RuleTyping | TailTyping
+
+
+def typing_of(
+    scheme: Scheme | TailScheme,
+    moments: pd.DataFrame,
+    known: Bounds | None = None,
+    *,
+    d_model: int | None = None,
+) -> Typing:
+    """A scheme in one layer.
+
+    moments: table `moments` of the layer, whole, in the view that the scheme reads; known: what
+    `fsrl.nulls.quantiles` keeps of that view's nulls, for a scheme of tails; d_model: for rules on
+    variance_x_d_model. Raises FsrlError where one of them is needed and missing.
     """
-    features, rules = resolved.features, resolved.rules
-    members = cuts.members(features, rules)
-    found = _primary(members, features.degenerate)
-    columns = {"feature": features.frame["feature"].to_numpy(), "scheme": resolved.scheme}
-    absent = np.zeros(len(found), dtype=bool)
-    columns |= {name: members.get(name, absent) for name in sorted(TYPES)}
-    columns |= {"type": found, "margin": _margin(features, rules, found)}
+    if isinstance(scheme, Scheme):
+        return RuleTyping(cuts.resolve(scheme, moments, d_model=d_model), d_model)
+    if known is None:
+        raise FsrlError(f"scheme {scheme.name}: needs the null quantiles of the view; build them first")
+    tails.bounding(known)
+    return TailTyping(scheme, moments, known)
+
+
+def types(typing: Typing) -> pd.DataFrame:
+    """The table `types` of one scheme: a row per feature."""
+    own = typing.own()
+    moments = typing.moments if isinstance(typing, TailTyping) else typing.resolved.features.frame
+    absent = np.zeros(len(moments), dtype=bool)
+    columns = {"feature": moments["feature"].to_numpy(), "scheme": typing.name}
+    columns |= {name: own.members.get(name, absent) for name in sorted(TYPES)}
+    spike = pd.Series(absent, dtype="boolean").mask(~absent)
+    evidence = np.full(len(moments), np.nan)
+    if isinstance(typing, TailTyping):
+        few = moments["left_tail_tokens"].to_numpy(dtype=np.float64) <= typing.scheme.tail_tokens
+        spike = pd.Series(few, dtype="boolean").mask(~own.members["suppression"])
+        evidence = _evidence(typing, own)
+    columns |= {"spike": spike, "type": own.primary, "evidence": evidence}
     return pd.DataFrame(columns).astype({"scheme": "str", "type": "str"})
 
 
-def labels(readings: Readings, rules: Rules) -> Shaped[np.ndarray, "rows"]:
-    """The primary label of each row, str objects; the rows may be others than the rules came from."""
-    return _primary(cuts.members(readings, rules), readings.degenerate)
+@dataclass(frozen=True, eq=False)
+class Shapes:
+    """What a scheme of tails reads of rows beside their tails."""
+
+    right_share: Float64[np.ndarray, "rows"]
+    tail_tokens: Float64[np.ndarray, "rows"]
+    degenerate: Bool[np.ndarray, "rows"]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> "Shapes":
+        """Of a table `moments` or `null`."""
+        share, tokens = (frame[name].to_numpy(dtype=np.float64) for name in ("right_share", "tail_tokens"))
+        return cls(share, tokens, (frame["skewness"].isna() | frame["kurtosis"].isna()).to_numpy())
+
+    def rows(self, chosen: Int64[np.ndarray, "chosen"]) -> "Shapes":
+        """Of some of the rows, in the given order."""
+        return Shapes(self.right_share[chosen], self.tail_tokens[chosen], self.degenerate[chosen])
 
 
-def type_counts(resolved: Resolved) -> pd.DataFrame:
-    """The table `type_counts` of one scheme: features of each type beside those that chance would give.
-
-    A type that the scheme does not define has no row. members counts all features that meet a type's rule,
-    features only those with it as primary label. Of several kinds of null the largest share is given, label
-    by label; `type_null_counts` has them all. Raises FsrlError for a scheme resolved without a null.
-    """
-    n, by_chance = len(resolved.features.frame), _by_chance(resolved)
-    rows = []
-    for label, (primary, members) in _tally(resolved.features, resolved.rules).items():
-        shares = [[count / draws for count in tally[label]] for tally, draws in by_chance.values()]
-        null_share, member_null_share = map(max, zip(*shares, strict=True))
-        rows.append(
-            {
-                "scheme": resolved.scheme,
-                "type": label,
-                "features": primary,
-                "share": primary / n,
-                "null_share": null_share,
-                "expected": null_share * n,
-                "members": members,
-                "member_null_share": member_null_share,
-            }
-        )
-    return pd.DataFrame(rows).astype({"scheme": "str", "type": "str"})
+def tail_labels(shapes: Shapes, called: Mapping[str, Bool[np.ndarray, "rows"]], scheme: TailScheme) -> Labels:
+    """Types of rows; called: tail -> which of them are significant."""
+    right, left = (np.logical_or.reduce([called[tail] for tail in side]) for side in (RIGHT, LEFT))
+    share = shapes.right_share
+    both = (share >= scheme.share) & (share <= 1 - scheme.share)
+    members = {
+        "partition": called["flat"],
+        "two_sided": (called["heavy"] & both) | (right & left),
+        "local_context": right & (shapes.tail_tokens <= scheme.tail_tokens),
+        "prediction": right,
+        "suppression": left,
+    }
+    return Labels(members, _primary(members, shapes.degenerate, TYPES))
 
 
-def type_null_counts(resolved: Resolved) -> pd.DataFrame:
-    """The table `type_null_counts` of one scheme: each type's count and what each kind of null would give.
-
-    Columns and errors as for `type_counts`, one row per type and kind in their order.
-    """
-    n, by_chance = len(resolved.features.frame), _by_chance(resolved)
-    rows = []
-    for label, (primary, members) in _tally(resolved.features, resolved.rules).items():
-        for kind, (tally, draws) in by_chance.items():
-            share, member_share = (count / draws for count in tally[label])
-            rows.append(
-                {
-                    "scheme": resolved.scheme,
-                    "type": label,
-                    "kind": kind,
-                    "draws": draws,
-                    "features": primary,
-                    "expected": share * n,
-                    "null_share": share,
-                    "members": members,
-                    "member_expected": member_share * n,
-                    "member_null_share": member_share,
-                }
-            )
-    return pd.DataFrame(rows).astype({"scheme": "str", "type": "str", "kind": "str"})
-
-
-def thresholds(resolved: Resolved) -> pd.DataFrame:
-    """The table `thresholds` of one scheme: what each of its bounds comes to in this layer and view."""
-    rows = []
-    for name, rule in resolved.rules.items():
-        for cut in rule:
-            written = (cut.condition.column, cut.condition.word, str(cut.condition.bound))
-            rows.append((resolved.scheme, name, *written, cut.value, cut.kind))
-    columns = ["scheme", "type", "column", "word", "bound", "threshold", "kind"]
-    text = {name: "str" for name in columns if name != "threshold"}
-    return pd.DataFrame(rows, columns=columns).astype(text)
+def _evidence(typing: TailTyping, own: Labels) -> Float64[np.ndarray, "features"]:
+    """The largest over the tails that speak for each feature's label."""
+    found, of_tails = np.full(len(own.primary), np.nan), tails.evidence(typing.moments, typing.known)
+    for label, speaking in SPEAKING.items():
+        mine = own.primary == label
+        found[mine] = np.max([of_tails[tail][mine] for tail in speaking], axis=0)
+    return found
 
 
 def _primary(
-    members: Mapping[str, Bool[np.ndarray, "rows"]], degenerate: Bool[np.ndarray, "rows"]
+    members: Mapping[str, Bool[np.ndarray, "rows"]],
+    degenerate: Bool[np.ndarray, "rows"],
+    order: tuple[str, ...],
 ) -> Shaped[np.ndarray, "rows"]:
     found = np.full(len(degenerate), UNCLASSIFIED, dtype=object)
-    for name in reversed(TYPES):  # the first in precedence is written last
+    for name in reversed(order):  # the first in precedence is written last
         if name in members:
             found[members[name]] = name
     found[degenerate] = DEGENERATE
     return found
 
 
-def _by_chance(resolved: Resolved) -> dict[str, tuple[_Tally, int]]:
-    """Kind of null -> its tally and number of draws."""
-    if not resolved.draws:
-        raise FsrlError(f"scheme {resolved.scheme}: counts by chance need null draws, and there are none")
-    return {kind: (_tally(part, resolved.rules), len(part.frame)) for kind, part in resolved.draws.items()}
-
-
-def _tally(readings: Readings, rules: Rules) -> _Tally:
-    members = cuts.members(readings, rules)
-    found = _primary(members, readings.degenerate)
-    counts = {}
-    for label in (*rules, UNCLASSIFIED, DEGENERATE):
-        primary = int((found == label).sum())
-        counts[label] = (primary, int(members[label].sum()) if label in members else primary)
-    return counts
-
-
-def _margin(
-    features: Readings, rules: Rules, found: Shaped[np.ndarray, "rows"]
-) -> Float64[np.ndarray, "rows"]:
-    inside = np.full(len(found), np.nan)
-    lacking = np.full(len(found), np.inf)
-    for name, rule in rules.items():
-        distances = [_distance(features, cut) for cut in rule]
-        missed = [np.where(cut.met(features), 0.0, far) for cut, far in zip(rule, distances, strict=True)]
-        mine = found == name
-        inside[mine] = np.min(distances, axis=0)[mine]
-        lacking = np.minimum(lacking, np.max(missed, axis=0))
-    return np.where(found == UNCLASSIFIED, 0.0 - lacking, inside)
-
-
-def _distance(features: Readings, cut: Cut) -> Float64[np.ndarray, "rows"]:
-    """Share of the layer's features between each value and the cut; 1 where the value is missing."""
-    column = cut.condition.column
-    known = np.sort(features.shaped[column].dropna().to_numpy(dtype=np.float64))
-
-    def position(x: Any) -> Any:
-        # Mid-rank, so that equal values lie at no distance and each other one counts half on its own.
-        below, upto = np.searchsorted(known, x, side="left"), np.searchsorted(known, x, side="right")
-        return (below + upto) / (2 * max(len(known), 1))
-
-    values = features.column(column)
-    return np.where(np.isnan(values), 1.0, np.abs(position(values) - position(cut.value)))
+def _thresholds(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
+    columns = ["scheme", "type", "column", "word", "bound", "threshold", "kind"]
+    text = {name: "str" for name in columns if name != "threshold"}
+    return pd.DataFrame(rows, columns=columns).astype(text | {"threshold": "float64"})

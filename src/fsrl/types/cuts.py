@@ -1,11 +1,8 @@
 """Type rules in one layer: what each bound comes to there, and which rows meet it.
 
-A quantile bound is taken from the layer's own features, a null bound from the null's draws. Of several kinds
-of null a bound such as null0.999 must be met against each, so the most extreme decides: the highest quantile
-for min and above, the lowest for max and below.
+A quantile bound is taken from the layer's own features.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +10,8 @@ import pandas as pd
 from jaxtyping import Bool, Float64
 
 from fsrl.errors import FsrlError
-from fsrl.names import TYPES
 from fsrl.stats.quantiles import quantile
-from fsrl.types.rules import LOWER, Condition, Scheme, check_null
+from fsrl.types.rules import ORDER, Condition, Scheme
 
 MEETS = {"min": np.greater_equal, "above": np.greater, "max": np.less_equal, "below": np.less}
 
@@ -39,11 +35,10 @@ class Readings:
 
 @dataclass(frozen=True)
 class Cut:
-    """A condition with the number that its bound comes to; kind: the null that decided it, if one did."""
+    """A condition with the number that its bound comes to."""
 
     condition: Condition
     value: float
-    kind: str | None = None
 
     def met(self, readings: Readings) -> Bool[np.ndarray, "rows"]:
         """Which rows have a shape and meet the bound; a missing value meets none."""
@@ -57,32 +52,27 @@ Rules = dict[str, tuple[Cut, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Resolved:
-    """A scheme in one layer: its rules with numbers, what they read of the features, null draws by kind."""
+    """A scheme in one layer: its rules with numbers, and what they read of the features."""
 
     scheme: str
     rules: Rules
     features: Readings
-    draws: dict[str, Readings]
 
 
-def resolve(
-    scheme: Scheme, moments: pd.DataFrame, null: pd.DataFrame | None = None, *, d_model: int | None = None
-) -> Resolved:
+def resolve(scheme: Scheme, moments: pd.DataFrame, *, d_model: int | None = None) -> Resolved:
     """The scheme with numbers for its bounds, those of one layer.
 
-    moments: table `moments` of the layer in the view that the scheme reads; null: table `null` of that view,
-    of one kind or several, for bounds such as null0.999; d_model: for rules on variance_x_d_model.
-    Raises FsrlError for a bound on an unknown column and one that needs a null or d_model not given.
+    moments: table `moments` of the layer in the view that the scheme reads; d_model: for rules on
+    variance_x_d_model. Raises FsrlError for a bound on an unknown column, and one that needs a d_model not
+    given.
     """
     features = read(moments, d_model)
-    kinds = [] if null is None else null.groupby("kind", sort=False)
-    draws = {str(kind): read(part, d_model) for kind, part in kinds}
     rules = {
-        name: tuple(cut_of(condition, features, draws) for condition in scheme.rules[name])
-        for name in TYPES
+        name: tuple(cut_of(condition, features) for condition in scheme.rules[name])
+        for name in ORDER
         if name in scheme.rules
     }
-    return Resolved(scheme.name, rules, features, draws)
+    return Resolved(scheme.name, rules, features)
 
 
 def read(frame: pd.DataFrame, d_model: int | None) -> Readings:
@@ -95,33 +85,17 @@ def read(frame: pd.DataFrame, d_model: int | None) -> Readings:
     return Readings(frame, (frame["skewness"].isna() | frame["kurtosis"].isna()).to_numpy())
 
 
-def cut_of(condition: Condition, features: Readings, draws: Mapping[str, Readings]) -> Cut:
-    """What one bound comes to among these features and null draws (by kind); FsrlError as for `resolve`."""
+def cut_of(condition: Condition, features: Readings) -> Cut:
+    """What one bound comes to among these features; FsrlError as for `resolve`."""
     bound, column = condition.bound, condition.column
     if column not in features.frame:
         hint = "give d_model" if column == "variance_x_d_model" else "the moments table has no such column"
         raise FsrlError(f"{condition.place}: {column} is unknown; {hint}")
     if bound.kind == "absolute":
         return Cut(condition, bound.value)
-    if bound.kind == "q":
-        # Where no row has a value, no row can meet the bound.
-        known = features.shaped[column].notna().any()
-        return Cut(condition, quantile(features.shaped, column, bound.value) if known else np.nan)
-    return _against_nulls(condition, draws)
-
-
-def _against_nulls(condition: Condition, draws: Mapping[str, Readings]) -> Cut:
-    """The most extreme quantile among the kinds of null that the bound speaks of."""
-    check_null(condition, list(draws))
-    bound, found = condition.bound, {}
-    for kind in draws if bound.null is None else [bound.null]:
-        try:
-            found[kind] = quantile(draws[kind].frame, condition.column, bound.value)
-        except FsrlError as error:
-            raise FsrlError(f"{condition.place}: {error}") from error
-    decides = max if condition.word in LOWER else min
-    kind, value = decides(found.items(), key=lambda item: item[1])
-    return Cut(condition, value, kind)
+    # Where no row has a value, no row can meet the bound.
+    known = features.shaped[column].notna().any()
+    return Cut(condition, quantile(features.shaped, column, bound.value) if known else np.nan)
 
 
 def members(readings: Readings, rules: Rules) -> dict[str, Bool[np.ndarray, "rows"]]:

@@ -2,25 +2,25 @@
 
 A scheme holds rules, one per type; a rule is a conjunction of bounds on columns:
 
-    calibrated:
+    post:
       view: null                        # the view being typed; a name: always that view's moments
       types:
-        prediction: {skewness: {above: null0.999}}
+        local_context: {kurtosis: {min: q0.90}, std: {max: q0.50}}
 
-Words: min (>=), above (>), max (<=), below (<). A bound is a number, a within-layer quantile ("q0.90"), a
-quantile of the nulls ("null0.999": to be met against every null that was run, so the most extreme decides),
-or a quantile of one null by name ("isotropic0.999"; names in `fsrl.names`). Every mistake raises an
-FsrlError that says where it stands.
+Words: min (>=), above (>), max (<=), below (<). A bound is a number or a within-layer quantile ("q0.90").
+Every mistake raises an FsrlError that says where it stands.
+
+Schemes of this language have published words or numbers for four types; what chance gives enters none of
+them. `fsrl.types.tails` is the scheme that chance defines: in the config it has settings, and no rules.
 """
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fsrl.errors import FsrlError
-from fsrl.names import KINDS, TYPES
 
 # `std` means std / norm, and `variance_x_d_model` its square times d_model: norms and widths vary.
 COLUMNS = (
@@ -28,35 +28,33 @@ COLUMNS = (
     "std",
     "skewness",
     "kurtosis",
-    "bimodality",
     "right_kurtosis",
     "left_kurtosis",
     "right_share",
     "tail_tokens",
     "left_tail_tokens",
+    "bimodality",
     "norm",
     "variance_x_d_model",
 )
+# The types that rules can define, in their order of precedence.
+ORDER = ("local_context", "prediction", "suppression", "partition")
 LOWER, UPPER = ("min", "above"), ("max", "below")
 WORDS = LOWER + UPPER
 SIGNS = {"min": "≥", "above": ">", "max": "≤", "below": "<"}  # of the words, where a rule is shown
 
-_QUANTILE = re.compile(rf"(q|null|{'|'.join(KINDS)})(\d+(?:\.\d*)?|\.\d+)")
+_QUANTILE = re.compile(r"q(\d+(?:\.\d*)?|\.\d+)")
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A threshold as written: kind "absolute", "q" (within-layer) or "null"; value, or quantile in 0..1.
-
-    null: of which null kind the quantile is; None for the most extreme of all that were run.
-    """
+    """A threshold as written: kind "absolute" or "q" (within-layer); value, or quantile in 0..1."""
 
     kind: str
     value: float
-    null: str | None = None
 
     def __str__(self) -> str:
-        prefix = "" if self.kind == "absolute" else self.null or self.kind
+        prefix = "" if self.kind == "absolute" else self.kind
         return f"{prefix}{self.value:.12g}"
 
 
@@ -79,52 +77,49 @@ class Scheme:
     rules: dict[str, tuple[Condition, ...]]
 
 
+@dataclass(frozen=True)
+class TailScheme:
+    """A scheme of tails that chance does not reach (`fsrl.types.tails`); it types each view by itself.
+
+    level: false discovery rate over a layer and tail; tail_tokens: most tokens of a local context, or of a
+    spike; share: least share of the excess kurtosis that each side of a two-sided feature has.
+    """
+
+    name: str
+    level: float
+    tail_tokens: float
+    share: float
+    view: None = None
+
+
 def parse_bound(value: Any, place: str = "bound") -> Bound:
-    """Read `3.0`, `"q0.90"` or `"null0.999"`; FsrlError with `place` for anything else."""
+    """Read `3.0` or `"q0.90"`; FsrlError with `place` for anything else."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return Bound("absolute", float(value))
     match = _QUANTILE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise FsrlError(f"{place}: {value!r} is no bound; write a number, a quantile q0.90 or null0.999")
-    source, quantile = match[1], float(match[2])
+        raise FsrlError(f"{place}: {value!r} is no bound; write a number, or a quantile such as q0.90")
+    quantile = float(match[1])
     if not 0 <= quantile <= 1:
-        raise FsrlError(f"{place}: quantile {match[2]} in {value!r} must lie between 0 and 1")
-    return Bound("null", quantile, source) if source in KINDS else Bound(source, quantile)
+        raise FsrlError(f"{place}: quantile {match[1]} in {value!r} must lie between 0 and 1")
+    return Bound("q", quantile)
 
 
-def parse_schemes(schemes: Mapping[str, Any], nulls: Collection[str] | None = None) -> list[Scheme]:
-    """Read the config's `schemes` (name -> scheme); FsrlError at the first mistake, with its place.
-
-    nulls: the kinds of null that are run; a quantile of another one is a mistake. None: not known here.
-    """
+def parse_schemes(schemes: Mapping[str, Any]) -> list[Scheme | TailScheme]:
+    """Read the config's `schemes` (name -> scheme); FsrlError at the first mistake, with its place."""
     _require_mapping(schemes, "schemes")
-    parsed = [parse_scheme(str(name), scheme) for name, scheme in schemes.items()]
-    if nulls is not None:
-        for scheme in parsed:
-            for rule in scheme.rules.values():
-                for condition in rule:
-                    check_null(condition, nulls)
-    return parsed
+    return [parse_scheme(str(name), scheme) for name, scheme in schemes.items()]
 
 
-def check_null(condition: Condition, nulls: Collection[str]) -> None:
-    """Refuse a bound that is a quantile of a null which is not among `nulls`, those that are run."""
-    bound = condition.bound
-    if bound.kind != "null":
-        return
-    if not nulls:
-        raise FsrlError(f"{condition.place}: {bound} needs null draws, and there are none")
-    if bound.null is not None and bound.null not in nulls:
-        raise FsrlError(
-            f"{condition.place}: {bound} needs null {bound.null}, which was not run; "
-            f"there are {', '.join(nulls)}"
-        )
+def parse_scheme(name: str, scheme: Any) -> Scheme | TailScheme:
+    """Read one scheme of the config: of rules (view, types) or of tails (level, tail_tokens, share).
 
-
-def parse_scheme(name: str, scheme: Any) -> Scheme:
-    """Read one scheme of the config; FsrlError at the first mistake, with its place."""
+    Raises FsrlError at the first mistake, with its place.
+    """
     place = f"scheme {name}"
     _require_mapping(scheme, place)
+    if not {"view", "types"} & set(scheme):
+        return _parse_tails(name, scheme, place)
     _refuse_unknown(scheme, ("view", "types"), place, "key")
     view = scheme.get("view")
     if not (view is None or isinstance(view, str)):
@@ -132,11 +127,30 @@ def parse_scheme(name: str, scheme: Any) -> Scheme:
             f"{place}: view is {view!r}; write the name of a view, or null for the view being typed"
         )
     if "types" not in scheme:
-        raise FsrlError(f"{place}: no types; give at least one of {', '.join(TYPES)}")
+        raise FsrlError(f"{place}: no types; give at least one of {', '.join(ORDER)}")
     _require_mapping(scheme["types"], f"{place}, types")
-    _refuse_unknown(scheme["types"], TYPES, place, "type")
+    _refuse_unknown(scheme["types"], ORDER, place, "type")
     rules = {kind: _parse_rule(scheme["types"][kind], f"{place}, type {kind}") for kind in scheme["types"]}
     return Scheme(name, view, rules)
+
+
+# Setting of a scheme of tails -> what it lies between, ends left out, but for the last end of share.
+_SETTINGS = {"level": (0.0, 0.5), "tail_tokens": (0.0, math.inf), "share": (0.0, 0.5)}
+
+
+def _parse_tails(name: str, scheme: Mapping[str, Any], place: str) -> TailScheme:
+    _refuse_unknown(scheme, tuple(_SETTINGS), place, "key")
+    numbers = {}
+    for key, (low, high) in _SETTINGS.items():
+        if key not in scheme:
+            raise FsrlError(f"{place}: no {key}; give {', '.join(_SETTINGS)} (or view and types, for rules)")
+        value = scheme[key]
+        known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not known or not low < value <= high:
+            within = "more than 0" if math.isinf(high) else f"more than 0 and at most {high:g}"
+            raise FsrlError(f"{place}: {key} is {value!r}; write a number {within}")
+        numbers[key] = float(value)
+    return TailScheme(name, **numbers)
 
 
 def _parse_rule(rule: Any, place: str) -> tuple[Condition, ...]:
@@ -167,20 +181,13 @@ def _check_order(conditions: list[Condition], place: str) -> None:
         return
     low, high = lower[0], upper[0]
     # Other bounds can be compared only when the data are there.
-    if _same_scale(low.bound, high.bound):
+    if low.bound.kind == high.bound.kind:
         strict = low.word == "above" or high.word == "below"
         if low.bound.value > high.bound.value or (strict and low.bound.value == high.bound.value):
             raise FsrlError(
                 f"{place}: {low.word} {low.bound.value:g} and {high.word} {high.bound.value:g} "
                 "leave nothing; exchange or widen them"
             )
-
-
-def _same_scale(low: Bound, high: Bound) -> bool:
-    """Whether the order of two bounds is known from how they are written. A quantile that must be met against
-    every null lies beyond that of any one of them.
-    """
-    return low.kind == high.kind and (low.null == high.null or None in (low.null, high.null))
 
 
 def _require_mapping(value: Any, place: str) -> None:
