@@ -41,6 +41,7 @@ rule all:
     input:
         WEIGHTS,
         NULLS,
+        AXIS_SHARES,
         MOMENTS,
         TYPES,
         SUMMARIES,

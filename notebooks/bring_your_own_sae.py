@@ -21,11 +21,12 @@ from fsrl.figures import layer as layer_figures
 from fsrl.models import export
 from fsrl.moments import frames as moment_frames
 from fsrl.notebooks import setup as notebook_setup
-from fsrl.stats import rates
+from fsrl.nulls import quantiles
+from fsrl.nulls.typical import typical as typical_of
+from fsrl.stats import odds, rates
 from fsrl.tokens import sets as token_sets
 from fsrl.tokens import text as token_text
-from fsrl.types import classify
-from fsrl.types.cuts import resolve
+from fsrl.types import chance, classify
 from fsrl.types.rules import parse_scheme
 
 notebook_setup.start()
@@ -84,12 +85,11 @@ print(f"differences below 1e-5: skewness {error[0] < 1e-5}, kurtosis {error[1] <
 # ## What chance gives, and types
 #
 # Directions that mean nothing, under the same `W_U`: isotropic ones, Gaussian ones with the second moment
-# of your rows, and your rows with random signs. A scheme of types is a few rules; these are the workflow's,
-# from the config.
+# of your rows, and your rows with random signs. The scheme's settings are the workflow's, from the config.
 
 # %%
 isotropic = nulls.isotropic(W_U, draws=20_000, seed=0)
-typical = nulls.typical(isotropic)
+typical = typical_of(isotropic)
 kinds = ["second_moment", "sign_flip"]
 layer = nulls.of_layer(W_dec, W_U, kinds=kinds, draws=10_000, seed=0, typical=typical)
 null = pd.concat([isotropic, layer], ignore_index=True)
@@ -98,21 +98,22 @@ mine = weights.Decoder(W_dec, None, hook="mine", layer=5, sae="mine", metadata={
 table = moment_frames.moments_frame(result, mine, typical)
 with open("config/config.yaml", encoding="utf-8") as file:
     calibrated = yaml.safe_load(file)["types"]["schemes"]["calibrated"]
-scheme = parse_scheme("calibrated", calibrated)
-resolved = resolve(scheme, table, null)
-types, counts = classify.types(resolved), classify.type_counts(resolved)
+typing = classify.typing_of(parse_scheme("calibrated", calibrated), table, quantiles.of_draws(null))
+types = classify.types(typing)
+
+# What chance gives is counted among directions that set no bound.
+fresh = nulls.of_layer(W_dec, W_U, kinds=["sign_flip"], draws=len(W_dec), seed=1, typical=typical)
+clusters = odds.decoder_clusters(W_dec, threshold=0.7)
+counts = chance.type_counts(typing, chance.chance(typing, fresh), clusters, seed=0)
 display(counts.set_index("type")[["features", "expected"]].rename_axis(None))
 
 # %% [markdown]
-# `expected` is the most that a kind of null would give. Every figure takes tables and gives a figure:
+# `expected` is what such directions would give. Every figure takes tables and gives a figure:
 
 # %%
 layer_figures.types(table, null, types, counts, scheme="calibrated", title="my SAE")
 
 # %% [markdown]
-# With a text at hand there is a fourth kind of null, directions that vary like the layer's activations
-# (`fsrl.models.activations`); the workflow uses it too, so its thresholds are stricter than these.
-#
 # ## Which tokens are promoted?
 #
 # Named sets are read from the tokens; a set of your own is a regular expression or a list of words.

@@ -7,7 +7,7 @@ is checked before a job is planned, and nothing heavy is imported for it.
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from fsrl import devices
 from fsrl.arguments import shown
 from fsrl.errors import FsrlError, did_you_mean
 from fsrl.latex import text as tex
-from fsrl.names import SHARED
 from fsrl.types import rules as type_rules
 
 # What a title may be so long as a column of a figure and a line of the paper hold it, in printed characters.
@@ -29,7 +28,9 @@ BESIDE_SAES = (
     "claims",
     "discoveries",
     "explanations",
+    "fresh_nulls",
     "null_p_values",
+    "null_quantiles",
     "nulls",
     "planted",
     "sensitivity",
@@ -50,11 +51,9 @@ def check(config: dict[str, Any], schema: Path) -> None:
         _check_title(study.get("title", name), f"studies.{name}.title")
     _check_patterns(config["token_sets"]["extra"])
     try:
-        schemes = type_rules.parse_schemes(config["types"]["schemes"], config["nulls"]["kinds"])
+        type_rules.parse_schemes(config["types"]["schemes"])
     except FsrlError as error:
         raise _fault("types.schemes", str(error)) from None
-    for scheme in schemes:
-        _check_draws(scheme, config)
 
 
 def predictions(path: str, schema: Path) -> dict[str, Any]:
@@ -89,7 +88,7 @@ def gpus(device: str, *, elsewhere: bool) -> int:
 
 def views_read(config: dict[str, Any], view: str) -> list[str]:
     """The views whose moments the schemes read when `view` is typed: itself first, then those they name."""
-    named = [scheme["view"] for scheme in config["types"]["schemes"].values() if scheme["view"]]
+    named = [scheme["view"] for scheme in config["types"]["schemes"].values() if scheme.get("view")]
     return list(dict.fromkeys([view, *named]))
 
 
@@ -221,7 +220,7 @@ def _check_names(config: dict[str, Any]) -> None:
         _check_known(f"{place}.views", "view", study["views"], config["views"])
         _check_known(f"{place}.figure_views", "view", study["figure_views"], study["views"])
         for scheme, rules in types["schemes"].items():
-            read = [rules["view"]] if rules["view"] else []
+            read = [rules["view"]] if rules.get("view") else []
             _check_known(f"types.schemes.{scheme}.view (study {name})", "view", read, study["views"])
 
 
@@ -275,35 +274,3 @@ def _check_patterns(extra: dict[str, dict[str, Any]]) -> None:
                 f"token_sets.extra.{name}.regex",
                 f"{shown(settings['regex'])} is no regular expression ({error}); correct it",
             ) from None
-
-
-def _check_draws(scheme: type_rules.Scheme, config: dict[str, Any]) -> None:
-    """A quantile of a null lies between its draws: one at least is beyond it."""
-    for condition in (one for rule in scheme.rules.values() for one in rule):
-        bound, place = condition.bound, condition.place
-        if bound.kind != "null":
-            continue
-        tail = min(bound.value, 1 - bound.value)
-        if tail <= 0:
-            raise _fault(
-                "types.schemes",
-                f"{place}: {bound} is the most extreme draw itself, whatever their number; write a quantile "
-                "between 0 and 1, such as null0.999",
-            )
-        needed = math.ceil((1 - 1e-9) / tail)
-        for setting, draws in _draws(config, bound.null):
-            if draws < needed:
-                raise _fault(
-                    "types.schemes",
-                    f"{place}: {bound} needs at least {needed} draws, and {setting} is {draws}; raise it, or "
-                    "take a quantile further from the end",
-                )
-
-
-def _draws(config: dict[str, Any], null: str | None) -> Iterator[tuple[str, int]]:
-    """The settings that say how many draws a kind of null has (None: every kind), with their values."""
-    for kind in config["nulls"]["kinds"] if null is None else [null]:
-        setting = "draws" if kind == SHARED else "layer_draws"
-        yield f"nulls.{setting}", config["nulls"][setting]
-    if set(studies(config)) & set(config["planted"]["studies"]):
-        yield "planted.draws", config["planted"]["draws"]

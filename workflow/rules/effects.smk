@@ -53,8 +53,8 @@ for study in MEASURED:
             unembedding=UNEMBEDDING,
             moments=in_effect_view("moments", study),
             types=in_effect_view("types", study),
-            null=NULL.replace("{view}", EFFECT_VIEW),
-            layer_nulls=in_effect_view("null", study) if LAYER_KINDS else [],
+            quantiles=NULL_QUANTILES.replace("{view}", EFFECT_VIEW),
+            layer_quantiles=in_effect_view("null_quantiles", study) if LAYER_KINDS else [],
             text=evaluation_text,
             code=library("measure_effects.py"),
         output:

@@ -1,10 +1,18 @@
 # The moments of directions that mean nothing. Isotropic ones: one table a view, shared by the study's layers. The other
-# kinds belong to a layer, and one of them needs to know how the layer's activations vary on a text.
+# kinds belong to a layer. Beside the draws that bound the types lie what is kept of them (a few hundred quantiles, all
+# that types need), and fresh draws, among which the types are counted that chance gives.
 NULL = "results/{study}/nulls/{view}.parquet"
 LAYER_NULL = f"{STAGES}/null.parquet"
+NULL_QUANTILES = "results/{study}/null_quantiles/{view}.parquet"
+LAYER_NULL_QUANTILES = f"{STAGES}/null_quantiles.parquet"
+FRESH_NULL = "results/{study}/fresh_nulls/{view}.parquet"
+LAYER_FRESH_NULL = f"{STAGES}/fresh_null.parquet"
+AXIS_SHARE = f"{STAGES}/axis_share.parquet"
 ACTIVATIONS = "results/{study}/activations.safetensors"
 LAYER_KINDS = [kind for kind in config["nulls"]["kinds"] if kind != "isotropic"]
-NULLS = sorted(set(targets(NULL))) + (targets(LAYER_NULL) if LAYER_KINDS else [])
+NULLS = sorted(set(targets(NULL, NULL_QUANTILES, FRESH_NULL)))
+NULLS += targets(LAYER_NULL, LAYER_NULL_QUANTILES, LAYER_FRESH_NULL) if LAYER_KINDS else []
+AXIS_SHARES = targets(AXIS_SHARE)
 
 
 # One job for all of a study's views, with all cores: it multiplies the directions once, and every layer waits for its
@@ -19,6 +27,8 @@ for study in STUDIES.values():
             code=library("compute_null_moments.py"),
         output:
             nulls=of_views(NULL, study),
+            quantiles=of_views(NULL_QUANTILES, study),
+            fresh=of_views(FRESH_NULL, study),
         log:
             "logs/{study}/compute_null_moments.log",
         benchmark:
@@ -33,6 +43,7 @@ for study in STUDIES.values():
             device=config["device"],
             views={view: config["views"][view] for view in study.views},
             draws=config["nulls"]["draws"],
+            fresh_draws=config["nulls"]["fresh_draws"],
             seed=config["nulls"]["seed"],
         script:
             "../scripts/compute_null_moments.py"
@@ -64,6 +75,34 @@ rule measure_activation_covariances:
         "../scripts/measure_activation_covariances.py"
 
 
+# One job a study: a product of small matrices for each layer and view.
+for study in STUDIES.values():
+
+    rule:
+        name:
+            f"measure_axis_shares_{study.name}"
+        input:
+            decoders=of_saes(DECODER, study),
+            unembedding=UNEMBEDDING,
+            activations=ACTIVATIONS,
+            code=library("measure_axis_shares.py"),
+        output:
+            shares=[path for own in of_saes(AXIS_SHARE, study) for path in of_views(own, study)],
+        log:
+            "logs/{study}/measure_axis_shares.log",
+        benchmark:
+            "results/benchmarks/{study}/measure_axis_shares.tsv"
+        wildcard_constraints:
+            study=re.escape(study.name),
+        threads: ONE
+        resources:
+            mem_mb=1500,
+        params:
+            views={view: config["views"][view] for view in study.views},
+        script:
+            "../scripts/measure_axis_shares.py"
+
+
 # All views of a layer in one job, which multiplies the directions that they share once.
 for study in STUDIES.values():
 
@@ -74,10 +113,11 @@ for study in STUDIES.values():
             decoders=of_job(DECODER, study),
             unembedding=UNEMBEDDING,
             nulls=of_views(NULL, study),
-            activations=[ACTIVATIONS] if "activations" in LAYER_KINDS else [],
             code=library("compute_layer_nulls.py"),
         output:
             nulls=of_job_in_views(LAYER_NULL, study),
+            quantiles=of_job_in_views(LAYER_NULL_QUANTILES, study),
+            fresh=of_job_in_views(LAYER_FRESH_NULL, study),
         log:
             f"logs/{JOB}/compute_layer_nulls.log",
         benchmark:
@@ -93,6 +133,7 @@ for study in STUDIES.values():
             views={view: config["views"][view] for view in study.views},
             kinds=LAYER_KINDS,
             draws=config["nulls"]["layer_draws"],
+            fresh_draws=config["nulls"]["fresh_draws"],
             seed=config["nulls"]["seed"],
         script:
             "../scripts/compute_layer_nulls.py"

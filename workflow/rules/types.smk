@@ -1,6 +1,7 @@
-# Moments -> type labels under every scheme, and how many of each chance gives.
-TYPE_TABLES = ["types", "type_counts", "type_null_counts", "thresholds"]
+# Moments -> type labels under every scheme, how far each tail is beyond chance, and how many of each type chance gives.
+TYPE_TABLES = ["types", "tails", "type_counts", "type_null_counts", "thresholds"]
 TYPES = targets(*(f"{STAGES}/{table}.parquet" for table in TYPE_TABLES))
+CLUSTERS = "results/{study}/{sae}/clusters.parquet"
 SUMMARY = "results/{study}/summary/{view}.tsv"
 SUMMARIES = sorted(set(targets(SUMMARY, views="figure_views")))
 
@@ -12,11 +13,32 @@ def read_by_schemes(pattern):
     )
 
 
+rule cluster_features:
+    input:
+        decoder=DECODER,
+        code=library("cluster_features.py"),
+    output:
+        CLUSTERS,
+    log:
+        "logs/{study}/{sae}/cluster_features.log",
+    benchmark:
+        "results/benchmarks/{study}/{sae}/cluster_features.tsv"
+    threads: ONE
+    resources:
+        mem_mb=1500,
+    params:
+        threshold=config["enrichment"]["cluster_cosine"],
+    script:
+        "../scripts/cluster_features.py"
+
+
 rule assign_types:
     input:
         moments=read_by_schemes(f"{STAGES}/moments.parquet"),
-        nulls=read_by_schemes(NULL),
-        layer_nulls=read_by_schemes(LAYER_NULL) if LAYER_KINDS else [],
+        quantiles=[NULL_QUANTILES, *([LAYER_NULL_QUANTILES] if LAYER_KINDS else [])],
+        fresh=read_by_schemes(FRESH_NULL),
+        layer_fresh=read_by_schemes(LAYER_FRESH_NULL) if LAYER_KINDS else [],
+        clusters=CLUSTERS,
         code=library("assign_types.py"),
     output:
         **{table: f"{STAGES}/{table}.parquet" for table in TYPE_TABLES},
@@ -30,6 +52,7 @@ rule assign_types:
     params:
         views=lambda wildcards: settings.views_read(config, wildcards.view),
         schemes=config["types"]["schemes"],
+        seed=config["nulls"]["seed"],
     script:
         "../scripts/assign_types.py"
 
@@ -38,8 +61,8 @@ rule summarise_types:
     input:
         moments=every_layer(f"{STAGES}/moments.parquet"),
         type_counts=every_layer(f"{STAGES}/type_counts.parquet"),
-        null=NULL,
-        layer_nulls=every_layer(LAYER_NULL) if LAYER_KINDS else [],
+        quantiles=NULL_QUANTILES,
+        layer_quantiles=every_layer(LAYER_NULL_QUANTILES) if LAYER_KINDS else [],
         code=library("summarise_types.py"),
     output:
         SUMMARY,

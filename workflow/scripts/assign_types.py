@@ -8,32 +8,35 @@ import json
 
 import pandas as pd
 
+from fsrl.nulls import quantiles
 from fsrl.tables import core as tables
-from fsrl.tables.moments import MOMENTS, NULL
-from fsrl.tables.types import THRESHOLDS, TYPE_COUNTS, TYPE_NULL_COUNTS, TYPES
-from fsrl.types import classify
-from fsrl.types.cuts import resolve
+from fsrl.tables.moments import MOMENTS, NULL, NULL_QUANTILES
+from fsrl.tables.types import CLUSTERS, TAIL_TABLE, THRESHOLDS, TYPE_COUNTS, TYPE_NULL_COUNTS, TYPES
+from fsrl.types import chance, classify, tails
 from fsrl.types.rules import parse_schemes
 
-given, views, schemes = snakemake.input, snakemake.params.views, snakemake.params.schemes
+given, made, params = snakemake.input, snakemake.output, snakemake.params
 metadata = tables.read_metadata(given.moments[0])
-metadata["schemes"] = json.dumps(schemes, sort_keys=True)
-made = {
-    "types": (classify.types, TYPES),
-    "type_counts": (classify.type_counts, TYPE_COUNTS),
-    "type_null_counts": (classify.type_null_counts, TYPE_NULL_COUNTS),
-    "thresholds": (classify.thresholds, THRESHOLDS),
-}
+metadata["schemes"] = json.dumps(params.schemes, sort_keys=True)
 moments = [tables.read(path, MOMENTS) for path in given.moments]
-nulls = [
+known = quantiles.bounds(pd.concat([tables.read(path, NULL_QUANTILES) for path in given.quantiles]))
+layer_fresh = given.layer_fresh or [None] * len(moments)
+fresh = [
     pd.concat([tables.read(path, NULL) for path in paths if path], ignore_index=True)
-    for paths in zip(given.nulls, given.layer_nulls or [None] * len(views), strict=True)
+    for paths in zip(given.fresh, layer_fresh, strict=True)
 ]
-resolved = []
-for scheme in parse_schemes(schemes):
+clusters = tables.read(given.clusters, CLUSTERS)["cluster"].to_numpy()
+found = {name: [] for name in ("types", "type_counts", "type_null_counts", "thresholds")}
+for scheme in parse_schemes(params.schemes):
     # The first view is the one being typed, which a scheme without a view of its own reads.
-    at = views.index(scheme.view) if scheme.view else 0
-    resolved.append(resolve(scheme, moments[at], nulls[at], d_model=int(metadata["d_model"])))
-for name, (make, table) in made.items():
-    frame = pd.concat([make(one) for one in resolved], ignore_index=True)
-    tables.write(frame, snakemake.output[name], table, metadata)
+    at = params.views.index(scheme.view) if scheme.view else 0
+    typing = classify.typing_of(scheme, moments[at], known, d_model=int(metadata["d_model"]))
+    found["types"].append(classify.types(typing))
+    by_chance = chance.chance(typing, fresh[at])
+    found["type_counts"].append(chance.type_counts(typing, by_chance, clusters, seed=params.seed))
+    found["type_null_counts"].append(chance.type_null_counts(typing, by_chance))
+    found["thresholds"].append(typing.thresholds())
+specs = (TYPES, TYPE_COUNTS, TYPE_NULL_COUNTS, THRESHOLDS)
+for (name, frames), spec in zip(found.items(), specs, strict=True):
+    tables.write(pd.concat(frames, ignore_index=True), made[name], spec, metadata)
+tables.write(tails.tails_frame(moments[0], known), made.tails, TAIL_TABLE, metadata)

@@ -1,37 +1,45 @@
-"""Moments of layers' own null directions, in all views of their study."""
+"""Moments of layers' own null directions, in all views: those that bound the types, and fresh ones."""
 
 from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
+import pandas as pd
+
 from fsrl import devices
+from fsrl.names import BOUNDING
 from fsrl.nulls import frames as nulls
+from fsrl.nulls.quantiles import quantile_frame
 from fsrl.nulls.typical import typical as typical_of
 from fsrl.tables import core as tables
-from fsrl.tables.moments import NULL
-from fsrl.weights import covariances, provenance
+from fsrl.tables.moments import NULL, NULL_QUANTILES
 from fsrl.weights import matrices as weights
+from fsrl.weights import provenance
 
-given, params = snakemake.input, snakemake.params
+given, params, made = snakemake.input, snakemake.params, snakemake.output
 device = devices.pick(params.device)
 unembedding = weights.read_unembedding(given.unembedding, device)
 settings = {"kinds": params.kinds, "draws": params.draws, "seed": params.seed}
+# Of the other kinds no draw bounds a type: all are fresh.
+again = [kind for kind in params.kinds if kind in BOUNDING]
+fresh_settings = {"kinds": again, "draws": params.fresh_draws, "seed": nulls.fresh_seed(params.seed)}
 typical = {
     view: typical_of(tables.read(path, NULL)) for view, path in zip(params.views, given.nulls, strict=True)
 }
-measured = covariances.read(given.activations[0]) if given.activations else None
-outputs = iter(snakemake.output.nulls)
+outputs = zip(made.nulls, made.quantiles, made.fresh, strict=True)
 for path in given.decoders:
     decoder = weights.read_decoder(path, device)
-    text, covariance = {}, None
-    if measured is not None:
-        covariance = measured.covariance[decoder.hook]
-        known = ("text_sha256", "context", "positions")
-        text = {f"activations_{key}": measured.metadata[key] for key in known}
-    found = nulls.of_layer_in_views(
-        decoder, unembedding, params.views, typical=typical, covariance=covariance, **settings
-    )
-    made = {**settings, **text, **devices.described(device)}
+    found = nulls.of_layer_in_views(decoder, unembedding, params.views, typical=typical, **settings)
+    fresh = {}
+    if again:
+        fresh = nulls.of_layer_in_views(decoder, unembedding, params.views, typical=typical, **fresh_settings)
     for view, frame in found.items():
-        metadata = provenance.metadata(unembedding, decoder, view=params.views[view], **made)
-        tables.write(frame, next(outputs), NULL, metadata)
+        null, quantiles, fresh_null = next(outputs)
+        of_view = {"view": params.views[view], **devices.described(device)}
+        metadata = provenance.metadata(unembedding, decoder, **of_view, **settings)
+        tables.write(frame, null, NULL, metadata)
+        tables.write(quantile_frame(frame), quantiles, NULL_QUANTILES, metadata)
+        free = frame[~frame["kind"].isin(BOUNDING)]
+        parts = pd.concat([fresh[view], free] if again else [free], ignore_index=True)
+        metadata = provenance.metadata(unembedding, decoder, **of_view, **fresh_settings)
+        tables.write(parts, fresh_null, NULL, metadata)

@@ -1,4 +1,4 @@
-"""Moments of random directions under all of a study's views of W_U."""
+"""Moments of random directions in all of a study's views: those that bound the types, and fresh ones."""
 
 from fsrl import joblog
 
@@ -6,16 +6,25 @@ joblog.to(snakemake.log[0], threads=snakemake.threads)
 
 from fsrl import devices
 from fsrl.nulls import frames as nulls
+from fsrl.nulls.quantiles import quantile_frame
+from fsrl.nulls.typical import typical as typical_of
 from fsrl.tables import core as tables
-from fsrl.tables.moments import NULL
+from fsrl.tables.moments import NULL, NULL_QUANTILES
 from fsrl.weights import matrices as weights
 from fsrl.weights import provenance
 
-params = snakemake.params
+params, made = snakemake.params, snakemake.output
 device = devices.pick(params.device)
 unembedding = weights.read_unembedding(snakemake.input.unembedding, device)
 settings = {"draws": params.draws, "seed": params.seed}
+fresh_settings = {"draws": params.fresh_draws, "seed": nulls.fresh_seed(params.seed)}
 found = nulls.isotropic_of_views(unembedding, params.views, **settings)
-for path, (view, frame) in zip(snakemake.output.nulls, found.items(), strict=True):
-    made = {**settings, **devices.described(device)}
-    tables.write(frame, path, NULL, provenance.metadata(unembedding, view=params.views[view], **made))
+typical = {view: typical_of(frame) for view, frame in found.items()}
+fresh = nulls.isotropic_of_views(unembedding, params.views, typical=typical, **fresh_settings)
+for number, (view, frame) in enumerate(found.items()):
+    machine = devices.described(device)
+    metadata = provenance.metadata(unembedding, view=params.views[view], **settings, **machine)
+    tables.write(frame, made.nulls[number], NULL, metadata)
+    tables.write(quantile_frame(frame), made.quantiles[number], NULL_QUANTILES, metadata)
+    metadata = provenance.metadata(unembedding, view=params.views[view], **fresh_settings, **machine)
+    tables.write(fresh[view], made.fresh[number], NULL, metadata)

@@ -12,9 +12,10 @@ import pandas as pd
 from fsrl import files
 from fsrl.effects import study as effect_study
 from fsrl.models import hub_record, reading, sources
+from fsrl.nulls import quantiles
 from fsrl.tables import core as tables
 from fsrl.tables.effects import EFFECTS
-from fsrl.tables.moments import MOMENTS, NULL
+from fsrl.tables.moments import MOMENTS, NULL_QUANTILES
 from fsrl.tables.types import TYPES
 from fsrl.types.rules import parse_scheme
 from fsrl.weights import matrices as weights
@@ -29,13 +30,13 @@ def layers() -> Iterator[effect_study.EffectInputs]:
     """One after the other, so that one decoder is held at a time."""
     for i, path in enumerate(given.decoders):
         types = tables.read(given.types[i], TYPES)
-        density = tables.read(given.moments[i], MOMENTS).set_index("feature")["log10_density"]
-        nulls = [tables.read(null, NULL) for null in (given.null, *given.layer_nulls[i : i + 1])]
+        of_nulls = (given.quantiles, *given.layer_quantiles[i : i + 1])
+        parts = [tables.read(one, NULL_QUANTILES) for one in of_nulls]
         yield effect_study.EffectInputs(
             weights.read_decoder(path),
             types[types["scheme"] == params.scheme],
-            density,
-            pd.concat(nulls, ignore_index=True),
+            tables.read(given.moments[i], MOMENTS),
+            quantiles.bounds(pd.concat(parts)),
         )
 
 

@@ -32,11 +32,12 @@ from fsrl.moments.features import LogitMoments
 from fsrl.moments.products import PRECISIONS
 from fsrl.names import OF_WEIGHTS
 from fsrl.nulls import frames as nulls
+from fsrl.nulls.quantiles import of_draws
 from fsrl.nulls.typical import typical as typical_of
 from fsrl.pages.facts import SIDES, FeatureRows
 from fsrl.stats import rates
 from fsrl.tokens import sets as token_sets
-from fsrl.types import classify, cuts
+from fsrl.types import classify
 from fsrl.types.rules import parse_scheme
 from fsrl.weights.files import content_hash
 from fsrl.weights.matrices import View
@@ -46,21 +47,7 @@ logger = logging.getLogger(__name__)
 
 # As types.schemes.calibrated of config/config.yaml.
 SCHEME = "calibrated"
-RULES = parse_scheme(
-    SCHEME,
-    {
-        "types": {
-            "local_context": {
-                "kurtosis": {"above": "null0.999"},
-                "skewness": {"above": 0},
-                "tail_tokens": {"max": 20},
-            },
-            "prediction": {"skewness": {"above": "null0.999"}},
-            "suppression": {"skewness": {"below": "null0.001"}},
-            "partition": {"kurtosis": {"below": "null0.001"}},
-        }
-    },
-)
+RULES = parse_scheme(SCHEME, {"level": 0.05, "tail_tokens": 20, "share": 0.25})
 # Drawn once in a process: isotropic ones for all layers of a model, each layer's own for all its analyzers. A
 # million rows are 60 MB.
 NULLS = Kept(rows=1_000_000)
@@ -249,8 +236,7 @@ class FeatureTables:
         kinds = ", ".join(str(kind).replace("_", " ") for kind in null["kind"].unique())
         found.append(
             f"The type is that of the scheme {SCHEME}, beside {draws:,} null directions of each kind "
-            f"({kinds}). The workflow's tables also ask for more than directions like the layer's "
-            "activations give, and so leave more features without a type."
+            f"({kinds})."
         )
         if self._mean_is_relative(settings):
             found.append(
@@ -295,8 +281,7 @@ class FeatureTables:
         return moment_frames.moments_frame(self.moments(settings), self.weights.decoder, typical)
 
     def _types(self, settings: ViewSettings) -> pd.DataFrame:
-        d_model = self.weights.decoder.W_dec.shape[1]
-        found = cuts.resolve(RULES, self.frame(settings), self.null(settings), d_model=d_model)
+        found = classify.typing_of(RULES, self.frame(settings), of_draws(self.null(settings)))
         return classify.types(found)
 
     def _enrichment(self, settings: ViewSettings) -> Enrichment:

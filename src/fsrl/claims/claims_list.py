@@ -143,7 +143,7 @@ def _lower(name: str, kind: str, statement: str, what: str, value: Value, reads:
     return Claim(name, kind, statement, f"{what} is lower than for unclassified", "AUC", False, value, reads)
 
 
-LOCAL, PREDICTION, SUPPRESSION, PARTITION = TYPES
+PARTITION, _, LOCAL, PREDICTION, SUPPRESSION = TYPES
 _SPACING = "sets of spacing and case"
 _CLAIMED = (
     (LOCAL, "brackets_quotes", "promotes brackets or quotes", "bracket and quote sets", BRACKETS_QUOTES),

@@ -34,8 +34,8 @@ from fsrl.errors import FsrlError
 from fsrl.moments import engine, formulas
 from fsrl.moments.formulas import Typical, with_tails
 from fsrl.moments.frames import MEASURED
-from fsrl.names import TYPES
 from fsrl.tokens.text import decode
+from fsrl.types.rules import ORDER
 
 NONE = "none"
 PARTITION_SHARES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
@@ -144,7 +144,7 @@ def _sets(
         "partition": [round(share * d_vocab) for share in PARTITION_SHARES],
     }
     rows, members = [], []
-    for name in TYPES:
+    for name in ORDER:
         for number, size in enumerate(sizes[name]):
             start = int(generator.integers(d_vocab))
             member = np.zeros(d_vocab, dtype=bool)
@@ -190,7 +190,7 @@ def _choose(
 ) -> pd.DataFrame:
     """One row per feature in random order: what is planted, at which strength; row: its place in `sets`."""
     parts = []
-    for name in TYPES:
+    for name in ORDER:
         rows = np.flatnonzero(sets["type"] == name)
         picks = rows[np.arange(each) % len(rows)]
         # The strengths change once all sets have had one, so that every set meets every strength.

@@ -27,15 +27,16 @@ from fsrl.errors import FsrlError
 from fsrl.moments.formulas import Typical
 from fsrl.names import OF_WEIGHTS, TYPES
 from fsrl.nulls import frames as nulls
+from fsrl.nulls.quantiles import of_draws
 from fsrl.nulls.typical import typical as typical_of
 from fsrl.types import classify
-from fsrl.types.cuts import MEETS, resolve
-from fsrl.types.rules import LOWER, Scheme
+from fsrl.types.cuts import MEETS
+from fsrl.types.rules import LOWER, Scheme, TailScheme
 
 
 def sweep(
     where: World,
-    schemes: Sequence[Scheme],
+    schemes: Sequence[Scheme | TailScheme],
     *,
     strengths: Sequence[float],
     planted_shares: Sequence[float],
@@ -48,7 +49,7 @@ def sweep(
     """The tables `recovery` and `recovery_by_set`: one planted study for each share and strength.
 
     schemes: the view of each may be None (dot products) or "cosine". Each study has `features` features;
-    isotropic and the nulls of `kinds` have `draws` each (there are no activations here); the sets' table is
+    isotropic and the nulls of `kinds` have `draws` each; the sets' table is
     that of the largest planted share, which has the most features of each. Raises FsrlError for another view,
     and for what `fsrl.claims.planted.plant` refuses.
     """
@@ -90,7 +91,7 @@ class _Space:
         return cls(W_U, null, typical_of(null))
 
 
-def _view(scheme: Scheme) -> str | None:
+def _view(scheme: Scheme | TailScheme) -> str | None:
     """The view that a scheme reads."""
     if scheme.view not in (None, "cosine"):
         raise FsrlError(
@@ -101,7 +102,7 @@ def _view(scheme: Scheme) -> str | None:
 
 def _labelled(
     found: Planted,
-    schemes: Sequence[Scheme],
+    schemes: Sequence[Scheme | TailScheme],
     spaces: Mapping[str | None, _Space],
     own: Callable[..., pd.DataFrame] | None,
 ) -> Iterator[tuple[pd.DataFrame, Bool[np.ndarray, "features"]]]:
@@ -113,8 +114,8 @@ def _labelled(
         read = found.moments if view is None else measure(found.W_dec, space.W_U, space.typical)
         for scheme in schemes:
             if _view(scheme) == view:
-                resolved = resolve(scheme, read, null, d_model=len(space.W_U))
-                yield classify.types(resolved), clear(found.truth, classify.thresholds(resolved))
+                typing = classify.typing_of(scheme, read, of_draws(null), d_model=len(space.W_U))
+                yield classify.types(typing), clear(found.truth, typing.thresholds())
 
 
 def clear(truth: pd.DataFrame, cuts: pd.DataFrame, slack: float = SLACK) -> Bool[np.ndarray, "features"]:

@@ -18,7 +18,7 @@ from fsrl.names import TYPES
 from fsrl.tables.sensitivity import AGREEMENT, EVERY_NULL, SENSITIVITY
 from fsrl.types import cuts as type_cuts
 from fsrl.types.cuts import Cut, Readings, Resolved
-from fsrl.types.rules import LOWER, Condition, Scheme
+from fsrl.types.rules import LOWER, ORDER, Condition, Scheme, TailScheme
 
 # Type -> for each bound of its rule, the rows that meet it, in a table of any length.
 _Met = dict[str, list[Bool[np.ndarray, "_rows"]]]
@@ -44,6 +44,7 @@ class _Setting:
     """A scheme resolved in a layer, who meets each of its bounds, and who is significant."""
 
     resolved: Resolved
+    draws: dict[str, Readings]
     met: _Met
     met_by_chance: dict[str, _Met]
     significant: Bool[np.ndarray, "features"]
@@ -51,7 +52,7 @@ class _Setting:
 
 def sweep(
     layer: SweepInputs,
-    schemes: Sequence[Scheme],
+    schemes: Sequence[Scheme | TailScheme],
     *,
     null_tail: Sequence[float],
     layer_share: Sequence[float],
@@ -64,6 +65,8 @@ def sweep(
     factors = {"null": null_tail, "q": layer_share, "absolute": number}
     rows: list[tuple[Any, ...]] = []
     for scheme in schemes:
+        if isinstance(scheme, TailScheme):
+            continue
         setting = _setting(scheme, layer)
         for name, rule in setting.resolved.rules.items():
             for place, condition in enumerate(one.condition for one in rule):
@@ -99,9 +102,11 @@ def moved(condition: Condition, factors: Sequence[float]) -> Iterator[tuple[floa
 
 
 def _setting(scheme: Scheme, layer: SweepInputs) -> _Setting:
-    resolved = type_cuts.resolve(scheme, layer.moments, layer.null, d_model=layer.d_model)
-    by_chance = {kind: _meets(part, resolved) for kind, part in resolved.draws.items()}
-    return _Setting(resolved, _meets(resolved.features, resolved), by_chance, layer.significant)
+    resolved = type_cuts.resolve(scheme, layer.moments, d_model=layer.d_model)
+    kinds = layer.null.groupby("kind", sort=False)
+    draws = {str(kind): type_cuts.read(part, layer.d_model) for kind, part in kinds}
+    by_chance = {kind: _meets(part, resolved) for kind, part in draws.items()}
+    return _Setting(resolved, draws, _meets(resolved.features, resolved), by_chance, layer.significant)
 
 
 def _meets(readings: Readings, resolved: Resolved) -> _Met:
@@ -110,7 +115,7 @@ def _meets(readings: Readings, resolved: Resolved) -> _Met:
 
 def _moved_cut(condition: Condition, value: float, setting: _Setting) -> Cut:
     elsewhere = replace(condition, bound=replace(condition.bound, value=value))
-    return type_cuts.cut_of(elsewhere, setting.resolved.features, setting.resolved.draws)
+    return type_cuts.cut_of(elsewhere, setting.resolved.features)
 
 
 def _every_null(setting: _Setting, factor: float) -> _Changes:
@@ -131,12 +136,12 @@ def _count(setting: _Setting, changes: _Changes, name: str) -> tuple[int, int, f
     before = np.logical_and.reduce(setting.met[name])
     mine = now[name]
     primary = mine.copy()
-    for other in TYPES[: TYPES.index(name)]:
+    for other in ORDER[: ORDER.index(name)]:
         if other in now:
             primary &= ~now[other]
     by_chance = max(
         float(_members(part, setting.met_by_chance[kind][name], changes.get(name, {})).mean())
-        for kind, part in resolved.draws.items()
+        for kind, part in setting.draws.items()
     )
     either = int((mine | before).sum())
     jaccard = float((mine & before).sum() / either) if either else np.nan
@@ -159,7 +164,7 @@ def agreement(
     types: pd.DataFrame,
     others: Mapping[str, pd.DataFrame],
     view: str,
-    schemes: Sequence[Scheme],
+    schemes: Sequence[Scheme | TailScheme],
 ) -> pd.DataFrame:
     """The table `agreement` of one layer.
 
@@ -167,7 +172,9 @@ def agreement(
     types there, each compared with `view` under every scheme. A type that a scheme does not have is not
     compared.
     """
-    rules = {scheme.name: scheme.rules for scheme in schemes}
+    rules = {
+        scheme.name: TYPES if isinstance(scheme, TailScheme) else tuple(scheme.rules) for scheme in schemes
+    }
     mine = {str(scheme): part for scheme, part in types.groupby("scheme", sort=False)}
     pairs: list[tuple[str, str, str, str | None, pd.DataFrame, pd.DataFrame]] = [
         ("schemes", first, second, None, mine[first], mine[second])

@@ -9,9 +9,11 @@ from fsrl.effects.measure import MOMENTS, READINGS, Measured
 from fsrl.errors import FsrlError
 from fsrl.moments.formulas import Typical, with_tails
 from fsrl.names import LABELS
+from fsrl.nulls.quantiles import Bounds
+from fsrl.nulls.typical import of_quantiles
 from fsrl.tables.effects import AVERAGED, EFFECTS, FIGURES, TYPE_SHARES
-from fsrl.types import classify, cuts
-from fsrl.types.rules import Scheme
+from fsrl.types import classify
+from fsrl.types.rules import Scheme, TailScheme
 
 KEYS = ["feature", "direction", "state", "step"]
 
@@ -19,31 +21,33 @@ KEYS = ["feature", "direction", "state", "step"]
 def effects_frame(
     measured: Measured,
     sample: pd.DataFrame,
-    scheme: Scheme,
-    null: pd.DataFrame,
+    scheme: Scheme | TailScheme,
+    features: pd.DataFrame,
+    known: Bounds,
     *,
-    typical: Typical,
     n_tokens: int,
-    d_model: int,
 ) -> pd.DataFrame:
     """The table `effects` of one layer.
 
-    sample: from `fsrl.effects.sample.choose_features`; scheme: its bounds are numbers or null quantiles;
-    null: table `null` of the view; typical: of its isotropic draws. Raises FsrlError for a scheme whose
-    bounds are quantiles of a layer's own features, or that reads another view.
+    sample: from `fsrl.effects.sample.choose_features`; features: table `moments` of all of the layer's
+    features, whose thresholds the readings are typed by; known: the quantiles of its nulls. Raises FsrlError
+    for a scheme that reads another view.
     """
-    _check_scheme(scheme)
-    moments = partial(_moments, typical=typical, n_tokens=n_tokens)
-    # No bound is a quantile of the rows, so those of the weights give the rules of the readings too.
-    direct = cuts.resolve(scheme, moments(measured.weights), null, d_model=d_model)
-    weights = measured.weights.assign(direct_type=classify.labels(direct.features, direct.rules))
+    if scheme.view is not None:
+        raise FsrlError(
+            f"effects: scheme {scheme.name} reads the view {scheme.view}, in which a measured change has no "
+            "moments; choose a scheme of the view that is typed"
+        )
+    moments = partial(_moments, typical=of_quantiles(known), n_tokens=n_tokens)
+    typing = classify.typing_of(scheme, features, known)
+    weights = measured.weights.assign(direct_type=typing.others(moments(measured.weights)).primary)
     vector = {(direction, step): which for direction, step, _, which in READINGS}
     readings = measured.readings.copy()
     readings["vector"] = [vector[pair] for pair in zip(readings["direction"], readings["step"], strict=True)]
     renamed = {name: f"direct_{name}" for name in ("std", "skewness", "kurtosis")}
     own = weights.rename(columns=renamed)[["feature", "vector", "norm", "direct_type", *renamed.values()]]
     readings = readings.merge(own, on=["feature", "vector"], how="left", validate="m:1")
-    readings["measured_type"] = classify.labels(cuts.read(moments(readings), d_model), direct.rules)
+    readings["measured_type"] = typing.others(moments(readings)).primary
     single, averaged = readings[~readings["averaged"]], readings[readings["averaged"]]
     frame = _aggregate(single).join(_averaged(averaged)).reset_index()
     frame = frame.merge(sample, on="feature", how="left", validate="m:1")
@@ -55,15 +59,6 @@ def effects_frame(
     text = {name: "str" for name, column in EFFECTS.columns.items() if column.dtype == "string"}
     frame = frame.astype({**text, "feature": "int32", "log10_density": "float32", "positions": "int64"})
     return frame[list(EFFECTS.columns)].reset_index(drop=True)
-
-
-def _check_scheme(scheme: Scheme) -> None:
-    kinds = {condition.bound.kind for rule in scheme.rules.values() for condition in rule}
-    if "q" in kinds or scheme.view is not None:
-        raise FsrlError(
-            f"effects: scheme {scheme.name} reads another view or quantiles of the layer's own features, "
-            "which a measured change has none of; choose a scheme of numbers and null quantiles"
-        )
 
 
 def _moments(frame: pd.DataFrame, *, typical: Typical, n_tokens: int) -> pd.DataFrame:

@@ -22,8 +22,8 @@ from fsrl.hooks import place_of
 from fsrl.models import windows
 from fsrl.models.reading import Model
 from fsrl.models.sources import SAESource
-from fsrl.nulls.typical import typical
-from fsrl.types.rules import Scheme
+from fsrl.nulls.quantiles import Bounds
+from fsrl.types.rules import Scheme, TailScheme
 from fsrl.weights.matrices import Decoder
 
 logger = logging.getLogger(__name__)
@@ -31,14 +31,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class EffectInputs:
-    """One SAE in one view: its decoder, rows of table `types` of one scheme, log10 density by feature, and
-    the table `null` of all kinds against which it is typed, the isotropic one among them.
+    """One SAE in one view: its decoder, rows of table `types` of one scheme, table `moments` of all features,
+    and the quantiles of the nulls against which it is typed.
     """
 
     decoder: Decoder
     types: pd.DataFrame
-    density: pd.Series
-    null: pd.DataFrame
+    moments: pd.DataFrame
+    known: Bounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Settings:
     large_model_on_cpu as in the config; device: auto, cpu or cuda.
     """
 
-    scheme: Scheme
+    scheme: Scheme | TailScheme
     text: str
     context: int
     sample: Mapping[str, int]
@@ -151,7 +151,8 @@ def _measure_layer(
     decoder = layer.decoder
     # Each SAE's own seed, whatever other SAEs are measured.
     seed = (settings.seed, int.from_bytes(hashlib.sha256(decoder.sae.encode()).digest()[:4]))
-    sample = effect_sample.choose_features(layer.types, layer.density, run.size.features_per_type, seed)
+    density = layer.moments.set_index("feature")["log10_density"]
+    sample = effect_sample.choose_features(layer.types, density, run.size.features_per_type, seed)
     features = torch.tensor(sample["feature"].to_numpy(dtype="int64"))
     activations = _activations(decoder, source, run, features)
     measured = effect_measure.measure(
@@ -165,15 +166,13 @@ def _measure_layer(
         seed=seed,
         progress=True,
     )
-    d_model, n_tokens = run.vocabulary.centred.shape
     return effect_frames.effects_frame(
         measured,
         sample,
         settings.scheme,
-        layer.null,
-        typical=typical(layer.null),
-        n_tokens=n_tokens,
-        d_model=d_model,
+        layer.moments,
+        layer.known,
+        n_tokens=run.vocabulary.centred.shape[1],
     )
 
 

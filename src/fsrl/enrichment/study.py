@@ -126,12 +126,12 @@ def discoveries_row(tests: LayerTests, study: best_sets.Discoveries, stratified_
 
 
 def most_extreme(types: pd.DataFrame, scheme: str, count: int) -> Int32[np.ndarray, "features"]:
-    """Features (ascending) of the `count` largest margins of each type of a scheme.
+    """Features (ascending) of the `count` largest evidence of each type of a scheme.
 
     types: table `types` of one layer. Features without a type are never among them.
     """
     mine = types[(types["scheme"] == scheme) & ~types["type"].isin(("unclassified", "degenerate"))]
-    chosen = mine.sort_values("margin", ascending=False, kind="stable").groupby("type").head(count)
+    chosen = mine.sort_values("evidence", ascending=False, kind="stable").groupby("type").head(count)
     return np.sort(chosen["feature"].to_numpy(dtype=np.int32))
 
 

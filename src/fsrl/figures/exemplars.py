@@ -54,10 +54,10 @@ def exemplars(
     per_type: int = 3,
     n_tokens: int = 5,
 ) -> Figure:
-    """For each type its exemplars of largest margin: their distribution and their top and bottom tokens.
+    """For each type its exemplars of largest evidence: their distribution and their top and bottom tokens.
 
-    The margin is the distance to the nearest of the type's bounds, in quantiles of the layer; equal margins
-    are ordered by feature. A type without members gets a panel that says so, with the chance expectation.
+    Evidence is 1 at the 0.999 quantile of the bounding nulls; equals are ordered by feature. A type without
+    members gets a panel that says so, with the chance expectation.
 
     moments, types, type_counts, extremes, histograms: tables of one layer and view; scheme: the scheme whose
     types are shown; title: study, hook and view; per_type: exemplars per type, side by side; n_tokens: tokens
@@ -68,7 +68,7 @@ def exemplars(
     best = {name: _best(labelled, name, per_type) for name in TYPES if name in counts.index}
     full = HEADER + CAPTION + PANEL + TICKS + (n_tokens + 1) * LINE + SPACE
     heights = [HEADER + NONE + SPACE if rows.empty else full for rows in best.values()]
-    note = f"{population(moments)}; ranked by margin: distance to the nearest bound in quantiles of the layer"
+    note = f"{population(moments)}; ranked by evidence: 1 is the nulls' 0.999 quantile"
     figure, top = _page(sum(heights), f"{title} · scheme {scheme}\n{note}\n{LEGEND}")
     shown = extremes[extremes["rank"] < n_tokens]
     tables = {"histograms": histograms.set_index("feature"), "extremes": shown}
@@ -93,7 +93,8 @@ def _page(height: float, title: str) -> tuple[Figure, float]:
 
 def _best(labelled: pd.DataFrame, name: str, per_type: int) -> pd.DataFrame:
     rows = labelled[labelled["type"] == name]
-    return rows.sort_values(["margin", "feature"], ascending=[False, True], na_position="last").head(per_type)
+    order = rows.sort_values(["evidence", "feature"], ascending=[False, True], na_position="last")
+    return order.head(per_type)
 
 
 def _draw_header(figure: Figure, top: float, name: str, label: str) -> None:
@@ -139,7 +140,7 @@ def _draw_row(
 
 
 def caption(row: pd.Series) -> tuple[str, str, str]:
-    """The lines above an exemplar: its number and margin, its moments, how often it fires."""
+    """The lines above an exemplar: its number and evidence, its moments, how often it fires."""
     if pd.isna(row["log10_density"]):
         fires = "firing rate unknown"
     elif not row["alive"]:
@@ -148,7 +149,7 @@ def caption(row: pd.Series) -> tuple[str, str, str]:
         fires = f"fires on {percent(10 ** row['log10_density'])} of tokens"
     skewness = f"{row['skewness']:.2f}".replace("-", "\N{MINUS SIGN}")
     return (
-        f"feature {row['feature']} · margin {row['margin']:.2g}",
+        f"feature {row['feature']} · evidence {row['evidence']:.2g}",
         f"skewness {skewness} · kurtosis {row['kurtosis']:.1f} · std {row['std']:.3g}",
         fires,
     )

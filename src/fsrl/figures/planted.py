@@ -21,7 +21,7 @@ from fsrl.names import TYPES, type_label
 from fsrl.types.select import of_scheme
 
 POPULATIONS: dict[str, Any] = {"all": (0, (3, 1.5)), "clear": "-"}  # line styles
-MARKERS = dict(zip(TYPES, "os^D", strict=True))
+MARKERS = dict(zip(TYPES, "Dvos^", strict=True))
 MEASURES = {"recall": "recall (found / planted)", "precision": "precision (planted / found)"}
 TARGET = 0.95
 TARGET_LINE: dict[str, Any] = {"color": "black", "linewidth": 0.6, "linestyle": (0, (1, 1.5))}

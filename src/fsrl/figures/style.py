@@ -36,10 +36,11 @@ LOG10 = "log\N{SUBSCRIPT ONE}\N{SUBSCRIPT ZERO}"
 
 # Okabe and Ito's palette, told apart under the common colour blindnesses; in the order of precedence.
 TYPE_COLORS = {
+    "partition": "#009E73",
+    "two_sided": "#E69F00",
     "local_context": "#D55E00",
     "prediction": "#0072B2",
     "suppression": "#CC79A7",
-    "partition": "#009E73",
     "unclassified": "#C4C4C4",
     "degenerate": "#000000",
 }
@@ -50,7 +51,6 @@ NULL_LINES: dict[str, Any] = {
     "isotropic": "-",
     "second_moment": (0, (4, 1.5)),
     "sign_flip": (0, (1, 1)),
-    "activations": (0, (6, 1.2, 1, 1.2)),
 }
 
 

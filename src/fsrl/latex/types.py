@@ -106,11 +106,11 @@ class ExemplarLayer:
 def best_exemplars(
     layers: Mapping[str, ExemplarLayer], scheme: str, per_type: int = PER_TYPE
 ) -> pd.DataFrame:
-    """The rows of `moments` with sae, type and margin of each type's exemplars, in the order of the types.
+    """The rows of `moments` with sae, type and evidence of each type's exemplars, in the order of the types.
 
-    Of each layer first the feature of largest margin (the distance to the nearest bound in quantiles of the
-    layer), those in the order of their margins; then the second of each layer, and so on. Equal margins go to
-    the earlier layer and the lower feature.
+    Of each layer first the feature of largest evidence (1 is the 0.999 quantile of the bounding nulls), those
+    in the order of their evidence; then the second of each layer, and so on. Equals go to the earlier layer
+    and the lower feature.
     """
     labelled = pd.concat(
         [typed(layer.moments, layer.types, scheme).assign(sae=sae) for sae, layer in layers.items()],
@@ -120,10 +120,11 @@ def best_exemplars(
     parts = []
     for name in TYPES:
         rows = labelled[labelled["type"] == name]
-        rows = rows.sort_values(["margin", "layer_order", "feature"], ascending=[False, True, True])
+        rows = rows.sort_values(["evidence", "layer_order", "feature"], ascending=[False, True, True])
         turn = rows.groupby("sae").cumcount()
-        order = rows.assign(turn=turn).sort_values(["turn", "margin"], ascending=[True, False], kind="stable")
-        parts.append(order.head(per_type))
+        order = ["turn", "evidence"]
+        rows = rows.assign(turn=turn).sort_values(order, ascending=[True, False], kind="stable")
+        parts.append(rows.head(per_type))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -1,7 +1,6 @@
-"""How the residual stream varies on a text: the covariance behind the null kind `activations`.
+"""How the residual stream varies on a text: the covariance whose first axis `fsrl.moments.axis_share` reads.
 
-A direction drawn with the covariance of a layer's activations points where the layer's activations do, and
-means nothing beyond that. For each residual hook, over all positions of all windows of the text:
+For each residual hook, over all positions of all windows of the text:
 
     covariance = mean((x - mean(x)) (x - mean(x))^T)       float64, [d_model, d_model], squared residual units
 

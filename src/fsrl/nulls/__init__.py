@@ -1,4 +1,5 @@
 """What chance gives: directions that mean nothing and their moments; tokens that training hardly saw.
 
-In: W_U, and a layer's decoder rows or covariance; out: the table `null`. Uses weights, stats, moments.
+In: W_U, and a layer's decoder rows; out: the table `null`, and the few quantiles of it that
+types are judged by. Uses weights, stats, moments, tables.
 """

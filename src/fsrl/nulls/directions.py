@@ -3,7 +3,6 @@
     isotropic       uniform on the unit sphere of the residual stream
     second_moment   Gaussian, with the second moment of the decoder's rows, mean(d d^T) (not centred)
     sign_flip       a decoder row with random signs of its coordinates in W_U's PCA basis
-    activations     Gaussian, with the covariance of the layer's activations
 
 The PCA basis is that of W_U centred over the vocabulary: the eigenvectors v_i of C = Wc Wc^T / d_vocab. The
 variance of a direction's logit weights is d^T C d = sum_i lambda_i (v_i . d)^2, in which a sign drops out: a
@@ -36,7 +35,7 @@ DRAWS_PER_BLOCK = 4096
 # An eigenvalue of a covariance may be this far below 0, as a share of the largest, by rounding alone.
 NEGATIVE_BY_ROUNDING = 1e-6
 # The last word of each kind's seed; isotropic draws came first and have none.
-_SECOND_MOMENT, _SIGN_FLIP, _ACTIVATIONS = 1, 2, 3
+_SECOND_MOMENT, _SIGN_FLIP = 1, 2
 # A block of draws: at most DRAWS_PER_BLOCK rows.
 Directions = Float32[Tensor, "rows d_model"]
 
@@ -60,26 +59,6 @@ def second_moment(W_dec: Tensor, *, draws: int, seed: int) -> Iterator[Direction
     """
     rows = _rows(W_dec)
     return _gaussian(rows.T @ rows / len(rows), rows.norm(dim=1), draws, seed, _SECOND_MOMENT)
-
-
-def activations(W_dec: Tensor, covariance: Tensor, *, draws: int, seed: int) -> Iterator[Directions]:
-    """Blocks of Gaussian directions with a covariance [d_model, d_model], norms those of W_dec's rows.
-
-    Raises FsrlError for a covariance of another shape, not finite, not symmetric, or with a negative
-    eigenvalue, and for what `second_moment` refuses.
-    """
-    rows = _rows(W_dec)
-    check_finite("covariance of the activations", covariance)
-    d_model = rows.shape[1]
-    if covariance.shape != (d_model, d_model):
-        raise FsrlError(
-            f"covariance of the activations: shape {list(covariance.shape)}, the decoder has "
-            f"d_model {d_model}; it belongs to another model"
-        )
-    exact = covariance.detach().to(rows)
-    if not torch.allclose(exact, exact.T, rtol=1e-5, atol=1e-6 * exact.abs().max().item()):
-        raise FsrlError("covariance of the activations: not symmetric; compute it again")
-    return _gaussian(exact, rows.norm(dim=1), draws, seed, _ACTIVATIONS)
 
 
 def sign_flip(W_dec: Tensor, W_U: Tensor, *, draws: int, seed: int) -> Iterator[Directions]:

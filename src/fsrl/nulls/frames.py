@@ -1,8 +1,9 @@
 """What chance gives: the moments of directions that mean nothing, against which features are judged.
 
-Four kinds (`fsrl.nulls.directions` draws them): isotropic directions, shared by the layers of a model; and
-for each layer Gaussian directions with the decoder rows' second moment, decoder rows with random signs in
-W_U's PCA basis, and Gaussian directions with the covariance of the layer's activations.
+Three kinds (`fsrl.nulls.directions` draws them): isotropic directions, shared by the layers of a model; and
+for each layer Gaussian directions with the decoder rows' second moment, and decoder rows with random signs in
+W_U's PCA basis. Those of `fsrl.names.BOUNDING` bound the types; what they give by chance is counted among
+fresh ones, from another seed (`fresh_seed`).
 
 Their logit weights are far from Gaussian (W_U's columns are neither isotropic nor independent), so a cut-off
 on skewness or kurtosis means something only beside these quantiles. State the Monte Carlo error with them:
@@ -39,6 +40,7 @@ BLOCKS_PER_PASS = 8
 _ONLY_MOMENTS: dict[str, Any] = {"n_extremes": 0, "n_bins": 0, "precision": "auto"}
 # Rows whose lengths differ by no more than this share have one length to float32's rounding.
 _ONE_LENGTH = 1e-6
+_FRESH = 1_000_000_007
 
 
 def isotropic_directions(d_model: int, *, draws: int, seed: int) -> Float32[Tensor, "{draws} {d_model}"]:
@@ -59,16 +61,28 @@ def isotropic(W_U: Tensor, *, draws: int, seed: int, progress: bool = False) -> 
     return _table(SHARED, directions, W_U, None, progress)
 
 
+def fresh_seed(seed: int) -> int:
+    """The seed of directions that have nothing to do with those of `seed`."""
+    return seed + _FRESH
+
+
 def isotropic_of_views(
-    unembedding: Unembedding, views: Mapping[str, Mapping[str, Any]], *, draws: int, seed: int
+    unembedding: Unembedding,
+    views: Mapping[str, Mapping[str, Any]],
+    *,
+    draws: int,
+    seed: int,
+    typical: Mapping[str, Typical] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """`isotropic` under each view, by its name: the same directions, multiplied once for all views of a W_U.
 
-    views: name -> settings of `fsrl.weights.view_unembedding`, whose errors are raised too.
+    views: name -> settings of `fsrl.weights.view_unembedding`, whose errors are raised too; typical: by view,
+    where it is not to be taken from these draws.
     """
     directions = null_directions.isotropic(unembedding.folded.shape[0], draws=draws, seed=seed)
     passes = _passes(directions, unembedding, views)
-    return {name: _frame(SHARED, results, None) for name, results in passes.items()}
+    known = typical or {}
+    return {name: _frame(SHARED, results, known.get(name)) for name, results in passes.items()}
 
 
 def of_layer(
@@ -79,22 +93,20 @@ def of_layer(
     draws: int,
     seed: int,
     typical: Typical,
-    covariance: Tensor | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """The table `null` of a layer's own kinds, `draws` of each, in the given order.
 
-    W_dec [d_sae, d_model] and W_U [d_model, n_tokens] as the view sees them; kinds: of second_moment,
-    sign_flip and activations; typical: of the isotropic null under the same W_U (`fsrl.nulls.typical`), which
-    tails are measured against, as they are for the features; covariance [d_model, d_model]: of the layer's
-    activations (see `fsrl.models.activations`); progress: show bars. Layers that are given the same seed
-    share their random numbers. Raises FsrlError for another kind, a missing covariance and whatever
-    `fsrl.nulls.directions` refuses.
+    W_dec [d_sae, d_model] and W_U [d_model, n_tokens] as the view sees them; kinds: of second_moment and
+    sign_flip; typical: of the isotropic null under the same W_U (`fsrl.nulls.typical`), which tails are
+    measured against, as they are for the features; progress: show bars. Layers that are given the same seed
+    share their random numbers. Raises FsrlError for another kind and whatever `fsrl.nulls.directions`
+    refuses.
     """
     _check_kinds(kinds)
     frames = []
     for kind in kinds:
-        blocks = _draw(kind, W_dec, W_U, covariance, draws, seed)
+        blocks = _draw(kind, W_dec, W_U, draws=draws, seed=seed)
         frames.append(_table(kind, blocks, W_U, typical, progress))
     return pd.concat(frames, ignore_index=True)
 
@@ -108,7 +120,6 @@ def of_layer_in_views(
     draws: int,
     seed: int,
     typical: Mapping[str, Typical],
-    covariance: Tensor | None = None,
 ) -> dict[str, pd.DataFrame]:
     """`of_layer` under each view, by its name: directions that views share are drawn and multiplied once.
 
@@ -117,7 +128,7 @@ def of_layer_in_views(
     """
     _check_kinds(kinds)
     weights.check_fit(decoder, unembedding)
-    draw = partial(_draw, covariance=covariance, draws=draws, seed=seed)
+    draw = partial(_draw, draws=draws, seed=seed)
     frames: dict[str, list[pd.DataFrame]] = {name: [] for name in views}
     for kind in kinds:
         for sharing in _sharing(kind, decoder, unembedding, views):
@@ -144,7 +155,7 @@ def _sharing(
     """The views by what a kind's directions follow from, to a factor that drops out of a cosine.
 
     Of a second moment it is the decoder's rows, which are all of one length where cosines are read; of a
-    flipped row the view's W_U as well; of activations nothing that a view changes.
+    flipped row the view's W_U as well.
     """
     lengths = decoder.W_dec.norm(dim=1, dtype=torch.float64)
     lengths = lengths[lengths > 0]
@@ -171,16 +182,10 @@ def _seen(
     return rows, weights.view_unembedding(unembedding, **next(iter(views.values())))[0]
 
 
-def _draw(
-    kind: str, W_dec: Tensor, W_U: Tensor, covariance: Tensor | None, draws: int, seed: int
-) -> Iterator[Directions]:
+def _draw(kind: str, W_dec: Tensor, W_U: Tensor, *, draws: int, seed: int) -> Iterator[Directions]:
     if kind == "second_moment":
         return null_directions.second_moment(W_dec, draws=draws, seed=seed)
-    if kind == "sign_flip":
-        return null_directions.sign_flip(W_dec, W_U, draws=draws, seed=seed)
-    if covariance is None:
-        raise FsrlError("nulls: kind activations needs the covariance of the layer's activations")
-    return null_directions.activations(W_dec, covariance, draws=draws, seed=seed)
+    return null_directions.sign_flip(W_dec, W_U, draws=draws, seed=seed)
 
 
 def _table(

@@ -24,8 +24,6 @@ import pandas as pd
 from jaxtyping import Bool, Float64, Int64, Real
 
 from fsrl.errors import FsrlError
-from fsrl.moments.formulas import Typical
-from fsrl.names import SHARED
 from fsrl.tables.moments import NULL_QUANTILES
 
 # Tail -> the columns whose values are pooled, with their signs. Of the last only the median is used.
@@ -180,17 +178,6 @@ def of_draws(null: pd.DataFrame) -> dict[str, dict[str, NullTail]]:
     return bounds(quantile_frame(null))
 
 
-def typical(known: Bounds) -> Typical:
-    """What isotropic directions typically have, as `fsrl.nulls.typical` takes it from the draws.
-
-    Raises FsrlError without the isotropic kind.
-    """
-    if SHARED not in known:
-        raise FsrlError(f"null quantiles: no kind {SHARED}; there are {', '.join(known) or 'none'}")
-    tails = known[SHARED]
-    return Typical(tails["heavy"].median, tails["right_kurtosis"].median, tails["right_eighth"].median)
-
-
 def _pooled(part: pd.DataFrame, tail: str) -> Float64[np.ndarray, "size"]:
     parts = [sign * part[name].to_numpy(dtype=np.float64) for name, sign in POOLED[tail]]
     values = np.concatenate(parts)
@@ -221,9 +208,9 @@ def _rows(kind: str, tail: str, values: Float64[np.ndarray, "size"]) -> pd.DataF
 def pareto_tail(values: Float64[np.ndarray, "size"]) -> tuple[float, float, float]:
     """Start, scale and shape of a generalised Pareto tail over the top 2 % of sorted values.
 
-    Probability-weighted moments of the excesses y over the start: with b0 = mean(y) and b1 = mean((1 - F(y))
-    y) the shape is 2 - b0 / (b0 - 2 b1) and the scale 2 b0 b1 / (b0 - 2 b1), as scipy.stats.genpareto signs them.
-    All NaN with fewer than 50 excesses, or none that varies.
+    Probability-weighted moments of the excesses y over the start: with b0 = mean(y), b1 = mean((1 - F(y)) y)
+    the shape is 2 - b0 / (b0 - 2 b1) and the scale 2 b0 b1 / (b0 - 2 b1), with scipy.stats' signs. All NaN
+    with fewer than 50 excesses, or none that varies.
     """
     count = int(len(values) * PARETO_SHARE)
     start = float(np.quantile(values, 1 - PARETO_SHARE))

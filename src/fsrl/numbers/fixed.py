@@ -14,7 +14,7 @@ from fsrl.latex import text as tex
 from fsrl.numbers.headlines import extremes, listed
 from fsrl.numbers.study import key_of, layer_name, words_of
 from fsrl.types import summary
-from fsrl.types.rules import Condition, Scheme
+from fsrl.types.rules import ORDER, Condition, Scheme, TailScheme
 
 DEFINED, CONFIG, SPEED, EMBEDDED = "defined", "config", "speed", "embedded"
 SYMBOLS = {
@@ -44,27 +44,40 @@ def defined_values() -> dict[str, str]:
     }
 
 
-def rule_rows(schemes: Iterable[Scheme]) -> str:
+def rule_rows(schemes: Iterable[Scheme | TailScheme]) -> str:
     """The rules of every scheme as rows of a table: scheme, type, rule."""
     rows = []
     for scheme in schemes:
         name = tex.escape(scheme.name)
-        for label, rule in scheme.rules.items():
-            conditions = "; ".join(_condition(one) for one in rule)
+        for label, conditions in _conditions(scheme):
             rows.append(rf"{name} & {words_of(label)} & {conditions} \\")
             name = ""
         rows.append(r"\addlinespace")
     return "\n".join(rows[:-1])
 
 
+def _conditions(scheme: Scheme | TailScheme) -> list[tuple[str, str]]:
+    """Each type of a scheme, in order of precedence, and its rule."""
+    if isinstance(scheme, Scheme):
+        known = [name for name in ORDER if name in scheme.rules]
+        return [(name, "; ".join(map(_condition, scheme.rules[name]))) for name in known]
+    level = rf"(each $q \leq \num{{{scheme.level:g}}}$)"
+    few = rf"$m \leq \num{{{scheme.tail_tokens:g}}}$"
+    share, rest = (rf"\num{{{one:g}}}" for one in (scheme.share, 1 - scheme.share))
+    right, left = "right or right kurtosis", "left or left kurtosis"
+    both = rf"heavy, ${share} \leq$ right share $\leq {rest}$; or ({right}) and ({left})"
+    return [
+        ("partition", f"flat {level}"),
+        ("two_sided", both),
+        ("local_context", f"{right}; {few}"),
+        ("prediction", right),
+        ("suppression", left),
+    ]
+
+
 def _condition(one: Condition) -> str:
     bound = one.bound
-    if bound.kind == "absolute":
-        value = rf"\num{{{bound.value:g}}}"
-    else:
-        value = rf"{'n' if bound.kind == 'null' else 'q'}_{{{bound.value:g}}}"
-        if bound.null is not None:
-            value += rf"^{{\text{{{words_of(bound.null)}}}}}"
+    value = rf"\num{{{bound.value:g}}}" if bound.kind == "absolute" else rf"q_{{{bound.value:g}}}"
     return f"${SYMBOLS[one.column]} {tex.SIGNS[one.word]} {value}$"
 
 

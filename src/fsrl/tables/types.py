@@ -88,6 +88,12 @@ TYPE_COUNTS = Table(
             "share of fresh null draws with this primary label; of the bounding kinds the largest",
         ),
         "expected": EXPECTED,
+        "expected_at_bounds": Column(
+            "float64",
+            "features",
+            "share of fresh null draws with this label by the layer's own thresholds, the largest of the "
+            "bounding kinds, times the number of features",
+        ),
         "members": MEMBERS,
         "member_null_share": Column(
             "float64", "1", "share of fresh null draws that meet the rule; of the bounding kinds the largest"
@@ -105,10 +111,22 @@ TYPE_NULL_COUNTS = Table(
         ),
         "features": LABELLED,
         "expected": EXPECTED,
+        "expected_at_bounds": Column(
+            "float64", "features", "the same by the layer's own thresholds, not those of each set"
+        ),
         "null_share": Column("float64", "1", "share of this null's draws with this primary label"),
         "members": MEMBERS,
         "member_expected": Column("float64", "features", "member_null_share times the number of features"),
         "member_null_share": Column("float64", "1", "share of this null's draws that meet the rule"),
+    },
+)
+CLUSTERS = Table(
+    "clusters",
+    {
+        "feature": FEATURE,
+        "cluster": Column(
+            "int64", "1", "number of its cluster: rows linked by a cosine above the threshold in the metadata"
+        ),
     },
 )
 THRESHOLDS = Table(

@@ -1,5 +1,5 @@
-"""Feature types: the language of their rules, what the bounds come to in a layer, who meets them.
+"""Feature types: tails beyond chance, the language of rules beside them, who is of which type, by chance too.
 
-In: tables of moments and nulls; out: types, counts beside those of chance, thresholds, a summary by layer.
-Uses stats and tables.
+In: tables of moments and of null quantiles; out: types, counts beside those of chance, thresholds, a summary
+by layer. Uses stats, tables and nulls.
 """

@@ -1,13 +1,18 @@
 """How many features of each type, beside how many chance gives, and how sure the count is.
 
-Chance is what *fresh* null directions get, which set no bound: in sets as large as the layer, each labelled
-as if it were one, with its own false discovery rate. A type at its null rate is noise with a name.
+Chance is what *fresh* null directions get, which set no bound. They are counted in two ways: in sets as
+large as the layer, each labelled as if it were one, with a false discovery rate of its own (`expected`: what
+a layer without meaning would show); and by the thresholds that the layer's own discoveries have set
+(`expected_at_bounds`: how many of its labels may be chance; the rate lets it grow with the discoveries).
+A type at its null rate is noise with a name.
 
 The interval of a count holds what would change it if the layer were made again: features come in clusters of
 near copies (`fsrl.stats.odds.decoder_clusters`), which are drawn with replacement, and the bounds come from a
 finite number of null directions, which are drawn with replacement as well. The shape of the null's Pareto
 tail and the bounds of a scheme of rules stay as they are.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -24,18 +29,31 @@ INTERVAL = (0.025, 0.975)
 Tally = dict[str, tuple[int, int]]
 
 
+@dataclass(frozen=True)
+class Counted:
+    """Fresh directions of one kind: how many, labels as layers of their own and by the layer's bounds."""
+
+    draws: int
+    as_layers: Tally
+    at_bounds: Tally
+
+
+# Kind of null -> what its fresh directions get.
+Chance = dict[str, Counted]
+
+
 def type_counts(
-    typing: Typing, fresh: pd.DataFrame, clusters: Int64[np.ndarray, "features"], *, seed: int
+    typing: Typing, by_chance: Chance, clusters: Int64[np.ndarray, "features"], *, seed: int
 ) -> pd.DataFrame:
     """The table `type_counts` of one scheme: features of each type beside those that chance would give.
 
-    fresh: table `null` of directions that set no bound, of one kind or several; clusters: of the features, as
-    `fsrl.stats.odds.decoder_clusters` gives them; seed: of the intervals. A type that the scheme does not
-    define has no row. members counts all features that meet a type's rule, features only those with it as
-    primary label. Of the bounding kinds the largest share is given, label by label; `type_null_counts` has
-    every kind. Raises FsrlError without fresh directions of a bounding kind, and for clusters of other rows.
+    by_chance: as `chance` gives it; clusters: of the features, as `fsrl.stats.odds.decoder_clusters` gives
+    them; seed: of the intervals. A type that the scheme does not define has no row. members counts all
+    features that meet a type's rule, features only those with it as primary label. Of the bounding kinds the
+    largest share is given, label by label; `type_null_counts` has every kind. Raises FsrlError without fresh
+    directions of a bounding kind, and for clusters of other rows.
     """
-    own, by_chance = typing.own(), chance(typing, fresh)
+    own = typing.own()
     bounding = [by_chance[kind] for kind in BOUNDING if kind in by_chance]
     n = len(own.primary)
     if not bounding:
@@ -45,8 +63,10 @@ def type_counts(
     spread = intervals(typing, clusters, seed=seed)
     rows = []
     for label, (primary, members) in _tally(typing, own).items():
-        shares = [[count / draws for count in tally[label]] for tally, draws in bounding]
-        null_share, member_null_share = map(max, zip(*shares, strict=True))
+        null_share, member_null_share = (
+            max(one.as_layers[label][which] / one.draws for one in bounding) for which in (0, 1)
+        )
+        at_bounds = max(one.at_bounds[label][0] / one.draws for one in bounding)
         rows.append(
             {
                 "scheme": typing.name,
@@ -57,6 +77,7 @@ def type_counts(
                 "high": spread[label][1],
                 "null_share": null_share,
                 "expected": null_share * n,
+                "expected_at_bounds": at_bounds * n,
                 "members": members,
                 "member_null_share": member_null_share,
             }
@@ -64,25 +85,26 @@ def type_counts(
     return pd.DataFrame(rows).astype({"scheme": "str", "type": "str"})
 
 
-def type_null_counts(typing: Typing, fresh: pd.DataFrame) -> pd.DataFrame:
+def type_null_counts(typing: Typing, by_chance: Chance) -> pd.DataFrame:
     """The table `type_null_counts` of one scheme: each type's count and what each kind of null would give.
 
     Arguments as for `type_counts`; one row per type and kind in their order.
     """
-    own, by_chance = typing.own(), chance(typing, fresh)
+    own = typing.own()
     n = len(own.primary)
     rows = []
     for label, (primary, members) in _tally(typing, own).items():
-        for kind, (tally, draws) in by_chance.items():
-            share, member_share = (count / draws for count in tally[label])
+        for kind, counted in by_chance.items():
+            share, member_share = (count / counted.draws for count in counted.as_layers[label])
             rows.append(
                 {
                     "scheme": typing.name,
                     "type": label,
                     "kind": kind,
-                    "draws": draws,
+                    "draws": counted.draws,
                     "features": primary,
                     "expected": share * n,
+                    "expected_at_bounds": counted.at_bounds[label][0] / counted.draws * n,
                     "null_share": share,
                     "members": members,
                     "member_expected": member_share * n,
@@ -92,21 +114,23 @@ def type_null_counts(typing: Typing, fresh: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"scheme": "str", "type": "str", "kind": "str"})
 
 
-def chance(typing: Typing, fresh: pd.DataFrame) -> dict[str, tuple[Tally, int]]:
-    """Kind of null -> its tally over as many whole sets of a layer's size as there are, and their directions.
+def chance(typing: Typing, fresh: pd.DataFrame) -> Chance:
+    """What chance gives, of each kind in `fresh`, a table `null` of directions that set no bound.
 
-    Where there are fewer directions than features, all of them are one smaller set.
+    As many whole sets of a layer's size are counted as there are; where there are fewer directions than
+    features, all of them are one smaller set.
     """
     n, found = len(typing.own().primary), {}
     for kind, part in fresh.groupby("kind", sort=False):
         size = min(n, len(part))
-        sets = [part.iloc[start : start + size] for start in range(0, len(part) - size + 1, size)]
+        part = part.iloc[: len(part) // size * size]
+        sets = [part.iloc[start : start + size] for start in range(0, len(part), size)]
         tallies = [_tally(typing, typing.as_layer(one)) for one in sets]
         total = {
             label: (sum(tally[label][0] for tally in tallies), sum(tally[label][1] for tally in tallies))
             for label in tallies[0]
         }
-        found[str(kind)] = total, size * len(sets)
+        found[str(kind)] = Counted(len(part), total, _tally(typing, typing.others(part)))
     return found
 
 

@@ -24,8 +24,8 @@ def scheme_counts(type_counts: pd.DataFrame, scheme: str) -> pd.DataFrame:
 
 
 def typed(moments: pd.DataFrame, types: pd.DataFrame, scheme: str) -> pd.DataFrame:
-    """The moments with each feature's `type` and `margin` under one scheme; FsrlError if one is missing."""
-    labels = of_scheme(types, scheme, "types")[["feature", "type", "margin"]]
+    """The moments with each feature's `type` and `evidence` under one scheme; FsrlError if one is missing."""
+    labels = of_scheme(types, scheme, "types")[["feature", "type", "evidence"]]
     merged = moments.merge(labels, on="feature", how="left", validate="1:1")
     missing = merged.loc[merged["type"].isna(), "feature"]
     if len(missing):

@@ -1,24 +1,25 @@
 """One row a layer: how many features lie in tails that chance does not reach, and which types they get."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from fsrl.names import SHARED
-from fsrl.stats.quantiles import quantile
+from fsrl.nulls.quantiles import EXTREME, Bounds, NullTail
+from fsrl.types import tails
 
-TAIL = 0.999
+TAIL = EXTREME
 
 
 @dataclass(frozen=True, eq=False)
 class SummaryInputs:
-    """One SAE in one view: its id, its tables `moments` and `type_counts`, and `null` with every kind."""
+    """One SAE in one view: its id, its tables `moments` and `type_counts`, and the quantiles of its nulls."""
 
     sae: str
     moments: pd.DataFrame
     type_counts: pd.DataFrame
-    null: pd.DataFrame
+    known: Bounds
 
 
 def layer_summary(layers: Sequence[SummaryInputs], *, scheme: str) -> pd.DataFrame:
@@ -26,16 +27,16 @@ def layer_summary(layers: Sequence[SummaryInputs], *, scheme: str) -> pd.DataFra
 
     Columns: sae, features; kurtosis_above, skewness_above (share of features above the 0.999 quantile of
     isotropic directions), kurtosis_below, skewness_below (below their 0.001 quantile; chance gives 0.001 of
-    each), and the same four as *_every_null: beyond that quantile of each kind of null; then for each type of
-    the scheme the number of features with it as primary label and, as {type}_expected, the most that a kind
-    of null gives.
+    each; skewness is pooled with its negative), and the same four as *_every_null: beyond that quantile of
+    each bounding null; then for each type of the scheme the number of features with it as primary label and,
+    as {type}_expected, the most that a bounding null gives.
     """
     rows = []
     for layer in layers:
         row: dict[str, object] = {"sae": layer.sae, "features": len(layer.moments)}
-        shared = layer.null[layer.null["kind"] == SHARED]
-        row |= _beyond(layer.moments, shared, "")
-        row |= _beyond(layer.moments, layer.null, "_every_null")
+        bounding = tails.bounding(layer.known)
+        row |= _beyond(layer.moments, {SHARED: bounding[SHARED]}, "")
+        row |= _beyond(layer.moments, bounding, "_every_null")
         for count in layer.type_counts[layer.type_counts["scheme"] == scheme].itertuples():
             row[str(count.type)] = count.features
             row[f"{count.type}_expected"] = count.expected
@@ -43,12 +44,13 @@ def layer_summary(layers: Sequence[SummaryInputs], *, scheme: str) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def _beyond(moments: pd.DataFrame, null: pd.DataFrame, suffix: str) -> dict[str, object]:
-    kinds = [part for _, part in null.groupby("kind")]
-    found: dict[str, object] = {}
-    for column in ("kurtosis", "skewness"):
-        highest = max(quantile(part, column, TAIL) for part in kinds)
-        lowest = min(quantile(part, column, 1 - TAIL) for part in kinds)
-        found[f"{column}_above{suffix}"] = (moments[column] > highest).mean()
-        found[f"{column}_below{suffix}"] = (moments[column] < lowest).mean()
+def _beyond(
+    moments: pd.DataFrame, known: Mapping[str, Mapping[str, NullTail]], suffix: str
+) -> dict[str, object]:
+    named = {"kurtosis": ("heavy", "flat"), "skewness": ("right", "left")}
+    read, found = tails.values(moments), dict[str, object]()
+    for column, (high, low) in named.items():
+        for side, tail in (("above", high), ("below", low)):
+            most = max(tails.of_kind(null, tail).extreme for null in known.values())
+            found[f"{column}_{side}{suffix}"] = (read[tail] > most).mean()
     return found

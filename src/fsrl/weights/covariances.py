@@ -1,4 +1,4 @@
-"""Covariances of activations in a file: what `fsrl.models.activations` measures and the nulls read."""
+"""Covariances of activations in a file: what `fsrl.models.activations` measures of a text."""
 
 from dataclasses import dataclass
 from pathlib import Path

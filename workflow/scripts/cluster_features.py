@@ -1,0 +1,20 @@
+"""Clusters of near copies among an SAE's decoder rows: the unit in which its features are independent."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=1)
+
+import numpy as np
+import pandas as pd
+
+from fsrl.stats import odds
+from fsrl.tables import core as tables
+from fsrl.tables.types import CLUSTERS
+from fsrl.weights import matrices as weights
+
+decoder = weights.read_decoder(snakemake.input.decoder)
+threshold = snakemake.params.threshold
+clusters = odds.decoder_clusters(decoder.W_dec, threshold=threshold)
+frame = pd.DataFrame({"feature": np.arange(len(clusters), dtype=np.int32), "cluster": clusters})
+metadata = {**decoder.metadata, "sae": decoder.sae, "hook": decoder.hook, "threshold": str(threshold)}
+tables.write(frame, snakemake.output[0], CLUSTERS, metadata)
