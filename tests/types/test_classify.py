@@ -3,45 +3,102 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from fsrl.errors import FsrlError
 from fsrl.names import TYPES
-from fsrl.types import classify
-from tests.fixtures.type_examples import CALIBRATED, NULL, SCHEMES, null_table, random_tables, table, under
+from fsrl.types import classify, tails
+from fsrl.types.rules import ORDER
+from tests.fixtures.type_examples import NULL, SCHEMES, random_tables, table, typings, under
 
 
 def types_of(moments, name, null=None, **settings):
-    return under(classify.types, moments, {name: SCHEMES[name]}, null, **settings)
+    return under("types", moments, {name: SCHEMES[name]}, null, **settings)
 
 
 def test_calibrated_worked_example():
-    # The cuts: skewness .998 and -.998; kurtosis 4.9975 and 2.5025.
-    moments = table(
-        skewness=[2.0, 2.0, 2.0, -2.0, -0.9, 0.5, -0.5, 1.5],
-        kurtosis=[9.0, 9.0, 9.0, 9.0, 2.0, 9.0, 9.0, 2.5],
-        tail_tokens=[20.0, 20.1, np.nan, np.nan, np.nan, 5.0, np.nan, np.nan],
-    )
-    found = types_of(moments, "calibrated", NULL)
-    assert found["type"].tolist() == [
-        "local_context",
-        "prediction",
-        "prediction",
-        "suppression",
-        "partition",
-        "local_context",
-        "unclassified",
-        "prediction",
+    rows = [
+        # skewness, kurtosis, right_kurtosis, left_kurtosis, right_share, tail_tokens -> label
+        (50.0, 3.0, 1.5, 1.5, np.nan, 20.0, "local_context"),
+        (50.0, 3.0, 1.5, 1.5, np.nan, 20.1, "prediction"),
+        (50.0, 3.0, 1.5, 1.5, np.nan, np.inf, "prediction"),
+        (0.0, 3.0, 900.0, 1.5, np.nan, 5.0, "local_context"),
+        (-50.0, 3.0, 1.5, 1.5, np.nan, 5.0, "suppression"),
+        (0.0, 3.0, 1.5, 900.0, np.nan, np.inf, "suppression"),
+        (0.0, 2000.0, 1.5, 1.5, 0.25, np.inf, "two_sided"),
+        (0.0, 2000.0, 1.5, 1.5, 0.24, np.inf, "unclassified"),
+        (0.0, 2000.0, 1.5, 1.5, 0.76, np.inf, "unclassified"),
+        (50.0, 2000.0, 1.5, 1.5, 0.9, 3.0, "local_context"),
+        (50.0, 3.0, 1.5, 900.0, np.nan, 3.0, "two_sided"),
+        (50.0, -2000.0, 1.5, 1.5, np.nan, 3.0, "partition"),
+        (0.9, 4.9, 2.9, 2.9, 0.5, 3.0, "unclassified"),
+        (np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, "degenerate"),
     ]
-    assert found["local_context"].tolist() == [True, False, False, False, False, True, False, False]
-    assert found["prediction"].tolist() == [True, True, True, False, False, False, False, True]
-    assert found["suppression"].tolist() == [False, False, False, True, False, False, False, False]
-    assert found["partition"].tolist() == [False, False, False, False, True, False, False, True]
+    names = ["skewness", "kurtosis", "right_kurtosis", "left_kurtosis", "right_share", "tail_tokens"]
+    columns = dict(zip(names, np.array([row[:-1] for row in rows]).T, strict=True))
+    found = types_of(table(**columns), "calibrated", NULL)
+    assert found["type"].tolist() == [row[-1] for row in rows]
+    # Memberships are all that hold, whatever goes before.
+    assert found.index[found["prediction"]].tolist() == [0, 1, 2, 3, 9, 10, 11]
+    assert found.index[found["local_context"]].tolist() == [0, 3, 9, 10, 11]
+    assert found.index[found["suppression"]].tolist() == [4, 5, 10]
+    assert found.index[found["two_sided"]].tolist() == [6, 10]
+    assert found.index[found["partition"]].tolist() == [11]
 
 
-def test_a_null_cut_is_strict_where_it_says_above():
-    cut = np.quantile(NULL["skewness"], 0.999)
-    found = types_of(table(skewness=[cut, np.nextafter(cut, 2)]), "calibrated", NULL)
-    assert found["prediction"].tolist() == [False, True]
+def test_spike_says_whether_few_tokens_are_suppressed():
+    moments = table(skewness=[-50.0, -50.0, 50.0], left_tail_tokens=[20.0, 21.0, 1.0])
+    found = types_of(moments, "calibrated", NULL)
+    assert found["spike"].tolist() == [True, False, pd.NA]
+    assert found["spike"].dtype == "boolean"
+    assert types_of(moments, "post", NULL)["spike"].isna().all()
+
+
+def test_evidence_is_the_largest_over_the_labels_tails():
+    # 0.999 quantiles: skewness .998; one side's kurtosis 2.998, its median 2; flat 2.5025, its median 3.75.
+    moments = table(skewness=[50.0, -50.0, 0.499], right_kurtosis=[1.5, 900.0, 1.5])
+    found = types_of(moments, "calibrated", NULL)
+    assert found["type"].tolist() == ["prediction", "two_sided", "unclassified"]
+    assert found["evidence"].tolist() == pytest.approx([50 / 0.998, 898 / 0.998, 0.75 / 1.2475], rel=2e-3)
+    assert types_of(moments, "post", NULL)["evidence"].isna().all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_calibrated_against_loops(seed):
+    moments, null = random_tables(seed, n=500)
+    (typing,) = typings(moments, {"calibrated": SCHEMES["calibrated"]}, null)
+    q = {
+        tail: stats.false_discovery_control(10.0 ** one[~np.isnan(one)])
+        for tail, one in tails.log10_p(moments, typing.known).items()
+    }
+    found = classify.types(typing)
+    shaped = moments["skewness"].notna().to_numpy()
+    for place, row in enumerate(moments[shaped].itertuples()):
+        met = {tail for tail, values in q.items() if values[place] <= 0.05}
+        right, left = met & {"right", "right_kurtosis"}, met & {"left", "left_kurtosis"}
+        holds = {
+            "partition": "flat" in met,
+            "two_sided": ("heavy" in met and 0.25 <= row.right_share <= 0.75) or bool(right and left),
+            "local_context": bool(right) and row.tail_tokens <= 20,
+            "prediction": bool(right),
+            "suppression": bool(left),
+        }
+        mine = found.loc[row.feature]
+        assert {name: mine[name] for name in holds} == holds
+        assert mine["type"] == next((name for name, one in holds.items() if one), "unclassified")
+    assert (found["type"][~shaped] == "degenerate").all()
+    # Other rows by the layer's thresholds: its own are typed as they are.
+    assert (typing.others(moments).primary == found["type"]).all()
+    assert found["type"].nunique() > 3
+
+
+def test_the_rate_is_that_of_the_rows_taken_together():
+    # p of the one far row is 1e-4; among 1,000 rows q is .1, alone .0001.
+    moments = table(skewness=[50.0, *np.zeros(999)])
+    (typing,) = typings(moments, {"calibrated": SCHEMES["calibrated"]}, NULL)
+    assert typing.own().primary[0] == "unclassified"
+    assert typing.as_layer(moments.iloc[:1]).primary.tolist() == ["prediction"]
+    assert typing.others(moments.iloc[:1]).primary.tolist() == ["unclassified"]
 
 
 def test_post_worked_example():
@@ -89,15 +146,15 @@ def test_universal_neurons_worked_example():
 
 def test_std_is_compared_relative_to_the_norm():
     scheme = {"s": {"types": {"partition": {"std": {"min": 0.5}}}}}
-    found = under(classify.types, table(std=[1.0, 1.0, 4.0], norm=[2.0, 4.0, 8.0]), scheme)
+    found = under("types", table(std=[1.0, 1.0, 4.0], norm=[2.0, 4.0, 8.0]), scheme)
     assert found["partition"].tolist() == [True, False, True]
 
 
 def test_precedence_of_the_primary_label():
-    everything = {"s": {"types": {name: {"kurtosis": {"min": 0}} for name in reversed(TYPES)}}}
+    everything = {"s": {"types": {name: {"kurtosis": {"min": 0}} for name in reversed(ORDER)}}}
     remaining = dict(everything["s"]["types"])
     for expected in ("local_context", "prediction", "suppression", "partition"):
-        found = under(classify.types, table(kurtosis=[3.0]), {"s": {"types": remaining}})
+        found = under("types", table(kurtosis=[3.0]), {"s": {"types": remaining}})
         assert found["type"].tolist() == [expected]
         assert found[list(remaining)].to_numpy().all()
         del remaining[expected]
@@ -106,17 +163,17 @@ def test_precedence_of_the_primary_label():
 def test_rows_without_shape_are_degenerate_and_leave_the_quantiles_alone():
     moments = table(kurtosis=[np.nan, 1.0, 2.0, 3.0], skewness=[np.nan, 0, 0, 0], std=[0.0, 1, 1, 1])
     moments.loc[0, "norm"] = 0.0
-    found = under(classify.types, moments, {"s": {"types": {"partition": {"std": {"min": 0}}}}})
+    found = under("types", moments, {"s": {"types": {"partition": {"std": {"min": 0}}}}})
     assert found["type"].tolist() == ["degenerate", "partition", "partition", "partition"]
     assert not found.loc[0, list(TYPES)].any()
-    assert np.isnan(found.loc[0, "margin"])
-    median = under(classify.types, moments, {"s": {"types": {"partition": {"std": {"min": "q0"}}}}})
+    assert np.isnan(found.loc[0, "evidence"])
+    median = under("types", moments, {"s": {"types": {"partition": {"std": {"min": "q0"}}}}})
     assert median["partition"].tolist() == [False, True, True, True]
 
 
 def test_a_constant_row_is_no_member_of_a_type_whose_bounds_it_meets():
     moments = table(kurtosis=[np.nan, 3.0], skewness=[np.nan, 0.0], std=[0.0, 0.1])
-    found = under(classify.types, moments, {"s": {"types": {"partition": {"std": {"max": 0.5}}}}})
+    found = under("types", moments, {"s": {"types": {"partition": {"std": {"max": 0.5}}}}})
     assert found["partition"].tolist() == [False, True]
     assert found["type"].tolist() == ["degenerate", "partition"]
 
@@ -126,10 +183,10 @@ def test_a_layer_of_nothing_but_constant_rows():
     assert set(types_of(moments, "post")["type"]) == {"degenerate"}
 
 
-def test_several_nulls_give_the_most_extreme_cut():
-    wide = null_table(np.linspace(-3, 3, 1001), np.linspace(2, 5, 1001), kind="sign_flips")
+def test_a_feature_must_be_beyond_both_nulls():
+    wide = NULL.assign(kind="sign_flip", skewness=60 * NULL["skewness"])
     both = pd.concat([NULL, wide])
-    moments = table(skewness=[2.0, 2.999, -2.0, -2.999])
+    moments = table(skewness=[50.0, 5000.0, -50.0, -5000.0])
     found = types_of(moments, "calibrated", both)
     assert found["type"].tolist() == ["unclassified", "prediction", "unclassified", "suppression"]
 
@@ -145,24 +202,17 @@ def test_classification_is_stable_under_reordering_of_the_features():
 def test_inputs_are_left_as_they_were():
     moments, null = random_tables(0)
     before = moments.copy(), null.copy()
-    under(classify.type_counts, moments, SCHEMES, null, d_model=50)
-    under(classify.types, moments, SCHEMES, null, d_model=50)
+    under("type_counts", moments, SCHEMES, null, d_model=50)
+    under("types", moments, SCHEMES, null, d_model=50)
     pd.testing.assert_frame_equal(moments, before[0])
     pd.testing.assert_frame_equal(null, before[1])
 
 
-PREDICTION = "scheme calibrated, type prediction, column skewness, above: "
-
-
-def test_a_null_bound_without_a_null_is_refused_with_its_place():
-    for null in (None, NULL[:0]):
-        with pytest.raises(
-            FsrlError, match="type local_context, column kurtosis, above: null0.999 needs null"
-        ):
-            types_of(table(kurtosis=[3.0]), "calibrated", null)
-    scheme = {"calibrated": {"types": {"prediction": CALIBRATED["types"]["prediction"]}}}
-    with pytest.raises(FsrlError, match=PREDICTION + "quantile 0.999 of skewness: the column holds no value"):
-        under(classify.types, table(kurtosis=[3.0]), scheme, NULL.assign(skewness=np.nan))
+def test_tails_need_the_nulls_quantiles():
+    with pytest.raises(FsrlError, match="scheme calibrated: needs the null quantiles of the view"):
+        types_of(table(kurtosis=[3.0]), "calibrated")
+    with pytest.raises(FsrlError, match="no null of kind isotropic; there are sign_flip"):
+        types_of(table(kurtosis=[3.0]), "calibrated", NULL.assign(kind="sign_flip"))
 
 
 def test_variance_x_d_model_without_d_model_is_refused_with_its_place():

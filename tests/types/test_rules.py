@@ -5,7 +5,7 @@ import math
 import pytest
 
 from fsrl.errors import FsrlError
-from fsrl.types.rules import Bound, parse_bound, parse_schemes
+from fsrl.types.rules import Bound, TailScheme, parse_bound, parse_schemes
 
 
 @pytest.mark.parametrize(
@@ -16,10 +16,7 @@ from fsrl.types.rules import Bound, parse_bound, parse_schemes
         ("q0.90", Bound("q", 0.9)),
         ("q1", Bound("q", 1.0)),
         ("q.5", Bound("q", 0.5)),
-        ("null0.999", Bound("null", 0.999)),
-        ("null0", Bound("null", 0.0)),
-        ("sign_flip0.001", Bound("null", 0.001, "sign_flip")),
-        ("isotropic1", Bound("null", 1.0, "isotropic")),
+        ("q0", Bound("q", 0.0)),
     ],
 )
 def test_bounds(written, expected):
@@ -29,12 +26,10 @@ def test_bounds(written, expected):
 
 @pytest.mark.parametrize(
     "written",
-    ["", "3.0", "0.9", "p0.9", "q", "q-0.1", "q0,9", "q0.9 ", "Q0.9", "null", "isotropic", "gauss0.9"],
+    ["", "3.0", "0.9", "p0.9", "q", "q-0.1", "q0,9", "q0.9 ", "Q0.9", "null0.999", "isotropic0.9"],
 )
 def test_other_text_is_refused(written):
-    with pytest.raises(
-        FsrlError, match="here: .* is no bound; write a number, a quantile q0.90 or null0.999"
-    ):
+    with pytest.raises(FsrlError, match="here: .* is no bound; write a number, or a quantile such as q0.90"):
         parse_bound(written, "here")
 
 
@@ -44,7 +39,7 @@ def test_other_values_are_refused(written):
         parse_bound(written)
 
 
-@pytest.mark.parametrize("written", ["q1.5", "null99", "q90", "activations2"])
+@pytest.mark.parametrize("written", ["q1.5", "q90"])
 def test_quantiles_outside_0_to_1_are_refused(written):
     with pytest.raises(FsrlError, match="must lie between 0 and 1"):
         parse_bound(written)
@@ -66,11 +61,6 @@ PLACE = "scheme mine, type prediction, column skewness"
         ({"min": 3, "max": 2}, f"{PLACE}: min 3 and max 2 leave nothing"),
         ({"above": 2, "max": 2}, f"{PLACE}: above 2 and max 2 leave nothing"),
         ({"min": "q0.9", "below": "q0.1"}, f"{PLACE}: min 0.9 and below 0.1 leave nothing"),
-        ({"min": "null0.9", "max": "null0.1"}, f"{PLACE}: min 0.9 and max 0.1 leave nothing"),
-        (
-            {"min": "sign_flip0.9", "max": "sign_flip0.1"},
-            f"{PLACE}: min 0.9 and max 0.1 leave nothing",
-        ),
         ({"min": 1, "above": 2}, f"{PLACE}: both min and above; give one of them"),
         ({"max": 1, "below": 2}, f"{PLACE}: both max and below; give one of them"),
         ({}, f"{PLACE}: {{}} should be a mapping with at least one entry"),
@@ -82,16 +72,11 @@ def test_malformed_bounds_are_refused_with_their_place(bounds, message):
     assert str(caught.value).startswith(message)
 
 
-# Quantiles of two nulls cannot be compared before they are drawn.
-MIXED = {"min": "isotropic0.9", "max": "sign_flip0.1"}
-
-
 def test_bounds_that_leave_something_are_read():
     for bounds in (
         {"min": 2, "max": 2},
         {"above": "q0.25", "below": "q0.95"},
         {"min": 5, "max": "q0.1"},
-        MIXED,
     ):
         (scheme,) = parse(**bounds)
         assert [condition.word for condition in scheme.rules["prediction"]] == list(bounds)
@@ -127,27 +112,30 @@ def test_the_view_is_kept():
     assert unnamed.view is None
 
 
+def test_a_scheme_of_tails_is_read():
+    settings = {"level": 0.05, "tail_tokens": 20, "share": 0.25}
+    assert parse_schemes({"t": settings}) == [TailScheme("t", 0.05, 20.0, 0.25)]
+    assert parse_schemes({"t": settings})[0].view is None
+
+
 @pytest.mark.parametrize(
-    ("bound", "nulls", "message"),
+    ("change", "message"),
     [
-        ("null0.999", [], "null0.999 needs null draws, and there are none"),
-        ("sign_flip0.999", [], "sign_flip0.999 needs null draws, and there are none"),
-        (
-            "activations0.999",
-            ["isotropic", "sign_flip"],
-            "activations0.999 needs null activations, which was not run; there are isotropic, sign_flip",
-        ),
+        ({"level": 0}, "scheme t: level is 0; write a number more than 0 and at most 0.5"),
+        ({"level": 0.6}, "scheme t: level is 0.6; write a number more than 0 and at most 0.5"),
+        ({"level": True}, "scheme t: level is True; write a number"),
+        ({"share": "half"}, "scheme t: share is 'half'; write a number more than 0 and at most 0.5"),
+        ({"tail_tokens": -1}, "scheme t: tail_tokens is -1; write a number more than 0"),
+        ({"tail_tokens": float("inf")}, "scheme t: tail_tokens is inf; write a number more than 0"),
+        ({"q": 1}, "scheme t: unknown key 'q'; choose from level, tail_tokens, share"),
+        ({"view": "main"}, "scheme t: unknown key 'level'; choose from view, types"),
     ],
 )
-def test_quantiles_of_a_null_that_was_not_run_are_refused_with_their_place(bound, nulls, message):
-    scheme = {"mine": {"types": {"prediction": {"skewness": {"above": bound}}}}}
-    assert parse_schemes(scheme)  # which nulls are run is not known here
-    with pytest.raises(FsrlError) as caught:
-        parse_schemes(scheme, nulls)
-    assert str(caught.value) == f"{PLACE}, above: {message}"
+def test_malformed_tails_are_refused_with_their_place(change, message):
+    with pytest.raises(FsrlError, match=message):
+        parse_schemes({"t": {"level": 0.05, "tail_tokens": 20, "share": 0.25} | change})
 
 
-def test_quantiles_of_nulls_that_were_run_are_read():
-    for bound in ("null0.999", "isotropic0.999", 3, "q0.5"):
-        scheme = {"mine": {"types": {"prediction": {"skewness": {"above": bound}}}}}
-        assert parse_schemes(scheme, ["isotropic"]) == parse_schemes(scheme)
+def test_a_missing_setting_of_tails_is_named():
+    with pytest.raises(FsrlError, match="scheme t: no share; give level, tail_tokens, share"):
+        parse_schemes({"t": {"level": 0.05, "tail_tokens": 20}})

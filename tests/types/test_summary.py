@@ -4,18 +4,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fsrl.nulls import quantiles
 from fsrl.types.summary import SummaryInputs, layer_summary
+from tests.fixtures.type_examples import NULL, table
 
 
 def test_tails_and_types_by_hand():
-    draws = pd.DataFrame({"kurtosis": np.linspace(2, 4, 1001), "skewness": np.linspace(-1, 1, 1001)})
-    # The 0.999 and 0.001 quantiles: kurtosis 3.998 and 2.002, skewness 0.998 and -0.998; those of the other
-    # kind kurtosis 4.998 and 3.002, skewness 1.996 and -1.996: each is more extreme than the other somewhere.
-    other = pd.DataFrame({"kurtosis": draws["kurtosis"] + 1, "skewness": 2 * draws["skewness"]})
-    null = pd.concat([draws.assign(kind="isotropic"), other.assign(kind="sign_flip")])
-    moments = pd.DataFrame(
-        {"kurtosis": [3.0, 3.999, 9.0, 2.0, np.nan], "skewness": [0.0, 0.999, -0.9, -5.0, np.nan]}
+    isotropic = NULL.assign(kurtosis=np.linspace(2, 4, 1001))
+    # The 0.999 and 0.001 quantiles: kurtosis 3.998 and 2.002, skewness (pooled with its negative) .998; those
+    # of the other kind kurtosis 4.998 and 3.002, skewness 1.996: each is more extreme somewhere.
+    other = isotropic.assign(
+        kurtosis=isotropic["kurtosis"] + 1, skewness=2 * isotropic["skewness"], kind="sign_flip"
     )
+    # What does not bound does not count.
+    third = other.assign(kind="second_moment", kurtosis=100 * other["kurtosis"])
+    known = quantiles.of_draws(pd.concat([isotropic, other, third]))
+    moments = table(kurtosis=[3.0, 3.999, 9.0, 2.0, np.nan], skewness=[0.0, 1.001, -0.9, -5.0, np.nan])
     counts = pd.DataFrame(
         {
             "scheme": ["calibrated", "calibrated", "post"],
@@ -25,7 +29,7 @@ def test_tails_and_types_by_hand():
         }
     )
     found = layer_summary(
-        [SummaryInputs("blocks.0.hook_resid_pre", moments, counts, null)], scheme="calibrated"
+        [SummaryInputs("blocks.0.hook_resid_pre", moments, counts, known)], scheme="calibrated"
     )
     assert found.to_dict("records") == [
         {
