@@ -34,7 +34,7 @@ def first_axis(covariance: Float64[Tensor, "d_model d_model"]) -> Float64[Tensor
 def axis_share(
     W_dec: Float[Tensor, "d_sae d_model"],
     W_U: Float[Tensor, "d_model n_tokens"],
-    axis: Float64[Tensor, "d_model"],
+    axis: Float64[Tensor, "d_axis"],
 ) -> Float64[Tensor, "d_sae"]:
     """The share of each row's logit-weight variance along the axis; NaN for a row whose logits are constant.
 
