@@ -13,7 +13,6 @@ from fsrl.claims import stability as sensitivity_layers
 from fsrl.names import TYPES
 from fsrl.tables import core as tables
 from fsrl.tables.sensitivity import AGREEMENT, EVERY_NULL, SENSITIVITY, STABILITY
-from fsrl.types import classify
 from fsrl.types.rules import parse_scheme, parse_schemes
 from tests.fixtures.type_examples import (
     CALIBRATED,
@@ -55,7 +54,7 @@ def example(seed=0, n=300, draws=2000):
 def test_a_sweep_types_anew_with_each_bound(name):
     layer, scheme = example(), SCHEMES[name]
     swept = sensitivity.sweep(layer, [parse_scheme(name, scheme)], **FACTORS)
-    default = under(classify.types, layer.moments, {name: scheme}, layer.null, d_model=D_MODEL)
+    default = under("types", layer.moments, {name: scheme}, layer.null, d_model=D_MODEL)
     assert len(swept) > 10
     for row in swept[swept["column"] != EVERY_NULL].itertuples():
         changed = copy.deepcopy(scheme)
@@ -64,17 +63,17 @@ def test_a_sweep_types_anew_with_each_bound(name):
         written[row.word] = f"{prefix}{row.value:.12f}" if prefix else row.value
         arguments = (layer.moments, {name: changed}, layer.null)
         check(row, layer, default, arguments)
-        cuts = under(classify.thresholds, *arguments, d_model=D_MODEL)
+        cuts = under("thresholds", *arguments, d_model=D_MODEL)
         same = (cuts["type"] == row.type) & (cuts["column"] == row.column) & (cuts["word"] == row.word)
         assert cuts.loc[same, "threshold"].item() == pytest.approx(row.threshold, rel=1e-9)
 
 
 def check(row, layer, default, arguments):
     """The row's counts are those of the tables that the changed scheme gives."""
-    counts = under(classify.type_counts, *arguments, d_model=D_MODEL).set_index("type").loc[row.type]
+    counts = under("type_counts", *arguments, d_model=D_MODEL).set_index("type").loc[row.type]
     assert (row.features, row.members) == (counts["features"], counts["members"])
     assert row.expected == pytest.approx(counts["member_null_share"] * len(layer.moments))
-    now = under(classify.types, *arguments, d_model=D_MODEL)[row.type].to_numpy()
+    now = under("types", *arguments, d_model=D_MODEL)[row.type].to_numpy()
     before = default[row.type].to_numpy()
     either = (now | before).sum()
     assert (np.isnan(row.jaccard) and not either) or row.jaccard == (now & before).sum() / either
@@ -87,7 +86,7 @@ def check(row, layer, default, arguments):
 def test_all_null_quantiles_move_together(tmp_path):
     layer = example()
     swept = sensitivity.sweep(layer, [parse_scheme("calibrated", CALIBRATED)], **FACTORS)
-    default = under(classify.types, layer.moments, {"calibrated": CALIBRATED}, layer.null)
+    default = under("types", layer.moments, {"calibrated": CALIBRATED}, layer.null)
     for factor, high, low in ((10, "null0.99", "null0.01"), (0.5, "null0.9995", "null0.0005")):
         changed = copy.deepcopy(CALIBRATED)
         changed["types"]["local_context"]["kurtosis"]["above"] = high
@@ -129,7 +128,7 @@ def test_a_bound_of_zero_stays():
 
 
 def labelled(schemes, moments, null):
-    return under(classify.types, moments, schemes, null, d_model=D_MODEL)
+    return under("types", moments, schemes, null, d_model=D_MODEL)
 
 
 def test_agreement_counts_members_and_labels(tmp_path):

@@ -12,12 +12,13 @@ from fsrl.effects import measure as effect_measure
 from fsrl.effects import sample as effect_sample
 from fsrl.effects import summary as effect_summary
 from fsrl.errors import FsrlError
+from fsrl.nulls import quantiles
 from fsrl.tables import core as tables
 from fsrl.tables.effects import EFFECTS, RETENTION, SUMMARY, TYPE_SHARES
 from fsrl.types.rules import parse_scheme
 from tests.fixtures import effect_examples as ex
-from tests.fixtures.effect_examples import NULL, RULES, SCHEME
-from tests.fixtures.moment_examples import GAUSSIAN
+from tests.fixtures.effect_examples import KNOWN, RULES, SCHEME
+from tests.fixtures.type_examples import NULL
 
 POSITIONS = 3
 # The last feature's direction is zero.
@@ -59,8 +60,8 @@ def sample(features=FEATURES):
 def frame_of(study, features=FEATURES, **options):
     W_U = study[3]
     found = measured(study, features, **options)
-    sizes = {"n_tokens": W_U.shape[1], "d_model": W_U.shape[0]}
-    return effect_frames.effects_frame(found, sample(features), SCHEME, NULL, typical=GAUSSIAN, **sizes)
+    given = sample(features), SCHEME, ex.layer_moments(np.arange(9, dtype=np.int32)), KNOWN
+    return effect_frames.effects_frame(found, *given, n_tokens=W_U.shape[1])
 
 
 @pytest.fixture(scope="module")
@@ -151,20 +152,27 @@ def test_a_random_direction_has_the_features_norm_and_other_weights_are_anothers
         assert same and i not in same
 
 
-@pytest.mark.parametrize("scheme", [{"view": "cosine"}, {"types": {"prediction": {"std": {"min": "q0.5"}}}}])
-def test_a_scheme_that_a_change_cannot_be_read_by_is_refused(study, scheme):
-    W_U = study[3]
-    asked = parse_scheme("odd", RULES | scheme)
-    with pytest.raises(FsrlError, match="scheme odd"):
-        effect_frames.effects_frame(
-            measured(study, [1]),
-            sample([1]),
-            asked,
-            NULL,
-            typical=GAUSSIAN,
-            n_tokens=300,
-            d_model=W_U.shape[0],
-        )
+def test_a_scheme_of_another_view_is_refused(study):
+    asked = parse_scheme("odd", RULES | {"view": "cosine"})
+    with pytest.raises(FsrlError, match="scheme odd reads the view cosine"):
+        given = sample([1]), asked, ex.layer_moments(np.arange(9, dtype=np.int32)), KNOWN
+        effect_frames.effects_frame(measured(study, [1]), *given, n_tokens=300)
+
+
+def test_a_change_is_typed_by_the_p_that_is_significant_in_its_layer(study):
+    # Skewness from -.01 to .01 by chance. All of the layer's features lie far out in it, so p of .05 is
+    # significant, which is a skewness of .0095: for every direction, whichever it is.
+    known = quantiles.of_draws(NULL.assign(skewness=NULL["skewness"] / 100))
+    tails = parse_scheme("tails", {"level": 0.05, "tail_tokens": 20, "share": 0.25})
+    layer = ex.layer_moments(np.arange(9, dtype=np.int32)).assign(skewness=50.0)
+    found = effect_frames.effects_frame(
+        measured(study), sample(), tails, layer, known, n_tokens=study[3].shape[1]
+    )
+    skewed = found[found["direct_skewness"] > 0.0096]
+    assert len(skewed) > 20
+    assert skewed["direct_type"].isin(["local_context", "prediction", "two_sided", "partition"]).all()
+    others = found[found["direct_skewness"] < 0.0094]
+    assert not others["direct_type"].isin(["local_context", "prediction"]).any()
 
 
 def test_summary_by_hand(frame):

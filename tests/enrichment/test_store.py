@@ -139,7 +139,7 @@ def test_the_most_extreme_of_each_type_are_scored():
             "feature": np.arange(6, dtype=np.int32),
             "scheme": ["s"] * 5 + ["other"],
             "type": ["partition", "partition", "partition", "prediction", "unclassified", "partition"],
-            "margin": [0.1, 0.3, 0.2, 0.05, 0.9, 1.0],
+            "evidence": [0.1, 0.3, 0.2, 0.05, 0.9, 1.0],
         }
     )
     assert enrichment_study.most_extreme(types, "s", 2).tolist() == [1, 2, 3]

@@ -21,15 +21,15 @@ def layer(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return Study().stored_layer(tmp_path_factory.mktemp("layer"), empty=("suppression",))
 
 
-def test_exemplars_are_the_features_of_largest_margin_in_their_colour(layer: dict) -> None:
+def test_exemplars_are_the_features_of_largest_evidence_in_their_colour(layer: dict) -> None:
     figure = draw_layer("exemplars", layer)
     labelled = select.typed(layer["moments"], layer["types"], "calibrated")
     panels = [ax for ax in figure.axes if any(isinstance(patch, StepPatch) for patch in ax.patches)]
     colors = []
     for name in ("local_context", "prediction", "partition"):
-        best = labelled[labelled["type"] == name].sort_values("margin", ascending=False).head(3)
+        best = labelled[labelled["type"] == name].sort_values("evidence", ascending=False).head(3)
         assert len(best) == 3
-        positions = [words(figure).find(f"feature {feature} · margin") for feature in best["feature"]]
+        positions = [words(figure).find(f"feature {feature} · evidence") for feature in best["feature"]]
         assert positions == sorted(positions) and positions[0] > 0
         colors += [TYPE_COLORS[name]] * 3
     steps = [next(patch for patch in ax.patches if isinstance(patch, StepPatch)) for ax in panels]

@@ -166,7 +166,7 @@ class TestTypes:
                 mine = frame[(frame["scheme"] == ex.SCHEME) & (frame["type"] == name)]
                 total += len(mine)
                 if len(mine):
-                    best[hook] = max(zip(mine["margin"], -mine["feature"], strict=True))
+                    best[hook] = max(zip(mine["evidence"], -mine["feature"], strict=True))
             expected = sorted(best, key=lambda hook: (-best[hook][0], ex.HOOKS.index(hook)))[:3]
             # Where fewer layers than three have the type, the second ones of these follow.
             assert list(part["sae"])[: len(expected)] == expected
@@ -182,7 +182,7 @@ class TestTypes:
                 type=[
                     "prediction" if feature in of else "unclassified" for feature in layer.types["feature"]
                 ],
-                margin=[of.get(feature, -1.0) for feature in layer.types["feature"]],
+                evidence=[of.get(feature, -1.0) for feature in layer.types["feature"]],
             )
             layers[hook] = tex_tables_types.ExemplarLayer(layer.moments, types, layer.extremes)
         chosen = tex_tables_types.best_exemplars(layers, ex.SCHEME)

@@ -22,7 +22,11 @@ LAYER_TABLES = (
     "extremes",
     "histograms",
     "null",
+    "null_quantiles",
+    "fresh_null",
+    "axis_share",
     "types",
+    "tails",
     "type_counts",
     "type_null_counts",
     "thresholds",
@@ -105,7 +109,12 @@ def expected_outputs() -> set[str]:
         "results/tiny/activations.safetensors",
     }
     decoders = {f"results/tiny/{sae}/decoder.safetensors" for sae in SAE_IDS}
-    nulls = {f"results/tiny/nulls/{view}.parquet" for view in VIEWS}
+    decoders |= {f"results/tiny/{sae}/clusters.parquet" for sae in SAE_IDS}
+    nulls = {
+        f"results/tiny/{name}/{view}.parquet"
+        for view in VIEWS
+        for name in ("nulls", "null_quantiles", "fresh_nulls")
+    }
     stems = {f"{sae}/{figure}" for sae in SAE_IDS for figure in LAYER_FIGURES}
     stems |= {*STUDY_FIGURES, *EVIDENCE_FIGURES}
     figures = {f"figures/tiny/trained/{stem}.{format}" for stem in stems for format in ("pdf", "png")}
@@ -130,8 +139,9 @@ def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> Non
 
 
 def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
-    # Weights, activations, nulls; moments, layer nulls; types; layer figures; summary, study figures.
-    jobs = 3 + 2 * len(SAE_IDS) + len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
+    # Weights, activations, axes, nulls; moments, layer nulls, clusters; types; layer figures; summary and its
+    # figures.
+    jobs = 4 + 3 * len(SAE_IDS) + len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
     # Token sets, p under nulls; enrichment by layer; that of the study, claims, sensitivity, their figures.
     jobs += 2 + len(SAE_IDS) + 4
     jobs += 3  # effects, their summary and figures

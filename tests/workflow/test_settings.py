@@ -130,24 +130,16 @@ VALUES: list[tuple[tuple[str, ...], Any, list[str]]] = [
 ]
 BOUNDS: list[tuple[dict[str, Any], list[str]]] = [
     ({}, ["at least one"]),
-    ({"above": "null1"}, ["above", "null1", "between 0 and 1"]),
-    ({"above": "null0"}, ["above", "null0", "between 0 and 1"]),
-    ({"above": "isotropic1.0"}, ["isotropic1", "between 0 and 1"]),
-    ({"above": "null0.99999"}, ["null0.99999", "100000 draws", "nulls.layer_draws is 20000"]),
-    ({"below": "null0.00001"}, ["null1e-05", "100000 draws", "nulls.layer_draws is 20000"]),
-    # Fewer are drawn where types are planted.
-    ({"above": "null0.9998"}, ["5000 draws", "planted.draws is 4000"]),
-    ({"above": "isotropic0.999999"}, ["1000000 draws", "nulls.draws is 100000"]),
+    ({"above": "null0.999"}, ["null0.999", "no bound"]),
     ({"above": float("nan")}, ["nan"]),
     ({"above": float("inf")}, ["inf"]),
     ({"above": 3, "below": 3}, ["leave nothing"]),
     ({"min": "q0.9", "max": "q0.1"}, ["leave nothing"]),
-    ({"min": "null0.9", "max": "isotropic0.1"}, ["leave nothing"]),
-    ({"min": "isotropic0.9", "max": "null0.1"}, ["leave nothing"]),
     ({"above": 1, "min": 1}, ["both above and min"]),
     ({"above": True}, ["True", "no bound"]),
 ]
-CALIBRATED = ("types", "schemes", "calibrated", "types")
+POST = ("types", "schemes", "post", "types")
+CALIBRATED = ("types", "schemes", "calibrated")
 FAULTS = {
     "unknown key": (set_at("moment", value={}), ["top level", "'moment'", "did you mean 'moments'?"]),
     "typo deep inside": (
@@ -203,31 +195,49 @@ FAULTS = {
         ["planted.studies", "'mimi'", "did you mean 'mini'?"],
     ),
     "malformed threshold": (
-        set_at(*CALIBRATED, "prediction", "skewness", "above", value="nul0.999"),
-        ["calibrated", "prediction", "skewness", "above", "'nul0.999'"],
+        set_at(*POST, "prediction", "skewness", "above", value="nul0.999"),
+        ["post", "prediction", "skewness", "above", "'nul0.999'"],
     ),
     "quantile out of range": (
-        set_at(*CALIBRATED, "prediction", "skewness", "above", value="q90"),
-        ["calibrated", "prediction", "skewness", "above", "q90", "0 and 1"],
+        set_at(*POST, "prediction", "skewness", "above", value="q90"),
+        ["post", "prediction", "skewness", "above", "q90", "0 and 1"],
     ),
     "unknown column": (
-        set_at(*CALIBRATED, "prediction", value={"skew": {"above": 0}}),
-        ["calibrated", "prediction", "'skew'", "skewness"],
+        set_at(*POST, "prediction", value={"skew": {"above": 0}}),
+        ["post", "prediction", "'skew'", "skewness"],
     ),
-    "unknown type": (set_at(*CALIBRATED, "predict", value={}), ["calibrated", "'predict'", "prediction"]),
+    "unknown type": (set_at(*POST, "predict", value={}), ["post", "'predict'", "prediction"]),
     **{
         f"{'.'.join(place)}: {value!r}"[:60]: (set_at(*place, value=value), [".".join(place), *parts])
         for place, value, parts in VALUES
     },
     **{
         f"bound {bound}": (
-            set_at(*CALIBRATED, "prediction", value={"skewness": bound}),
-            ["types.schemes", "calibrated", "prediction", "skewness", *parts],
+            set_at(*POST, "prediction", value={"skewness": bound}),
+            ["types.schemes", "post", "prediction", "skewness", *parts],
         )
         for bound, parts in BOUNDS
     },
-    "no bounds": (set_at(*CALIBRATED, "prediction", value={}), ["calibrated", "prediction", "at least one"]),
-    "no types": (set_at(*CALIBRATED, value={}), ["types.schemes.calibrated.types", "at least one"]),
+    "no bounds": (set_at(*POST, "prediction", value={}), ["post", "prediction", "at least one"]),
+    "no types": (set_at(*POST, value={}), ["types.schemes.post.types", "at least one"]),
+    "level out of range": (
+        set_at(*CALIBRATED, "level", value=0.7),
+        ["types.schemes.calibrated.level", "0.7"],
+    ),
+    "level is text": (set_at(*CALIBRATED, "level", value="5%"), ["types.schemes.calibrated.level", "number"]),
+    "no tokens": (set_at(*CALIBRATED, "tail_tokens", value=0), ["types.schemes.calibrated.tail_tokens", "0"]),
+    "unknown setting of tails": (
+        set_at(*CALIBRATED, "levl", value=0.1),
+        ["types.schemes.calibrated", "unknown key 'levl'", "did you mean 'level'?"],
+    ),
+    "missing setting of tails": (
+        lambda config: config["types"]["schemes"]["calibrated"].pop("share"),
+        ["types.schemes.calibrated", "'share'"],
+    ),
+    "a kind that is no null": (
+        set_at("nulls", "kinds", value=["isotropic", "activations"]),
+        ["nulls.kinds", "'activations'", "isotropic, second_moment, sign_flip"],
+    ),
     "no schemes": (set_at("types", "schemes", value={}), ["types.schemes", "at least one"]),
     "studies that differ in capitals": (
         lambda config: config["studies"].update(Mini=config["studies"]["mini"]),
