@@ -85,12 +85,13 @@ print(f"differences below 1e-5: skewness {error[0] < 1e-5}, kurtosis {error[1] <
 # ## What chance gives, and types
 #
 # Directions that mean nothing, under the same `W_U`: isotropic ones, Gaussian ones with the second moment
-# of your rows, and your rows with random signs. The scheme's settings are the workflow's, from the config.
+# of your rows, and some that write along the principal axes of `W_U` as strongly as your rows on average. The scheme's
+# settings are the workflow's, from the config.
 
 # %%
 isotropic = nulls.isotropic(W_U, draws=20_000, seed=0)
 typical = typical_of(isotropic)
-kinds = ["second_moment", "sign_flip"]
+kinds = ["second_moment", "spectrum"]
 layer = nulls.of_layer(W_dec, W_U, kinds=kinds, draws=10_000, seed=0, typical=typical)
 null = pd.concat([isotropic, layer], ignore_index=True)
 
@@ -102,7 +103,7 @@ typing = classify.typing_of(parse_scheme("calibrated", calibrated), table, quant
 types = classify.types(typing)
 
 # What chance gives is counted among directions that set no bound.
-fresh = nulls.of_layer(W_dec, W_U, kinds=["sign_flip"], draws=len(W_dec), seed=1, typical=typical)
+fresh = nulls.of_layer(W_dec, W_U, kinds=["spectrum"], draws=len(W_dec), seed=1, typical=typical)
 clusters = odds.decoder_clusters(W_dec, threshold=0.7)
 counts = chance.type_counts(typing, chance.chance(typing, fresh), clusters, seed=0)
 display(counts.set_index("type")[["features", "expected"]].rename_axis(None))

@@ -23,14 +23,15 @@ TAILS = {
 KINDS = {
     "isotropic": "uniform on the unit sphere",
     "second_moment": "Gaussian with the decoder rows' second moment",
+    "spectrum": "Gaussian with the decoder rows' mean spectrum along W_U's principal axes",
     "sign_flip": "decoder rows with random signs of their coordinates in W_U's PCA basis",
 }
 # One table of them serves all layers of a model; the others need the layer's decoder.
 SHARED = "isotropic"
-# Of those the kinds that need the layer's decoder.
-OF_WEIGHTS = ("second_moment", "sign_flip")
+# Of those the kinds that are drawn; sign_flip is compared with them (`fsrl.claims.null_comparison`).
+OF_WEIGHTS = ("second_moment", "spectrum")
 # The kinds that decide what chance does not give; the others are described beside them.
-BOUNDING = (SHARED, "sign_flip")
+BOUNDING = (SHARED, "spectrum")
 
 
 def type_label(name: str) -> str:

@@ -80,10 +80,11 @@ class Planted:
     moments: pd.DataFrame
 
 
-def world(tokens: Sequence[str], *, d_model: int, seed: int) -> World:
+def world(tokens: Sequence[str], *, d_model: int, seed: int, along_axes: bool = False) -> World:
     """A synthetic W_U over a vocabulary, tokens as stored ("Ġthe") in the order of their ids.
 
-    Raises FsrlError where d_model is less than twice the number of sets, or the vocabulary below 1000 tokens.
+    along_axes: make the sets' dimensions the first principal axes of W_U, one each. Raises FsrlError where
+    d_model is less than twice the number of sets, or the vocabulary below 1000 tokens.
     """
     if len(tokens) < 1000:
         raise FsrlError(f"planted: {len(tokens)} tokens; the sets need a vocabulary of at least 1000")
@@ -95,7 +96,7 @@ def world(tokens: Sequence[str], *, d_model: int, seed: int) -> World:
         raise FsrlError(f"planted: d_model is {d_model}, but {len(sets)} sets need at least {2 * len(sets)}")
     steps = CONTRAST * members + generator.standard_normal(members.shape)
     columns = np.concatenate([steps, _bulk(order, d_model - len(sets), generator)])
-    W_U = _spread(columns, generator) + 0.5 * generator.standard_normal((d_model, 1))
+    W_U = _spread(columns, generator, along_axes) + 0.5 * generator.standard_normal((d_model, 1))
     return World(torch.from_numpy(W_U.astype(np.float32)), sets, torch.from_numpy(members))
 
 
@@ -171,9 +172,9 @@ def _bulk(
 
 
 def _spread(
-    columns: Float64[np.ndarray, "d_model d_vocab"], generator: np.random.Generator
+    columns: Float64[np.ndarray, "d_model d_vocab"], generator: np.random.Generator, along_axes: bool
 ) -> Float64[np.ndarray, "d_model d_vocab"]:
-    """`columns` whitened, with a falling spectrum along random axes, mean square 1.
+    """`columns` whitened, with a falling spectrum, mean square 1, along random axes or along the dimensions.
 
     An invertible map: what some direction could do to the logits before, another one can do after it.
     """
@@ -181,6 +182,8 @@ def _spread(
     d_model, d_vocab = columns.shape
     white = np.linalg.solve(np.linalg.cholesky(centred @ centred.T / d_vocab), centred)
     turn, back = (np.linalg.qr(generator.standard_normal((d_model, d_model)))[0] for _ in range(2))
+    if along_axes:  # Cholesky's factor is triangular: the first dimensions, the sets', stay themselves
+        turn = np.eye(d_model)
     spectrum = np.arange(1, d_model + 1) ** -0.25
     return back @ ((spectrum / np.sqrt((spectrum**2).mean()))[:, None] * (turn @ white))
 

@@ -218,7 +218,7 @@ def _draw_shares(ax: Axes, place: int, counts: pd.DataFrame) -> None:
 
 
 SHAPES = ("skewness", "kurtosis")
-MARKERS = {"isotropic": "o", "second_moment": "s", "sign_flip": "^"}
+MARKERS = {"isotropic": "o", "second_moment": "s", "spectrum": "D", "sign_flip": "^"}
 DASHES: dict[str, Any] = {"color": "black", "linewidth": 0.6, "linestyle": (0, (3, 1.5))}
 FEATURES_AT, FIRST_KIND_AT, STEP = -0.3, -0.05, 0.14  # in units of the distance between layers
 

@@ -50,6 +50,7 @@ NULL_BOUNDS = (0.001, 0.999)
 NULL_LINES: dict[str, Any] = {
     "isotropic": "-",
     "second_moment": (0, (4, 1.5)),
+    "spectrum": (0, (6, 1.2, 1, 1.2)),
     "sign_flip": (0, (1, 1)),
 }
 

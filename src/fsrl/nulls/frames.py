@@ -1,9 +1,9 @@
 """What chance gives: the moments of directions that mean nothing, against which features are judged.
 
-Three kinds (`fsrl.nulls.directions` draws them): isotropic directions, shared by the layers of a model; and
-for each layer Gaussian directions with the decoder rows' second moment, and decoder rows with random signs in
-W_U's PCA basis. Those of `fsrl.names.BOUNDING` bound the types; what they give by chance is counted among
-fresh ones, from another seed (`fresh_seed`).
+Four kinds (`fsrl.nulls.directions` draws them): isotropic directions, shared by the layers of a model; and
+for each layer Gaussian directions with the decoder rows' second moment, or with their mean spectrum along
+W_U's principal axes, and decoder rows with random signs along these. Those of `fsrl.names.BOUNDING` bound
+the types; what they give by chance is counted among fresh ones, from another seed (`fresh_seed`).
 
 Their logit weights are far from Gaussian (W_U's columns are neither isotropic nor independent), so a cut-off
 on skewness or kurtosis means something only beside these quantiles. State the Monte Carlo error with them:
@@ -38,6 +38,8 @@ from fsrl.weights.matrices import Decoder, Unembedding
 # Blocks that go through `moments` together: W_U is centred once a pass, and 8 x 4096 x 768 floats are 100 MB.
 BLOCKS_PER_PASS = 8
 _ONLY_MOMENTS: dict[str, Any] = {"n_extremes": 0, "n_bins": 0, "precision": "auto"}
+# The kinds whose directions depend on a view's W_U, by its principal axes.
+IN_W_U = {"spectrum": null_directions.spectrum, "sign_flip": null_directions.sign_flip}
 # Rows whose lengths differ by no more than this share have one length to float32's rounding.
 _ONE_LENGTH = 1e-6
 _FRESH = 1_000_000_007
@@ -58,7 +60,7 @@ def isotropic(W_U: Tensor, *, draws: int, seed: int, progress: bool = False) -> 
     negative seed, or W_U that `fsrl.moments` refuses.
     """
     directions = null_directions.isotropic(W_U.shape[0], draws=draws, seed=seed)
-    return _table(SHARED, directions, W_U, None, progress)
+    return of_directions(SHARED, directions, W_U, progress=progress)
 
 
 def fresh_seed(seed: int) -> int:
@@ -97,17 +99,17 @@ def of_layer(
 ) -> pd.DataFrame:
     """The table `null` of a layer's own kinds, `draws` of each, in the given order.
 
-    W_dec [d_sae, d_model] and W_U [d_model, n_tokens] as the view sees them; kinds: of second_moment and
-    sign_flip; typical: of the isotropic null under the same W_U (`fsrl.nulls.typical`), which tails are
-    measured against, as they are for the features; progress: show bars. Layers that are given the same seed
-    share their random numbers. Raises FsrlError for another kind and whatever `fsrl.nulls.directions`
-    refuses.
+    W_dec [d_sae, d_model] and W_U [d_model, n_tokens] as the view sees them; kinds: of second_moment,
+    spectrum and sign_flip; typical: of the isotropic null under the same W_U (`fsrl.nulls.typical`), which
+    tails are measured against, as they are for the features; progress: show bars. Layers that are given the
+    same seed share their random numbers. Raises FsrlError for another kind and whatever
+    `fsrl.nulls.directions` refuses.
     """
     _check_kinds(kinds)
     frames = []
     for kind in kinds:
         blocks = _draw(kind, W_dec, W_U, draws=draws, seed=seed)
-        frames.append(_table(kind, blocks, W_U, typical, progress))
+        frames.append(of_directions(kind, blocks, W_U, typical=typical, progress=progress))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -154,8 +156,8 @@ def _sharing(
 ) -> list[list[str]]:
     """The views by what a kind's directions follow from, to a factor that drops out of a cosine.
 
-    Of a second moment it is the decoder's rows, which are all of one length where cosines are read; of a
-    flipped row the view's W_U as well.
+    Of a second moment it is the decoder's rows, which are all of one length where cosines are read; of what
+    is made along W_U's principal axes the view's W_U as well.
     """
     lengths = decoder.W_dec.norm(dim=1, dtype=torch.float64)
     lengths = lengths[lengths > 0]
@@ -165,7 +167,8 @@ def _sharing(
         cosine, w_u = bool(view.get("cosine", False)), view.get("w_u", "folded")
         _, kept = weights.stored_unembedding(unembedding, w_u=w_u, tokens=view.get("tokens", "all"))
         # Trained tokens are some of all: as many are the same.
-        of_kind = {"second_moment": cosine and not one_length, "sign_flip": (w_u, len(kept), cosine)}
+        of_kind = {"second_moment": cosine and not one_length}
+        of_kind |= dict.fromkeys(IN_W_U, (w_u, len(kept), cosine))
         groups.setdefault(of_kind.get(kind), []).append(name)
     return list(groups.values())
 
@@ -177,7 +180,7 @@ def _seen(
     # Lengths count where a view reads logits.
     cosine = all(view.get("cosine", False) for view in views.values())
     rows = weights.unit_rows(decoder.W_dec) if cosine else decoder.W_dec
-    if kind != "sign_flip":
+    if kind not in IN_W_U:
         return rows, unembedding.folded
     return rows, weights.view_unembedding(unembedding, **next(iter(views.values())))[0]
 
@@ -185,13 +188,21 @@ def _seen(
 def _draw(kind: str, W_dec: Tensor, W_U: Tensor, *, draws: int, seed: int) -> Iterator[Directions]:
     if kind == "second_moment":
         return null_directions.second_moment(W_dec, draws=draws, seed=seed)
-    return null_directions.sign_flip(W_dec, W_U, draws=draws, seed=seed)
+    return IN_W_U[kind](W_dec, W_U, draws=draws, seed=seed)
 
 
-def _table(
-    kind: str, blocks: Iterable[Directions], W_U: Tensor, typical: Typical | None, progress: bool
+def of_directions(
+    kind: str,
+    blocks: Iterable[Directions],
+    W_U: Tensor,
+    *,
+    typical: Typical | None = None,
+    progress: bool = False,
 ) -> pd.DataFrame:
-    """The draws' moments, a few blocks at a time."""
+    """The table `null` of given directions, a few blocks at a time.
+
+    kind: what the table calls them; typical: what tails are measured against, by default what these have.
+    """
     shown = progress and f"null directions ({type_label(kind)})"
     directions = (torch.cat(group).to(W_U.device) for group in _groups(blocks, BLOCKS_PER_PASS))
     passes = engine.logit_moments_of_each(directions, W_U, [Reading()], progress=shown, **_ONLY_MOMENTS)

@@ -1,4 +1,4 @@
-"""Tables of planted truth: how much of what was planted each type's rule finds."""
+"""Tables of planted truth: how much of what was planted each type's rule finds, and under which null."""
 
 from fsrl.tables.core import SCHEME, TYPE, Column, Table
 
@@ -41,5 +41,21 @@ RECOVERY_BY_SET = Table(
         "perfect_kurtosis": Column("float64", "1", "of a perfect plant, in closed form"),
         "skewness": Column("float64", "1", "median size of what the planted directions have"),
         "kurtosis": Column("float64", "1", "median of what the planted directions have"),
+    },
+)
+NULL_COMPARISON = Table(
+    "null_comparison",
+    {
+        "case": Column("string", "1", "one axis, many axes (planted), or the SAE's id of a real layer"),
+        "null": Column("string", "1", "what bounds the types beside isotropic directions, if anything does"),
+        "criterion": Column(
+            "string",
+            "1",
+            "planted: those that keep their type, of those that have it by isotropic directions alone; "
+            "nothing planted, features, fresh (kind of null): those with a type, of all such",
+        ),
+        "found": Column("int64", "features", "that meet the criterion"),
+        "of": Column("int64", "features", "of so many"),
+        "share": Column("float64", "1", "found / of; null where there is none", nullable=True),
     },
 )
