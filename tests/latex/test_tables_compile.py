@@ -94,7 +94,8 @@ def tables() -> dict[str, str]:
 
 def test_every_table_fits_the_page(tmp_path):
     made = tables() | {
-        "planted": tex_tables_sensitivity.planted(plot_evidence_tables.recovery(tmp_path), ex.SCHEME)
+        "planted": tex_tables_sensitivity.planted(plot_evidence_tables.recovery(tmp_path), ex.SCHEME),
+        "null_comparison": tex_tables_sensitivity.null_comparison(ex.null_comparison_frame()),
     }
     floats = [
         rf"\begin{{table}}[p]\centering\caption{{{tex.escape(name)}}}\medskip{table}\end{{table}}\clearpage"

@@ -175,6 +175,21 @@ class TestSensitivity:
             tex_tables_sensitivity.planted(frame, "post")
 
 
+def test_nulls_compared():
+    frame = ex.null_comparison_frame()
+    found = ex.rows(tex_tables_sensitivity.null_comparison(frame))
+    asked = 2 * [["planted", "nothing planted"]]
+    asked += 2 * [["features", "fresh isotropic", "fresh sign_flip", "fresh second_moment"]]
+    wanted = [(case, one) for case, of in zip(frame["case"].unique(), asked, strict=True) for one in of]
+    assert len(found) == 5
+    for row, null in zip(found, frame["null"].unique(), strict=True):
+        assert null.replace("_", r"\_") in row[0]
+        for cell, (case, criterion) in zip(row[1:], wanted, strict=True):
+            of = frame[(frame["null"] == null) & (frame["case"] == case) & (frame["criterion"] == criterion)]
+            expected = of["found"].item() if criterion == "features" else 100 * of["share"].item()
+            assert float(cell) == pytest.approx(expected, abs=0.051)
+
+
 def test_the_layers_keep_their_order():
     frame = pd.concat([ex.effects_frame()]).sample(frac=1, random_state=0)
     shuffled = list(dict.fromkeys(frame[frame["type"].eq("all") & frame["step"].eq("+1")]["sae"]))

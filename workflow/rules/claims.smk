@@ -86,6 +86,60 @@ rule measure_sensitivity:
         "../scripts/measure_sensitivity.py"
 
 
+NULL_COMPARISON = "results/{study}/null_comparison.parquet"
+TAIL_SCHEMES = [name for name, scheme in config["types"]["schemes"].items() if "level" in scheme]
+if TAIL_SCHEMES:
+    EVIDENCE += [
+        NULL_COMPARISON.format(study=name) for name in STUDIES if name in config["planted"]["studies"]
+    ]
+
+
+def first_and_last(pattern):
+    """An input function: the pattern for the study's first and last SAE in the view that is drawn first."""
+
+    def files(wildcards):
+        study = STUDIES[wildcards.study]
+        ends = dict.fromkeys([study.sae_ids[0], study.sae_ids[-1]])
+        return expand(pattern, sae=ends, view=study.figure_views[0], study=study.name)
+
+    return files
+
+
+def drawn_first(pattern):
+    """An input function: the pattern in the view that is drawn first."""
+    return lambda wildcards: pattern.format(
+        study=wildcards.study, view=STUDIES[wildcards.study].figure_views[0]
+    )
+
+
+rule compare_nulls:
+    input:
+        tokens=TOKENS,
+        unembedding=UNEMBEDDING,
+        null_quantiles=drawn_first(NULL_QUANTILES),
+        decoders=first_and_last(DECODER),
+        moments=first_and_last(f"{STAGES}/moments.parquet"),
+        code=library("compare_nulls.py"),
+    output:
+        NULL_COMPARISON,
+    log:
+        "logs/{study}/compare_nulls.log",
+    benchmark:
+        "results/benchmarks/{study}/compare_nulls.tsv"
+    threads: ONE
+    resources:
+        mem_mb=2000,
+    params:
+        view=lambda wildcards: config["views"][STUDIES[wildcards.study].figure_views[0]],
+        scheme=[(name, config["types"]["schemes"][name]) for name in TAIL_SCHEMES[:1]],
+        isotropic_draws=config["nulls"]["layer_draws"],
+        draws=config["planted"]["draws"],
+        d_model=config["planted"]["d_model"],
+        seed=config["planted"]["seed"],
+    script:
+        "../scripts/compare_nulls.py"
+
+
 PLANTED = multiext("results/{study}/planted/", "recovery.parquet", "recovery_by_set.parquet")
 EVIDENCE += [
     path.format(study=name) for name in STUDIES if name in config["planted"]["studies"] for path in PLANTED

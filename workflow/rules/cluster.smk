@@ -32,6 +32,7 @@ CLUSTER = {
         "compare_explanations": 20,
         "count_explanation_words": 10,
         "recover_planted_types": 20,
+        "compare_nulls": 10,
     },
     "effects.{study}": {"measure_effects": 60, "effect_summary": 10},
     "figures.{study}": {
@@ -49,6 +50,7 @@ CLUSTER = {
         "write_latex_sensitivity": 10,
         "write_latex_effects": 10,
         "write_latex_planted": 10,
+        "write_latex_null_comparison": 10,
         "write_paper_numbers": 10,
     },
     "paper": {"write_latex_speed": 10, "write_paper_index": 10, "compile_paper_pdf": 10},

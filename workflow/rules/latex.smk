@@ -15,6 +15,7 @@ LATEX_OF = {
     "sensitivity": multiext(LATEX, "sensitivity.tex", "agreement.tex"),
     "effects": multiext(LATEX, "effects.tex", "effects_by_type.tex"),
     "planted": [f"{LATEX}planted.tex"],
+    "nulls": [f"{LATEX}null_comparison.tex"],
 }
 
 
@@ -42,6 +43,7 @@ def latex_tables(study):
         "sensitivity": view in enriched_views(study),
         "effects": view == EFFECT_VIEW and study in MEASURED,
         "planted": study.name in config["planted"]["studies"],
+        "nulls": bool(TAIL_SCHEMES) and study.name in config["planted"]["studies"],
     }
     return [
         path.format(study=study.name) for part, paths in LATEX_OF.items() if there[part] for path in paths
@@ -160,6 +162,23 @@ rule write_latex_planted:
         scheme=config["types"]["default_scheme"],
     script:
         "../scripts/write_latex_planted.py"
+
+
+rule write_latex_null_comparison:
+    input:
+        compared=NULL_COMPARISON,
+        code=library("write_latex_null_comparison.py"),
+    output:
+        LATEX_OF["nulls"],
+    log:
+        "logs/{study}/write_latex_null_comparison.log",
+    benchmark:
+        "results/benchmarks/{study}/write_latex_null_comparison.tsv"
+    threads: ONE
+    params:
+        source=latex_source,
+    script:
+        "../scripts/write_latex_null_comparison.py"
 
 
 rule write_latex_speed:

@@ -1,4 +1,4 @@
-"""Which null bounds the types beside isotropic directions? Planted axes, and the study's first and last layer."""
+"""Which null bounds the types beside isotropic directions? Planted axes, a study's first and last layer."""
 
 from fsrl import joblog
 
@@ -35,7 +35,7 @@ def cases():
         )
 
 
-scheme = parse_scheme(*params.scheme)
+scheme = parse_scheme(*params.scheme[0])
 found = null_comparison.compare(cases(), scheme, draws=params.draws, seed=seed)
 metadata = tables.read_metadata(given.tokens) | {
     "view": json.dumps(params.view, sort_keys=True),

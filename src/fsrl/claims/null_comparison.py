@@ -1,9 +1,9 @@
-"""Which null should bound the types beside the isotropic one? What each candidate finds, and what it lets through.
+"""Which null should bound the types beside the isotropic one? What each candidate finds and lets through.
 
-A candidate takes what is ordinary from the layer's rows and leaves what is not; there are two ways to fail. One
-that keeps too much of single rows holds what is to be found: a decoder row along a principal axis of W_U is its
-own sign flip. One that keeps too little floods a layer whose rows share a trait, such as the embedding's log
-frequency. Hence two kinds of cases, each typed by the isotropic null and one candidate at a time:
+A candidate takes what is ordinary from the layer's rows and leaves what is not; there are two ways to fail.
+One that keeps too much of single rows holds what is to be found: a decoder row along a principal axis of W_U
+is its own sign flip. One that keeps too little floods a layer whose rows share a trait, such as log frequency
+at the embedding. Hence two kinds of cases, each typed by the isotropic null and one candidate at a time:
 
     planted    features with a known answer along W_U's principal axes. `one axis`: random W_U with one axis
                raised on 200 tokens, and random rows, 2 % of them pulled along it. `many axes`: the made-up

@@ -1,4 +1,4 @@
-"""LaTeX tables of robustness: thresholds moved, schemes and views compared, planted types found again."""
+"""LaTeX tables of robustness: thresholds moved, schemes, views, nulls compared, planted types found."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -155,3 +155,35 @@ def planted(recovery: pd.DataFrame, scheme: str) -> str:
     groups = [("", 2), ("all that was planted", 4), ("those that clear the bounds", 4)]
     spaces = [row for row, label in enumerate(labels) if label and row]
     return tabular(columns, groups=groups, spaces=spaces, tabcolsep=5)
+
+
+# Criterion of table `null_comparison` -> head of its column, in percent but for the count of features.
+PLANTED_AXES = {"planted": "found", "nothing planted": "others"}
+OF_LAYER = {
+    "features": "typed",
+    "fresh isotropic": "isotr.",
+    "fresh sign_flip": "flips",
+    "fresh second_moment": "2nd m.",
+}
+
+
+def null_comparison(frame: pd.DataFrame) -> str:
+    """What each null that could bound the types finds and lets through, a null a row, in percent.
+
+    frame: table `null_comparison`, with planted cases first; of a layer the features that get a type are
+    counted, and the rest are shares of fresh null directions.
+    """
+    nulls = list(dict.fromkeys(frame["null"]))
+    rows = frame.set_index(["case", "criterion", "null"])
+    columns, groups = [Column("Beside isotropic", [_code(name) for name in nulls])], [("", 1)]
+    for case in dict.fromkeys(frame["case"]):
+        heads = PLANTED_AXES if (case, "planted", nulls[0]) in rows.index else OF_LAYER
+        for criterion, head in heads.items():
+            cells = rows.loc[(case, criterion)].loc[nulls]
+            if criterion == "features":
+                columns.append(Column(head, [tex.count(int(n), bare=True) for n in cells["found"]], "S"))
+            else:
+                shown = [tex.percent(share, bare=True) for share in cells["share"]]
+                columns.append(Column(head, shown, "S"))
+        groups.append((tex.escape(case.removeprefix("blocks.")), len(heads)))
+    return tabular(columns, groups=groups, tabcolsep=3.5)
