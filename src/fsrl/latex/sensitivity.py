@@ -174,12 +174,12 @@ def null_comparison(frame: pd.DataFrame) -> str:
     counted, and the rest are shares of fresh null directions.
     """
     nulls = list(dict.fromkeys(frame["null"]))
-    rows = frame.set_index(["case", "criterion", "null"])
+    asked = {key: part.set_index("null").loc[nulls] for key, part in frame.groupby(["case", "criterion"])}
     columns, groups = [Column("Beside isotropic", [_code(name) for name in nulls])], [("", 1)]
     for case in dict.fromkeys(frame["case"]):
-        heads = PLANTED_AXES if (case, "planted", nulls[0]) in rows.index else OF_LAYER
+        heads = PLANTED_AXES if (case, "planted") in asked else OF_LAYER
         for criterion, head in heads.items():
-            cells = rows.loc[(case, criterion)].loc[nulls]
+            cells = asked[case, criterion]
             if criterion == "features":
                 columns.append(Column(head, [tex.count(int(n), bare=True) for n in cells["found"]], "S"))
             else:
