@@ -71,7 +71,7 @@ def test_nulls_are_drawn_once_a_model_and_once_a_layer(tiny_study, drawn):
         found = SAEfeatureAnalyzer(sae_model, **(examples.FEW | settings))
         return found.tables.null(found.view)
 
-    own = ["second_moment", "sign_flip"]
+    own = ["second_moment", "spectrum"]
     sae_model = examples.hooked(tiny_study)
     first = null()
     assert drawn == ["isotropic", *own]

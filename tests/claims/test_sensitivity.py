@@ -43,7 +43,7 @@ def example(seed=0, n=300, draws=2000):
     null = pd.concat(
         [
             null_table(generator.normal(0, 0.2, draws), generator.normal(3, 0.2, draws), "isotropic"),
-            null_table(generator.normal(0, 0.3, draws), generator.normal(3, 0.3, draws), "sign_flip"),
+            null_table(generator.normal(0, 0.3, draws), generator.normal(3, 0.3, draws), "spectrum"),
         ]
     ).assign(tail_tokens=10.0)
     significant = generator.random(n) < 0.3

@@ -12,21 +12,22 @@ from safetensors.torch import load_file
 from fsrl.errors import FsrlError
 from fsrl.moments import formulas
 from fsrl.moments.formulas import Typical
-from fsrl.names import TYPES
+from fsrl.names import BOUNDING, TYPES, UNCLASSIFIED
 from fsrl.nulls import directions as null_directions
 from fsrl.nulls import frames as nulls
 from fsrl.nulls import quantiles
 from fsrl.nulls.typical import typical as typical_of
 from fsrl.tables import core as tables
 from fsrl.tables.moments import NULL
-from fsrl.types import chance, tails
+from fsrl.types import chance, classify, tails
+from fsrl.types.rules import TailScheme
 from fsrl.weights import matrices
 from fsrl.weights.matrices import Decoder, Unembedding
 from tests.fixtures.moment_examples import GAUSSIAN, RATIOS, SIDES
 from tests.fixtures.type_examples import CALIBRATED, typings
 
 MINI = Path(__file__).parents[2] / "data" / "mini"
-KINDS = ("second_moment", "sign_flip")
+KINDS = ("second_moment", "spectrum", "sign_flip")
 
 
 def small():
@@ -38,10 +39,11 @@ def test_table_holds_the_moments_of_each_kinds_directions(tmp_path):
     W_dec, W_U = small()
     frame = nulls.of_layer(W_dec, W_U, kinds=KINDS, draws=60, seed=3, typical=GAUSSIAN)
     assert frame["kind"].tolist() == [kind for kind in KINDS for _ in range(60)]
-    assert frame["draw"].tolist() == [*range(60)] * 2
+    assert frame["draw"].tolist() == [*range(60)] * len(KINDS)
     settings = {"draws": 60, "seed": 3}
     directions = [
         null_directions.second_moment(W_dec, **settings),
+        null_directions.spectrum(W_dec, W_U, **settings),
         null_directions.sign_flip(W_dec, W_U, **settings),
     ]
     exact = torch.cat([torch.cat(list(blocks)) for blocks in directions]).double()
@@ -78,7 +80,7 @@ def test_flipped_rows_keep_their_std_over_norm():
 def test_the_passes_do_not_show(monkeypatch):
     W_dec, W_U = small()
     monkeypatch.setattr(null_directions, "DRAWS_PER_BLOCK", 16)
-    settings = {"kinds": ["second_moment", "sign_flip"], "draws": 100, "seed": 0, "typical": GAUSSIAN}
+    settings = {"kinds": KINDS, "draws": 100, "seed": 0, "typical": GAUSSIAN}
     expected = nulls.of_layer(W_dec, W_U, **settings)
     monkeypatch.setattr(nulls, "BLOCKS_PER_PASS", 2)
     pd.testing.assert_frame_equal(nulls.of_layer(W_dec, W_U, **settings), expected, rtol=1e-6)
@@ -125,7 +127,8 @@ def test_views_share_passes_and_get_what_each_gets_alone(monkeypatch, lengths, l
     found = nulls.of_layer_in_views(decoder, unembedding, VIEWS, typical=typical, **settings)
     # Rows of one length have one second moment; without a token to leave out `trained` is `main`.
     assert drawn.count("second_moment") == (1 if lengths == "one" else 2)
-    assert drawn.count("sign_flip") == (5 if left_out else 3)
+    for kind in ("spectrum", "sign_flip"):
+        assert drawn.count(kind) == (5 if left_out else 3)
     assert list(found) == list(VIEWS)
     for name, view in VIEWS.items():
         seen = matrices.view(decoder, unembedding, **view)
@@ -158,7 +161,7 @@ def test_other_kinds_are_refused():
     W_dec, W_U = small()
     settings = {"draws": 5, "seed": 0, "typical": GAUSSIAN}
     for kinds, message in (
-        (["gauss"], "kind 'gauss' is unknown; choose from second_moment, sign_flip"),
+        (["gauss"], "kind 'gauss' is unknown; choose from second_moment, spectrum, sign_flip"),
         (["isotropic"], "kind 'isotropic' is shared by the layers, see nulls.isotropic"),
         ([], "no kind given"),
     ):
@@ -184,7 +187,7 @@ def mini():
 def mini_null(mini, draws, seed, typical=None):
     isotropic = nulls.isotropic(mini[1], draws=draws, seed=seed)
     typical = typical or typical_of(isotropic)
-    own = nulls.of_layer(*mini, kinds=["sign_flip"], draws=draws, seed=seed, typical=typical)
+    own = nulls.of_layer(*mini, kinds=BOUNDING[1:], draws=draws, seed=seed, typical=typical)
     return pd.concat([isotropic, own], ignore_index=True), typical
 
 
@@ -204,3 +207,28 @@ def test_p_of_fresh_draws_is_uniform_and_hardly_one_of_them_gets_a_type(mini):
     for kind, counted in chance.chance(typing, fresh).items():
         typed = sum(counted.as_layers[name][0] for name in TYPES) / counted.draws
         assert typed <= 0.01, kind
+
+
+@pytest.mark.parametrize("hook", ["blocks.0.hook_resid_pre", "blocks.5.hook_resid_post"])
+def test_fresh_draws_hardly_ever_get_a_type(hook):
+    """The embedding's rows share an axis of W_U; those of the last layer do not."""
+    embedding = load_file(MINI / "model" / "model.safetensors")["transformer.wte.weight"].float()
+    trained = load_file(MINI / "token_counts.safetensors")["count"] >= 100
+    W_dec = load_file(MINI / "saes" / hook / "sae_weights.safetensors")["W_dec"].float()
+    W_U = embedding[trained].T.contiguous()
+    isotropic = nulls.isotropic(W_U, draws=20_000, seed=0)
+    settings = {"typical": typical_of(isotropic)}
+    second = nulls.of_layer(W_dec, W_U, kinds=BOUNDING[1:], draws=10_000, seed=0, **settings)
+    known = quantiles.of_draws(pd.concat([isotropic, second]))
+    again = {"draws": len(W_dec), "seed": nulls.fresh_seed(0)}
+    fresh = nulls.of_layer(W_dec, W_U, kinds=["spectrum", "sign_flip"], **again, **settings)
+    fresh = pd.concat([nulls.isotropic(W_U, **again), fresh])
+    scheme = TailScheme("calibrated", level=0.05, tail_tokens=20, share=0.25)
+    for kind, part in fresh.groupby("kind"):
+        typing = classify.typing_of(scheme, part.assign(feature=part["draw"]), known)
+        assert (typing.own().primary != UNCLASSIFIED).mean() <= 0.01, kind
+    # The check can fail: isotropic directions alone type most flips of rows that share an axis.
+    if "0" in hook:
+        flips = fresh[fresh["kind"] == "sign_flip"]
+        alone = classify.typing_of(scheme, flips, quantiles.of_draws(isotropic))
+        assert (alone.own().primary != UNCLASSIFIED).mean() > 0.3

@@ -30,7 +30,7 @@ def directions(generator, n):
 def test_counts_by_hand(tmp_path):
     moments = table(skewness=[0.6, 0.6, 0.4, -1.0], kurtosis=[3.0, 2.0, 2.0, 3.0])
     narrow = null_table(skewness=[0.6, 0.0, 0.0, 0.0], kurtosis=[2.0, 2.0, 3.0, 3.0])
-    wide = null_table("sign_flip", skewness=[0.6, 0.0], kurtosis=[3.0, 3.0])
+    wide = null_table("spectrum", skewness=[0.6, 0.0], kurtosis=[3.0, 3.0])
     other = null_table("second_moment", skewness=[0.6], kurtosis=[3.0])
     (typing,) = typings(moments, RULES)
     by_chance = chance.chance(typing, pd.concat([narrow, wide, other]))
@@ -40,7 +40,7 @@ def test_counts_by_hand(tmp_path):
         "scheme": "s", "draws": 4, "features": 2, "expected": 1.0, "expected_at_bounds": 1.0,
         "null_share": 0.25, "members": 2, "member_expected": 1.0, "member_null_share": 0.25,
     }  # fmt: skip
-    assert at.loc[("prediction", "sign_flip"), ["draws", "expected", "null_share"]].tolist() == [2, 2.0, 0.5]
+    assert at.loc[("prediction", "spectrum"), ["draws", "expected", "null_share"]].tolist() == [2, 2.0, 0.5]
     assert at.loc[("prediction", "second_moment"), "null_share"] == 1.0
     partition = at.loc[("partition", "isotropic")]
     assert (partition["features"], partition["members"]) == (1, 2)
@@ -152,7 +152,7 @@ def test_fresh_draws_of_the_null_are_hardly_ever_typed():
 
 def test_counting_needs_a_bounding_null_and_clusters_of_these_features():
     (typing,) = typings(table(kurtosis=[3.0]), RULES)
-    with pytest.raises(FsrlError, match="scheme s: no fresh directions of isotropic or sign_flip to count"):
+    with pytest.raises(FsrlError, match="scheme s: no fresh directions of isotropic or spectrum to count"):
         chance.type_counts(
             typing, chance.chance(typing, NULL.assign(kind="second_moment")), np.arange(1), seed=0
         )

@@ -184,7 +184,7 @@ def test_a_layer_of_nothing_but_constant_rows():
 
 
 def test_a_feature_must_be_beyond_both_nulls():
-    wide = NULL.assign(kind="sign_flip", skewness=60 * NULL["skewness"])
+    wide = NULL.assign(kind="spectrum", skewness=60 * NULL["skewness"])
     both = pd.concat([NULL, wide])
     moments = table(skewness=[50.0, 5000.0, -50.0, -5000.0])
     found = types_of(moments, "calibrated", both)
@@ -211,8 +211,8 @@ def test_inputs_are_left_as_they_were():
 def test_tails_need_the_nulls_quantiles():
     with pytest.raises(FsrlError, match="scheme calibrated: needs the null quantiles of the view"):
         types_of(table(kurtosis=[3.0]), "calibrated")
-    with pytest.raises(FsrlError, match="no null of kind isotropic; there are sign_flip"):
-        types_of(table(kurtosis=[3.0]), "calibrated", NULL.assign(kind="sign_flip"))
+    with pytest.raises(FsrlError, match="no null of kind isotropic; there are spectrum"):
+        types_of(table(kurtosis=[3.0]), "calibrated", NULL.assign(kind="spectrum"))
 
 
 def test_variance_x_d_model_without_d_model_is_refused_with_its_place():

@@ -14,7 +14,7 @@ def test_tails_and_types_by_hand():
     # The 0.999 and 0.001 quantiles: kurtosis 3.998 and 2.002, skewness (pooled with its negative) .998; those
     # of the other kind kurtosis 4.998 and 3.002, skewness 1.996: each is more extreme somewhere.
     other = isotropic.assign(
-        kurtosis=isotropic["kurtosis"] + 1, skewness=2 * isotropic["skewness"], kind="sign_flip"
+        kurtosis=isotropic["kurtosis"] + 1, skewness=2 * isotropic["skewness"], kind="spectrum"
     )
     # What does not bound does not count.
     third = other.assign(kind="second_moment", kurtosis=100 * other["kurtosis"])

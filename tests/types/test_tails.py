@@ -44,10 +44,10 @@ def by_counting(frame, null, tail):
 @pytest.mark.parametrize("seed", range(3))
 def test_p_is_the_larger_of_both_nulls_by_counting(seed):
     moments, isotropic = random_tables(seed, n=400)
-    flip = random_tables(seed + 10, n=300, kind="sign_flip")[1]
+    flip = random_tables(seed + 10, n=300, kind="spectrum")[1]
     found = tails.tails_frame(moments, quantiles.of_draws(pd.concat([isotropic, flip])))
     for tail in TAILS:
-        of_kinds = {"isotropic": isotropic, "sign_flip": flip}
+        of_kinds = {"isotropic": isotropic, "spectrum": flip}
         slow = {kind: by_counting(moments, null, tail) for kind, null in of_kinds.items()}
         for kind, p in slow.items():
             known = ~np.isnan(p)
@@ -63,7 +63,7 @@ def test_p_is_the_larger_of_both_nulls_by_counting(seed):
 def test_evidence_is_the_smaller_over_both_nulls():
     # Heavy: of NULL the median is 3.75 and the 0.999 quantile 4.9975, of the wide null 4.5 and 6.995; so
     # kurtosis 6 has 2.25 / 1.2475 against the first and 1.5 / 2.495 against the second.
-    wide = NULL.assign(kurtosis=np.linspace(2, 7, 1001), kind="sign_flip")
+    wide = NULL.assign(kurtosis=np.linspace(2, 7, 1001), kind="spectrum")
     known = quantiles.of_draws(pd.concat([NULL, wide]))
     found = tails.tails_frame(table(kurtosis=[6.0]), known)
     assert found["evidence_heavy"].item() == pytest.approx(1.5 / 2.495)
@@ -77,7 +77,7 @@ def test_a_kind_that_was_not_run_is_null_and_other_kinds_do_not_count(tmp_path):
     other = NULL.assign(kind="second_moment", kurtosis=NULL["kurtosis"] * 10)
     moments = table(kurtosis=[3.0, np.nan, 9.0], skewness=[0.5, np.nan, -2])
     found = tails.tails_frame(moments, quantiles.of_draws(pd.concat([NULL, other])))
-    assert found.filter(like="sign_flip").isna().all(axis=None)
+    assert found.filter(like="spectrum").isna().all(axis=None)
     pd.testing.assert_frame_equal(found, tails.tails_frame(moments, quantiles.of_draws(NULL)))
     tables.write(found, tmp_path / "tails", TAIL_TABLE, {})
     pd.testing.assert_frame_equal(tables.read(tmp_path / "tails", TAIL_TABLE), found)
@@ -119,10 +119,10 @@ def test_significant_is_at_most_the_critical_p(seed):
 
 
 def test_the_critical_value_reaches_p_against_every_null():
-    wide = NULL.assign(skewness=2 * NULL["skewness"], kurtosis=NULL["kurtosis"] + 0.1, kind="sign_flip")
+    wide = NULL.assign(skewness=2 * NULL["skewness"], kurtosis=NULL["kurtosis"] + 0.1, kind="spectrum")
     known = quantiles.of_draws(pd.concat([NULL, wide]))
     value, kind = tails.critical_value(known, "right", np.log10(0.01))
-    assert kind == "sign_flip" and value == pytest.approx(2 * 0.98, abs=0.01)
+    assert kind == "spectrum" and value == pytest.approx(2 * 0.98, abs=0.01)
     value, kind = tails.critical_value(known, "left", np.log10(0.01))
     assert value == pytest.approx(-2 * 0.98, abs=0.01)
     value, kind = tails.critical_value(known, "flat", np.log10(0.01))
