@@ -85,8 +85,8 @@ print(f"differences below 1e-5: skewness {error[0] < 1e-5}, kurtosis {error[1] <
 # ## What chance gives, and types
 #
 # Directions that mean nothing, under the same `W_U`: isotropic ones, Gaussian ones with the second moment
-# of your rows, and some that write along the principal axes of `W_U` as strongly as your rows on average. The scheme's
-# settings are the workflow's, from the config.
+# of your rows, and some that write along the principal axes of `W_U` as strongly as your rows on average.
+# The scheme's settings are the workflow's, from the config.
 
 # %%
 isotropic = nulls.isotropic(W_U, draws=20_000, seed=0)

@@ -88,8 +88,9 @@ def many_axes(tokens: Sequence[str], *, d_model: int, draws: int, seed: int) -> 
     """The case `many axes` over a vocabulary; errors are those of `fsrl.claims.planted.world`."""
     where = planted.world(tokens, d_model=d_model, seed=seed, along_axes=True)
     isotropic, typical = _isotropic(where.W_U, draws, seed)
-    settings = {"features": FEATURES, "share": SHARE, "strengths": [STRENGTH]}
-    found = planted.plant(where, typical=typical, seed=seed, **settings)
+    found = planted.plant(
+        where, features=FEATURES, share=SHARE, strengths=[STRENGTH], typical=typical, seed=seed
+    )
     truth = found.truth["type"].to_numpy()
     return Case("many axes", found.W_dec, where.W_U, found.moments, isotropic, typical, truth)
 
@@ -141,9 +142,9 @@ def _measured(case: Case, blocks: Iterable[Directions]) -> pd.DataFrame:
 
 def _fresh(case: Case, seed: int) -> dict[str, pd.DataFrame]:
     """Of each kind as many directions as features, none of which bounds anything."""
-    settings = {"draws": len(case.W_dec), "seed": nulls.fresh_seed(seed)}
-    isotropic = null_directions.isotropic(case.W_dec.shape[1], **settings)
-    own = nulls.of_layer(case.W_dec, case.W_U, kinds=REPORTED, typical=case.typical, **settings)
+    draws, fresh = len(case.W_dec), nulls.fresh_seed(seed)
+    isotropic = null_directions.isotropic(case.W_dec.shape[1], draws=draws, seed=fresh)
+    own = nulls.of_layer(case.W_dec, case.W_U, kinds=REPORTED, draws=draws, seed=fresh, typical=case.typical)
     return {SHARED: _measured(case, isotropic)} | dict(list(own.groupby("kind", sort=False)))
 
 

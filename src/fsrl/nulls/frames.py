@@ -167,7 +167,7 @@ def _sharing(
         cosine, w_u = bool(view.get("cosine", False)), view.get("w_u", "folded")
         _, kept = weights.stored_unembedding(unembedding, w_u=w_u, tokens=view.get("tokens", "all"))
         # Trained tokens are some of all: as many are the same.
-        of_kind = {"second_moment": cosine and not one_length}
+        of_kind: dict[str, Any] = {"second_moment": cosine and not one_length}
         of_kind |= dict.fromkeys(IN_W_U, (w_u, len(kept), cosine))
         groups.setdefault(of_kind.get(kind), []).append(name)
     return list(groups.values())
