@@ -236,7 +236,7 @@ FAULTS = {
     ),
     "a kind that is no null": (
         set_at("nulls", "kinds", value=["isotropic", "activations"]),
-        ["nulls.kinds", "'activations'", "isotropic, second_moment, sign_flip"],
+        ["nulls.kinds", "'activations'", "isotropic, second_moment, spectrum, sign_flip"],
     ),
     "no schemes": (set_at("types", "schemes", value={}), ["types.schemes", "at least one"]),
     "studies that differ in capitals": (
