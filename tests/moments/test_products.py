@@ -123,6 +123,9 @@ def test_torch_and_compiled_sweeps_agree(precision, offset, monkeypatch):
     monkeypatch.setattr(moments_sweep, "sweep_for", lambda device: moments_sweep.torch_sweep)
     plain = engine.logit_moments(*weights, precision=precision)
     assert_near(compiled, plain, 1e-12 if precision == "fp64" else 5e-6)
+    for name in ("right_kurtosis", "left_kurtosis", "right_eighth", "left_eighth"):
+        ours, theirs = getattr(compiled, name), getattr(plain, name)
+        torch.testing.assert_close(ours, theirs, rtol=1e-10 if precision == "fp64" else 2e-5, atol=1e-12)
     for name in ("top_ids", "bottom_ids", "top_weights", "bottom_weights", "underflow", "counts", "overflow"):
         assert torch.equal(getattr(compiled, name), getattr(plain, name)), name
 
