@@ -162,10 +162,16 @@ def bounds(frame: pd.DataFrame) -> dict[str, dict[str, NullTail]]:
     found: dict[str, dict[str, NullTail]] = {}
     for (kind, tail), part in frame.groupby(["kind", "tail"], sort=False):
         first = part.iloc[0]
-        numbers = {name: float(first[name]) for name in ("median", "extreme", "threshold", "scale", "shape")}
-        ranks = part["value"].to_numpy(dtype=np.float64), part["beyond"].to_numpy(dtype=np.int64)
         found.setdefault(str(kind), {})[str(tail)] = NullTail(
-            int(first["size"]), int(first["draws"]), *numbers.values(), *ranks
+            size=int(first["size"]),
+            draws=int(first["draws"]),
+            median=float(first["median"]),
+            extreme=float(first["extreme"]),
+            threshold=float(first["threshold"]),
+            scale=float(first["scale"]),
+            shape=float(first["shape"]),
+            values=part["value"].to_numpy(dtype=np.float64),
+            beyond=part["beyond"].to_numpy(dtype=np.int64),
         )
     for kind, tails in found.items():
         if missing := [tail for tail in POOLED if tail not in tails]:

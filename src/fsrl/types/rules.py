@@ -150,7 +150,7 @@ def _parse_tails(name: str, scheme: Mapping[str, Any], place: str) -> TailScheme
             within = "more than 0" if math.isinf(high) else f"more than 0 and at most {high:g}"
             raise FsrlError(f"{place}: {key} is {value!r}; write a number {within}")
         numbers[key] = float(value)
-    return TailScheme(name, **numbers)
+    return TailScheme(name, numbers["level"], numbers["tail_tokens"], numbers["share"])
 
 
 def _parse_rule(rule: Any, place: str) -> tuple[Condition, ...]:
