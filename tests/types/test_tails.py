@@ -11,7 +11,7 @@ from fsrl.errors import FsrlError
 from fsrl.names import TAILS
 from fsrl.nulls import quantiles
 from fsrl.tables import core as tables
-from fsrl.tables.types import TAIL_TABLE
+from fsrl.tables.types import TAIL_CALIBRATION, TAIL_TABLE
 from fsrl.types import tails
 from tests.fixtures.type_examples import NULL, random_tables, table
 
@@ -128,3 +128,20 @@ def test_the_critical_value_reaches_p_against_every_null():
     value, kind = tails.critical_value(known, "flat", np.log10(0.01))
     assert kind == "isotropic" and value == pytest.approx(2.525, abs=0.01)
     assert np.isnan(tails.critical_value(known, "heavy", -12.0)[0])
+
+
+def test_calibration_counts_fresh_draws_of_each_kind_against_itself(tmp_path):
+    narrow, wide = NULL, NULL.assign(kind="sign_flip", kurtosis=10 * NULL["kurtosis"])
+    known = quantiles.of_draws(pd.concat([narrow, wide]))
+    found = tails.calibration(pd.concat([narrow, wide]), known).set_index(["kind", "tail", "level"])
+    # The draws themselves, evenly spread: a hundredth has p of .01, but for the 1 that is added.
+    for kind in ("isotropic", "sign_flip"):
+        row = found.loc[(kind, "heavy", 0.01)]
+        assert (row["draws"], row["beyond"]) == (1001, 9)
+        assert row["low"] < 0.01 < row["high"] and row["share"] == 9 / 1001
+    # Draws of twice the spread have p that are far too small, and the interval says so.
+    shifted = narrow.assign(kurtosis=2 * narrow["kurtosis"] - 3.75)
+    off = tails.calibration(shifted, known).set_index(["kind", "tail", "level"])
+    assert off.loc[("isotropic", "heavy", 0.01), "low"] > 0.2
+    assert set(off.index.get_level_values("kind")) == {"isotropic"}
+    tables.write(found.reset_index(), tmp_path / "c", TAIL_CALIBRATION, {})

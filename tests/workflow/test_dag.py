@@ -27,6 +27,7 @@ LAYER_TABLES = (
     "axis_share",
     "types",
     "tails",
+    "tail_calibration",
     "type_counts",
     "type_null_counts",
     "thresholds",

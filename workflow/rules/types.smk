@@ -1,5 +1,5 @@
 # Moments -> type labels under every scheme, how far each tail is beyond chance, and how many of each type chance gives.
-TYPE_TABLES = ["types", "tails", "type_counts", "type_null_counts", "thresholds"]
+TYPE_TABLES = ["types", "tails", "tail_calibration", "type_counts", "type_null_counts", "thresholds"]
 TYPES = targets(*(f"{STAGES}/{table}.parquet" for table in TYPE_TABLES))
 CLUSTERS = "results/{study}/{sae}/clusters.parquet"
 SUMMARY = "results/{study}/summary/{view}.tsv"

@@ -11,7 +11,15 @@ import pandas as pd
 from fsrl.nulls import quantiles
 from fsrl.tables import core as tables
 from fsrl.tables.moments import MOMENTS, NULL, NULL_QUANTILES
-from fsrl.tables.types import CLUSTERS, TAIL_TABLE, THRESHOLDS, TYPE_COUNTS, TYPE_NULL_COUNTS, TYPES
+from fsrl.tables.types import (
+    CLUSTERS,
+    TAIL_CALIBRATION,
+    TAIL_TABLE,
+    THRESHOLDS,
+    TYPE_COUNTS,
+    TYPE_NULL_COUNTS,
+    TYPES,
+)
 from fsrl.types import chance, classify, tails
 from fsrl.types.rules import parse_schemes
 
@@ -40,3 +48,5 @@ specs = (TYPES, TYPE_COUNTS, TYPE_NULL_COUNTS, THRESHOLDS)
 for (name, frames), spec in zip(found.items(), specs, strict=True):
     tables.write(pd.concat(frames, ignore_index=True), made[name], spec, metadata)
 tables.write(tails.tails_frame(moments[0], known), made.tails, TAIL_TABLE, metadata)
+bounding = tails.calibration(fresh[0], tails.bounding(known))
+tables.write(bounding, made.tail_calibration, TAIL_CALIBRATION, metadata)

@@ -69,6 +69,19 @@ TAIL_TABLE = Table(
         **{name: column for tail in TAILS for name, column in _tail_columns(tail).items()},
     },
 )
+TAIL_CALIBRATION = Table(
+    "tail_calibration",
+    {
+        "kind": NULL_KIND,
+        "tail": Column("string", "1", "; ".join(f"{tail}: {words}" for tail, words in TAILS.items())),
+        "level": Column("float64", "1", "p"),
+        "draws": Column("int64", "1", "fresh null directions of this kind, judged against the kind alone"),
+        "beyond": Column("int64", "1", "how many of them have this p or less"),
+        "share": Column("float64", "1", "beyond / draws; level, where p says what it promises"),
+        "low": Column("float64", "1", "lower end of the exact 95 % interval of share"),
+        "high": Column("float64", "1", "upper end of it"),
+    },
+)
 TYPE_COUNTS = Table(
     "type_counts",
     {

@@ -15,12 +15,13 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float64
+from scipy import stats
 
 from fsrl.errors import FsrlError
 from fsrl.names import BOUNDING, SHARED
 from fsrl.nulls.quantiles import Bounds, NullTail
 from fsrl.stats.rates import benjamini_hochberg
-from fsrl.tables.types import TAIL_TABLE
+from fsrl.tables.types import TAIL_CALIBRATION, TAIL_TABLE
 
 # Tail -> the column that it is read from, and the sign with which large is extreme.
 COLUMNS = {
@@ -90,6 +91,28 @@ def tails_frame(moments: pd.DataFrame, known: Bounds) -> pd.DataFrame:
             own = of_kinds.get(kind)
             columns[f"p_{tail}_{kind}"] = np.full(len(x), np.nan) if own is None else 10.0**own
     return pd.DataFrame(columns)[list(TAIL_TABLE.columns)]
+
+
+# Where calibration is counted: what Benjamini and Hochberg's rate asks of one feature of 1,500 is the last.
+LEVELS = (0.1, 0.01, 0.001, 0.0001)
+
+
+def calibration(fresh: pd.DataFrame, known: Bounds) -> pd.DataFrame:
+    """The table `tail_calibration`: how often fresh directions of each kind in `known` have a small p.
+
+    fresh: table `null` of directions that set no bound; of a kind that is not in it there is no row.
+    """
+    rows = []
+    for kind, null in known.items():
+        part = fresh[fresh["kind"] == kind]
+        for tail, x in values(part).items() if len(part) else ():
+            p = 10.0 ** of_kind(null, tail).log10_p(x)
+            for level in LEVELS:
+                beyond, draws = int((p <= level).sum()), len(part)
+                interval = stats.binomtest(beyond, draws).proportion_ci(0.95)
+                rows.append((kind, tail, level, draws, beyond, beyond / draws, interval.low, interval.high))
+    frame = pd.DataFrame(rows, columns=list(TAIL_CALIBRATION.columns))
+    return frame.astype({"kind": "str", "tail": "str"})
 
 
 def significant(p: PerTail, level: float) -> dict[str, Bool[np.ndarray, "rows"]]:
