@@ -6,6 +6,7 @@ import torch
 from fsrl.effects import encoders as effect_encoders
 from fsrl.effects import forward
 from fsrl.models.sources import SAESource
+from tests.fixtures import effect_examples as ex
 from tests.fixtures import tiny_study as tiny
 from tests.fixtures.adapter_examples import make_sae
 
@@ -84,8 +85,18 @@ def test_a_scale_that_the_sae_divides_by_is_multiplied_back(tiny_study, tmp_path
     torch.testing.assert_close(found, by_hand(sae, x / std) * std, rtol=1e-3, atol=1e-4)
 
 
-def test_neurons_have_no_encoder():
-    assert effect_encoders.read_encoder(SAESource(neurons=2), "blocks.0.mlp.hook_post") is None
+def test_a_neuron_is_active_above_zero_and_its_activation_is_what_it_adds(tiny_study):
+    hook = "blocks.1.mlp.hook_post"
+    model, _, clean, _ = ex.study(tiny_study, hooks=[hook, "blocks.1.hook_mlp_out"])
+    stored = clean.hooks[hook]
+    every = effect_encoders.of_neurons(stored, torch.arange(stored.shape[-1]))
+    assert (stored < 0).any() and (every >= 0).all()
+    assert torch.equal(effect_encoders.of_neurons(stored, FEATURES), every[..., FEATURES])
+    # All neurons with their activations, and what GELU lets through below 0, are what the MLP writes.
+    below = stored.clamp(min=0) - stored
+    assert below.max() < 0.18
+    written = (every - below) @ model.W_out[1] + model.b_out[1]
+    torch.testing.assert_close(written, clean.hooks["blocks.1.hook_mlp_out"])
 
 
 def test_activations_depend_on_no_batch(sae, monkeypatch):

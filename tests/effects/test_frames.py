@@ -1,4 +1,4 @@
-"""From measurements to tables: brute force as oracle, dead features, dictionaries without an encoder."""
+"""From measurements to tables: brute force as oracle, dead features."""
 
 import numpy as np
 import pandas as pd
@@ -30,16 +30,15 @@ def study(tiny_study):
     return ex.study(tiny_study)
 
 
-def measured(study, features=FEATURES, encoder=True, **options):
+def measured(study, features=FEATURES, **options):
     _, tail, clean, W_U = study
-    activations = ex.activations()[..., features] if encoder else None
     return effect_measure.measure(
         tail,
         clean,
         ex.decoder(),
         agreement.Vocabulary.of(W_U),
         features,
-        activations,
+        ex.activations()[..., features],
         positions=POSITIONS,
         seed=(0,),
         **options,
@@ -84,7 +83,7 @@ def test_a_row_is_what_brute_force_gives(study, frame):
     assert found["alpha"] == pytest.approx(alpha, rel=1e-6)
     direction = ex.decoder().W_dec[feature].double()
     w = (direction @ W_U).numpy()
-    sites = effect_sample.sites(ex.activations()[..., [feature]], (6, 12), [(0, feature)], 3)
+    sites = effect_sample.sites(ex.activations()[..., [feature]], [(0, feature)], 3)
     chosen = [i for i, state in enumerate(sites.state) if state == "active"]
     assert len(chosen) == found["positions"] == POSITIONS
     changes, scales = [], []
@@ -127,12 +126,6 @@ def test_a_zero_direction_has_no_agreement_and_no_type(frame):
     zero = frame[(frame["feature"] == 8) & (frame["direction"] != "other")]
     assert zero[["pearson", "explained", "kurtosis", "direct_kurtosis"]].isna().all(axis=None)
     assert set(zero["measured_type"]) == set(zero["direct_type"]) == {"degenerate"}
-
-
-def test_a_dictionary_without_an_encoder_has_steps_of_one_and_an_unknown_state(study):
-    found = frame_of(study, encoder=False)
-    assert set(found["state"]) == {"unknown"} and set(found["step"]) == {"+1", "-1"}
-    assert (found["positions"] == POSITIONS).all()
 
 
 @pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 7}, {"features": [6, 3, 1]}])

@@ -55,7 +55,7 @@ def test_unknown_densities_are_no_hindrance():
 def test_sites_have_the_state_they_say_and_a_context_each(seed, n, share):
     rng = torch.Generator().manual_seed(seed)
     activations = (torch.rand(5, 7, 3, generator=rng) - 1 + share).clamp(min=0)
-    found = sites(activations, (5, 7), [(seed, i) for i in range(3)], n)
+    found = sites(activations, [(seed, i) for i in range(3)], n)
     assert (found.position >= FIRST_POSITION).all()
     active = activations[found.context, found.position, found.feature] > 0
     assert (active.numpy() == (found.state == "active")).all()
@@ -68,15 +68,10 @@ def test_sites_have_the_state_they_say_and_a_context_each(seed, n, share):
 
 def test_a_features_sites_do_not_depend_on_the_others():
     activations = (torch.rand(6, 9, 2, generator=torch.Generator().manual_seed(1)) - 0.5).clamp(min=0)
-    both = sites(activations, (6, 9), [(0, 4), (0, 7)], 3)
-    alone = sites(activations[..., 1:], (6, 9), [(0, 7)], 3)
+    both = sites(activations, [(0, 4), (0, 7)], 3)
+    alone = sites(activations[..., 1:], [(0, 7)], 3)
     mine = both.feature == 1
     assert torch.equal(both.context[mine], alone.context) and torch.equal(both.position[mine], alone.position)
-
-
-def test_without_an_encoder_the_state_is_unknown():
-    found = sites(None, (4, 5), [(0, 1), (0, 2)], 3)
-    assert set(found.state) == {"unknown"} and len(found.state) == 6
 
 
 def test_mean_activation_leaves_out_position_0_and_what_is_inactive():

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from fsrl.errors import FsrlError
+from fsrl.models.sources import SAESource
 from tests.fixtures import tiny_study as tiny
 from tests.fixtures.effect_study import layer, study_of
 
@@ -29,3 +30,14 @@ def test_layers_are_measured_in_their_order_and_held_one_at_a_time(tiny_study):
 def test_a_layer_of_another_hook_than_said_is_refused(tiny_study):
     with pytest.raises(FsrlError, match="expected of blocks.0.hook_resid_pre"):
         study_of(tiny_study, "cpu", layers=[layer(hook) for hook in tiny.SAE_IDS[::-1]])
+
+
+def test_neurons_are_measured_where_they_are_active_and_where_not(tiny_study):
+    source = SAESource(neurons=tiny.N_LAYERS)
+    tables = [frame for frame, _ in study_of(tiny_study, "cpu", source.sae_ids, source=source)]
+    assert len(tables) == tiny.N_LAYERS
+    for frame in tables:
+        assert set(frame["state"]) == {"active", "inactive"}
+        assert set(frame["step"]) == {"+1", "-1", "+own", "-own"}
+        own = frame.loc[(frame["step"] == "+own") & (frame["direction"] == "feature"), "alpha"]
+        assert (own > 0).all()

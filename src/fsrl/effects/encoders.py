@@ -9,7 +9,8 @@ defaults where the SAE names none):
 
 An activation times row i of the decoder is what the feature adds to the hook; where an SAE divides by the
 scale of each activation vector first, it is multiplied back in. A feature is active where its activation is
-not 0 (AbsTopK's have both signs). Neurons have no encoder.
+not 0 (AbsTopK's have both signs). A neuron's activation is what its layer's hook_post holds, after the
+nonlinearity; the little that GELU lets through below 0 (at most .17) counts as not active.
 """
 
 import logging
@@ -32,13 +33,11 @@ logger = logging.getLogger(__name__)
 COPIES = 5
 
 
-def read_encoder(source: SAESource, sae_id: str, device: str | torch.device = "cpu") -> Any | None:
-    """The SAE, in float32, from its folder or the hub's cache; None for neurons. FsrlError if broken.
+def read_encoder(source: SAESource, sae_id: str, device: str | torch.device = "cpu") -> Any:
+    """The SAE, in float32, from its folder or the hub's cache. FsrlError if broken.
 
     Warns of an SAE that never saw the windows' first token.
     """
-    if source.neurons is not None:
-        return None
     sae = load(SAEFiles.of(source, sae_id)).sae.to(device=device)
     if sae.cfg.metadata.prepend_bos is False:
         logger.warning("SAE %s was trained without a first token (prepend_bos), which windows have", sae_id)
@@ -69,6 +68,17 @@ def activations(
         found = sae.encode(part)[..., features.to(part.device)]
         parts.append((found * _scale(sae)).cpu())
     return torch.cat(parts).view(*stored.shape[:2], -1)
+
+
+def of_neurons(
+    stored: Float[Tensor, "contexts positions d_mlp"], features: Int64[Tensor, "features"]
+) -> Float[Tensor, "contexts positions features"]:
+    """Activations on the CPU of the neurons asked for, 0 where they are not active.
+
+    stored: what hook_post of the raw model holds. Times row i of W_out it is what neuron i adds to the
+    residual stream, so these are in residual units.
+    """
+    return stored[..., features.to(stored.device)].clamp(min=0).cpu()
 
 
 def _as_trained(

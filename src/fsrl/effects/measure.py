@@ -57,7 +57,7 @@ def measure(
     decoder: Decoder,
     vocabulary: agreement.Vocabulary,
     features: Sequence[int],
-    activations: Float[Tensor, "contexts positions features"] | None,
+    activations: Float[Tensor, "contexts positions features"],
     *,
     positions: int,
     seed: Sequence[int],
@@ -67,15 +67,13 @@ def measure(
     """Push every feature of the sample and compare the changes with the weights.
 
     vocabulary: of the folded W_U as a view sees it, where the clean run lies, which is where compute happens;
-    features: rows of the decoder; activations: of these, on the CPU, or None for a dictionary without an
-    encoder (no steps of its own activation then); positions: sites a state; seed: of sites and random
-    directions, each feature's its own, so that another sample gives a feature the same figures; batch: sites
-    pushed in one go, by default what memory allows (the figures don't depend on it).
+    features: rows of the decoder; activations: of these, on the CPU; positions: sites a state; seed: of sites
+    and random directions, each feature's its own, so that another sample gives a feature the same figures;
+    batch: sites pushed in one go, by default what memory allows (the figures don't depend on it).
     """
     seeds = [(*seed, int(feature)) for feature in features]
-    sites = effect_sample.sites(activations, clean.final.shape[:2], seeds, positions)
-    unknown = np.full(len(features), np.nan)
-    own = unknown if activations is None else effect_sample.mean_activation(activations)
+    sites = effect_sample.sites(activations, seeds, positions)
+    own = effect_sample.mean_activation(activations)
     vectors, alphas = _vectors(decoder.W_dec, features, seeds).to(clean.final), _alphas(own).to(clean.final)
     layer = _Layer(tail, clean, place_of(decoder.hook), vectors, alphas, vocabulary)
     with agreement.single_threads(clean.final.device) as workers, ThreadPoolExecutor(workers) as pool:

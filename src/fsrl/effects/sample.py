@@ -82,26 +82,20 @@ def choose_features(
 
 
 def sites(
-    activations: Float[Tensor, "contexts positions features"] | None,
-    shape: Sequence[int],
+    activations: Float[Tensor, "contexts positions features"],
     seeds: Sequence[Sequence[int]],
     n: int,
 ) -> Sites:
     """Up to n positions a state of each feature, each in another context, drawn with the feature's own seed.
 
-    activations: of the sampled features, active where not 0; None where the dictionary has no encoder: the
-    state is then "unknown". shape: (contexts, positions). A feature that is never active has no active
+    activations: of the sampled features, active where not 0. A feature that is never active has no active
     positions.
     """
     found: list[tuple[int, int, int, str]] = []
     for feature, seed in enumerate(seeds):
         rng = np.random.default_rng(seed)
-        if activations is None:
-            states = {"unknown": np.ones(shape, dtype=bool)}
-        else:
-            active = (activations[:, :, feature] != 0).numpy()
-            states = {"active": active, "inactive": ~active}
-        for state, allowed in states.items():
+        active = (activations[:, :, feature] != 0).numpy()
+        for state, allowed in (("active", active), ("inactive", ~active)):
             picked = _one_a_context(allowed, n, rng)
             found += [(feature, context, position, state) for context, position in picked]
     places, states_found = torch.tensor([row[:3] for row in found]), np.array([row[3] for row in found])

@@ -84,7 +84,7 @@ def measure_study(
     need be held at a time. W_U: folded, as the view sees it. Raises FsrlError for a model that is no GPT-2,
     and for a layer of another hook than said.
     """
-    run = _run_clean(model, source, hooks, W_U, settings)
+    run = _run_clean(model, hooks, W_U, settings)
     # A generator holds its arguments to the end: the model's own W_U and what it was read from can go.
     del W_U, model
     for hook, layer in zip(hooks, layers, strict=True):
@@ -95,7 +95,6 @@ def measure_study(
 
 def _run_clean(
     model: Model,
-    source: SAESource,
     hooks: Sequence[str],
     W_U: Float[Tensor, "d_model n_tokens"],
     settings: Settings,
@@ -112,8 +111,6 @@ def _run_clean(
         d_vocab=model.bridge.cfg.d_vocab,
     )
     bridge = model.bridge if device == "cpu" else model.bridge.to(device)
-    # Neurons have no encoder to read what their hook holds.
-    encoded = [] if source.neurons is not None else hooks
     places = [place_of(hook) for hook in hooks]
     said = {
         **devices.described(device),
@@ -125,7 +122,7 @@ def _run_clean(
     }
     return _CleanRun(
         tail=forward.Tail.of(bridge, device),
-        clean=forward.run_clean(bridge, inputs.to(device), places, encoded, device),
+        clean=forward.run_clean(bridge, inputs.to(device), places, hooks, device),
         b_V=bridge.b_V.detach(),
         vocabulary=agreement.Vocabulary.of(W_U.to(device)),
         size=size,
@@ -181,14 +178,14 @@ def _activations(
     source: SAESource,
     run: _CleanRun,
     features: Int64[Tensor, "features"],
-) -> Float[Tensor, "contexts positions features"] | None:
-    """Activations of the features; None for a dictionary without an encoder."""
-    encoder = effect_encoders.read_encoder(source, decoder.sae, run.clean.final.device)
-    if encoder is None:
-        return None
-    found = effect_encoders.activations(
-        encoder, run.clean.hooks[decoder.hook], decoder.hook, run.b_V, features
-    )
+) -> Float[Tensor, "contexts positions features"]:
+    """Activations of the features: by the SAE's encoder, or of the neurons themselves."""
+    clean, hook = run.clean, decoder.hook
+    if source.neurons is not None:
+        found = effect_encoders.of_neurons(clean.hooks[hook], features)
+    else:
+        encoder = effect_encoders.read_encoder(source, decoder.sae, clean.final.device)
+        found = effect_encoders.activations(encoder, clean.hooks[hook], hook, run.b_V, features)
     never = int((found[:, windows.FIRST_POSITION :] == 0).all(0).all(0).sum())
     logger.info("%s: %d features, %d never active in the contexts", decoder.sae, len(features), never)
     return found

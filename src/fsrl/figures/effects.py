@@ -50,7 +50,7 @@ def agreement(summary: pd.DataFrame, *, title: str) -> Figure:
             _draw_types(ax, part, name, saes)
             if name == "pearson":
                 _draw_controls(ax, part, saes)
-                ax.set_title(f"feature {state} at the position" if state != "unknown" else "all positions")
+                ax.set_title(f"feature {state} at the position")
             else:
                 ax.axhline(0, color=NULL_COLOR, linewidth=0.5)
             ax.set_xticks(range(len(saes)), [hook_label(sae) for sae in saes], rotation=90)
@@ -143,9 +143,9 @@ def _scale(ax: Axes, name: str, low: float, high: float) -> None:
 def retention(retention: pd.DataFrame, *, title: str) -> Figure:
     """For each layer and type by the weights (rows), the share of positions of each measured type (columns).
 
-    Active positions, or all where activity is unknown. Behind a row's type stands the number of features.
+    Active positions. Behind a row's type stands the number of features.
     """
-    rows = retention[retention["state"] != "inactive"]
+    rows = retention[retention["state"] == "active"]
     saes = list(dict.fromkeys(rows["sae"]))
     columns = min(4, len(saes))
     lines = -(-len(saes) // columns)

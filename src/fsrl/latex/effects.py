@@ -9,7 +9,7 @@ from fsrl.latex.table import Column, interval, tabular
 from fsrl.names import TYPES, type_label
 
 STEP = "+1"
-STATES = {"active": "feature active", "inactive": "feature inactive", "unknown": "state unknown (no encoder)"}
+STATES = {"active": "feature active", "inactive": "feature inactive"}
 
 
 def effects(summary: pd.DataFrame) -> str:

@@ -45,7 +45,7 @@ EFFECTS = Table(
             "feature; random: a random direction of the same norm in its place; other: the feature's change "
             "against the weights of another feature",
         ),
-        "state": Column("string", "1", "active or inactive: the feature there; unknown: no encoder"),
+        "state": Column("string", "1", "active or inactive: the feature there"),
         "step": Column("string", "1", "+1, -1, plus or minus the feature's own mean activation when active"),
         "alpha": Column("float64", "activation", "what was added, in units of the direction"),
         "relative_step": Column("float64", "1", "length of what was added / of the centred stream there"),
