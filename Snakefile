@@ -30,6 +30,7 @@ include: "workflow/rules/latex.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/notebooks.smk"
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/dictionaries.smk"
 include: "workflow/rules/train_mini.smk"
 include: "workflow/rules/cluster.smk"
 include: "workflow/rules/end.smk"
@@ -49,6 +50,7 @@ rule all:
         EVIDENCE,
         EXPLANATIONS,
         LATEX_TABLES,
+        COMPARISONS,
         FIGURES,
         NOTEBOOKS,
         PAPER_TARGETS,

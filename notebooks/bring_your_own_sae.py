@@ -162,7 +162,7 @@ display(ranked[["t", "type", "raises most"]])
 # source = sources.ModelSource(hub="gpt2")
 # sources.fetch(source)
 # unembedding = export.unembedding(
-#     reading.read_model(source), study="mine", counts_path=None, min_count=100, draws=20_000, seed=0
+#     reading.read_model(source), counts_path=None, min_count=100, draws=20_000, seed=0
 # )
 # ```
 #

@@ -66,7 +66,7 @@ display(moments[last].set_index("feature")[columns].nlargest(5, "kurtosis"))
 # signs in the main axes of $W_U$.
 
 # %%
-shared = tables.read(RESULTS / f"nulls/{VIEW}.parquet", NULL)
+shared = tables.read(RESULTS.parent / f"models/mini-model/nulls/{VIEW}.parquet", NULL)
 nulls = {
     sae: pd.concat([shared, tables.read(RESULTS / sae / VIEW / "null.parquet", NULL)], ignore_index=True)
     for sae in saes

@@ -1,5 +1,8 @@
 """The studies of the config, resolved: where their weights are, which can be built here."""
 
+import itertools
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +43,13 @@ class Study:
 
     def local_files(self) -> list[str]:
         """The files that lie in folders of the user's; FsrlError naming the first that is missing."""
+        found = _located(f"config: studies.{self.name}.saes", self.saes.local_files)
+        return sorted({*self.model_files(), *self._readable(found)})
+
+    def model_files(self) -> list[str]:
+        """Of these the model's and its token counts."""
         place = f"config: studies.{self.name}"
         found = _located(f"{place}.model", self.model.local_files)
-        found += _located(f"{place}.saes", self.saes.local_files)
         if self.token_counts is not None:
             path = Path(self.token_counts)
             if not path.is_file():
@@ -50,10 +57,15 @@ class Study:
                     f"{place}.token_counts: {path} is missing; put the file there or correct the setting"
                 )
             found.append(path)
+        return self._readable(found)
+
+    def _readable(self, found: list[Path]) -> list[str]:
+        """The paths, sorted; FsrlError for one that Snakemake cannot read."""
         for path in found:
             if "{" in str(path) or "}" in str(path):
                 raise FsrlError(
-                    f"{place}: {path} has braces in its name, which Snakemake cannot read; rename it"
+                    f"config: studies.{self.name}: {path} has braces in its name, which Snakemake cannot "
+                    "read; rename it"
                 )
         return sorted(map(str, found))
 
@@ -156,6 +168,40 @@ def resolve(name: str, config: dict[str, Any]) -> Study:
     _located(f"{place}.model", study.model.hub_files)
     _located(f"{place}.saes", study.saes.hub_files)
     return study
+
+
+def model_folders(config: Mapping[str, Any]) -> dict[str, str]:
+    """Study -> the name of its model's folder, for every study of the config, asked for or not.
+
+    In it lies what the model decides alone: W_U, tokens, isotropic nulls. Studies with one model, the same
+    token counts and the same views, in one order, share it; others never do, however models are called.
+
+    >>> model_folders({"study_defaults": {"views": ["main"]}, "studies": {
+    ...     "a": {"model": {"hub": "openai/gpt2"}}, "b": {"model": {"hub": "openai/gpt2"}},
+    ...     "c": {"model": {"folder": "openai/gpt2"}}}})
+    {'a': 'openai-gpt2', 'b': 'openai-gpt2', 'c': 'openai-gpt2-2'}
+    """
+    # A key of what decides the content -> the folder's name; as one folder where capitals do not count.
+    names: dict[str, str] = {}
+    found = {}
+    for study, settings in config["studies"].items():
+        entry = config["study_defaults"] | settings
+        model = {key: value for key, value in entry["model"].items() if value is not None}
+        key = json.dumps([model, entry.get("token_counts"), entry["views"]], sort_keys=True)
+        if key not in names:
+            taken = {name.lower() for name in names.values()}
+            stem = _folder_name(model)
+            choices = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+            names[key] = next(name for name in choices if name.lower() not in taken)
+        found[study] = names[key]
+    return found
+
+
+def _folder_name(model: Mapping[str, Any]) -> str:
+    """A model's repository and revision, or the last two parts of its folder, as one name of a folder."""
+    parts = Path(str(model.get("hub") or model.get("folder"))).parts[-2:] + (model.get("revision", ""),)
+    name = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(filter(None, parts))).strip("-._")
+    return name[:80] or "model"
 
 
 def check(study: Study, config: dict[str, Any]) -> None:

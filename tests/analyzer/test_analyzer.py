@@ -107,7 +107,7 @@ def test_what_a_processed_model_does_not_hold_is_refused_or_given(tiny_study, tm
     with pytest.raises(FsrlError, match="undertrained is not known"):
         SAEfeatureAnalyzer(sae_model).logit_distr(tokens="trained")
     model = reading.read_model(ModelSource(folder=str(tiny_study / "model")))
-    given = export.unembedding(model, study="tiny", counts_path=None, min_count=5, draws=2000, seed=0)
+    given = export.unembedding(model, counts_path=None, min_count=5, draws=2000, seed=0)
     weights.write_unembedding(given, tmp_path / "unembedding.safetensors")
     found = SAEfeatureAnalyzer(sae_model, unembedding=tmp_path / "unembedding.safetensors")
     expected = examples.by_hand(examples.rows(tiny_study), examples.folded(tiny_study))[ALIVE]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from fsrl.effects import summary as effect_summary
+from fsrl.figures import dictionaries as side_by_side
 from fsrl.figures import effects as effect_plots
 from fsrl.figures import enrichment as plot_evidence
 from fsrl.figures import heatmap as plot_heatmap
@@ -22,6 +23,7 @@ from fsrl.figures import views as plot_views
 from fsrl.figures.style import DOUBLE, SINGLE
 from fsrl.hooks import hook_label
 from fsrl.names import TYPES
+from fsrl.types.summary import dictionaries
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures.plot_effects import effects_of
 from tests.fixtures.plot_figures import assert_legible, draw_layer, draw_study, drawn_texts, words
@@ -87,7 +89,12 @@ class Drawn:
         summary, title = effect_summary, {"title": STUDY_TITLE}
         views = plot_views.two_views
         pair = {"views": ("main", "trained"), "scheme": "calibrated", "title": f"{STUDY} · {HOOKS[-1]}"}
+        counts = {"a": {"blocks.0.hook_resid_pre": self.layer["type_counts"]}}
+        compared = dictionaries(counts | {"b": counts["a"]}, scheme="calibrated")
         return {
+            "dictionaries.dictionaries": lambda: side_by_side.dictionaries(
+                compared, {"a": STUDY_TITLE, "b": STUDY_TITLE}, **title
+            ),
             "views.two_views": lambda: views((moments, moments), (null, null), types, **pair),
             "effects.agreement": lambda: effect_plots.agreement(
                 summary.summarise(self.effects, seed=0), **title

@@ -10,6 +10,9 @@ from tests.fixtures.hosted_study import BESIDE, SAE, Hosted, configure
 from tests.fixtures.project import Project, planned
 from tests.hub.server import LoopbackHub
 
+# Of the studies with this model the catalogue's come first, and they have other views.
+MODEL = "results/models/gpt2-2"
+
 
 @pytest.fixture
 def elsewhere(hub: LoopbackHub, fresh: Project, tmp_path: Path) -> Hosted:
@@ -21,7 +24,7 @@ def elsewhere(hub: LoopbackHub, fresh: Project, tmp_path: Path) -> Hosted:
 
 def test_a_study_is_fetched_built_and_rebuilt_without_the_hub(served: Hosted, tmp_path: Path) -> None:
     before = served.project.outputs()
-    assert {"results/ours/hub_files.tsv", *BESIDE} <= set(before)
+    assert {"results/ours/hub_files.tsv", f"{MODEL}/hub_files.tsv", *BESIDE} <= set(before)
     types, decoder = f"results/ours/{SAE}/trained/types.parquet", f"results/ours/{SAE}/decoder.safetensors"
     metadata = tables.read_metadata(served.project.folder / types)
     assert len(metadata["model_revision"]) == len(metadata["sae_revision"]) == 40
@@ -29,11 +32,14 @@ def test_a_study_is_fetched_built_and_rebuilt_without_the_hub(served: Hosted, tm
 
     project = served.project.copy(tmp_path / "project")
     assert planned(served.run_ours(project, "--dry-run", "explanations", *BESIDE)) == {}
-    shutil.rmtree(project.folder / "results/ours")
+    for folder in ("results/ours", MODEL):
+        shutil.rmtree(project.folder / folder)
     done = served.run_ours(project, decoder)
     assert done.returncode == 0, done.stderr
     rebuilt = {
-        name: content for name, content in project.outputs().items() if name.startswith("results/ours")
+        name: content
+        for name, content in project.outputs().items()
+        if name.startswith(("results/ours", MODEL))
     }
     assert decoder in rebuilt and rebuilt == {name: before[name] for name in rebuilt}
 
@@ -58,8 +64,8 @@ def test_a_listed_study_is_skipped_until_it_is_downloaded(elsewhere: Hosted) -> 
 
     done = elsewhere.run_ours(project, "download")
     assert done.returncode == 0, done.stderr
-    assert "fetching 7 files" in done.stderr
-    assert set(project.outputs()) == {"results/ours/hub_files.tsv"}
+    assert "fetching 4 files" in done.stderr and "fetching 3 files" in done.stderr
+    assert set(project.outputs()) == {"results/ours/hub_files.tsv", f"{MODEL}/hub_files.tsv"}
     dry = elsewhere.run(project, "--dry-run")
     assert skipped not in dry.stderr and planned(dry)["export_weights_ours"] == 1
 

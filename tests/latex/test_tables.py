@@ -16,6 +16,7 @@ from fsrl.latex import table as tex_tables
 from fsrl.latex import text as tex
 from fsrl.latex import types as tex_tables_types
 from fsrl.latex.table import Column
+from fsrl.types import summary
 from tests.fixtures import tex_examples as ex
 from tests.fixtures.plot_tables import TYPES
 from tests.fixtures.tex_examples import close
@@ -122,6 +123,26 @@ class TestStudy:
 
 
 class TestTypes:
+    def test_dictionaries_side_by_side(self):
+        counts = ex.of("type_counts")
+        frame = summary.dictionaries({"a": counts, "b": dict(list(counts.items())[:2])}, scheme=ex.SCHEME)
+        made = tex_tables_types.dictionaries(frame, {"a": "SAEs & co", "b": "MLP neurons"})
+        found = ex.rows(made)
+        assert r"\emph{SAEs \& co}" in made and r"\emph{MLP neurons}" in made
+        assert [row[0].removeprefix(r"\quad ") for row in found] == [
+            *(f"{i} pre" for i in range(12)),
+            *("11 post", "all layers", "0 pre", "1 pre", "all layers"),
+        ]
+        for row, hook in zip(found, ex.HOOKS, strict=False):
+            rows = counts[hook][counts[hook]["scheme"] == ex.SCHEME].set_index("type")
+            assert int(row[1]) == rows["features"].sum() == ex.FEATURES
+            for i, name in enumerate(TYPES):
+                assert int(row[2 + 2 * i]) == rows.loc[name, "features"]
+                close([row[3 + 2 * i]], [rows.loc[name, "expected"]], 1)
+            typed = rows.loc[list(TYPES), "features"].sum()
+            assert int(row[-3]) == typed
+            close([row[-1]], [100 * typed / ex.FEATURES], 1)
+
     def test_counts_shares_and_chance(self):
         counts, types = ex.of("type_counts"), ex.of("types")
         found = ex.rows(tex_tables_types.types_by_layer(counts, types, ex.SCHEME))

@@ -17,6 +17,7 @@ from fsrl.latex import study as tex_tables_study
 from fsrl.latex import text as tex
 from fsrl.latex import types as tex_tables_types
 from fsrl.tokens import text as token_text
+from fsrl.types.summary import dictionaries
 from tests.fixtures import plot_evidence_tables, plot_tables
 from tests.fixtures import tex_examples as ex
 
@@ -80,6 +81,10 @@ def tables() -> dict[str, str]:
         "studies": tex_tables_study.studies(ex.metadata(), dict.fromkeys(ex.HOOKS, 24576), "GPT-2 small"),
         "moments_by_layer": tex_tables_study.moments_by_layer(ex.of("moments"), null),
         "types_by_layer": tex_tables_types.types_by_layer(wide, ex.of("types"), ex.SCHEME),
+        "dictionaries": tex_tables_types.dictionaries(
+            dictionaries({"gpt2-small": wide, "gpt2-small-neurons": wide}, scheme=ex.SCHEME),
+            {"gpt2-small": "GPT-2 small", "gpt2-small-neurons": "GPT-2 small, MLP neurons"},
+        ),
         "type_overlap": tex_tables_types.type_overlap(ex.of("types")),
         "exemplars": tex_tables_types.exemplars(ex.exemplar_layers(), ex.SCHEME),
         "claims": tex_tables_claims.claims(claims, ex.SCHEME),

@@ -118,7 +118,7 @@ def read(study: Path, name: str, model: Model) -> None:
         list(dictionaries.decoders(SAESource(folder=str(study / "saes")), model, study="tiny"))
     else:
         settings = {"min_count": tiny.MIN_COUNT, "draws": 1000, "seed": 0}
-        export.unembedding(model, study="tiny", counts_path=study / COUNTS, **settings)
+        export.unembedding(model, counts_path=study / COUNTS, **settings)
 
 
 @pytest.mark.parametrize(("name", "fault"), CASES)
@@ -153,7 +153,7 @@ READERS = {WRITTEN[0]: matrices.read_unembedding, WRITTEN[1]: matrices.read_deco
 def exported(tiny_study: Path, model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     made = export.unembedding(
-        model, study="tiny", counts_path=tiny_study / COUNTS, min_count=tiny.MIN_COUNT, draws=1000, seed=0
+        model, counts_path=tiny_study / COUNTS, min_count=tiny.MIN_COUNT, draws=1000, seed=0
     )
     matrices.write_unembedding(made, folder / WRITTEN[0])
     source = SAESource(folder=str(tiny_study / "saes"))

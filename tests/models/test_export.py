@@ -21,7 +21,7 @@ TRAINED = {"counts_path": None, "min_count": 1, "draws": 1000, "seed": 0}
 
 
 def unembedding_of(folder, **changed):
-    return hub.unembedding(hub.read_model(ModelSource(folder=str(folder))), study="x", **TRAINED | changed)
+    return hub.unembedding(hub.read_model(ModelSource(folder=str(folder))), **TRAINED | changed)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -30,7 +30,7 @@ def test_every_kind_end_to_end(name, tmp_path):
     n_tokens = len(tokenizer)
     folder = vocabularies.write_model(tmp_path / "model", tokenizer, d_vocab=n_tokens + 11)
     model = hub.read_model(ModelSource(folder=str(folder)))
-    found = export.unembedding(model, study="x", **TRAINED)
+    found = export.unembedding(model, **TRAINED)
     # The padding has no tokens, not even the <|endoftext|> that TransformerLens adds to some tokenizers.
     assert len(found.tokens) == n_tokens and torch.equal(found.raw, model.bridge.W_U[:, :n_tokens])
     assert found.owned is None and found.special.sum() == len({*tokenizer.all_special_ids})

@@ -25,7 +25,7 @@ def model_of(study):
 
 def unembedding_of(study, counts="token_counts.safetensors"):
     path = None if counts is None else study / counts
-    return export.unembedding(model_of(study), study="tiny", counts_path=path, **TRAINED)
+    return export.unembedding(model_of(study), counts_path=path, **TRAINED)
 
 
 @pytest.fixture(scope="module")

@@ -40,14 +40,15 @@ def test_the_folder_of_a_log_can_be_made() -> None:
     studies = yaml.safe_load((ROOT / "config/config.yaml").read_text())["studies"]
     longest = max(studies, key=len)
     for group, minutes in CLUSTER.items():
-        filled = group.format(study=longest, sae="blocks.11.hook_resid_post")
+        filled = group.format(study=longest, model=longest, sae="blocks.11.hook_resid_post")
         names = [f"{script}_{longest}" if study_s(script) else script for script in minutes]
         assert len("_".join(["group", filled, *names])) <= 255, group
 
 
 def study_s(script: str) -> bool:
-    """Whether the rule of a script has the study's name in its own."""
-    return any(f'f"{script}_{{study.name}}"' in path.read_text() for path in RULES.glob("*.smk"))
+    """Whether the rule of a script has the study's name, or its model's, in its own."""
+    named = re.compile(rf'f"{script}_\{{(study\.name|model)\}}"')
+    return any(named.search(path.read_text()) for path in RULES.glob("*.smk"))
 
 
 def dry_run(project: Project, *arguments: str) -> str:
@@ -70,6 +71,7 @@ def test_a_study_is_a_handful_of_submissions(fresh: Project) -> None:
     printed = dry_run(fresh)
     groups = re.findall(r"Group job (\S+) \(", printed)
     studies = [f"{name}.tiny" for name in ("weights", "evidence", "effects", "figures", "tables")]
+    studies.append("model.tiny-model")
     assert sorted(groups) == sorted([*studies, *(f"layer.tiny.{sae}" for sae in SAE_IDS), "paper"])
     # All but the target `all`, which has nothing to run, is in one of them.
     assert re.findall(r"^(?:local)?rule (\w+):", printed, re.M) == ["all"]

@@ -105,14 +105,14 @@ def expected_outputs() -> set[str]:
         for table in LAYER_TABLES
     }
     weights = {
-        "results/tiny/unembedding.safetensors",
-        "results/tiny/tokens.parquet",
+        "results/models/tiny-model/unembedding.safetensors",
+        "results/models/tiny-model/tokens.parquet",
         "results/tiny/activations.safetensors",
     }
     decoders = {f"results/tiny/{sae}/decoder.safetensors" for sae in SAE_IDS}
     decoders |= {f"results/tiny/{sae}/clusters.parquet" for sae in SAE_IDS}
     nulls = {
-        f"results/tiny/{name}/{view}.parquet"
+        f"results/models/tiny-model/{name}/{view}.parquet"
         for view in VIEWS
         for name in ("nulls", "null_quantiles", "fresh_nulls")
     }
@@ -140,9 +140,9 @@ def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> Non
 
 
 def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
-    # Weights, activations, axes, nulls; moments, layer nulls, clusters; types; layer figures; summary and its
-    # figures.
-    jobs = 4 + 3 * len(SAE_IDS) + len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
+    # Model, weights, activations, axes, nulls; moments, layer nulls, clusters; types; layer figures; summary and
+    # its figures.
+    jobs = 5 + 3 * len(SAE_IDS) + len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
     # Token sets, p under nulls; enrichment by layer; that of the study, claims, sensitivity, their figures.
     jobs += 2 + len(SAE_IDS) + 4
     jobs += 3  # effects, their summary and figures
@@ -287,7 +287,7 @@ def test_after_kill_9_the_same_command_gives_the_same_bytes(
 ) -> None:
     project = built.copy(tmp_path / "project")
     before = project.outputs()
-    (project.folder / "results/tiny/nulls/main.parquet").unlink()
+    (project.folder / "results/models/tiny-model/nulls/main.parquet").unlink()
     for table in (project.folder / "results/tiny").glob("*/main/*.parquet"):
         table.unlink()
     logs = [project.folder / f"logs/tiny/{sae}/compute_moments.log" for sae in SAE_IDS]

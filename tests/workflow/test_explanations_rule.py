@@ -112,7 +112,10 @@ def test_planning_asks_nobody_and_one_line_says_what_is_left_out(served: Hosted,
     assert f"{MODEL}/{SOURCE}" in line
     assert "`snakemake --cores 1 explanations --config study=ours`" in line
     # Another target doesn't hear of it.
-    assert lines_about(served.run_ours(project, "--dry-run", "results/ours/tokens.parquet", cache=cold)) == []
+    assert (
+        lines_about(served.run_ours(project, "--dry-run", "results/ours/token_sets.parquet", cache=cold))
+        == []
+    )
     assert len(served.bucket.requests) == asked
 
     # Explanations alone, as a notebook may have fetched them.

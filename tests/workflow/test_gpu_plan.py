@@ -17,7 +17,7 @@ from tests.fixtures.project import Project, environment
 PLAIN = ("--workflow-profile", "none")
 # Jobs that compute on a device. Token counts of the tiny study tell undertrained tokens: its export has none.
 CLAIMING = {
-    "compute_null_moments_tiny": 1,
+    "compute_null_moments_tiny-model": 1,
     "measure_activation_covariances": 1,
     "compute_layer_nulls_tiny": 1,
     "compute_moments_tiny": 1,
@@ -47,7 +47,7 @@ def planned(project: Project, given: dict[str, str], *arguments: str) -> subproc
 
 def claims(printed: str) -> dict[str, int]:
     """Jobs that claim a GPU, by rule."""
-    jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)+)", printed, re.M)
+    jobs = re.findall(r"^rule ([\w-]+):\n((?:    .*\n)+)", printed, re.M)
     found: dict[str, int] = {}
     for rule, said in jobs:
         if re.search(r"resources: .*\bgpu=1\b", said):
@@ -114,7 +114,7 @@ def test_no_two_jobs_are_on_the_gpu_at_once(fresh: Project, tmp_path: Path) -> N
     most = 0
     # "[time]", then "localrule name:" with its "jobid: n", or "Finished jobid: n (Rule: name)".
     for line in re.sub(r"\n    ", " ", done.stderr).splitlines():
-        if match := re.match(r"(?:local)?rule (\w+):.*jobid: (\d+)", line):
+        if match := re.match(r"(?:local)?rule ([\w-]+):.*jobid: (\d+)", line):
             running |= {match[2]} if match[1] in CLAIMING else set()
         elif match := re.match(r"Finished jobid: (\d+)", line):
             running.discard(match[1])

@@ -17,7 +17,7 @@ from tests.fixtures.pretend_cuda import pretend_cuda
 from tests.fixtures.project import ROOT
 
 HEAVY = (
-    "export_weights",
+    "export_model",
     "compute_null_moments",
     "measure_activation_covariances",
     "compute_layer_nulls",
@@ -29,9 +29,9 @@ HEAVY = (
     "recover_planted_types",
 )
 # What reads their tables in between; it has no device.
-LIGHT = {"compute_moments": "types"}
+LIGHT = {"export_model": "export_weights", "compute_moments": "types"}
 # Reading a model looks at its logits of a few tokens, and reading SAEs at what they decode, on the CPU.
-READING = ("export_weights", "measure_effects")
+READING = ("export_model", "measure_effects")
 COMPARED = {"null": 1e-4, "moments": 1e-4, "enrichment": 1e-3, "best_sets": 1e-3}
 
 

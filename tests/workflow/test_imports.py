@@ -13,6 +13,7 @@ SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
 PACKAGE = ROOT / "src/fsrl"
 # They read a model or an SAE, or train one.
 MODEL_SCRIPTS = {
+    "export_model.py",
     "export_weights.py",
     "measure_activation_covariances.py",
     "measure_effects.py",

@@ -68,7 +68,7 @@ def test_a_second_run_is_refused_before_its_first_job(fresh: Project, tmp_path: 
     held = locks.hold(project.folder / ".snakemake/fsrl.lock")
     try:
         assert project.without_jobs("--dry-run").returncode == 0
-        done = project.snakemake("results/tiny/unembedding.safetensors")
+        done = project.snakemake("results/models/tiny-model/unembedding.safetensors")
     finally:
         os.close(held)
     assert done.returncode == 1

@@ -18,8 +18,8 @@ from tests.fixtures import synthetic_study as synthetic
 from tests.fixtures.paper_numbers import SOURCES, fixed_values, read
 
 ROOT = Path(__file__).parents[2]
-PARTS = ["other-view", "evidence", "effects", "planted"]
-PLACES = {"view": "trained", "other-view": "main", "last": synthetic.SAES[-1]}
+PARTS = ["other-view", "evidence", "effects", "planted", "dictionaries"]
+PLACES = {"view": "trained", "other-view": "main", "last": synthetic.SAES[-1], "model": "up_model"}
 TABULAR = "\\begin{tabular}{lS[table-format=1.2]}\\toprule a & 1.25 \\\\ \\bottomrule\\end{tabular}\n"
 ONLY_BASIC = ("moments", "thresholds", "tokens", "summary", "null")
 
@@ -46,6 +46,11 @@ def project(
         shutil.copy(source, folder / "paper")
     numbers = [tex_numbers.macros(name, values) for name, values in fixed_values().items()]
     (generated / "speed.tex").write_text(TABULAR)
+    of_model = Path("models") / PLACES["model"]
+    (generated / of_model).mkdir(parents=True)
+    (generated / of_model / "dictionaries.tex").write_text(TABULAR)
+    (folder / "figures" / of_model).mkdir(parents=True)
+    shutil.copy(_figure(folder), folder / "figures" / of_model / "dictionaries.pdf")
     for name, parts in studies.items():
         tables = given if parts else {key: given[key] for key in ONLY_BASIC}
         numbers.append(tex_numbers.macros(name, read(tables, name, synthetic.SAES)))
@@ -90,6 +95,7 @@ def test_it_speaks_of_the_studies_that_were_built_and_of_no_other(tmp_path, give
         assert said in text
     assert "??" not in text
     assert "Results: GPT-2" not in text
+    assert text.count("in every dictionary of the model") == 1  # under the study that stands for the model
     assert text.count("Do the logits move as the weights say?") == 2  # in the methods and for one study
     assert text.count("The embedded study mini") == 0
 

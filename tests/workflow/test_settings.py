@@ -124,7 +124,7 @@ VALUES: list[tuple[tuple[str, ...], Any, list[str]]] = [
     (("token_sets", "extra"), {"mine": {"regex": "("}}, ["mine.regex", "'('", "no regular expression"]),
     (("token_sets", "extra"), {"mine": {"regex": "a", "words": ["a"]}}, ["mine"]),
     *((("studies",), {name: {"model": {}, "saes": {}}}, ["cannot be used"]) for name in ODD_NAMES),
-    *((("studies",), {name: {"model": {}, "saes": {}}}, [name]) for name in ("benchmarks", "train_mini")),
+    *((("studies",), {name: {"model": {}, "saes": {}}}, [name]) for name in ("benchmarks", "models")),
     *((("views",), {name: CONFIG["views"]["main"]}, ["cannot be used"]) for name in ODD_NAMES),
     *((("types", "schemes"), {name: {}}, ["cannot be used"]) for name in ODD_NAMES[:-4]),
 ]

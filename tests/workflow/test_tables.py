@@ -98,7 +98,7 @@ def test_histograms_hold_every_token(built: Project, tiny_study: Path, sae: str,
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_null_is_what_random_directions_give(built: Project, tiny_study: Path, view: str) -> None:
-    null = tables.read(built.folder / f"results/tiny/nulls/{view}.parquet", NULL)
+    null = tables.read(built.folder / f"results/models/tiny-model/nulls/{view}.parquet", NULL)
     assert len(null) == 2000
     np.testing.assert_allclose(null["norm"], 1, rtol=1e-6)
     _, W_U, _ = naive_view(tiny_study, SAE_IDS[0], view)
@@ -112,7 +112,7 @@ def test_null_is_what_random_directions_give(built: Project, tiny_study: Path, v
 @layers
 def test_calibrated_types_are_what_lies_beyond_the_null(built: Project, sae: str, view: str) -> None:
     moments = table(built, sae, view, "moments")
-    null = tables.read(built.folder / f"results/tiny/nulls/{view}.parquet", NULL)
+    null = tables.read(built.folder / f"results/models/tiny-model/nulls/{view}.parquet", NULL)
     cut = {column: null[column].quantile([0.001, 0.999]).tolist() for column in ("skewness", "kurtosis")}
     skewness, kurtosis = moments["skewness"], moments["kurtosis"]
     members = {
@@ -146,7 +146,7 @@ def test_universal_neurons_reads_the_cosines(built: Project) -> None:
 
 
 def test_tokens(built: Project, tiny_study: Path) -> None:
-    found = tables.read(built.folder / "results/tiny/tokens.parquet", TOKENS)
+    found = tables.read(built.folder / "results/models/tiny-model/tokens.parquet", TOKENS)
     counts = load_file(tiny_study / "token_counts.safetensors")["count"]
     assert found["token"].tolist() == vocabulary(tiny_study)
     assert found["count"].tolist() == counts.tolist()

@@ -22,9 +22,9 @@ def test_without_counts_undertrained_tokens_are_told_where_a_view_reads_them(
     config["studies"]["tiny"] |= {"views": views, "figure_views": views[-1:]}
     config["tokens"]["draws"] = 1000
     overlay.write_text(json.dumps(config))
-    done = project.snakemake("results/tiny/tokens.parquet")
+    done = project.snakemake("results/models/tiny-model/tokens.parquet")
     assert done.returncode == 0, done.stderr
-    path = project.folder / "results/tiny/tokens.parquet"
+    path = project.folder / "results/models/tiny-model/tokens.parquet"
     trained = tables.read(path, TOKENS)["trained"]
     said = tables.read_metadata(path)["trained_tokens"]
     if "trained" in views:

@@ -12,7 +12,7 @@ rule test_claims:
         moments=every_layer(f"{STAGES}/moments.parquet"),
         types=every_layer(f"{STAGES}/types.parquet"),
         decoders=every_layer(DECODER),
-        unembedding=UNEMBEDDING,
+        unembedding=of_model(UNEMBEDDING),
         code=library("test_claims.py"),
     output:
         claims=CLAIMS,
@@ -148,7 +148,7 @@ EVIDENCE += [
 
 rule recover_planted_types:
     input:
-        tokens=TOKENS,
+        tokens=of_model(TOKENS),
         code=library("recover_planted_types.py"),
     output:
         recovery=PLANTED[0],

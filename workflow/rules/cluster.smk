@@ -11,10 +11,10 @@
 from snakemake.resources import Resources
 
 CLUSTER = {
+    "model.{model}": {"export_model": 10, "compute_null_moments": 10},
     "weights.{study}": {
         "export_weights": 10,
         "find_token_sets": 10,
-        "compute_null_moments": 10,
         "measure_activation_covariances": 20,
     },
     "layer.{study}.{sae}": {
@@ -53,7 +53,14 @@ CLUSTER = {
         "write_latex_null_comparison": 10,
         "write_paper_numbers": 10,
     },
-    "paper": {"write_latex_speed": 10, "write_paper_index": 10, "compile_paper_pdf": 10},
+    "paper": {
+        "compare_dictionaries": 10,
+        "draw_dictionaries": 10,
+        "write_latex_dictionaries": 10,
+        "write_latex_speed": 10,
+        "write_paper_index": 10,
+        "compile_paper_pdf": 10,
+    },
     "notebooks": {"run_notebook": 10},
 }
 
@@ -61,6 +68,7 @@ CLUSTER = {
 # Whatever reaches for the network runs where snakemake does: the nodes of most clusters have none.
 localrules:
     download,
+    fetch_model,
     fetch_weights,
 
 

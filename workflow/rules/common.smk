@@ -60,6 +60,11 @@ except FsrlError as error:
     stop(error)
 
 STAGES = "results/{study}/{sae}/{view}"
+# What a model decides alone, for all studies of it (see studies.model_folders).
+OF_MODEL = "results/models/{model}"
+MODEL_OF = studies.model_folders(config)
+# Model -> the first study of it: any tells where it comes from.
+MODELS = {MODEL_OF[study.name]: study for study in reversed(list(STUDIES.values()))}
 
 
 def any_of(names):
@@ -69,6 +74,7 @@ def any_of(names):
 
 wildcard_constraints:
     study=any_of(STUDIES),
+    model=any_of(MODELS),
     sae=any_of(sae for study in STUDIES.values() for sae in study.sae_ids),
     view=any_of(config["views"]),
 
@@ -87,10 +93,20 @@ def code_of(path):
     return [str(file.relative_to(ROOT)) for file in files]
 
 
+def at_model(pattern, study):
+    """The pattern with the folder of the study's model; what else it names is left open."""
+    return pattern.replace("{model}", MODEL_OF[study.name])
+
+
+def of_model(pattern):
+    """An input function: the pattern with the folder of the study's model; Snakemake fills the rest."""
+    return lambda wildcards: at_model(pattern, STUDIES[wildcards.study])
+
+
 def targets(*patterns, views="views"):
     """The patterns for every SAE and view of the studies that are built."""
     return [
-        pattern.format(study=name, sae=sae, view=view)
+        pattern.format(study=name, model=MODEL_OF[name], sae=sae, view=view)
         for name, study in STUDIES.items()
         for view in getattr(study, views)
         for sae in study.sae_ids

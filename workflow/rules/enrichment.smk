@@ -36,7 +36,7 @@ EVIDENCE += in_enriched_views(DISCOVERIES, NULL_P_VALUES)
 
 rule find_token_sets:
     input:
-        unembedding=UNEMBEDDING,
+        unembedding=of_model(UNEMBEDDING),
         code=library("find_token_sets.py"),
     output:
         sets=TOKEN_SETS,
@@ -61,7 +61,7 @@ for study in STUDIES.values():
             f"test_enrichment_{study.name}"
         input:
             decoders=of_job(DECODER, study),
-            unembedding=UNEMBEDDING,
+            unembedding=of_model(UNEMBEDDING),
             sets=TOKEN_SETS,
             code=library("test_enrichment.py"),
         output:
@@ -93,7 +93,7 @@ for study in STUDIES.values():
             enrichment=of_saes(ENRICHMENT, study),
             decoders=of_saes(DECODER, study),
             types=of_saes(f"{STAGES}/types.parquet", study),
-            unembedding=UNEMBEDDING,
+            unembedding=of_model(UNEMBEDDING),
             sets=TOKEN_SETS,
             code=library("summarise_enrichment.py"),
         output:
@@ -129,7 +129,7 @@ for study in STUDIES.values():
 rule null_p_values:
     input:
         decoders=every_layer(DECODER),
-        unembedding=UNEMBEDDING,
+        unembedding=of_model(UNEMBEDDING),
         sets=TOKEN_SETS,
         code=library("null_p_values.py"),
     output:

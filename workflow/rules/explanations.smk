@@ -150,7 +150,7 @@ rule explain_features:
 rule compare_explanations:
     input:
         decoders=lambda wildcards: expand(DECODER, sae=hosted(STUDIES[wildcards.study]), allow_missing=True),
-        unembedding=UNEMBEDDING,
+        unembedding=of_model(UNEMBEDDING),
         code=library("compare_explanations.py"),
     output:
         agreement=AGREEMENT[0],

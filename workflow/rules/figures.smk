@@ -41,6 +41,11 @@ FIGURES += [
 ]
 
 
+def nulls_of_layer(wildcards):
+    """The tables of all null directions that a layer is held against."""
+    return [of_model(NULL)(wildcards), *([LAYER_NULL] if LAYER_KINDS else [])]
+
+
 rule draw_layer_figures:
     input:
         moments=f"{STAGES}/moments.parquet",
@@ -48,7 +53,7 @@ rule draw_layer_figures:
         histograms=f"{STAGES}/histograms.parquet",
         types=f"{STAGES}/types.parquet",
         type_counts=f"{STAGES}/type_counts.parquet",
-        nulls=[NULL, LAYER_NULL] if LAYER_KINDS else [NULL],
+        nulls=nulls_of_layer,
         code=library("draw_layer_figures.py"),
     output:
         in_report(LAYER_FIGURES),
@@ -71,7 +76,7 @@ rule draw_study_figures:
         moments=every_layer(f"{STAGES}/moments.parquet"),
         types=every_layer(f"{STAGES}/types.parquet"),
         type_counts=every_layer(f"{STAGES}/type_counts.parquet"),
-        null=NULL,
+        null=of_model(NULL),
         layer_nulls=every_layer(LAYER_NULL) if LAYER_KINDS else [],
         code=library("draw_study_figures.py"),
     output:
@@ -100,7 +105,8 @@ def in_compared_views(pattern):
     """An input function: the pattern for each of the study's SAEs, if it names one, and both views of each."""
 
     def paths(wildcards):
-        found = of_saes(pattern, STUDIES[wildcards.study])
+        study = STUDIES[wildcards.study]
+        found = of_saes(at_model(pattern, study), study)
         return list(dict.fromkeys(expand(found, view=compared_views(wildcards), allow_missing=True)))
 
     return paths

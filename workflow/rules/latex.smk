@@ -29,7 +29,8 @@ def in_paper_view(pattern):
 
     def paths(wildcards):
         study = STUDIES[wildcards.study]
-        return list(dict.fromkeys(of_saes(pattern.replace("{view}", paper_view(study)), study)))
+        in_view = at_model(pattern.replace("{view}", paper_view(study)), study)
+        return list(dict.fromkeys(of_saes(in_view, study)))
 
     return paths
 

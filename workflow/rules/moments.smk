@@ -12,8 +12,8 @@ for study in STUDIES.values():
             f"compute_moments_{study.name}"
         input:
             decoders=of_job(DECODER, study),
-            unembedding=UNEMBEDDING,
-            nulls=of_views(NULL, study),
+            unembedding=of_model(UNEMBEDDING),
+            nulls=of_views(at_model(NULL, study), study),
             code=library("compute_moments.py"),
         output:
             **{table: of_job_in_views(f"{STAGES}/{table}.parquet", study) for table in MOMENT_TABLES},

@@ -66,7 +66,8 @@ def notebook_tables(wildcards):
         path
         for pattern in NOTEBOOK_READS[wildcards.notebook]
         for path in dict.fromkeys(
-            pattern.format(study=study.name, view=NOTEBOOK_VIEW, sae=sae) for sae in study.sae_ids
+            pattern.format(study=study.name, model=MODEL_OF[study.name], view=NOTEBOOK_VIEW, sae=sae)
+            for sae in study.sae_ids
         )
     ]
 

@@ -1,11 +1,11 @@
-# The moments of directions that mean nothing. Isotropic ones: one table a view, shared by the study's layers. The other
-# kinds belong to a layer. Beside the draws that bound the types lie what is kept of them (a few hundred quantiles, all
-# that types need), and fresh draws, among which the types are counted that chance gives.
-NULL = "results/{study}/nulls/{view}.parquet"
+# The moments of directions that mean nothing. Isotropic ones: one table a view, shared by the layers of all studies of a
+# model. The other kinds belong to a layer. Beside the draws that bound the types lie what is kept of them (a few hundred
+# quantiles, all that types need), and fresh draws, among which the types are counted that chance gives.
+NULL = f"{OF_MODEL}/nulls/{{view}}.parquet"
 LAYER_NULL = f"{STAGES}/null.parquet"
-NULL_QUANTILES = "results/{study}/null_quantiles/{view}.parquet"
+NULL_QUANTILES = f"{OF_MODEL}/null_quantiles/{{view}}.parquet"
 LAYER_NULL_QUANTILES = f"{STAGES}/null_quantiles.parquet"
-FRESH_NULL = "results/{study}/fresh_nulls/{view}.parquet"
+FRESH_NULL = f"{OF_MODEL}/fresh_nulls/{{view}}.parquet"
 LAYER_FRESH_NULL = f"{STAGES}/fresh_null.parquet"
 AXIS_SHARE = f"{STAGES}/axis_share.parquet"
 ACTIVATIONS = "results/{study}/activations.safetensors"
@@ -15,13 +15,13 @@ NULLS += targets(LAYER_NULL, LAYER_NULL_QUANTILES, LAYER_FRESH_NULL) if LAYER_KI
 AXIS_SHARES = targets(AXIS_SHARE)
 
 
-# One job for all of a study's views, with all cores: it multiplies the directions once, and every layer waits for its
-# median kurtosis. Studies differ in their views, hence a rule for each.
-for study in STUDIES.values():
+# One job for all of a model's views, with all cores: it multiplies the directions once, and every layer waits for its
+# median kurtosis. Models differ in their views, hence a rule for each.
+for model, study in MODELS.items():
 
     rule:
         name:
-            f"compute_null_moments_{study.name}"
+            f"compute_null_moments_{model}"
         input:
             unembedding=UNEMBEDDING,
             code=library("compute_null_moments.py"),
@@ -30,11 +30,11 @@ for study in STUDIES.values():
             quantiles=of_views(NULL_QUANTILES, study),
             fresh=of_views(FRESH_NULL, study),
         log:
-            "logs/{study}/compute_null_moments.log",
+            "logs/models/{model}/compute_null_moments.log",
         benchmark:
-            "results/benchmarks/{study}/compute_null_moments.tsv"
+            "results/benchmarks/models/{model}/compute_null_moments.tsv"
         wildcard_constraints:
-            study=re.escape(study.name),
+            model=re.escape(model),
         threads: ALL
         resources:
             **GPU,
@@ -83,7 +83,7 @@ for study in STUDIES.values():
             f"measure_axis_shares_{study.name}"
         input:
             decoders=of_saes(DECODER, study),
-            unembedding=UNEMBEDDING,
+            unembedding=of_model(UNEMBEDDING),
             activations=ACTIVATIONS,
             code=library("measure_axis_shares.py"),
         output:
@@ -111,8 +111,8 @@ for study in STUDIES.values():
             f"compute_layer_nulls_{study.name}"
         input:
             decoders=of_job(DECODER, study),
-            unembedding=UNEMBEDDING,
-            nulls=of_views(NULL, study),
+            unembedding=of_model(UNEMBEDDING),
+            nulls=of_views(at_model(NULL, study), study),
             code=library("compute_layer_nulls.py"),
         output:
             nulls=of_job_in_views(LAYER_NULL, study),

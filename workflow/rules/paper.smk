@@ -30,6 +30,7 @@ def paper_parts(study):
         "evidence": view in enriched_views(study),
         "effects": view == EFFECT_VIEW and study in MEASURED,
         "planted": study.name in config["planted"]["studies"],
+        "dictionaries": comparison_of(study) is not None,
     }
     return [part for part, there in parts.items() if there]
 
@@ -57,7 +58,7 @@ def paper_tables(study):
         tables["effects"] = EFFECT_SUMMARY[0]
     if "planted" in parts:
         tables["recovery"] = PLANTED[0]
-    fill = {"{study}": study.name, "{view}": view}
+    fill = {"{study}": study.name, "{model}": MODEL_OF[study.name], "{view}": view}
     return {name: _filled(path, fill) for name, path in tables.items()}
 
 
@@ -72,7 +73,7 @@ def _filled(path, fill):
 def paper_places(study):
     """What the names of the study's figures are made of."""
     saes = study.sae_ids
-    places = {"view": paper_view(study), "last": saes[-1]}
+    places = {"view": paper_view(study), "last": saes[-1], "model": MODEL_OF[study.name]}
     return places | ({"other-view": study.figure_views[1]} if len(study.figure_views) > 1 else {})
 
 
@@ -85,11 +86,15 @@ def paper_figures(study):
     names += ["effects/agreement", "effects/retention"] if "effects" in parts else []
     names += ["planted/recovery"] if "planted" in parts else []
     folders = [VIEW_FIGURES.format(study=study.name)] if "other-view" in parts else []
-    return folders + [f"figures/{study.name}/{name}.pdf" for name in names]
+    found = folders + [f"figures/{study.name}/{name}.pdf" for name in names]
+    compared = DICTIONARY_FIGURES[0].format(model=places["model"])
+    return found + ([compared] if "dictionaries" in parts else [])
 
 
 def paper_latex_tables():
-    return [SPEED_TABLE] + [path for study in of_paper() for path in latex_tables(study)]
+    models = filter(None, map(comparison_of, of_paper()))
+    compared = [DICTIONARY_TABLE.format(model=model) for model in models]
+    return [SPEED_TABLE, *compared] + [path for study in of_paper() for path in latex_tables(study)]
 
 
 def paper_studies(wildcards):

@@ -16,6 +16,18 @@ def in_report(paths):
     return [_marked(path) if path.endswith(".png") else path for path in paths]
 
 
+def model_figures_in_report(paths):
+    """The figures of a rule of a model's, for all its studies, those in PNG marked for the report."""
+    return [_of_model(path) if path.endswith(".png") else path for path in paths]
+
+
+def _of_model(path):
+    # figures/models/{model}/{figure}.png
+    name = Path(path).stem
+    shown = _shown(name, name, "all", ["all"]) | {"category": "{model}"}
+    return report(path, **shown)
+
+
 def folder_in_report(folder):
     """A folder of one figure a layer, named by its SAE, those in PNG marked for the report."""
     name = Path(folder).name

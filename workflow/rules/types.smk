@@ -9,7 +9,9 @@ SUMMARIES = sorted(set(targets(SUMMARY, views="figure_views")))
 def read_by_schemes(pattern):
     """An input function: the pattern for the view being typed, then for the views that schemes name."""
     return lambda wildcards: expand(
-        pattern, view=settings.views_read(config, wildcards.view), allow_missing=True
+        at_model(pattern, STUDIES[wildcards.study]),
+        view=settings.views_read(config, wildcards.view),
+        allow_missing=True,
     )
 
 
@@ -35,7 +37,7 @@ rule cluster_features:
 rule assign_types:
     input:
         moments=read_by_schemes(f"{STAGES}/moments.parquet"),
-        quantiles=[NULL_QUANTILES, *([LAYER_NULL_QUANTILES] if LAYER_KINDS else [])],
+        quantiles=all_of_model(NULL_QUANTILES, *([LAYER_NULL_QUANTILES] if LAYER_KINDS else [])),
         fresh=read_by_schemes(FRESH_NULL),
         layer_fresh=read_by_schemes(LAYER_FRESH_NULL) if LAYER_KINDS else [],
         clusters=CLUSTERS,
@@ -61,7 +63,7 @@ rule summarise_types:
     input:
         moments=every_layer(f"{STAGES}/moments.parquet"),
         type_counts=every_layer(f"{STAGES}/type_counts.parquet"),
-        quantiles=NULL_QUANTILES,
+        quantiles=of_model(NULL_QUANTILES),
         layer_quantiles=every_layer(LAYER_NULL_QUANTILES) if LAYER_KINDS else [],
         code=library("summarise_types.py"),
     output:

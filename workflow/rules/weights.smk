@@ -1,9 +1,10 @@
-# Model and SAEs -> plain safetensors. One job a study, the only one that imports transformer_lens and sae_lens: they
-# cost seconds a process.
+# Model and SAEs -> plain safetensors. One job a model and one a study, the only ones that import transformer_lens and
+# sae_lens: they cost seconds a process.
 DECODER = "results/{study}/{sae}/decoder.safetensors"
-UNEMBEDDING = "results/{study}/unembedding.safetensors"
-TOKENS = "results/{study}/tokens.parquet"
+UNEMBEDDING = f"{OF_MODEL}/unembedding.safetensors"
+TOKENS = f"{OF_MODEL}/tokens.parquet"
 FETCHED = "results/{study}/hub_files.tsv"
+FETCHED_MODEL = f"{OF_MODEL}/hub_files.tsv"
 # Studies with files of the hub, by name.
 FROM_HUB = {name: study for name, study in ASKED.items() if study.hub_files()}
 WEIGHTS = sorted(set(targets(UNEMBEDDING, TOKENS))) + targets(DECODER)
@@ -31,10 +32,10 @@ def has_lost(study):
     return lost
 
 
-def own_files(study):
+def own_files(study, which="local_files"):
     """The files that lie in folders of the user's; a missing one stops only those who ask for this study."""
     try:
-        return study.local_files()
+        return getattr(study, which)()
     except FsrlError as error:
         stop(error)
 
@@ -42,6 +43,17 @@ def own_files(study):
 def local_files(wildcards):
     """The study's own files, an input."""
     return own_files(STUDIES[wildcards.study])
+
+
+def local_model_files(wildcards):
+    """Of a model's studies the files that lie in the user's folders, without their SAEs; an input."""
+    return own_files(MODELS[wildcards.model], "model_files")
+
+
+def model_source(wildcards):
+    """The settings that say where a model comes from, whichever of its studies has them."""
+    settings = config["studies"][MODELS[wildcards.model].name]["model"]
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def reads_trained(study):
@@ -54,9 +66,36 @@ def fetched(wildcards):
     return [FETCHED] if STUDIES[wildcards.study].hub_files() else []
 
 
+def fetched_model(wildcards):
+    """The record of the model's files, where they come from the hub."""
+    model = wildcards.get("model") or MODEL_OF[wildcards.study]
+    return [FETCHED_MODEL.format(model=model)] if MODELS[model].model.hub_files() else []
+
+
+def export_gpus(wildcards):
+    """How many GPUs the export of a model claims: it draws directions where undertrained tokens are told by distance."""
+    study = MODELS[wildcards.model]
+    return GPUS if reads_trained(study) and not study.token_counts else 0
+
+
 # Fetching imports neither torch nor the transformer libraries: without a network it ends in a second or two.
+rule fetch_model:
+    input:
+        code=library("fetch_weights.py"),
+    output:
+        FETCHED_MODEL,
+    log:
+        "logs/models/{model}/fetch_model.log",
+    threads: 1
+    params:
+        source=lambda wildcards: {"model": model_source(wildcards)},
+    script:
+        "../scripts/fetch_weights.py"
+
+
 rule fetch_weights:
     input:
+        model=fetched_model,
         code=library("fetch_weights.py"),
     output:
         FETCHED,
@@ -71,6 +110,31 @@ rule fetch_weights:
         "../scripts/fetch_weights.py"
 
 
+rule export_model:
+    input:
+        weights=local_model_files,
+        fetched=fetched_model,
+        code=library("export_model.py"),
+    output:
+        unembedding=UNEMBEDDING,
+        tokens=TOKENS,
+    log:
+        "logs/models/{model}/export_model.log",
+    benchmark:
+        "results/benchmarks/models/{model}/export_model.tsv"
+    threads: ALL
+    resources:
+        **({"gpu": export_gpus} if GPUS else {}),
+        mem_mb=3000,
+    params:
+        device=config["device"],
+        source=model_source,
+        token_counts=lambda wildcards: MODELS[wildcards.model].token_counts,
+        trained=lambda wildcards: config["tokens"] | {"trained": reads_trained(MODELS[wildcards.model])},
+    script:
+        "../scripts/export_model.py"
+
+
 # A rule a study, here and wherever a job writes a file for each SAE: no rule of Snakemake's has more outputs for one
 # value of a wildcard than for another, and a job an SAE would load the model for each.
 for study in STUDIES.values():
@@ -83,9 +147,7 @@ for study in STUDIES.values():
             fetched=fetched,
             code=library("export_weights.py"),
         output:
-            unembedding=UNEMBEDDING,
-            tokens=TOKENS,
-            decoders=of_saes(DECODER, study),
+            of_saes(DECODER, study),
         log:
             "logs/{study}/export_weights.log",
         benchmark:
@@ -94,13 +156,9 @@ for study in STUDIES.values():
             study=re.escape(study.name),
         threads: ALL
         resources:
-            **(GPU if reads_trained(study) and not study.token_counts else {}),
             mem_mb=3000,
         params:
-            device=config["device"],
             source=source_of,
-            token_counts=study.token_counts,
-            trained=config["tokens"] | {"trained": reads_trained(study)},
         script:
             "../scripts/export_weights.py"
 

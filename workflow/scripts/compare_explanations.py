@@ -38,7 +38,8 @@ for (sae, (model_id, source)), path in zip(params.places.items(), given.decoders
             compared[-1], sae=sae, sampled=len(sample), tolerance=settings["tolerance"]
         )
     )
-metadata = provenance.metadata(unembedding, agreement=settings, places=params.places)
+study = snakemake.wildcards.study
+metadata = provenance.metadata(unembedding, study=study, agreement=settings, places=params.places)
 fits = pd.concat(verdicts, ignore_index=True)
 agreement = pd.concat(compared, ignore_index=True)
 tables.write(agreement, output.agreement, TOKEN_AGREEMENT, metadata)

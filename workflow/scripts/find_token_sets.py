@@ -19,7 +19,7 @@ special = None if unembedding.special is None else unembedding.special.numpy()
 sets = token_sets.token_sets(unembedding.tokens, counts=counts, special=special, extra=extra)
 described = token_sets.describe(sets, extra)
 table = token_sets_table(dict(zip(described["set"], described["definition"], strict=True)))
-metadata = provenance.metadata(unembedding, extra=extra)
+metadata = provenance.metadata(unembedding, study=snakemake.wildcards.study, extra=extra)
 tables.write(token_frame.token_sets_frame(sets), snakemake.output.sets, table, metadata)
 with files.atomic_write(snakemake.output.list) as path:
     described.to_csv(path, sep="\t", index=False)

@@ -28,5 +28,5 @@ for number, (sae, path) in enumerate(zip(params.sae_ids, given.decoders, strict=
     found = calibration.null_log10_p(view.W_dec, view.W_U, members[tested], **draws)
     layers.append(frames.null_p_values_frame(found, sets.columns[tested.numpy()].tolist(), sae))
 made = {"draws": params.draws, "seed": params.seed, **devices.described(device)}
-metadata = provenance.metadata(unembedding, view=params.view, **made)
+metadata = provenance.metadata(unembedding, study=snakemake.wildcards.study, view=params.view, **made)
 tables.write(pd.concat(layers, ignore_index=True), snakemake.output[0], NULL_P_VALUES, metadata)

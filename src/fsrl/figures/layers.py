@@ -125,7 +125,7 @@ def moments_by_layer(layers: Sequence[LayerInputs], *, title: str) -> Figure:
                 draw_quantiles(ax, place - 0.19, features.quantile(list(LEVELS)).to_numpy(), FEATURE_SHADES)
             draw_quantiles(ax, place + 0.19, null_quantiles(layer.null, column, LEVELS), NULL_SHADES)
         scale_moment(ax, column)
-        label_layers(ax, layers, DOUBLE / 2 - 0.6)
+        label_layers(ax, [layer.hook for layer in layers], DOUBLE / 2 - 0.6)
     median = Line2D([], [], color="black", linewidth=1.0, label="median")
     handles: list[Artist] = [*shade_handles("features", FEATURE_SHADES), median]
     handles += shade_handles("most extreme null", NULL_SHADES)
@@ -163,14 +163,14 @@ def scale_moment(ax: Axes, column: str) -> None:
     ax.set_ylabel(f"{column} ({ax.get_yscale()} scale)")
 
 
-def label_layers(ax: Axes, layers: Sequence[LayerInputs], inches: float) -> None:
+def label_layers(ax: Axes, hooks: Sequence[str], inches: float) -> None:
     """Name the layers below an axis of this length; upright where they would touch."""
-    labels = [hook_label(layer.hook) for layer in layers]
+    labels = [hook_label(hook) for hook in hooks]
     size = rcParams["xtick.labelsize"]
     crowded = any(text_width(label, size) + 3 > 72 * inches / len(labels) for label in labels)
-    ax.set_xticks(range(len(layers)), labels, rotation=90 if crowded else 0)
+    ax.set_xticks(range(len(labels)), labels, rotation=90 if crowded else 0)
     ax.tick_params(axis="x", length=0)
-    ax.set_xlim(-0.6, len(layers) - 0.4)
+    ax.set_xlim(-0.6, len(labels) - 0.4)
 
 
 @styled()
@@ -192,7 +192,7 @@ def type_shares(layers: Sequence[LayerInputs], *, title: str) -> Figure:
         ax.set_ylim(-1e-4, 1)
         fix_ticks(ax.yaxis, [0, 1e-3, 1e-2, 0.1, 1], lambda share: f"{100 * share:g} %")
         ax.grid(axis="y", color="#E5E5E5", linewidth=0.5)
-        label_layers(ax, layers, DOUBLE - 0.6)
+        label_layers(ax, [layer.hook for layer in layers], DOUBLE - 0.6)
     handles: list[Artist] = [Patch(color=TYPE_COLORS[name], label=type_label(name)) for name in TYPES]
     handles.append(
         Line2D([], [], color="black", linewidth=1.2, label="share of null directions (largest of the kinds)")
@@ -238,7 +238,7 @@ def nulls_by_layer(layers: Sequence[LayerInputs], *, title: str) -> Figure:
                 draw_quantiles(ax, place + FEATURES_AT, quantiles, FEATURE_SHADES)
             _draw_kinds(ax, place, layer.null, column)
         scale_moment(ax, column)
-        label_layers(ax, layers, DOUBLE - 0.6)
+        label_layers(ax, [layer.hook for layer in layers], DOUBLE - 0.6)
         for edge in np.arange(1, len(layers)) - 0.5:
             ax.axvline(edge, color="#E5E5E5", linewidth=0.5, zorder=0)
     handles = _handles({kind for layer in layers for kind in by_kind(layer.null)})

@@ -26,7 +26,6 @@ UNTOLD = "unknown: no view of the study reads them"
 def unembedding(
     model: Model,
     *,
-    study: str,
     counts_path: str | Path | None,
     min_count: int,
     draws: int,
@@ -57,7 +56,6 @@ def unembedding(
         mask, criterion = _by_distance(model, folded, device, owned=holes, draws=draws, seed=seed)
         made = {f"trained_tokens_{key}": value for key, value in devices.described(device).items()}
     metadata = {
-        "study": study,
         **model.head.metadata(),
         "trained_tokens": criterion,
         **made,

@@ -1,7 +1,8 @@
 """The record of what a study was built from: which files of the hub, at which commit, with which content.
 
-`results/{study}/hub_files.tsv` outlives the hub's cache, which others empty, break, or fill from a branch
-that has moved on. So a job that reads the cache first has `restore` bring back what the record names.
+`results/{study}/hub_files.tsv`, and of a model alone `results/models/{model}/hub_files.tsv`, outlive the
+hub's cache, which others empty, break, or fill from a branch that has moved on. So a job that reads the cache
+first has `restore` bring back what the record names.
 """
 
 from collections.abc import Sequence
@@ -75,7 +76,8 @@ def moved(files: Sequence[HubFile], path: str | Path) -> str | None:
             return (
                 f"{path} names {file.repo} at commit {row.commit}, the Hugging Face cache holds "
                 f"{hub_files.commit(place)}: set `revision: {row.commit}` in the study to go on with the "
-                "first, or build anew from the second (snakemake -R fetch_weights --config study=NAME)"
+                "first, or build anew from the second "
+                "(snakemake -R fetch_model fetch_weights --config study=NAME)"
             )
     return None
 
@@ -98,6 +100,11 @@ def restore(files: Sequence[HubFile], path: str | Path) -> None:
     for repo, commit in sorted(commits & known):
         hub_files.fetch([replace(file, revision=commit) for file in lacking if file.repo == repo])
     hub_files.fetch(_named(files, rows))
+    check(files, path)
+
+
+def check(files: Sequence[HubFile], path: str | Path) -> None:
+    """Raise FsrlError where the cache holds one of the files at another commit than the record."""
     problem = moved(files, path)
     if problem:
         raise FsrlError(problem)

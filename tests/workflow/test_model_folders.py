@@ -1,0 +1,89 @@
+"""Which studies share what their model decides: the folders under results/models."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.fixtures.project import ROOT, Project, planned
+from workflow import settings, studies
+
+CONFIG = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+HUB = {"model": {"hub": "openai/gpt2"}, "saes": {"neurons": 12}}
+
+
+def folders(**entries: dict[str, Any]) -> list[str]:
+    made = studies.model_folders({"study_defaults": {"views": ["main"]}, "studies": entries})
+    assert list(made) == list(entries)
+    return list(made.values())
+
+
+def test_the_catalogue_has_two_models() -> None:
+    found = studies.model_folders(CONFIG)
+    assert {found[name] for name in ("mini", "mini-neurons")} == {"mini-model"}
+    others = {folder for name, folder in found.items() if not name.startswith("mini")}
+    assert others == {"gpt2"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": {"hub": "other/gpt2"}},
+        {"model": {"hub": "openai/gpt2", "revision": "v2"}},
+        {"model": {"folder": "openai/gpt2"}},
+        {"model": {"folder": "OpenAI/GPT2"}},
+        {"model": {"folder": "/a/openai/gpt2"}},
+        {"token_counts": "counts.safetensors"},
+        {"views": ["main", "raw"]},
+    ],
+    ids=str,
+)
+def test_what_differs_in_content_differs_in_folder(other: dict[str, Any]) -> None:
+    first, second, again, third = folders(a=HUB, b=HUB | other, c=HUB, d=HUB | other)
+    assert first == again and second == third and first.lower() != second.lower()
+
+
+def test_a_revision_that_is_none_is_none_at_all() -> None:
+    assert len(set(folders(a=HUB, b=HUB | {"model": {"hub": "openai/gpt2", "revision": None}}))) == 1
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ".",
+        "/",
+        "..",
+        "~/models/my model",
+        "a" * 300,
+        "\N{GREEK SMALL LETTER PI}/\N{SNOWMAN}",
+        "-x/-y",
+        "a/b/",
+    ],
+)
+def test_every_name_can_be_a_folder(place: str) -> None:
+    for name in folders(a={"model": {"folder": place}}, b={"model": {"hub": place}}):
+        settings.check_saes("a", [name])
+
+
+def test_a_second_study_of_the_model_exports_and_draws_nothing_anew(built: Project, tmp_path: Path) -> None:
+    """Neurons beside the SAEs: alone and together, with what stands, without it, and after it has changed."""
+    project = built.copy(tmp_path / "project")
+    overlay = project.folder / "tiny/config.yaml"
+    config = json.loads(overlay.read_text())
+    config["studies"]["neurons"] = config["studies"]["tiny"] | {"saes": {"neurons": 2}}
+    overlay.write_text(json.dumps(config))
+    of_model = {"export_model", "compute_null_moments_tiny-model"}
+
+    def plan(*arguments: str) -> set[str]:
+        return set(planned(project.without_jobs("--dry-run", *arguments)))
+
+    assert project.plan() == {}
+    alone = plan("--config", "study=neurons")
+    assert "compute_moments_neurons" in alone and not alone & of_model
+    together = plan("--config", "run=[tiny, neurons]")
+    assert "compute_moments_neurons" in together and not together & (of_model | {"compute_moments_tiny"})
+    shutil.rmtree(project.folder / "results/models")
+    assert of_model <= plan("--config", "study=neurons")

@@ -1,0 +1,98 @@
+# Dictionaries of one model side by side, SAE features and neurons say: which types each has, beside chance.
+DICTIONARIES = f"{OF_MODEL}/dictionaries.tsv"
+DICTIONARY_FIGURES = expand("figures/models/{{model}}/dictionaries.{format}", format=FORMATS)
+DICTIONARY_TABLE = "paper/generated/models/{model}/dictionaries.tex"
+
+
+def compared(model):
+    """The studies of a model that are built; none where it is but one."""
+    found = [study for study in of_paper() if MODEL_OF[study.name] == model]
+    return found if len(found) > 1 else []
+
+
+def comparison_of(study):
+    """The model, where this is the first of its studies that are compared: it stands for all; else None."""
+    model = MODEL_OF[study.name]
+    return model if study in compared(model)[:1] else None
+
+
+def compared_counts(wildcards):
+    """The counts of types of every layer, in the view that the paper shows of the first study."""
+    found = compared(wildcards.model)
+    pattern = f"{STAGES}/type_counts.parquet".replace("{view}", paper_view(found[0]))
+    return [path for study in found for path in of_saes(pattern.replace("{study}", study.name), study)]
+
+
+def compared_titles(wildcards):
+    """Study -> title, for params."""
+    return {study.name: study.title for study in compared(wildcards.model)}
+
+
+def compared_source(wildcards):
+    """The view and the scheme, as figures and tables say them."""
+    view = paper_view(compared(wildcards.model)[0])
+    return f"view {view}, scheme {config['types']['default_scheme']}"
+
+
+COMPARISONS = [
+    path.format(model=model)
+    for model in MODELS
+    if compared(model)
+    for path in [DICTIONARIES, *DICTIONARY_FIGURES, DICTIONARY_TABLE]
+]
+
+
+rule compare_dictionaries:
+    input:
+        type_counts=compared_counts,
+        code=library("compare_dictionaries.py"),
+    output:
+        DICTIONARIES,
+    log:
+        "logs/models/{model}/compare_dictionaries.log",
+    benchmark:
+        "results/benchmarks/models/{model}/compare_dictionaries.tsv"
+    threads: ONE
+    params:
+        saes=lambda wildcards: {study.name: study.sae_ids for study in compared(wildcards.model)},
+        scheme=config["types"]["default_scheme"],
+    script:
+        "../scripts/compare_dictionaries.py"
+
+
+rule draw_dictionaries:
+    input:
+        dictionaries=DICTIONARIES,
+        code=library("draw_dictionaries.py"),
+    output:
+        model_figures_in_report(DICTIONARY_FIGURES),
+    log:
+        "logs/models/{model}/draw_dictionaries.log",
+    benchmark:
+        "results/benchmarks/models/{model}/draw_dictionaries.tsv"
+    threads: ONE
+    resources:
+        mem_mb=1000,
+    params:
+        titles=compared_titles,
+        title=lambda wildcards: f"{wildcards.model} · {compared_source(wildcards)}",
+    script:
+        "../scripts/draw_dictionaries.py"
+
+
+rule write_latex_dictionaries:
+    input:
+        dictionaries=DICTIONARIES,
+        code=library("write_latex_dictionaries.py"),
+    output:
+        DICTIONARY_TABLE,
+    log:
+        "logs/models/{model}/write_latex_dictionaries.log",
+    benchmark:
+        "results/benchmarks/models/{model}/write_latex_dictionaries.tsv"
+    threads: ONE
+    params:
+        titles=compared_titles,
+        source=lambda wildcards: f"model {wildcards.model}, {compared_source(wildcards)}",
+    script:
+        "../scripts/write_latex_dictionaries.py"

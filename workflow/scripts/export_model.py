@@ -1,0 +1,25 @@
+"""A model's unembedding and the table of its tokens, for all studies of it."""
+
+from fsrl import joblog
+
+joblog.to(snakemake.log[0], threads=snakemake.threads)
+
+from fsrl import devices
+from fsrl.models import export, hub_record, reading, sources
+from fsrl.tables import core as tables
+from fsrl.tables.tokens import TOKENS
+from fsrl.tokens import frame as token_frame
+from fsrl.weights import matrices as weights
+
+params, output = snakemake.params, snakemake.output
+source = sources.ModelSource(**params.source)
+for record in snakemake.input.fetched:
+    hub_record.restore(source.hub_files(), record)
+device = devices.pick(params.device)
+unembedding = export.unembedding(
+    reading.read_model(source), counts_path=params.token_counts, device=device, **params.trained
+)
+if params.trained["trained"]:
+    weights.stored_unembedding(unembedding, tokens="trained")  # refused here, not by every job that reads it
+weights.write_unembedding(unembedding, output.unembedding)
+tables.write(token_frame.tokens_frame(unembedding), output.tokens, TOKENS, unembedding.metadata)
