@@ -30,6 +30,8 @@ class Study:
     evaluation_text: str
     views: list[str]
     figure_views: list[str]
+    without: list[str]
+    one_job: bool
     download_gb: float | None
 
     @property
@@ -162,6 +164,8 @@ def resolve(name: str, config: dict[str, Any]) -> Study:
         entry["evaluation_text"],
         entry["views"],
         entry["figure_views"],
+        entry.get("without", []),
+        entry.get("one_job", False),
         entry.get("download_gb"),
     )
     # Each file is named as it may be named on the hub.
@@ -173,21 +177,19 @@ def resolve(name: str, config: dict[str, Any]) -> Study:
 def model_folders(config: Mapping[str, Any]) -> dict[str, str]:
     """Study -> the name of its model's folder, for every study of the config, asked for or not.
 
-    In it lies what the model decides alone: W_U, tokens, isotropic nulls. Studies with one model, the same
-    token counts and the same views, in one order, share it; others never do, however models are called.
+    In it lies what the model decides alone: W_U, tokens, isotropic nulls. Studies with one model and the same
+    token counts share it; others never do, however models are called.
 
-    >>> model_folders({"study_defaults": {"views": ["main"]}, "studies": {
-    ...     "a": {"model": {"hub": "openai/gpt2"}}, "b": {"model": {"hub": "openai/gpt2"}},
-    ...     "c": {"model": {"folder": "openai/gpt2"}}}})
+    >>> a, b, c = {"hub": "openai/gpt2"}, {"hub": "openai/gpt2"}, {"folder": "openai/gpt2"}
+    >>> model_folders({"studies": {"a": {"model": a}, "b": {"model": b}, "c": {"model": c}}})
     {'a': 'openai-gpt2', 'b': 'openai-gpt2', 'c': 'openai-gpt2-2'}
     """
     # A key of what decides the content -> the folder's name; as one folder where capitals do not count.
     names: dict[str, str] = {}
     found = {}
-    for study, settings in config["studies"].items():
-        entry = config["study_defaults"] | settings
+    for study, entry in config["studies"].items():
         model = {key: value for key, value in entry["model"].items() if value is not None}
-        key = json.dumps([model, entry.get("token_counts"), entry["views"]], sort_keys=True)
+        key = json.dumps([model, entry.get("token_counts")], sort_keys=True)
         if key not in names:
             taken = {name.lower() for name in names.values()}
             stem = _folder_name(model)
@@ -195,6 +197,17 @@ def model_folders(config: Mapping[str, Any]) -> dict[str, str]:
             names[key] = next(name for name in choices if name.lower() not in taken)
         found[study] = names[key]
     return found
+
+
+def model_views(config: Mapping[str, Any], folder: str) -> list[str]:
+    """The views of all studies that share the folder, asked for or not, in the order of the config."""
+    found = {
+        view
+        for study, name in model_folders(config).items()
+        if name == folder
+        for view in (config["study_defaults"] | config["studies"][study])["views"]
+    }
+    return [view for view in config["views"] if view in found]
 
 
 def _folder_name(model: Mapping[str, Any]) -> str:

@@ -10,8 +10,8 @@ from tests.fixtures.hosted_study import BESIDE, SAE, Hosted, configure
 from tests.fixtures.project import Project, planned
 from tests.hub.server import LoopbackHub
 
-# Of the studies with this model the catalogue's come first, and they have other views.
-MODEL = "results/models/gpt2-2"
+# Shared with the studies of the catalogue.
+MODEL = "results/models/gpt2"
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What jobs ask of a cluster and which share a submission; a build through a real SLURM, its jobs killed."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -75,6 +76,17 @@ def test_a_study_is_a_handful_of_submissions(fresh: Project) -> None:
     assert sorted(groups) == sorted([*studies, *(f"layer.tiny.{sae}" for sae in SAE_IDS), "paper"])
     # All but the target `all`, which has nothing to run, is in one of them.
     assert re.findall(r"^(?:local)?rule (\w+):", printed, re.M) == ["all"]
+
+
+@pytest.mark.parametrize("settings", [{"one_job": True}, {}], ids=["a study that says so", "a GPU"])
+def test_jobs_of_all_saes_have_a_group_too(fresh: Project, tmp_path: Path, settings: dict[str, bool]) -> None:
+    project = fresh.copy(tmp_path / "project")
+    overlay = project.folder / "tiny/config.yaml"
+    config = json.loads(overlay.read_text())
+    config["studies"]["tiny"] |= settings
+    overlay.write_text(json.dumps(config | {"device": "cpu" if settings else "cuda"}))
+    groups = re.findall(r"Group job (\S+) \(", dry_run(project))
+    assert "layer.tiny" in groups and f"layer.tiny.{SAE_IDS[0]}" in groups
 
 
 def test_memory_and_time_grow_with_the_attempt_and_yield_to_the_command(fresh: Project) -> None:

@@ -16,7 +16,7 @@ HUB = {"model": {"hub": "openai/gpt2"}, "saes": {"neurons": 12}}
 
 
 def folders(**entries: dict[str, Any]) -> list[str]:
-    made = studies.model_folders({"study_defaults": {"views": ["main"]}, "studies": entries})
+    made = studies.model_folders({"studies": entries})
     assert list(made) == list(entries)
     return list(made.values())
 
@@ -37,7 +37,6 @@ def test_the_catalogue_has_two_models() -> None:
         {"model": {"folder": "OpenAI/GPT2"}},
         {"model": {"folder": "/a/openai/gpt2"}},
         {"token_counts": "counts.safetensors"},
-        {"views": ["main", "raw"]},
     ],
     ids=str,
 )
@@ -68,22 +67,41 @@ def test_every_name_can_be_a_folder(place: str) -> None:
         settings.check_saes("a", [name])
 
 
+def test_a_model_has_the_views_of_all_its_studies_in_the_order_of_the_config() -> None:
+    entries = {"a": HUB | {"views": ["raw", "main"]}, "b": HUB, "c": HUB | {"model": {"hub": "x"}}}
+    config = {
+        "views": {"main": {}, "trained": {}, "raw": {}, "cosine": {}},
+        "study_defaults": {"views": ["trained"]},
+        "studies": entries,
+    }
+    assert studies.model_views(config, "openai-gpt2") == ["main", "trained", "raw"]
+    assert studies.model_views(config, "x") == ["trained"]
+
+
 def test_a_second_study_of_the_model_exports_and_draws_nothing_anew(built: Project, tmp_path: Path) -> None:
     """Neurons beside the SAEs: alone and together, with what stands, without it, and after it has changed."""
     project = built.copy(tmp_path / "project")
     overlay = project.folder / "tiny/config.yaml"
     config = json.loads(overlay.read_text())
-    config["studies"]["neurons"] = config["studies"]["tiny"] | {"saes": {"neurons": 2}}
+    views = {"views": ["cosine", "trained"], "one_job": True, "without": ["effects", "explanations"]}
+    config["studies"]["neurons"] = config["studies"]["tiny"] | {"saes": {"neurons": 2}} | views
     overlay.write_text(json.dumps(config))
     of_model = {"export_model", "compute_null_moments_tiny-model"}
 
-    def plan(*arguments: str) -> set[str]:
-        return set(planned(project.without_jobs("--dry-run", *arguments)))
-
     assert project.plan() == {}
-    alone = plan("--config", "study=neurons")
-    assert "compute_moments_neurons" in alone and not alone & of_model
-    together = plan("--config", "run=[tiny, neurons]")
-    assert "compute_moments_neurons" in together and not together & (of_model | {"compute_moments_tiny"})
+    done = project.without_jobs("--dry-run", "--config", "study=neurons")
+    alone = planned(done)
+    assert not of_model & alone.keys()
+    # One job for both layers, and neither effects nor explanations, which is said once.
+    assert alone["compute_moments_neurons"] == alone["test_enrichment_neurons"] == 1
+    assert not alone.keys() & {"measure_effects_neurons", "effect_summary", "explain_features"}
+    assert (
+        done.stderr.count("study neurons is built without effects, explanations (studies.neurons.without)")
+        == 1
+    )
+    assert "compare_dictionaries" not in alone
+    both = planned(project.without_jobs("--dry-run", "--config", "run=[tiny, neurons]"))
+    assert both["compare_dictionaries"] == both["draw_dictionaries"] == both["write_latex_dictionaries"] == 1
+    assert not both.keys() & (of_model | {"compute_moments_tiny", "assign_types_tiny"})
     shutil.rmtree(project.folder / "results/models")
-    assert of_model <= plan("--config", "study=neurons")
+    assert of_model <= planned(project.without_jobs("--dry-run", "--config", "study=neurons")).keys()

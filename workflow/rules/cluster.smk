@@ -5,8 +5,8 @@
 # less than ten: a start from a busy file system takes a minute or two, and the largest SAEs are five times as wide.
 # Memory stands in the rules, as measured there. Both grow with every attempt (`retries` in the profile).
 #
-# Jobs of one group, its wildcards filled in, are one submission (`group-components` in the profile): of `mini`'s 98 jobs a
-# cluster sees 14. A group must not need itself by way of another one, and SLURM's log lies in a folder with the group's
+# Jobs of one group, its wildcards filled in, are one submission (`group-components` in the profile): of `mini`'s 99 jobs a
+# cluster sees 15. A group must not need itself by way of another one, and SLURM's log lies in a folder with the group's
 # and its rules' names, of 255 letters at most.
 from snakemake.resources import Resources
 
@@ -82,7 +82,8 @@ def ask_of_a_cluster(asked):
     for group, minutes in CLUSTER.items():
         script = Path(asked.script or "").stem
         if script in minutes:
-            asked.group = group
+            # A job that does all SAEs of a study is of none of them.
+            asked.group = group if "sae" in asked.wildcard_names else group.replace(".{sae}", "")
             _, stated = asked.ruleinfo.resources or ((), {})
             amounts = {"mem_mb": stated.get("mem_mb"), "runtime": minutes[script]}
             said = workflow.resource_settings.overwrite_resources.get(asked.name, {})

@@ -63,8 +63,9 @@ STAGES = "results/{study}/{sae}/{view}"
 # What a model decides alone, for all studies of it (see studies.model_folders).
 OF_MODEL = "results/models/{model}"
 MODEL_OF = studies.model_folders(config)
-# Model -> the first study of it: any tells where it comes from.
+# Model -> the first study of it, since any tells where it comes from; and the views of all of them.
 MODELS = {MODEL_OF[study.name]: study for study in reversed(list(STUDIES.values()))}
+MODEL_VIEWS = {model: studies.model_views(config, model) for model in MODELS}
 
 
 def any_of(names):
@@ -129,6 +130,14 @@ def of_views(pattern, study):
     return expand(pattern, view=study.views, allow_missing=True)
 
 
+def left_out(study, part):
+    """Whether the study is built without this part of what is made by default, as its `without` says."""
+    if part not in study.without:
+        return False
+    skip(f"study {study.name} is built without {', '.join(study.without)} (studies.{study.name}.without)")
+    return True
+
+
 def sae_ids(wildcards):
     """The study's SAEs, for params."""
     return STUDIES[wildcards.study].sae_ids
@@ -162,14 +171,23 @@ def view_options(wildcards):
 GPU = {"gpu": GPUS} if GPUS else {}
 if GPUS and not CLUSTER and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", 1)
-# On a GPU one job does all of a study's SAEs, since its start takes longer than an SAE; on a CPU each has a job, and
-# single threads side by side use the cores better than one job after the other.
-JOB = "{study}" if GPUS else "{study}/{sae}"
+
+
+def together(study):
+    """Does one job do all of the study's SAEs? On a GPU, since its start takes longer than an SAE, and where the study
+    says so; else each has a job: on a CPU single threads side by side use the cores better than one after the other.
+    """
+    return bool(GPUS) or study.one_job
+
+
+def job_of(study):
+    """The folder of logs of a job of heavy work."""
+    return "{study}" if together(study) else "{study}/{sae}"
 
 
 def of_job(pattern, study):
     """The pattern for each SAE of a job of heavy work."""
-    return of_saes(pattern, study) if GPUS else [pattern]
+    return of_saes(pattern, study) if together(study) else [pattern]
 
 
 def of_job_in_views(pattern, study):

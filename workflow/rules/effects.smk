@@ -13,7 +13,8 @@ def measured():
     # The jobs that snakemake starts follow what was decided before the first: a model may be fetched since.
     if not workflow.is_main_process and "FSRL_MEASURED" in os.environ:
         return [study for name, study in STUDIES.items() if name in os.environ["FSRL_MEASURED"].split()]
-    studies = [study for study in STUDIES.values() if EFFECT_VIEW in study.views]
+    wanted = [study for study in STUDIES.values() if not left_out(study, "effects")]
+    studies = [study for study in wanted if EFFECT_VIEW in study.views]
     try:
         unlike = {study.name: study.unmeasured() for study in studies}
     except FsrlError as error:

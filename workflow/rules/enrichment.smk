@@ -67,9 +67,9 @@ for study in STUDIES.values():
         output:
             of_job(ENRICHMENT, study),
         log:
-            f"logs/{JOB}/{{view}}/test_enrichment.log",
+            f"logs/{job_of(study)}/{{view}}/test_enrichment.log",
         benchmark:
-            f"results/benchmarks/{JOB}/{{view}}/test_enrichment.tsv"
+            f"results/benchmarks/{job_of(study)}/{{view}}/test_enrichment.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
         threads: ONE

@@ -45,6 +45,8 @@ def explanation_files(study):
 
 def explanations_at_hand(study):
     """What `all` asks for of a study, and the line about what it leaves out, "" where that is nothing."""
+    if left_out(study, "explanations"):
+        return [], ""
     if problem := not_explained(study):
         # Who sets `never` knows.
         return [], "" if problem == NEVER else f"study {study.name} has no explanations: {problem}"

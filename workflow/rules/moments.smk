@@ -18,9 +18,9 @@ for study in STUDIES.values():
         output:
             **{table: of_job_in_views(f"{STAGES}/{table}.parquet", study) for table in MOMENT_TABLES},
         log:
-            f"logs/{JOB}/compute_moments.log",
+            f"logs/{job_of(study)}/compute_moments.log",
         benchmark:
-            f"results/benchmarks/{JOB}/compute_moments.tsv"
+            f"results/benchmarks/{job_of(study)}/compute_moments.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
         threads: ONE

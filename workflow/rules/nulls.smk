@@ -17,7 +17,7 @@ AXIS_SHARES = targets(AXIS_SHARE)
 
 # One job for all of a model's views, with all cores: it multiplies the directions once, and every layer waits for its
 # median kurtosis. Models differ in their views, hence a rule for each.
-for model, study in MODELS.items():
+for model, views in MODEL_VIEWS.items():
 
     rule:
         name:
@@ -26,9 +26,9 @@ for model, study in MODELS.items():
             unembedding=UNEMBEDDING,
             code=library("compute_null_moments.py"),
         output:
-            nulls=of_views(NULL, study),
-            quantiles=of_views(NULL_QUANTILES, study),
-            fresh=of_views(FRESH_NULL, study),
+            nulls=expand(NULL, view=views, allow_missing=True),
+            quantiles=expand(NULL_QUANTILES, view=views, allow_missing=True),
+            fresh=expand(FRESH_NULL, view=views, allow_missing=True),
         log:
             "logs/models/{model}/compute_null_moments.log",
         benchmark:
@@ -41,7 +41,7 @@ for model, study in MODELS.items():
             mem_mb=2000,
         params:
             device=config["device"],
-            views={view: config["views"][view] for view in study.views},
+            views={view: config["views"][view] for view in views},
             draws=config["nulls"]["draws"],
             fresh_draws=config["nulls"]["fresh_draws"],
             seed=config["nulls"]["seed"],
@@ -119,9 +119,9 @@ for study in STUDIES.values():
             quantiles=of_job_in_views(LAYER_NULL_QUANTILES, study),
             fresh=of_job_in_views(LAYER_FRESH_NULL, study),
         log:
-            f"logs/{JOB}/compute_layer_nulls.log",
+            f"logs/{job_of(study)}/compute_layer_nulls.log",
         benchmark:
-            f"results/benchmarks/{JOB}/compute_layer_nulls.tsv"
+            f"results/benchmarks/{job_of(study)}/compute_layer_nulls.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
         threads: ONE

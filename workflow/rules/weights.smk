@@ -56,9 +56,9 @@ def model_source(wildcards):
     return {key: value for key, value in settings.items() if value is not None}
 
 
-def reads_trained(study):
-    """Does a view of the study leave undertrained tokens out?"""
-    return any(config["views"][view]["tokens"] == "trained" for view in study.views)
+def reads_trained(model):
+    """Does a view of the model's studies leave undertrained tokens out?"""
+    return any(config["views"][view]["tokens"] == "trained" for view in MODEL_VIEWS[model])
 
 
 def fetched(wildcards):
@@ -74,8 +74,8 @@ def fetched_model(wildcards):
 
 def export_gpus(wildcards):
     """How many GPUs the export of a model claims: it draws directions where undertrained tokens are told by distance."""
-    study = MODELS[wildcards.model]
-    return GPUS if reads_trained(study) and not study.token_counts else 0
+    counted = MODELS[wildcards.model].token_counts
+    return GPUS if reads_trained(wildcards.model) and not counted else 0
 
 
 # Fetching imports neither torch nor the transformer libraries: without a network it ends in a second or two.
@@ -130,7 +130,7 @@ rule export_model:
         device=config["device"],
         source=model_source,
         token_counts=lambda wildcards: MODELS[wildcards.model].token_counts,
-        trained=lambda wildcards: config["tokens"] | {"trained": reads_trained(MODELS[wildcards.model])},
+        trained=lambda wildcards: config["tokens"] | {"trained": reads_trained(wildcards.model)},
     script:
         "../scripts/export_model.py"
 
