@@ -23,7 +23,7 @@ from fsrl.figures import views as plot_views
 from fsrl.figures.style import DOUBLE, SINGLE
 from fsrl.hooks import hook_label
 from fsrl.names import TYPES
-from fsrl.types.summary import dictionaries
+from fsrl.types.dictionaries import dictionaries
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures.plot_effects import effects_of
 from tests.fixtures.plot_figures import assert_legible, draw_layer, draw_study, drawn_texts, words

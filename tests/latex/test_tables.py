@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 
 from fsrl.errors import FsrlError
+from fsrl.latex import dictionaries as tex_tables_dictionaries
 from fsrl.latex import speed as tex_tables_speed
 from fsrl.latex import study as tex_tables_study
 from fsrl.latex import table as tex_tables
 from fsrl.latex import text as tex
 from fsrl.latex import types as tex_tables_types
 from fsrl.latex.table import Column
-from fsrl.types import summary
+from fsrl.types.dictionaries import dictionaries
 from tests.fixtures import tex_examples as ex
 from tests.fixtures.plot_tables import TYPES
 from tests.fixtures.tex_examples import close
@@ -125,8 +126,8 @@ class TestStudy:
 class TestTypes:
     def test_dictionaries_side_by_side(self):
         counts = ex.of("type_counts")
-        frame = summary.dictionaries({"a": counts, "b": dict(list(counts.items())[:2])}, scheme=ex.SCHEME)
-        made = tex_tables_types.dictionaries(frame, {"a": "SAEs & co", "b": "MLP neurons"})
+        frame = dictionaries({"a": counts, "b": dict(list(counts.items())[:2])}, scheme=ex.SCHEME)
+        made = tex_tables_dictionaries.dictionaries(frame, {"a": "SAEs & co", "b": "MLP neurons"})
         found = ex.rows(made)
         assert r"\emph{SAEs \& co}" in made and r"\emph{MLP neurons}" in made
         assert [row[0].removeprefix(r"\quad ") for row in found] == [

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fsrl.latex import claims as tex_tables_claims
+from fsrl.latex import dictionaries as tex_tables_dictionaries
 from fsrl.latex import effects as tex_tables_effects
 from fsrl.latex import sensitivity as tex_tables_sensitivity
 from fsrl.latex import speed as tex_tables_speed
@@ -17,7 +18,7 @@ from fsrl.latex import study as tex_tables_study
 from fsrl.latex import text as tex
 from fsrl.latex import types as tex_tables_types
 from fsrl.tokens import text as token_text
-from fsrl.types.summary import dictionaries
+from fsrl.types.dictionaries import dictionaries
 from tests.fixtures import plot_evidence_tables, plot_tables
 from tests.fixtures import tex_examples as ex
 
@@ -81,7 +82,7 @@ def tables() -> dict[str, str]:
         "studies": tex_tables_study.studies(ex.metadata(), dict.fromkeys(ex.HOOKS, 24576), "GPT-2 small"),
         "moments_by_layer": tex_tables_study.moments_by_layer(ex.of("moments"), null),
         "types_by_layer": tex_tables_types.types_by_layer(wide, ex.of("types"), ex.SCHEME),
-        "dictionaries": tex_tables_types.dictionaries(
+        "dictionaries": tex_tables_dictionaries.dictionaries(
             dictionaries({"gpt2-small": wide, "gpt2-small-neurons": wide}, scheme=ex.SCHEME),
             {"gpt2-small": "GPT-2 small", "gpt2-small-neurons": "GPT-2 small, MLP neurons"},
         ),

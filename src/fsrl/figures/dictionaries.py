@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from fsrl.figures.layers import label_layers
 from fsrl.figures.style import DOUBLE, TYPE_COLORS, fix_ticks, new_figure, styled
 from fsrl.names import TYPES, type_label
-from fsrl.types.summary import ALL_LAYERS, TYPED
+from fsrl.types.dictionaries import ALL_LAYERS, TYPED
 
 COLORS = TYPE_COLORS | {TYPED: "#000000"}
 CHANCE: dict[str, Any] = {"linestyle": (0, (2, 1.2)), "linewidth": 0.8}
@@ -25,7 +25,7 @@ STEP = 0.1
 def dictionaries(frame: pd.DataFrame, titles: Mapping[str, str], *, title: str) -> Figure:
     """Share of each type by layer, a panel for each dictionary, and that of chance as a dashed line.
 
-    frame: as `fsrl.types.summary.dictionaries` gives it; titles: study -> what is printed above its panel.
+    frame: as `fsrl.types.dictionaries` gives it; titles: study -> what is printed above its panel.
     The axis is linear up to 0.1 % and logarithmic above.
     """
     note = "primary types, dead features included; axis linear up to 0.1 %, logarithmic above"

@@ -12,7 +12,6 @@ from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
 from fsrl.names import TYPES, type_label
 from fsrl.types.select import of_scheme, scheme_counts, typed
-from fsrl.types.summary import ALL_LAYERS, TYPED
 
 PER_TYPE = 3
 TOP, BOTTOM = 5, 4  # tokens of each side that an exemplar lists
@@ -48,34 +47,6 @@ def types_by_layer(counts: Mapping[str, pd.DataFrame], types: Mapping[str, pd.Da
     ]
     groups = [("", 2), *((type_label(name), 3) for name in names), ("", 2)]
     return tabular(columns, groups=groups, rules=[len(counts)])
-
-
-def dictionaries(frame: pd.DataFrame, titles: Mapping[str, str]) -> str:
-    """For each dictionary of a model and each layer the features of each type, beside what chance gives.
-
-    frame: as `fsrl.types.summary.dictionaries` gives it; titles: study -> the heading of its rows.
-    """
-    names = [name for name in (*TYPES, TYPED) if (frame["type"] == name).any()]
-    layers = frame.drop_duplicates(["study", "sae"]).reset_index(drop=True)
-    said = ["all layers" if sae == ALL_LAYERS else tex.escape(hook_label(sae)) for sae in layers["sae"]]
-    columns = [Column("Layer", [rf"\quad {text}" for text in said]), _counts("$n$", list(layers["size"]))]
-    for name in names:
-        of = layers[["study", "sae"]].merge(
-            frame[frame["type"] == name], on=["study", "sae"], how="left", validate="1:1"
-        )
-        columns += [
-            _counts("$n$", list(of["features"])),
-            Column("null", [tex.number(value, digits=1, bare=True) for value in of["expected"]], "S"),
-        ]
-    columns.append(Column(r"\%", [tex.percent(share, digits=1, bare=True) for share in of["share"]], "S"))
-    printed = {TYPED: "any type"}
-    groups = [("", 2), *((printed.get(name, type_label(name)), 2) for name in names[:-1])]
-    groups.append((printed[TYPED], 3))
-    headings = {
-        int(row): rf"\emph{{{tex.escape(titles[study])}}}"
-        for row, study in layers.drop_duplicates("study")["study"].items()
-    }
-    return tabular(columns, groups=groups, headings=headings)
 
 
 def _layers(frames: Mapping[str, object]) -> list[str]:

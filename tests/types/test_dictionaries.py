@@ -1,0 +1,56 @@
+"""Dictionaries of one model side by side, on tables small enough to count by hand."""
+
+import pandas as pd
+import pytest
+
+from fsrl.errors import FsrlError
+from fsrl.names import TYPES
+from fsrl.types.dictionaries import dictionaries
+
+
+def counts_of(**features: tuple[int, float]) -> pd.DataFrame:
+    """A table `type_counts` of the scheme, beside rows of another that must not be read."""
+    rows = [("calibrated", name, *pair) for name, pair in features.items()]
+    rows += [("post", name, 99, 99.0) for name in features]
+    return pd.DataFrame(rows, columns=["scheme", "type", "features", "expected"])
+
+
+COUNTS = {
+    "features": {
+        "l0": counts_of(partition=(0, 0.5), prediction=(3, 1.0), unclassified=(15, 0.0), degenerate=(2, 0.0)),
+        "l1": counts_of(partition=(2, 0.5), prediction=(1, 1.0), unclassified=(7, 0.0), degenerate=(0, 0.0)),
+    },
+    "neurons": {"l1": counts_of(partition=(4, 0.2), prediction=(0, 0.0), unclassified=(6, 0.0))},
+}
+
+
+def test_dictionaries_by_hand():
+    found = dictionaries(COUNTS, scheme="calibrated").set_index(["study", "sae", "type"])
+    assert list(found.columns) == ["size", "features", "expected", "share", "chance"]
+    expected = {
+        ("features", "l0", "prediction"): (20, 3, 1.0, 0.15, 0.05),
+        ("features", "l0", "partition"): (20, 0, 0.5, 0.0, 0.025),
+        ("features", "l0", "typed"): (20, 3, 1.5, 0.15, 0.075),
+        ("features", "l1", "typed"): (10, 3, 1.5, 0.3, 0.15),
+        ("features", "all", "partition"): (30, 2, 1.0, 2 / 30, 1 / 30),
+        ("features", "all", "typed"): (30, 6, 3.0, 0.2, 0.1),
+        ("neurons", "l1", "partition"): (10, 4, 0.2, 0.4, 0.02),
+        ("neurons", "all", "typed"): (10, 4, 0.2, 0.4, 0.02),
+    }
+    for key, row in expected.items():
+        assert found.loc[key].tolist() == pytest.approx(row), key
+    # Studies and layers in the order given, all layers after them, types in that of precedence, then typed.
+    assert list(dict.fromkeys(key[:2] for key in found.index)) == [
+        ("features", "l0"),
+        ("features", "l1"),
+        ("features", "all"),
+        ("neurons", "l1"),
+        ("neurons", "all"),
+    ]
+    named = [name for name in TYPES if name in ("partition", "prediction")]
+    assert [key[2] for key in found.index[:3]] == [*named, "typed"]
+
+
+def test_a_scheme_that_was_not_counted_is_named():
+    with pytest.raises(FsrlError, match="no rows of scheme 'mine'"):
+        dictionaries(COUNTS, scheme="mine")
