@@ -38,6 +38,7 @@ TOGETHER = {
         "workflow/test_dag.py",
         "workflow/test_local_explanations.py",
         "workflow/test_predictions.py",
+        "workflow/test_model_folders.py",
         "workflow/test_report.py",
         "workflow/test_tables.py",
         "workflow/test_terminal.py",

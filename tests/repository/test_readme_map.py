@@ -76,7 +76,7 @@ def test_links_of_the_readme_lead_somewhere() -> None:
 
 
 def test_the_graph_of_the_rules_is_snakemake_s_own() -> None:
-    command = ["--cores", "1", "--config", "study=mini", "--rulegraph", "mermaid-js"]
+    command = ["--cores", "1", "--config", "run=[mini, mini-neurons]", "--rulegraph", "mermaid-js"]
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", *command], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -84,4 +84,4 @@ def test_the_graph_of_the_rules_is_snakemake_s_own() -> None:
     if tex_document.missing_programs():
         # Without LaTeX no PDF is planned, and so no arrow to it.
         shown = [line for line in shown if not line.endswith("compile_paper_pdf")]
-    assert rulegraph.block(done.stdout, "mini").splitlines() == shown
+    assert rulegraph.block(done.stdout).splitlines() == shown

@@ -377,7 +377,7 @@ def test_a_study_that_says_nothing_gets_the_defaults() -> None:
     assert len(resolved.sae_ids) == 13
 
 
-THRESHOLD = "types={schemes: {new: {view: main, types: {prediction: {skewness: {above: x}}}}}}"
+THRESHOLD = "types={schemes: {new: {view: trained, types: {prediction: {skewness: {above: x}}}}}}"
 ELSEWHERE = "elsewhere holds no folder with cfg.json"
 
 

@@ -104,6 +104,11 @@ def of_model(pattern):
     return lambda wildcards: at_model(pattern, STUDIES[wildcards.study])
 
 
+def all_of_model(*patterns):
+    """The same for several patterns: a list, of one as well."""
+    return lambda wildcards: [at_model(pattern, STUDIES[wildcards.study]) for pattern in patterns]
+
+
 def targets(*patterns, views="views"):
     """The patterns for every SAE and view of the studies that are built."""
     return [

@@ -46,11 +46,6 @@ FIGURES += [
 ]
 
 
-def nulls_of_layer(wildcards):
-    """The tables of all null directions that a layer is held against."""
-    return [of_model(NULL)(wildcards), *([LAYER_NULL] if LAYER_KINDS else [])]
-
-
 rule draw_layer_figures:
     input:
         moments=f"{STAGES}/moments.parquet",
@@ -58,7 +53,7 @@ rule draw_layer_figures:
         histograms=f"{STAGES}/histograms.parquet",
         types=f"{STAGES}/types.parquet",
         type_counts=f"{STAGES}/type_counts.parquet",
-        nulls=nulls_of_layer,
+        nulls=all_of_model(NULL, *([LAYER_NULL] if LAYER_KINDS else [])),
         code=library("draw_layer_figures.py"),
     output:
         in_report(LAYER_FIGURES),
