@@ -101,6 +101,19 @@ class TestStudy:
         assert r"\texttt{b533ba679e74}; SHA-256 \texttt{aaaaaaaaaaaa} \\" in made
         assert r"\texttt{0123456789ab}; SHA-256 of each SAE" in found["revision"]
 
+    def test_neurons_have_no_files_of_their_own(self):
+        of_saes = ("sae_revision", "sae_sha256", "sae_architecture", "decoder_scaling")
+        rows = {
+            hook: {key: value for key, value in row.items() if key not in of_saes}
+            | {"release": "none: MLP neurons", "decoder_mapping": "rows of W_out"}
+            for hook, row in ex.metadata().items()
+        }
+        made = tex_tables_study.studies(rows, dict.fromkeys(ex.HOOKS, 3072), "t")
+        found = {row[0].removeprefix(r"\quad "): row[1] for row in ex.rows(made)}
+        assert found["Directions"] == "MLP neurons" and found["features of each"] == r"\num{3072}"
+        assert found["decoder rows"] == r"mapping: rows of W\_out; scaling: none"
+        assert "SAEs" not in found
+
     def test_widths_that_differ_and_other_views(self):
         view = json.dumps({"cosine": True, "tokens": "all", "w_u": "raw"})
         rows = {hook: row | {"view": view} for hook, row in ex.metadata().items()}

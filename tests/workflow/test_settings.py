@@ -385,7 +385,10 @@ ELSEWHERE = "elsewhere holds no folder with cfg.json"
     ("setting", "parts"),
     [
         ("stduy=tiny", ["'stduy'", "did you mean 'study'?"]),
-        ("study=tinny", ["study", "'tinny'", "did you mean 'tiny'?", "known: tiny, mini, gpt2-small"]),
+        (
+            "study=tinny",
+            ["study", "'tinny'", "did you mean 'tiny'?", "known: tiny, mini, mini-neurons, gpt2-small"],
+        ),
         (THRESHOLD, ["scheme new", "prediction", "skewness", "above", "'x'"]),
         ("studies={tiny: {saes: {folder: elsewhere}}}", ["studies.tiny.saes", ELSEWHERE]),
     ],

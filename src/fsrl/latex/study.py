@@ -39,8 +39,7 @@ def studies(metadata: Mapping[str, Mapping[str, str]], features: Mapping[str, in
         (r"\quad residual stream", f"{tex.count(int(first['d_model']))} dimensions"),
         (r"\quad vocabulary", f"{tex.count(int(first['d_vocab']))} tokens; {_tokens(view, first)}"),
         (r"\quad $W_U$", _processing(first, view)),
-        ("SAEs", _path(first["release"])),
-        (r"\quad revision", _revisions(*_columns(metadata, "sae_revision", "sae_sha256"))),
+        *_source(metadata),
         (r"\quad number", f"{tex.count(len(layers))} ({span})"),
         (r"\quad features of each", _range(list(features.values()))),
         (r"\quad decoder rows", _decoder(first)),
@@ -48,8 +47,17 @@ def studies(metadata: Mapping[str, Mapping[str, str]], features: Mapping[str, in
         ("Versions", tex.escape(", ".join(packages))),
     ]
     names, cells = zip(*rows, strict=True)
-    spaces = [names.index(name) for name in ("Model", "SAEs", "Precision of the product")]
+    spaces = [names.index(name) for name in ("Model", _source(metadata)[0][0], "Precision of the product")]
     return tabular([Column("", names), Column("", cells, "112mm")], spaces=spaces, tabcolsep=6)
+
+
+def _source(metadata: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Where the directions come from; a model's neurons have no files of their own."""
+    first = next(iter(metadata.values()))
+    if "sae_sha256" not in first:
+        return [("Directions", tex.escape(first["release"].removeprefix("none: ")))]
+    revisions = _revisions(*_columns(metadata, "sae_revision", "sae_sha256"))
+    return [("SAEs", _path(first["release"])), (r"\quad revision", revisions)]
 
 
 def _path(text: str) -> str:
@@ -81,7 +89,7 @@ def _processing(first: Mapping[str, str], view: Mapping[str, object]) -> str:
 
 
 def _decoder(first: Mapping[str, str]) -> str:
-    mapping, scaling = first["decoder_mapping"], first["decoder_scaling"]
+    mapping, scaling = first["decoder_mapping"], first.get("decoder_scaling", "none")
     if mapping == scaling == "none":
         return "as stored"
     return tex.escape(f"mapping: {mapping}; scaling: {scaling}")
