@@ -89,7 +89,7 @@ class Drawn:
         summary, title = effect_summary, {"title": STUDY_TITLE}
         views = plot_views.two_views
         pair = {"views": ("main", "trained"), "scheme": "calibrated", "title": f"{STUDY} · {HOOKS[-1]}"}
-        counts = {"a": {"blocks.0.hook_resid_pre": self.layer["type_counts"]}}
+        counts = {"a": {HOOKS[-1]: self.layer["type_counts"]}}
         compared = dictionaries(counts | {"b": counts["a"]}, scheme="calibrated")
         return {
             "dictionaries.dictionaries": lambda: side_by_side.dictionaries(
