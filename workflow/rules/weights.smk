@@ -86,6 +86,8 @@ rule fetch_model:
         FETCHED_MODEL,
     log:
         "logs/models/{model}/fetch_model.log",
+    wildcard_constraints:
+        model=any_of(model for model, study in MODELS.items() if study.model.hub_files()),
     threads: 1
     params:
         source=lambda wildcards: {"model": model_source(wildcards)},
