@@ -107,15 +107,15 @@ def first_and_last(pattern):
 
 def drawn_first(pattern):
     """An input function: the pattern in the view that is drawn first."""
-    return lambda wildcards: pattern.format(
+    return lambda wildcards: at_model(pattern, STUDIES[wildcards.study]).format(
         study=wildcards.study, view=STUDIES[wildcards.study].figure_views[0]
     )
 
 
 rule compare_nulls:
     input:
-        tokens=TOKENS,
-        unembedding=UNEMBEDDING,
+        tokens=of_model(TOKENS),
+        unembedding=of_model(UNEMBEDDING),
         null_quantiles=drawn_first(NULL_QUANTILES),
         decoders=first_and_last(DECODER),
         moments=first_and_last(f"{STAGES}/moments.parquet"),
