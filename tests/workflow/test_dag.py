@@ -140,8 +140,8 @@ def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> Non
 
 
 def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
-    # Model, weights, activations, axes, nulls; moments, layer nulls, clusters; types; layer figures; summary and
-    # its figures.
+    # Model, weights, activations, axes, nulls; moments, layer nulls, clusters; types; layer figures; summary
+    # and its figures.
     jobs = 5 + 3 * len(SAE_IDS) + len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
     # Token sets, p under nulls; enrichment by layer; that of the study, claims, sensitivity, their figures.
     jobs += 2 + len(SAE_IDS) + 4

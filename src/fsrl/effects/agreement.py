@@ -137,7 +137,9 @@ def shapes(rows: Float[Tensor, "n d_model"], vocabulary: Vocabulary, constant: B
     )
 
 
-def _sides(z: Float[Tensor, "n n_tokens"]) -> tuple[Float[Tensor, "n"], ...]:
+def _sides(
+    z: Float[Tensor, "n n_tokens"],
+) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"], Float[Tensor, "n"]]:
     """Of each row `SIDES`. No power overflows: a z-score is at most the root of the number of tokens."""
     right, left = (side.square_().square_() for side in (z.clamp(min=0), z.clamp(max=0)))
     return right.mean(1), right.square_().mean(1), left.square_().mean(1)
