@@ -42,6 +42,7 @@ _ONLY_MOMENTS: dict[str, Any] = {"n_extremes": 0, "n_bins": 0, "precision": "aut
 IN_W_U = {"spectrum": null_directions.spectrum, "sign_flip": null_directions.sign_flip}
 # Rows whose lengths differ by no more than this share have one length to float32's rounding.
 _ONE_LENGTH = 1e-6
+# Added to a seed for fresh directions: no config has seeds that far apart by chance.
 _FRESH = 1_000_000_007
 
 
