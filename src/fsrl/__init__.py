@@ -36,7 +36,6 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "fsrl.nulls": {
         "fsrl.nulls.frames": ("isotropic", "isotropic_of_views", "of_layer"),
-        "fsrl.nulls.typical": ("typical",),
     },
     "fsrl.tables": {"fsrl.tables.core": ("Column", "Table", "read", "read_metadata", "write")},
     "fsrl.weights": {

@@ -32,8 +32,9 @@ from torch import Tensor
 
 from fsrl.errors import FsrlError
 from fsrl.moments import engine, formulas
-from fsrl.moments.formulas import Typical, with_tails
+from fsrl.moments.formulas import Typical
 from fsrl.moments.frames import MEASURED
+from fsrl.moments.tails import with_tails
 from fsrl.tokens.text import decode
 from fsrl.types.rules import ORDER
 

@@ -7,7 +7,8 @@ import pandas as pd
 
 from fsrl.effects.measure import MOMENTS, READINGS, Measured
 from fsrl.errors import FsrlError
-from fsrl.moments.formulas import Typical, with_tails
+from fsrl.moments.formulas import Typical
+from fsrl.moments.tails import with_tails
 from fsrl.names import LABELS
 from fsrl.nulls.quantiles import Bounds
 from fsrl.nulls.typical import of_quantiles

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from fsrl.errors import FsrlError
 from fsrl.moments.features import LogitMoments
-from fsrl.moments.formulas import Typical, with_tails
+from fsrl.moments.formulas import Typical
+from fsrl.moments.tails import with_tails
 from fsrl.weights.matrices import Decoder
 
 # Bloom & Lin 2024: below this log10 share of tokens a feature counts as dead.

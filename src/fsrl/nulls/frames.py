@@ -25,9 +25,10 @@ from torch import Tensor
 from fsrl.errors import FsrlError
 from fsrl.moments import engine
 from fsrl.moments.features import LogitMoments
-from fsrl.moments.formulas import Typical, with_tails
+from fsrl.moments.formulas import Typical
 from fsrl.moments.frames import MEASURED
 from fsrl.moments.readings import Reading
+from fsrl.moments.tails import with_tails
 from fsrl.names import KINDS, SHARED, type_label
 from fsrl.nulls import directions as null_directions
 from fsrl.nulls.directions import Directions
