@@ -118,8 +118,8 @@ layer_figures.types(table, null, types, counts, scheme="calibrated", title="my S
 # ## Which tokens are promoted?
 #
 # Named sets are read from the tokens; a set of your own is a regular expression or a list of words.
-# p-values come from alignment with the set beside that of directions like your rows, and are adjusted over
-# all features and sets.
+# p-values come from each row's alignment with the set beside that with directions turned at random and with
+# random sets of the same size, and are adjusted over all features and sets.
 
 # %%
 own = {"first_person": {"words": ["I", "we", "We", "my", "My", "our", "me", "us"]}}

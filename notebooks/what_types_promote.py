@@ -55,8 +55,10 @@ display(sets.groupby("kind", sort=False).head(5).set_index("set").rename_axis(No
 # $$r = \frac{d \cdot \delta}{\sqrt{(d^\top C^{-1} d) \, (\delta^\top C \, \delta)}}, \qquad
 # t = \frac{r \sqrt{k - 1}}{\sqrt{1 - r^2}}$$
 #
-# and for directions drawn like the layer's rows $t$ is exactly Student's on $k - 1$ degrees of freedom. The
-# false discovery rate (Benjamini and Hochberg) is held over all features and sets of all layers at once:
+# and for Gaussian rows $t$ would be Student's on $k - 1$ degrees of freedom. Real rows have heavier tails, so
+# $p$ comes from a null of each row's own: its $t$ beside set directions turned at random and beside random
+# sets of the same size. The false discovery rate (Benjamini and Hochberg) is held over all features and sets
+# of all layers at once; beside it stands what sets of shuffled tokens give:
 
 # %%
 discoveries = tables.read(RESULTS / f"discoveries/{VIEW}.parquet", DISCOVERIES)
@@ -68,7 +70,8 @@ display(
         f"of {discoveries['tests'].sum():,} tested."
     )
 )
-display(discoveries.set_index("sae")[["tests", "promoted", "suppressed", "features"]].rename_axis(None))
+columns = ["tests", "promoted", "suppressed", "shuffled", "features"]
+display(discoveries.set_index("sae")[columns].rename_axis(None))
 
 # %% [markdown]
 # Each feature's best set, upwards if it is promoted and downwards if it is suppressed. Beyond the dashed

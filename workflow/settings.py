@@ -34,6 +34,7 @@ BESIDE_SAES = (
     "nulls",
     "planted",
     "sensitivity",
+    "set_coverage",
     "summary",
 )
 # Windows keeps these names to itself, with any ending.

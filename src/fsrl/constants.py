@@ -2,6 +2,8 @@
 
 # Tokens that a set must have, and leave out, to be tested (fsrl.enrichment).
 SMALLEST_SET = 5
+# Directions of each kind that a row's alignment with a set is held against (fsrl.enrichment.row_nulls).
+SET_DRAWS = 20_000
 # Of the second moment C of a layer's decoder rows (fsrl.enrichment.covariance). Enough to bound C^-1. Ledoit
 # and Wolf's would be .02 to .26 on mini's layers, and lowers the variance of C where it is large: p of 1e-3
 # then came up to 4 times too often for decoders drawn from N(0, C).

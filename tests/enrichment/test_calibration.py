@@ -1,4 +1,5 @@
-"""On the real W_U of the embedded study: p is uniform where a direction is chance, and the textbook z is not.
+"""On the real W_U of the embedded study: t is Student's for Gaussian rows, and the textbook z is no z; p of
+real rows keeps its level beside shuffled sets, where Student's does not.
 
 Null directions are drawn with a fixed seed. Each test says how far off chance alone could put it.
 """
@@ -9,6 +10,7 @@ import scipy.stats
 import torch
 
 from fsrl.enrichment import best_sets as enrichment_pvalues
+from fsrl.enrichment import calibration, row_nulls
 from fsrl.enrichment import covariance as enrichment_covariance
 from fsrl.enrichment import statistics as enrichment
 from fsrl.stats import rates
@@ -29,8 +31,18 @@ def null_statistics(covariance, draws, seed):
     normal = torch.randn(draws, covariance.k, generator=generator, dtype=torch.float64)
     directions = normal @ covariance.colour.T  # N(0, C)
     return directions, enrichment.set_statistics(
-        directions, mini_unembedding(), mini_sets()[1], strata=strata(), covariance=covariance
+        directions, mini_unembedding(), mini_sets()[1], strata=strata(), covariance=covariance, nulls=few()
     )
+
+
+def few():
+    """Nulls for tests that do not read p of them."""
+    return row_nulls.null_directions(mini_unembedding(), draws=200, seed=0)
+
+
+def student(found, column="t"):
+    """log10 of Student's p of t."""
+    return calibration.student_log10_p(getattr(found, column).double().numpy(), found.k)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +57,9 @@ def test_the_sets_are_real(null):
     assert sets.sum(1).max() > 1000
 
 
-@pytest.mark.parametrize("column", ["log10_p", "log10_p_stratified"])
-def test_p_is_uniform_under_null_directions(null, column):
-    p = 10 ** getattr(null, column).double().numpy()
+@pytest.mark.parametrize("column", ["t", "t_stratified"])
+def test_t_is_students_under_null_directions(null, column):
+    p = 10 ** student(null, column)
     results = [scipy.stats.kstest(values, "uniform") for values in p.T]
     # Bonferroni over the sets; a D of .02 would already fail at this number of draws.
     assert min(result.pvalue for result in results) > 0.01 / len(results)
@@ -68,7 +80,7 @@ def test_textbook_z_fails_the_same_test(null):
 
 def test_benjamini_hochberg_finds_no_more_than_promised(null):
     # Studies of 50 null directions: each may make any discovery in at most 5 % of cases.
-    log10_p = null.log10_p.numpy()
+    log10_p = student(null)
     studies = log10_p.reshape(-1, 50, log10_p.shape[1])
     wrong = np.mean([(rates.benjamini_hochberg(study) < LEVEL).any() for study in studies])
     assert wrong < 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(studies))
@@ -78,7 +90,7 @@ def test_benjamini_hochberg_finds_no_more_than_promised(null):
 
 
 @pytest.mark.parametrize("hook", LAYERS)
-def test_p_is_uniform_where_c_is_estimated_from_the_null_decoders_themselves(hook):
+def test_t_is_students_where_c_is_estimated_from_the_null_decoders_themselves(hook):
     # As with real features: rows of length 1 from the layer's own shape, C from these rows alone.
     rows = mini_decoder(hook).double()
     rows = rows / rows.norm(dim=1, keepdim=True)
@@ -88,14 +100,17 @@ def test_p_is_uniform_where_c_is_estimated_from_the_null_decoders_themselves(hoo
         generator = torch.Generator().manual_seed(seed)
         null = torch.randn(rows.shape, generator=generator, dtype=torch.float64) @ root.T
         null = null / null.norm(dim=1, keepdim=True)
-        p.append(10 ** enrichment.set_statistics(null, mini_unembedding(), mini_sets()[1]).log10_p.double())
+        found = enrichment.set_statistics(null, mini_unembedding(), mini_sets()[1], nulls=few())
+        p.append(10 ** student(found))
         heavy = enrichment_covariance.layer_covariance(null, shrinkage=0.2, steps=0)
-        statistics = enrichment.set_statistics(null, mini_unembedding(), mini_sets()[1], covariance=heavy)
-        ledoit_wolf.append(10 ** statistics.log10_p.double())
-    found = [scipy.stats.kstest(values, "uniform").statistic for values in torch.cat(p).T.numpy()]
+        statistics = enrichment.set_statistics(
+            null, mini_unembedding(), mini_sets()[1], covariance=heavy, nulls=few()
+        )
+        ledoit_wolf.append(10 ** student(statistics))
+    found = [scipy.stats.kstest(values, "uniform").statistic for values in np.concatenate(p).T]
     # 9216 p a set: chance alone puts one of 37 sets beyond .0226 in 1 % of cases.
     assert max(found) < 0.0226
-    heavier = [scipy.stats.kstest(values, "uniform").statistic for values in torch.cat(ledoit_wolf).T.numpy()]
+    heavier = [scipy.stats.kstest(values, "uniform").statistic for values in np.concatenate(ledoit_wolf).T]
     assert max(heavier) > 0.04
 
 
@@ -112,3 +127,53 @@ def test_planted_alignment_is_found_among_null_directions():
     hit = (best.promoted[:20] == planted) & (best.promoted_log10_q[:20] < LEVEL)
     assert hit.sum() >= 15
     assert (best.promoted_log10_q[20:] < LEVEL).double().mean() < 0.01
+
+
+@pytest.fixture(scope="module")
+def real():
+    """Repetitions of nothing with the real rows of hook 0, whose tails are the heaviest, and simple sets."""
+    W_U = mini_unembedding()
+    nulls = row_nulls.null_directions(W_U, draws=20_000, seed=0)
+    rows = mini_decoder("blocks.0.hook_resid_pre")
+    return list(calibration.null_tests(rows, W_U, mini_sets()[1], nulls=nulls, repetitions=4, seed=1))
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "random", "turned"])
+def test_real_rows_keep_the_level_that_student_does_not(real, kind):
+    own = np.array([one.discoveries(0.05) for one in real if one.kind == kind])
+    student = np.array([one.student_discoveries(0.05) for one in real if one.kind == kind])
+    assert (student > 0).all() and student.mean() > 50
+    assert (own > 0).mean() <= 0.25
+    assert own.sum() < 0.01 * student.sum()
+
+
+def test_what_is_tested_where_there_is_nothing(real):
+    names, sets = mini_sets()
+    assert [one.repetition for one in real if one.kind == "turned"] == [0, 1, 2, 3]
+    assert {one.tokens for one in real if one.kind == "random"} == set(calibration.SIZES)
+    shuffled = [one for one in real if one.kind == "shuffled"]
+    assert all(one.t.shape == (1536, len(names)) for one in shuffled)
+    # z has sd 1 there, since tokens are drawn at random.
+    assert shuffled[0].z is not None and np.std(shuffled[0].z, axis=1).mean() == pytest.approx(1, abs=0.1)
+    assert np.isfinite(shuffled[0].log10_p).all()
+
+
+def test_turned_rows_are_those_of_a_turned_decoder(monkeypatch):
+    W_U, (_, sets) = mini_unembedding(), mini_sets()
+    rows = mini_decoder("blocks.0.hook_resid_pre")[:400].double()
+    nulls = row_nulls.null_directions(W_U, draws=2000, seed=0)
+    turn = calibration.rotation(160, torch.Generator().manual_seed(3))
+    torch.testing.assert_close(turn @ turn.T, torch.eye(160, dtype=torch.float64))
+    monkeypatch.setattr(calibration, "rotation", lambda *_: turn)
+    monkeypatch.setattr(calibration, "SCREEN", -2.0)
+    found = list(calibration.null_tests(rows, W_U, sets, nulls=nulls, repetitions=1, seed=1))[-1]
+    # As deltas turn by Q, so do rows by its transpose; C is turned with them.
+    turned = rows @ turn
+    expected = enrichment.set_statistics(turned, W_U, sets, nulls=nulls)
+    assert found.kind == "turned" and found.z is None
+    np.testing.assert_allclose(found.t, expected.t.numpy(), rtol=1e-4, atol=1e-4)
+    # Turned null directions are others, drawn from the same distribution; below the screen p is at most that.
+    low = (found.log10_p < calibration.SCREEN).any(axis=1)
+    off = found.log10_p - expected.log10_p.numpy()
+    assert low.any() and np.abs(np.median(off[low])) < 0.1
+    assert np.median(off[~low]) <= 0.02

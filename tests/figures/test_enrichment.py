@@ -5,16 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.stats
-import torch
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 
-from fsrl.enrichment import calibration
-from fsrl.enrichment import covariance as enrichment_covariance
-from fsrl.enrichment import statistics as enrichment
+from fsrl.figures import coverage as plot_coverage
 from fsrl.figures import enrichment as plot_evidence
 from fsrl.figures import heatmap as plot_heatmap
+from fsrl.names import TYPES
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures.plot_evidence_tables import CUT, SETS
 from tests.fixtures.plot_figures import assert_legible, words
@@ -110,30 +107,38 @@ def test_heatmap_of_layers_without_types(counts: pd.DataFrame, layers: list, mon
 
 def test_qq_of_uniform_p_lies_on_the_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:
     uniform = np.log10((np.arange(1000) + 0.5) / 1000)
-    # Two draws of each of 500 sets; what was not tested is left out.
-    p = {"log10_p_t": np.append(uniform, np.nan), "log10_p_z": np.append(10 * uniform, np.nan)}
-    keys = {"sae": "s", "draw": np.arange(1001) % 2, "set": [f"set {i // 2}" for i in range(1001)]}
+    # Two features and 500 sets; what was not tested is left out.
+    p = {"log10_p": np.append(uniform, np.nan), "log10_p_t": np.append(2 * uniform, np.nan)}
+    p["log10_p_z"] = np.append(10 * uniform, np.nan)
+    keys = {"sae": "s", "feature": np.arange(1001) % 2, "set": [f"set {i // 2}" for i in range(1001)]}
     figure = plot_evidence.qq(pd.DataFrame(keys | p), title=TITLE)
     assert_legible(figure, monkeypatch)
-    t, z = figure.axes[0].lines[:2]
-    assert t.get_ydata() == pytest.approx(t.get_xdata())
+    own, t, z = figure.axes[0].lines[:3]
+    assert own.get_ydata() == pytest.approx(own.get_xdata())
+    assert t.get_ydata() == pytest.approx(2 * t.get_xdata())
     assert z.get_ydata() == pytest.approx(10 * z.get_xdata())
-    assert "2 null directions like the rows of each of 1 layers, 501 token sets" in words(figure)
-    assert "covariance-aware t: 5.0 % below" in words(figure)
+    assert "2 features of 1 layers, 501 token sets with shuffled tokens" in words(figure)
+    assert "null of the row's own: 5.0 % below" in words(figure)
     assert f"textbook z: {100 * (10 * uniform < np.log10(0.05)).mean():.1f} % below" in words(figure)
 
 
-def test_null_p_are_those_of_the_tests() -> None:
-    generator = torch.Generator().manual_seed(0)
-    w_dec, w_u = (torch.randn(shape, generator=generator) for shape in ((60, 12), (12, 200)))
-    sets = torch.arange(200) % 4 == torch.arange(2).unsqueeze(1)
-    p = calibration.null_log10_p(w_dec, w_u, sets, draws=400, seed=1)
-    assert p["t"].shape == p["z"].shape == (400, 2)
-    assert scipy.stats.kstest(10 ** p["t"][:, 0], "uniform").pvalue > 1e-3
-    again = calibration.null_log10_p(w_dec, w_u, sets, draws=400, seed=1)
-    assert np.array_equal(p["z"], again["z"])
-    # z as enrichment has it for a direction is turned into the two-sided normal p.
-    covariance = enrichment_covariance.layer_covariance(w_dec)
-    normal = torch.randn(400, covariance.k, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    z = enrichment.set_statistics(normal @ covariance.colour.T, w_u, sets, covariance=covariance).z
-    assert 10 ** p["z"] == pytest.approx(2 * scipy.stats.norm.sf(z.abs().double().numpy()), rel=1e-6)
+def test_coverage_has_a_bar_a_set_as_long_as_its_features(tmp_path: Path, monkeypatch) -> None:
+    table = plot_evidence_tables.set_coverage(
+        ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_pre"], tmp_path
+    )
+    figure = plot_coverage.set_coverage(table, scheme="calibrated", title=TITLE)
+    assert_legible(figure, monkeypatch)
+    ax = figure.axes[0]
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert sorted(names) == sorted(name.replace("_", " ") for name in list(plot_evidence_tables.SETS)[:-1])
+    ends = [max(patch.get_x() + patch.get_width() for patch in bar) for bar in ax.containers]
+    assert max(ends) == 2 * (len(TYPES) + 3)  # two layers; degenerate ones and two unclassified have no type
+    share = 100 * len(TYPES) / (len(TYPES) + 3)
+    assert [text.get_text() for text in ax.texts] == [f"{share:.1f} %"] * len(names)
+
+
+def test_coverage_of_nothing(tmp_path: Path) -> None:
+    table = plot_evidence_tables.set_coverage(["blocks.0.hook_resid_pre"], tmp_path)
+    none = table.assign(features=0, significant=0, share=np.nan)
+    figure = plot_coverage.set_coverage(none, scheme="calibrated", title=TITLE)
+    assert "0 features significantly promote or suppress a set" in words(figure)

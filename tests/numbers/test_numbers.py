@@ -26,6 +26,7 @@ def mini_tables(results: Path) -> dict[str, object]:
         "other_summary": "summary/main.tsv",
         "other_null": "nulls/main.parquet",
         "discoveries": "discoveries/trained.parquet",
+        "set_coverage": "set_coverage/trained.parquet",
         "claim_tests": "claims/trained.parquet",
         "claims": "claims/trained.tsv",
         "sensitivity": "sensitivity/trained.parquet",

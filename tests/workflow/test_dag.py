@@ -39,6 +39,8 @@ STUDY_EVIDENCE = (
     "token_set_list.tsv",
     "discoveries/trained.parquet",
     "null_p_values/trained.parquet",
+    "null_p_values/trained_discoveries.parquet",
+    "set_coverage/trained.parquet",
     "claims/trained.parquet",
     "claims/trained_dips.parquet",
     "claims/trained.tsv",
@@ -58,6 +60,7 @@ LATEX_TABLES = (
     "moments_by_layer",
     "numbers",
     "sensitivity",
+    "set_coverage",
     "studies",
     "type_overlap",
     "types_by_layer",
@@ -93,7 +96,7 @@ AFTER_TYPES = {
 }
 LAYER_FIGURES = ("skewness", "kurtosis", "skewness_vs_kurtosis", "types", "exemplars")
 STUDY_FIGURES = ("layers_grid", "moments_by_layer", "nulls_by_layer", "type_shares")
-EVIDENCE_FIGURES = ("enrichment_heatmap", "manhattan", "null_p_values", "sensitivity")
+EVIDENCE_FIGURES = ("enrichment_heatmap", "manhattan", "null_p_values", "set_coverage", "sensitivity")
 EVIDENCE_FIGURES += tuple(f"splits/{sae}" for sae in SAE_IDS)
 
 
@@ -202,7 +205,7 @@ def test_a_second_run_does_nothing(built: Project) -> None:
         ("figures/effects.py", {"draw_effect_figures": 1, **PDF}),
         # Enrichment decides no moments, nulls, types or effects.
         ("enrichment/statistics.py", {"test_enrichment_tiny": 2, "null_p_values": 1, **AFTER_ENRICHMENT}),
-        ("enrichment/calibration.py", {"null_p_values": 1, "draw_evidence_figures": 1, **PDF}),
+        ("enrichment/calibration.py", {"null_p_values": 1, **AFTER_ENRICHMENT}),
         ("enrichment/scores.py", AFTER_ENRICHMENT),
         # The engine decides no measured effect but through the types.
         ("moments/frames.py", {"compute_moments_tiny": 2, "assign_types": 6, **AFTER_TYPES}),

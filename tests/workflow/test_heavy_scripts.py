@@ -23,8 +23,8 @@ HEAVY = (
     "compute_layer_nulls",
     "compute_moments",
     "test_enrichment",
-    "summarise_enrichment",
     "null_p_values",
+    "summarise_enrichment",
     "measure_effects",
     "recover_planted_types",
 )
@@ -87,7 +87,9 @@ def test_tables_say_what_they_were_computed_on(both):
     for stages, device, precision in zip(both, ("cpu", "cuda"), ("fp32", "split"), strict=True):
         paths = [path for name in COMPARED for path in stages.folder.rglob(f"{name}.parquet")]
         paths += [stages.nulls()[0], *stages.folder.rglob("effects.parquet")]
-        paths += [stages.folder / name for name in ("null_p_values", "recovery", "by_set")]
+        paths += [
+            stages.folder / name for name in ("null_p_values", "null_discoveries", "recovery", "by_set")
+        ]
         said = [tables.read_metadata(path) for path in paths]
         said.append(covariances.read(stages.folder / "activations").metadata)
         assert {metadata["device"] for metadata in said} == {device}

@@ -108,7 +108,13 @@ def test_figures_are_sorted_by_study_and_subject(built: Project, page: str) -> N
     categories = json.loads(re.search(r"var categories = (\{.*?\});\n", page, re.S)[1])
     by_subject = {name: {figure_name(path) for path in paths} for name, paths in categories["tiny"].items()}
     assert by_subject["Measured effects"] == {"agreement", "moments", "retention"}
-    assert by_subject["Token sets"] == {"enrichment_heatmap", "manhattan", "null_p_values", "splits"}
+    assert by_subject["Token sets"] == {
+        "enrichment_heatmap",
+        "manhattan",
+        "null_p_values",
+        "set_coverage",
+        "splits",
+    }
     assert by_subject["Moments and types"] >= {"skewness", "types", "exemplars", "layers_grid"}
     assert set().union(*by_subject.values()) == {figure_name(path) for path in figures(built)}
 

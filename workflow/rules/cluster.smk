@@ -47,6 +47,7 @@ CLUSTER = {
     "tables.{study}": {
         "write_latex_study": 10,
         "write_latex_claims": 10,
+        "write_latex_coverage": 10,
         "write_latex_sensitivity": 10,
         "write_latex_effects": 10,
         "write_latex_planted": 10,

@@ -8,6 +8,10 @@ ODDS_RATIOS = f"{STAGES}/odds_ratios.parquet"
 SPLITS = f"{STAGES}/splits.parquet"
 DISCOVERIES = "results/{study}/discoveries/{view}.parquet"
 NULL_P_VALUES = "results/{study}/null_p_values/{view}.parquet"
+NULL_DISCOVERIES = "results/{study}/null_p_values/{view}_discoveries.parquet"
+SET_COVERAGE = "results/{study}/set_coverage/{view}.parquet"
+# What of the settings decides p: the directions that sets are held against.
+SET_NULLS = {key: config["enrichment"][key] for key in ("draws", "seed")}
 
 
 def enriched_views(study):
@@ -31,7 +35,7 @@ def in_enriched_views(*patterns):
 
 EVIDENCE = sorted(set(in_enriched_views(TOKEN_SETS, TOKEN_SET_LIST)))
 EVIDENCE += in_enriched_views(ENRICHMENT, BEST_SETS, f"{STAGES}/scores.parquet", ODDS_RATIOS, SPLITS)
-EVIDENCE += in_enriched_views(DISCOVERIES, NULL_P_VALUES)
+EVIDENCE += in_enriched_views(DISCOVERIES, SET_COVERAGE, NULL_P_VALUES, NULL_DISCOVERIES)
 
 
 rule find_token_sets:
@@ -77,6 +81,7 @@ for study in STUDIES.values():
             **GPU,
             mem_mb=2000,
         params:
+            **SET_NULLS,
             device=config["device"],
             view=view_options,
         script:
@@ -95,6 +100,7 @@ for study in STUDIES.values():
             types=of_saes(f"{STAGES}/types.parquet", study),
             unembedding=of_model(UNEMBEDDING),
             sets=TOKEN_SETS,
+            null_discoveries=NULL_DISCOVERIES,
             code=library("summarise_enrichment.py"),
         output:
             **{
@@ -102,6 +108,7 @@ for study in STUDIES.values():
                 for table in ("best_sets", "odds_ratios", "scores", "splits")
             },
             discoveries=DISCOVERIES,
+            set_coverage=SET_COVERAGE,
         log:
             "logs/{study}/summarise_enrichment/{view}.log",
         benchmark:
@@ -120,7 +127,7 @@ for study in STUDIES.values():
             settings={
                 key: value
                 for key, value in config["enrichment"].items()
-                if key not in ("views", "check_draws")
+                if key not in ("views", "draws", "repetitions")
             },
         script:
             "../scripts/summarise_enrichment.py"
@@ -128,25 +135,28 @@ for study in STUDIES.values():
 
 rule null_p_values:
     input:
+        enrichment=every_layer(ENRICHMENT),
         decoders=every_layer(DECODER),
         unembedding=of_model(UNEMBEDDING),
         sets=TOKEN_SETS,
         code=library("null_p_values.py"),
     output:
-        NULL_P_VALUES,
+        p_values=NULL_P_VALUES,
+        discoveries=NULL_DISCOVERIES,
     log:
         "logs/{study}/null_p_values/{view}.log",
     benchmark:
         "results/benchmarks/{study}/null_p_values/{view}.tsv"
-    threads: ONE
+    threads: ALL
     resources:
         **GPU,
-        mem_mb=2000,
+        mem_mb=3000,
     params:
+        **SET_NULLS,
         device=config["device"],
         view=view_options,
         sae_ids=sae_ids,
-        draws=config["enrichment"]["check_draws"],
-        seed=config["nulls"]["seed"],
+        level=config["enrichment"]["level"],
+        repetitions=config["enrichment"]["repetitions"],
     script:
         "../scripts/null_p_values.py"

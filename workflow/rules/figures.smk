@@ -12,7 +12,7 @@ STUDY_FIGURES = expand(
 )
 EVIDENCE_FIGURES = expand(
     "figures/{{study}}/{{view}}/{figure}.{format}",
-    figure=["enrichment_heatmap", "manhattan", "null_p_values", "sensitivity"],
+    figure=["enrichment_heatmap", "manhattan", "null_p_values", "set_coverage", "sensitivity"],
     format=FORMATS,
 )
 EFFECT_FIGURES = expand(
@@ -151,6 +151,7 @@ rule draw_evidence_figures:
         set_list=TOKEN_SET_LIST,
         discoveries=DISCOVERIES,
         null_p_values=NULL_P_VALUES,
+        set_coverage=SET_COVERAGE,
         sensitivity=SENSITIVITY,
         code=library("draw_evidence_figures.py"),
     output:

@@ -11,6 +11,7 @@ LATEX_OF = {
         "type_overlap.tex",
         "exemplars.tex",
     ),
+    "coverage": [f"{LATEX}set_coverage.tex"],
     "claims": multiext(LATEX, "claims.tex", "claims_by_scheme.tex"),
     "sensitivity": multiext(LATEX, "sensitivity.tex", "agreement.tex"),
     "effects": multiext(LATEX, "effects.tex", "effects_by_type.tex"),
@@ -40,6 +41,7 @@ def latex_tables(study):
     view = paper_view(study)
     there = {
         "study": True,
+        "coverage": view in enriched_views(study),
         "claims": view in enriched_views(study),
         "sensitivity": view in enriched_views(study),
         "effects": view == EFFECT_VIEW and study in MEASURED,
@@ -92,6 +94,23 @@ rule write_latex_study:
         scheme=config["types"]["default_scheme"],
     script:
         "../scripts/write_latex_study.py"
+
+
+rule write_latex_coverage:
+    input:
+        set_coverage=in_paper_view(SET_COVERAGE),
+        code=library("write_latex_coverage.py"),
+    output:
+        LATEX_OF["coverage"],
+    log:
+        "logs/{study}/write_latex_coverage.log",
+    benchmark:
+        "results/benchmarks/{study}/write_latex_coverage.tsv"
+    threads: ONE
+    params:
+        source=latex_source,
+    script:
+        "../scripts/write_latex_coverage.py"
 
 
 rule write_latex_claims:

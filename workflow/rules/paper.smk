@@ -50,7 +50,8 @@ def paper_tables(study):
         tables |= {"other_summary": f"results/{{study}}/summary/{other}.tsv"}
         tables |= {"other_null": NULL.replace("{view}", other)}
     if "evidence" in parts:
-        tables |= {"discoveries": DISCOVERIES, "claim_tests": CLAIMS, "sensitivity": SENSITIVITY}
+        tables |= {"discoveries": DISCOVERIES, "set_coverage": SET_COVERAGE}
+        tables |= {"claim_tests": CLAIMS, "sensitivity": SENSITIVITY}
         tables |= {"claims": CLAIMS.replace(".parquet", ".tsv")}
         for name in ("agreement", "stability"):
             tables[name] = SENSITIVITY.replace(".parquet", f"_{name}.parquet")

@@ -5,7 +5,7 @@ import reports
 reports.make_harmless()
 
 REPORT_SECTIONS = {
-    "Token sets": ["splits", "enrichment_heatmap", "manhattan", "null_p_values"],
+    "Token sets": ["splits", "enrichment_heatmap", "manhattan", "null_p_values", "set_coverage"],
     "Thresholds and planted truth": ["sensitivity", "planted/recovery", "planted/recovery_by_set"],
     "Measured effects": ["effects/agreement", "effects/moments", "effects/retention"],
 }

@@ -6,11 +6,18 @@ joblog.to(snakemake.log[0], threads=1)
 
 from pathlib import Path
 
+from fsrl.figures import coverage, heatmap, sensitivity, splits
 from fsrl.figures import enrichment as enrichment_figures
 from fsrl.figures import files as figure_files
-from fsrl.figures import heatmap, sensitivity, splits
 from fsrl.tables import core as tables
-from fsrl.tables.enrichment import BEST_SETS, DISCOVERIES, NULL_P_VALUES, ODDS_RATIOS, SPLITS
+from fsrl.tables.enrichment import (
+    BEST_SETS,
+    DISCOVERIES,
+    NULL_P_VALUES,
+    ODDS_RATIOS,
+    SET_COVERAGE,
+    SPLITS,
+)
 from fsrl.tables.sensitivity import SENSITIVITY
 from fsrl.tables.types import TYPE_COUNTS
 
@@ -27,10 +34,12 @@ layers = [
     )
 ]
 p_values, moved = tables.read(given.null_p_values, NULL_P_VALUES), tables.read(given.sensitivity, SENSITIVITY)
+covered = tables.read(given.set_coverage, SET_COVERAGE)
 figures = {
     "enrichment_heatmap": heatmap.heatmap(layers, kinds, scheme=scheme, title=title),
     "manhattan": enrichment_figures.manhattan(layers, discoveries, kinds, title=title),
     "null_p_values": enrichment_figures.qq(p_values, title=title),
+    "set_coverage": coverage.set_coverage(covered, scheme=scheme, title=title),
     "sensitivity": sensitivity.sensitivity(moved, scheme=scheme, title=title),
 }
 for path in snakemake.output[:-1]:

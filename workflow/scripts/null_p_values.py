@@ -1,32 +1,41 @@
-"""p-values of the enrichment tests for directions that mean nothing, in one view of a study."""
+"""The enrichment tests of a study in one view where there is nothing to find: p-values and discoveries."""
 
 from fsrl import joblog
 
-joblog.to(snakemake.log[0], threads=1)
+joblog.to(snakemake.log[0], threads=snakemake.threads)
 
 import pandas as pd
 import torch
 
 from fsrl import devices
-from fsrl.enrichment import calibration, frames, store
+from fsrl.enrichment import best_sets, calibration, null_frames, row_nulls, store
 from fsrl.enrichment import statistics as enrichment
 from fsrl.tables import core as tables
-from fsrl.tables.enrichment import NULL_P_VALUES
+from fsrl.tables.enrichment import NULL_DISCOVERIES, NULL_P_VALUES
 from fsrl.weights import matrices as weights
 from fsrl.weights import provenance
 
-given, params = snakemake.input, snakemake.params
+given, params, output = snakemake.input, snakemake.params, snakemake.output
 device = devices.pick(params.device)
 unembedding = weights.read_unembedding(given.unembedding, device)
 sets = store.read_token_sets(given.sets)
-layers = []
+p = [store.statistic(path, "log10_p")[1][0] for path in given.enrichment]
+cut = best_sets.of_study(p, level=params.level).cut
+p_values, discoveries, nulls = [], [], None
 for number, (sae, path) in enumerate(zip(params.sae_ids, given.decoders, strict=True)):
     view = weights.view(weights.read_decoder(path, device), unembedding, **params.view)
     members = torch.from_numpy(sets.to_numpy()[view.token_ids.numpy()].T.copy())
     tested = enrichment.testable(members)
-    draws = {"draws": params.draws, "seed": params.seed + number}
-    found = calibration.null_log10_p(view.W_dec, view.W_U, members[tested], **draws)
-    layers.append(frames.null_p_values_frame(found, sets.columns[tested.numpy()].tolist(), sae))
+    if nulls is None:
+        nulls = row_nulls.null_directions(view.W_U, draws=params.draws, seed=params.seed)
+    # The seed of what is tested is none of those that nulls are drawn with.
+    chosen = {"nulls": nulls, "repetitions": params.repetitions, "seed": params.seed + 1 + number}
+    found = list(calibration.null_tests(view.W_dec, view.W_U, members[tested], **chosen))
+    discoveries.append(null_frames.null_discoveries_frame(found, sae, level=params.level, cut=cut))
+    features = calibration.checked_features(len(view.W_dec)).numpy()
+    names = sets.columns[tested.numpy()].tolist()
+    p_values.append(null_frames.null_p_values_frame(found[0], features, names, sae))
 made = {"draws": params.draws, "seed": params.seed, **devices.described(device)}
 metadata = provenance.metadata(unembedding, study=snakemake.wildcards.study, view=params.view, **made)
-tables.write(pd.concat(layers, ignore_index=True), snakemake.output[0], NULL_P_VALUES, metadata)
+tables.write(pd.concat(p_values, ignore_index=True), output.p_values, NULL_P_VALUES, metadata)
+tables.write(pd.concat(discoveries, ignore_index=True), output.discoveries, NULL_DISCOVERIES, metadata)

@@ -9,10 +9,18 @@ import json
 import pandas as pd
 
 from fsrl import devices
-from fsrl.enrichment import best_sets, store
+from fsrl.enrichment import best_sets, coverage, store
 from fsrl.enrichment import study as enrichment_study
 from fsrl.tables import core as tables
-from fsrl.tables.enrichment import BEST_SETS, DISCOVERIES, ODDS_RATIOS, SCORES, SPLITS
+from fsrl.tables.enrichment import (
+    BEST_SETS,
+    DISCOVERIES,
+    NULL_DISCOVERIES,
+    ODDS_RATIOS,
+    SCORES,
+    SET_COVERAGE,
+    SPLITS,
+)
 from fsrl.tables.types import TYPES
 from fsrl.weights import matrices as weights
 
@@ -24,7 +32,8 @@ p, stratified = (
     for column in ("log10_p", "log10_p_stratified")
 )
 study, within = (best_sets.of_study(part, level=params.settings["level"]) for part in (p, stratified))
-rows = []
+null = tables.read(given.null_discoveries, NULL_DISCOVERIES)
+rows, covered = [], []
 for number, sae in enumerate(params.sae_ids):
     sets, (t, eta2) = store.statistic(given.enrichment[number], "t", "eta2")
     tests = enrichment_study.LayerTests(
@@ -41,6 +50,8 @@ for number, sae in enumerate(params.sae_ids):
     tables.write(made.odds_ratios, output.odds_ratios[number], ODDS_RATIOS, metadata)
     tables.write(made.scores, output.scores[number], SCORES, metadata)
     tables.write(made.splits, output.splits[number], SPLITS, metadata)
-    rows.append(enrichment_study.discoveries_row(tests, study, within.cut))
+    rows.append(enrichment_study.discoveries_row(tests, study, within.cut, null))
+    covered.append(coverage.set_coverage(tests, study.cut, types, params.scheme))
 frame = pd.DataFrame(rows).astype({"sae": "str", "stratified": "Int64"})
 tables.write(frame, output.discoveries, DISCOVERIES, metadata)
+tables.write(pd.concat(covered, ignore_index=True), output.set_coverage, SET_COVERAGE, metadata)

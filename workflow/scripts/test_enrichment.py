@@ -8,8 +8,8 @@ import torch
 
 from fsrl import devices
 from fsrl.enrichment import frames as enrichment_frames
+from fsrl.enrichment import row_nulls, store
 from fsrl.enrichment import statistics as enrichment
-from fsrl.enrichment import store
 from fsrl.tables import core as tables
 from fsrl.tables.enrichment import ENRICHMENT
 from fsrl.weights import matrices as weights
@@ -18,6 +18,7 @@ from fsrl.weights import provenance
 given, params = snakemake.input, snakemake.params
 device = devices.pick(params.device)
 unembedding, read = weights.read_unembedding(given.unembedding, device), store.read_token_sets(given.sets)
+nulls = None
 for path, output in zip(given.decoders, snakemake.output, strict=True):
     decoder = weights.read_decoder(path, device)
     view = weights.view(decoder, unembedding, **params.view)
@@ -27,8 +28,11 @@ for path, output in zip(given.decoders, snakemake.output, strict=True):
     strata = None
     if unembedding.counts is not None:
         strata = enrichment.frequency_strata(unembedding.counts[view.token_ids])
-    found = enrichment.set_statistics(view.W_dec, view.W_U, members[tested], strata=strata)
+    if nulls is None:  # of W_U alone, so the same for every layer
+        nulls = row_nulls.null_directions(view.W_U, draws=params.draws, seed=params.seed)
+    found = enrichment.set_statistics(view.W_dec, view.W_U, members[tested], strata=strata, nulls=nulls)
     frame = enrichment_frames.enrichment_frame(found, sets.columns[tested.numpy()].tolist())
-    made = {"degrees": str(found.k - 1), "shrinkage": f"{found.shrinkage:.6g}", **devices.described(device)}
+    made = {"draws": params.draws, "seed": params.seed, "rank": str(found.k)}
+    made |= {"shrinkage": f"{found.shrinkage:.6g}", **devices.described(device)}
     metadata = provenance.metadata(unembedding, decoder, view=params.view, **made)
     tables.write(frame, output, ENRICHMENT, metadata)

@@ -1,10 +1,9 @@
 """From the tensors of `fsrl.enrichment` to the tables of `fsrl.tables.enrichment`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
 
 from fsrl.enrichment.statistics import SetStatistics
 from fsrl.errors import FsrlError
@@ -29,20 +28,3 @@ def enrichment_frame(statistics: SetStatistics, sets: Sequence[str]) -> pd.DataF
         absent = np.full(n_features * n_sets, np.nan, dtype=np.float32)
         columns[name] = absent if values is None else values.numpy().reshape(-1)
     return pd.DataFrame(columns)
-
-
-def null_p_values_frame(
-    log10_p: Mapping[str, Float64[np.ndarray, "draws n_sets"]], sets: Sequence[str], sae: str
-) -> pd.DataFrame:
-    """The table `null_p_values` of one layer, from `fsrl.enrichment.calibration.null_log10_p`; sets:
-    names."""
-    draws = len(log10_p["t"])
-    return pd.DataFrame(
-        {
-            "sae": sae,
-            "draw": np.repeat(np.arange(draws, dtype=np.int32), len(sets)),
-            "set": np.tile(np.asarray(sets, dtype=object), draws),
-            "log10_p_t": log10_p["t"].ravel(),
-            "log10_p_z": log10_p["z"].ravel(),
-        }
-    ).astype({"sae": "str", "set": "str"})

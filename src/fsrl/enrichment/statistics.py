@@ -1,4 +1,4 @@
-"""Which token sets a feature promotes or suppresses, in closed form: effect sizes z, eta^2 and an honest t.
+"""Which token sets a feature promotes or suppresses: effect sizes z, eta^2 and t in closed form, and p.
 
 With w = d @ W_U the logit weights of a decoder row d over V tokens (mean mu, population variance sigma^2), a
 set S of m tokens, and delta = mean(W_U over S) - mean(W_U over all tokens), the set's mean logit weight
@@ -12,12 +12,13 @@ W_U's covariance over the vocabulary. Nothing of size [features, vocabulary] is 
 Both are effect sizes. z has sd 1 if the tokens of S are drawn at random, but tokens of a set have correlated
 columns: under random directions z of "starts with space" has an sd of 11 to 23. What is tested instead is
 whether d is aligned with S more than a direction of its layer is by chance. With C the second moment of the
-layer's decoder rows (see `fsrl.enrichment.covariance`) and k its rank, directions from N(0, C) have, exactly,
+layer's decoder rows (see `fsrl.enrichment.covariance`) and k its rank,
 
     r = d . delta / sqrt((d^T C^-1 d) (delta^T C delta)),   t = r sqrt(k - 1) / sqrt(1 - r^2)
 
-with t Student's on k - 1 degrees of freedom, since r is the cosine between a standard normal vector,
-C^-1/2 d, and a fixed one, C^1/2 delta.
+where r is the cosine between C^-1/2 d and C^1/2 delta. For directions from N(0, C) t is, exactly, Student's
+on k - 1 degrees of freedom. Rows of real decoders have heavier tails, so that t is an effect size too and p
+comes from a null of each row's own (see `fsrl.enrichment.row_nulls`).
 
 Stratified by token frequency, delta is instead the difference between the set's mean and the mean expected
 of a set with the same frequencies: with m_s of the m tokens of S in stratum s,
@@ -35,10 +36,10 @@ from jaxtyping import Bool, Float, Float32, Float64, Int, Int64
 from torch import Tensor
 
 from fsrl import devices
-from fsrl.constants import SMALLEST_SET
+from fsrl.constants import SET_DRAWS, SMALLEST_SET
+from fsrl.enrichment import row_nulls
 from fsrl.enrichment.covariance import RANK_TOLERANCE, LayerCovariance, check_matrix, layer_covariance
 from fsrl.errors import FsrlError
-from fsrl.stats import rates
 
 FEATURES_PER_BLOCK = 1024
 TOKENS_PER_BLOCK = 2048
@@ -50,7 +51,7 @@ ROUNDING_MARGIN = 8.0
 class SetStatistics:
     """Statistics of every feature and set, computed in float64.
 
-    z, eta2, t, log10_p (two-sided, Student with k - 1 degrees): see the module. t_stratified and
+    z, eta2, t, log10_p (two-sided, of each row's own null): see the module. t_stratified and
     log10_p_stratified are None where no strata were given. NaN throughout for a set of fewer than 5 tokens or
     of more than V - 5 (sizes: its tokens; tested: whether it is none of these); for a row of zeros; in z and
     eta2 for a row with constant logit weights; in the stratified pair for a set that is a union of strata.
@@ -101,13 +102,16 @@ def set_statistics(
     *,
     strata: Tensor | None = None,
     covariance: LayerCovariance | None = None,
+    nulls: row_nulls.NullDirections | None = None,
 ) -> SetStatistics:
     """z, eta^2, t and log10 p of the rows of W_dec [features, d_model] and sets, bool [n_sets, n_tokens].
 
     W_U: [d_model, n_tokens], centred over the vocabulary or not. strata: int64 [n_tokens], a label of each
     token, see `frequency_strata`. covariance: C, by default that of W_dec; give the layer's where W_dec holds
-    null directions. Computed where W_U lies, in float64; the result lies on the CPU. Raises FsrlError for
-    weights that are not finite and shapes that do not fit.
+    other rows. nulls: of `fsrl.enrichment.row_nulls.null_directions` for this W_U, by default 20,000 of each
+    kind from seed 0; give them where several decoders share a W_U. Computed where W_U lies, in float64 (the
+    nulls' cosines in float32); the result lies on the CPU. Raises FsrlError for weights that are not finite
+    and shapes that do not fit.
     """
     check_arguments(W_dec, W_U, sets)
     if strata is not None and (strata.shape != sets.shape[1:] or strata.is_floating_point()):
@@ -121,8 +125,13 @@ def set_statistics(
         raise FsrlError(
             f"enrichment: C has d_model {covariance.whiten.shape[0]} but W_dec has {W_dec.shape[1]}"
         )
+    if nulls is None:
+        nulls = row_nulls.null_directions(W_U, draws=SET_DRAWS, seed=0)
+    own = nulls.of_layer(covariance)
     vocabulary = _prepare(W_U, sets, strata)
-    blocks = [_block(rows.double(), vocabulary, sets, covariance) for rows in W_dec.split(FEATURES_PER_BLOCK)]
+    blocks = [
+        _block(rows.double(), vocabulary, sets, covariance, own) for rows in W_dec.split(FEATURES_PER_BLOCK)
+    ]
     columns: dict[str, Any] = {"t_stratified": None, "log10_p_stratified": None}
     for name in list(blocks[0]):
         columns[name] = torch.cat([block.pop(name) for block in blocks])
@@ -197,6 +206,7 @@ def _block(
     vocabulary: _Vocabulary,
     sets: Bool[Tensor, "n_sets n_tokens"],
     covariance: LayerCovariance,
+    nulls: row_nulls.NullDirections,
 ) -> dict[str, Float32[Tensor, "features n_sets"]]:
     """Columns of `SetStatistics` for some rows of W_dec."""
     n_tokens, sizes = sets.shape[1], sets.sum(dim=1).double()
@@ -204,21 +214,25 @@ def _block(
     constant = variance.sqrt() <= vocabulary.rounding * rows.norm(dim=1, keepdim=True)
     standardised = (rows @ vocabulary.delta) / variance.sqrt().masked_fill(constant, torch.nan)
     z = standardised * (sizes * (n_tokens - 1) / (n_tokens - sizes)).sqrt()
-    white = rows @ covariance.whiten
     columns = {"z": z, "eta2": z.pow(2) / (n_tokens - 1)}
-    for suffix, delta in (("", vocabulary.delta), ("_stratified", vocabulary.delta_stratified)):
-        if delta is not None:
-            columns["t" + suffix] = _student(white, covariance.colour.T @ delta)
-            log10_p = rates.log10_p(columns["t" + suffix].cpu().numpy(), covariance.k - 1)
-            columns["log10_p" + suffix] = torch.from_numpy(log10_p)
+    deltas = {"": vocabulary.delta, "_stratified": vocabulary.delta_stratified}
+    known = {suffix: delta for suffix, delta in deltas.items() if delta is not None}
+    white = rows @ covariance.whiten
+    white = white / white.norm(dim=1, keepdim=True)
+    cosines = torch.cat([white @ unit_coloured(delta, covariance) for delta in known.values()], dim=1)
+    # The stratified deltas are held against the same nulls: one fit for both.
+    log10_p = row_nulls.log10_p(white, cosines, sizes.long().repeat(len(known)), n_tokens, nulls)
+    t = row_nulls.student(cosines, covariance.k)
+    for name, values in (("t", t), ("log10_p", log10_p)):
+        columns |= {
+            name + suffix: part for suffix, part in zip(known, values.split(len(sets), dim=1), strict=True)
+        }
     return {name: values.float().cpu() for name, values in columns.items()}
 
 
-def _student(
-    white: Float64[Tensor, "features k"], coloured: Float64[Tensor, "k n_sets"]
-) -> Float64[Tensor, "features n_sets"]:
-    """t from C^-1/2 d and C^1/2 delta; NaN where either is zero."""
-    cosine = white @ coloured / white.norm(dim=1, keepdim=True) / coloured.norm(dim=0)
-    # A cosine of 1 to rounding is a finite t: the largest that float64 resolves.
-    unexplained = (1 - cosine.pow(2)).clamp(min=torch.finfo(torch.float64).eps)
-    return cosine * ((white.shape[1] - 1) / unexplained).sqrt()
+def unit_coloured(
+    delta: Float64[Tensor, "d_model n_sets"], covariance: LayerCovariance
+) -> Float64[Tensor, "k n_sets"]:
+    """C^1/2 delta of length 1; NaN where it has none."""
+    found = covariance.colour.T @ delta
+    return found / found.norm(dim=0)

@@ -23,7 +23,7 @@ from fsrl.weights.matrices import View
 
 @dataclass(frozen=True, eq=False)
 class LayerTests:
-    """One layer's tests, NaN where not tested: t, eta2, log10_p and log10_q of t,
+    """One layer's tests, NaN where not tested: t, eta2, log10_p and log10_q of t's own null,
     log10_p of t within strata of frequency; sets: their names.
     """
 
@@ -108,17 +108,27 @@ def _splits(
     return splits.splits_frame(exemplars, found)
 
 
-def discoveries_row(tests: LayerTests, study: best_sets.Discoveries, stratified_cut: float) -> dict[str, Any]:
-    """A layer's row of the table `discoveries`; stratified is NA where the tokens' counts are unknown."""
+def discoveries_row(
+    tests: LayerTests, study: best_sets.Discoveries, stratified_cut: float, null: pd.DataFrame
+) -> dict[str, Any]:
+    """A layer's row of the table `discoveries`; stratified is NA where the tokens' counts are unknown.
+
+    null: table `null_discoveries`, of this layer or more.
+    """
     up, down = tests.significant(study.cut)
     known = np.isfinite(tests.log10_p_stratified).any()
+    number = int(np.isfinite(tests.t).sum())
+    mine = null[null["sae"] == tests.sae]
+    by_chance = mine["beyond_cut"].div(mine["tests"]).groupby(mine["kind"]).mean() * number
     return {
         "sae": tests.sae,
         "sets": len(tests.sets),
-        "tests": int(np.isfinite(tests.t).sum()),
+        "tests": number,
         "promoted": int(up.sum()),
         "suppressed": int(down.sum()),
         "features": int((up | down).any(axis=1).sum()),
+        "shuffled": float(by_chance["shuffled"]),
+        "turned": float(by_chance["turned"]),
         "stratified": int((tests.log10_p_stratified <= stratified_cut).sum()) if known else pd.NA,
         "log10_p_cut": study.cut,
         "level": study.level,

@@ -34,7 +34,13 @@ SET_KINDS = {
 }
 CUT: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": (0, (4, 2))}
 TICKS = (0, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-TESTS = {"t": ("#332288", "covariance-aware t"), "z": ("#E69F00", "textbook z")}
+TESTS = {
+    "": ("#332288", "null of the row's own"),
+    "_t": ("#CC6677", "covariance-aware t as Student's"),
+    "_z": ("#E69F00", "textbook z"),
+}
+# Where nothing is to be found: columns of `discoveries`.
+NOTHING = {"shuffled": "sets", "turned": "decoders"}
 WIDTH = 4.0  # -log10 p up to which the axis is about linear
 PANEL = (440, 85)  # points, never more: the panel's width, and its height from zero to a limit
 LINE = 8  # points from one line of names to the next
@@ -117,7 +123,9 @@ def _found(discoveries: pd.DataFrame) -> str:
     level = discoveries["level"].iloc[0]
     found = int((discoveries["promoted"] + discoveries["suppressed"]).sum())
     pairs = f"{found:,} of {discoveries['tests'].sum():,} pairs of feature and set"
-    return f"{pairs} are significant at a false discovery rate of {100 * level:g} %"
+    note = f"{pairs} are significant at a false discovery rate of {100 * level:g} %"
+    by_chance = [f"{discoveries[kind].sum():.1f} with {kind} {what}" for kind, what in NOTHING.items()]
+    return f"{note} ({', '.join(by_chance)})"
 
 
 def _signed_axis(ax: Axes, highest: float, room: float) -> float:
@@ -183,19 +191,21 @@ def _write_names(ax: Axes, names: Sequence[Name], sign: int, features: int, limi
 
 @styled()
 def qq(p_values: pd.DataFrame, *, title: str) -> Figure:
-    """Observed against expected p of the two tests where nothing is to be found, both as -log10.
+    """Observed against expected p of three tests of real rows and shuffled token sets, both as -log10.
 
-    An honest test lies on the diagonal. The legend has the share of tests below p = 0.05. p_values: the table
-    `null_p_values`; title: study and view.
+    An honest test lies on the diagonal, or below it. The legend has the share of tests below p = 0.05.
+    p_values: the table `null_p_values`; title: study and view.
     """
     layers = p_values["sae"].nunique()
-    note = f"{p_values['draw'].nunique():,} null directions like the rows of each of {layers} layers, "
-    note += f"{p_values['set'].nunique()} token sets"
+    rows = len(p_values[["sae", "feature"]].drop_duplicates())
+    note = (
+        f"{rows:,} features of {layers} layers, {p_values['set'].nunique()} token sets with shuffled tokens"
+    )
     figure = new_figure(SINGLE, 3.5, f"{title}\n{note}")
     ax = figure.add_subplot()
     end = 0.0
     for test, (color, label) in TESTS.items():
-        observed = np.sort(p_values[f"log10_p_{test}"].to_numpy())
+        observed = np.sort(p_values[f"log10_p{test}"].to_numpy())
         observed = observed[~np.isnan(observed)]
         n = len(observed)
         rank = np.unique(np.geomspace(1, n, QQ_POINTS).round().astype(int)) - 1

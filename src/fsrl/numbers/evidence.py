@@ -6,6 +6,7 @@ Importing this module registers them.
 
 import pandas as pd
 
+from fsrl.enrichment.coverage import ANY, by_label
 from fsrl.latex import text as tex
 from fsrl.names import TYPES
 from fsrl.numbers.headlines import StudyTables, Values, extremes, headline, listed
@@ -35,8 +36,26 @@ def pairs(tables: StudyTables) -> dict[str, str]:
         "tests": tex.count(total),
         "promoted": tex.count(int(frame["promoted"].sum())),
         "suppressed": tex.count(int(frame["suppressed"].sum())),
+        "shuffled": tex.number(frame["shuffled"].sum(), digits=1),
+        "turned": tex.number(frame["turned"].sum(), digits=1),
         "share": tex.percent(found.sum() / total, digits=2),
         "features": tex.count(int(frame["features"].sum())),
+    }
+
+
+@headline("coverage", "set_coverage")
+def coverage(tables: StudyTables) -> dict[str, str]:
+    """Features with a significant set, and how many of them have a type; the set of most features without."""
+    found = by_label(tables.frame("set_coverage"))
+    whole, sets = found.loc[ANY], found.drop(index=ANY)
+    missed = sets.loc[sets["untyped"].idxmax()]
+    return {
+        "features": tex.count(int(whole["significant"])),
+        "typed": tex.count(int(whole["typed"])),
+        "share": tex.percent(whole["share"]) if whole["significant"] else tex.MISSING,
+        "missed.set": tex.escape(str(missed.name)),
+        "missed.untyped": tex.count(int(missed["untyped"])),
+        "missed.features": tex.count(int(missed["significant"])),
     }
 
 
@@ -199,6 +218,7 @@ def planted(tables: StudyTables) -> dict[str, str]:
 
 HEADLINES = (
     pairs,
+    coverage,
     claim_tests,
     claims,
     tail,

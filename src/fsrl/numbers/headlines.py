@@ -56,6 +56,7 @@ class StudyTables:
     other_summary: pd.DataFrame | None = None
     other_null: pd.DataFrame | None = None
     discoveries: pd.DataFrame | None = None
+    set_coverage: pd.DataFrame | None = None
     claim_tests: pd.DataFrame | None = None
     claims: pd.DataFrame | None = None
     sensitivity: pd.DataFrame | None = None

@@ -7,7 +7,7 @@ from fsrl.numbers.headlines import StudyTables
 from fsrl.tables import core as tables
 from fsrl.tables.claims import CLAIMS_TABLE
 from fsrl.tables.effects import SUMMARY
-from fsrl.tables.enrichment import DISCOVERIES
+from fsrl.tables.enrichment import DISCOVERIES, SET_COVERAGE
 from fsrl.tables.moments import MOMENTS, NULL
 from fsrl.tables.planted import RECOVERY
 from fsrl.tables.sensitivity import AGREEMENT, SENSITIVITY, STABILITY
@@ -20,6 +20,7 @@ SINGLE = {
     "null": NULL,
     "other_null": NULL,
     "discoveries": DISCOVERIES,
+    "set_coverage": SET_COVERAGE,
     "claim_tests": CLAIMS_TABLE,
     "sensitivity": SENSITIVITY,
     "agreement": AGREEMENT,

@@ -59,3 +59,11 @@ def benjamini_hochberg(log10_p: Float[np.ndarray, "*any"]) -> Float64[np.ndarray
     result = np.full(log10_p.shape, np.nan)
     result[tested] = found
     return result
+
+
+def discoveries(log10_p: Float[np.ndarray, "*any"], level: float) -> int:
+    """How many entries `benjamini_hochberg` gives a q of at most `level`; NaN is not counted."""
+    n = int(np.count_nonzero(~np.isnan(log10_p)))
+    candidates = np.sort(log10_p[log10_p <= np.log10(level)].astype(np.float64))  # False for NaN
+    met = candidates <= np.log10(level) - np.log10(max(n, 1)) + np.log10(np.arange(1, len(candidates) + 1))
+    return int(met.nonzero()[0][-1]) + 1 if met.any() else 0

@@ -26,10 +26,12 @@ ENRICHMENT = Table(
             "1", "textbook z of the set's mean logit weight: an effect size, its p means nothing"
         ),
         "eta2": _statistic("1", "share of the variance of the logit weights between the set and the rest"),
-        "t": _statistic("1", "alignment with the set beside that of directions like the layer's rows"),
-        "log10_p": _statistic("log10", "two-sided p of t"),
+        "t": _statistic(
+            "1", "alignment with the set, Student's for Gaussian rows only: an effect size, see log10_p"
+        ),
+        "log10_p": _statistic("log10", "two-sided p of t, from a null of the row's own"),
         "t_stratified": _statistic("1", "t against tokens of the same frequency; null without counts"),
-        "log10_p_stratified": _statistic("log10", "two-sided p of t_stratified"),
+        "log10_p_stratified": _statistic("log10", "two-sided p of t_stratified, from the same null"),
     },
 )
 BEST_SETS = Table(
@@ -108,10 +110,38 @@ NULL_P_VALUES = Table(
     "null_p_values",
     {
         "sae": SAE,
-        "draw": Column("int32", "1", "null direction, drawn like the rows of this layer's decoder"),
-        "set": SET,
-        "log10_p_t": Column("float64", "log10", "two-sided p of t", nullable=True),
+        "feature": FEATURE,
+        "set": Column("string", "1", "name of the token set, its tokens shuffled"),
+        "log10_p": Column(
+            "float64", "log10", "two-sided p of t, from a null of the row's own", nullable=True
+        ),
+        "log10_p_t": Column("float64", "log10", "two-sided p if t were Student's", nullable=True),
         "log10_p_z": Column("float64", "log10", "two-sided p of the textbook z", nullable=True),
+    },
+)
+NULL_DISCOVERIES = Table(
+    "null_discoveries",
+    {
+        "sae": SAE,
+        "kind": Column("string", "1", "shuffled, random or turned, see fsrl.enrichment.calibration"),
+        "tokens": Column("Int64", "tokens", "of each random set; null for the other kinds", nullable=True),
+        "repetition": Column("int32", "1", "from 0 on"),
+        "tests": Column("int64", "pairs", "features times sets that have a p"),
+        "own": Column("int64", "pairs", "called by Benjamini and Hochberg, p from a null of the row's own"),
+        "student": Column("int64", "pairs", "called by Benjamini and Hochberg, if t were Student's"),
+        "beyond_cut": Column("int64", "pairs", "whose own p is significant among the study's real tests"),
+        "level": Column("float64", "1", "false discovery rate that is accepted"),
+    },
+)
+SET_COVERAGE = Table(
+    "set_coverage",
+    {
+        "sae": SAE,
+        "set": Column("string", "1", "name of the token set; null: any of them", nullable=True),
+        "type": Column("string", "1", "primary label under the default scheme"),
+        "features": Column("int64", "features", "of this label that significantly promote or suppress it"),
+        "significant": Column("int64", "features", "of any label that do"),
+        "share": Column("float64", "1", "features / significant; null where none do", nullable=True),
     },
 )
 DISCOVERIES = Table(
@@ -123,6 +153,8 @@ DISCOVERIES = Table(
         "promoted": Column("int64", "pairs", "significant with t > 0"),
         "suppressed": Column("int64", "pairs", "significant with t < 0"),
         "features": Column("int64", "features", "with a significant set"),
+        "shuffled": Column("float64", "pairs", "as significant with shuffled tokens: mean of repetitions"),
+        "turned": Column("float64", "pairs", "as significant with turned decoders: mean of repetitions"),
         "stratified": Column(
             "int64", "pairs", "significant within strata of frequency (q of its own)", nullable=True
         ),

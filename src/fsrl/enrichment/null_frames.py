@@ -1,0 +1,51 @@
+"""From the tests of `fsrl.enrichment.calibration`, where there is nothing to find, to their tables."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from fsrl.enrichment import calibration
+from fsrl.errors import FsrlError
+
+
+def null_p_values_frame(
+    tests: calibration.NullTests, features: Int[np.ndarray, "features"], sets: Sequence[str], sae: str
+) -> pd.DataFrame:
+    """The table `null_p_values` of one layer, from tests of shuffled sets (of these names) and these rows."""
+    student = calibration.student_log10_p(tests.t, tests.k)
+    if tests.z is None:
+        raise FsrlError(f"null p-values: tests of kind {tests.kind} have no z; give those of shuffled sets")
+    return pd.DataFrame(
+        {
+            "sae": sae,
+            "feature": np.repeat(features.astype(np.int32), len(sets)),
+            "set": np.tile(np.asarray(sets, dtype=object), len(features)),
+            "log10_p": tests.log10_p.astype(np.float64).ravel(),
+            "log10_p_t": student.ravel(),
+            "log10_p_z": calibration.textbook_log10_p(tests.z).ravel(),
+        }
+    ).astype({"sae": "str", "set": "str"})
+
+
+def null_discoveries_frame(
+    tests: Iterable[calibration.NullTests], sae: str, *, level: float, cut: float
+) -> pd.DataFrame:
+    """The table `null_discoveries` of one layer; cut: the study's largest significant log10 p (NaN: none)."""
+    rows = [
+        {
+            "sae": sae,
+            "kind": one.kind,
+            "tokens": pd.NA if one.tokens is None else one.tokens,
+            "repetition": one.repetition,
+            "tests": int(np.isfinite(one.log10_p).sum()),
+            "own": one.discoveries(level),
+            "student": one.student_discoveries(level),
+            "beyond_cut": int((one.log10_p <= cut).sum()),
+            "level": level,
+        }
+        for one in tests
+    ]
+    types = {"sae": "str", "kind": "str", "tokens": "Int64", "repetition": "int32"}
+    return pd.DataFrame(rows).astype(types)
