@@ -12,11 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from fsrl.effects import summary as effect_summary
-<<<<<<< HEAD
-from fsrl.figures import dictionaries as side_by_side
-=======
 from fsrl.figures import coverage as plot_coverage
->>>>>>> 867e466 (p of token sets from a null of each row's own, checked where there is nothing to find; which types the features of a set have)
+from fsrl.figures import dictionaries as side_by_side
 from fsrl.figures import effects as effect_plots
 from fsrl.figures import enrichment as plot_evidence
 from fsrl.figures import heatmap as plot_heatmap
