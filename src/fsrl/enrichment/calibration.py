@@ -145,8 +145,9 @@ def _turned(
             random = {size: row_nulls.coloured(own, of_turned) for size, own in nulls.random.items()}
             against = row_nulls.random_log10_p(white[low], cosines[low], sizes, n_tokens, random)
             p[low] = torch.maximum(p[low], against)
-        t, p = (values.float().cpu().numpy() for values in (row_nulls.student(cosines, covariance.k), p))
-        yield NullTests("turned", None, repetition, t, p, None, covariance.k)
+        t = row_nulls.student(cosines, covariance.k)
+        both = [values.float().cpu().numpy() for values in (t, p)]
+        yield NullTests("turned", None, repetition, *both, None, covariance.k)
 
 
 def rotation(d_model: int, generator: torch.Generator) -> Float64[Tensor, "d_model d_model"]:
