@@ -18,6 +18,7 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/weights.smk"
+include: "workflow/rules/transport.smk"
 include: "workflow/rules/nulls.smk"
 include: "workflow/rules/moments.smk"
 include: "workflow/rules/types.smk"
@@ -41,6 +42,7 @@ rule all:
     default_target: True
     input:
         WEIGHTS,
+        TRANSPORTS,
         NULLS,
         AXIS_SHARES,
         MOMENTS,

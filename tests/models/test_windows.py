@@ -127,3 +127,16 @@ def test_a_number_of_windows_is_one():
             windows(Words, TEXT, context=3, contexts=contexts)
     with pytest.raises(FsrlError, match="max_tokens is -1"):
         first_windows(Words, TEXT, context=3, max_tokens=-1)
+
+
+def test_windows_that_others_read_are_left_out():
+    text = "".join(chr(ord("a") + i) * 3 for i in range(20))
+    every = letters(windows(Words, text, context=4, contexts=100))
+    others = letters(windows(Words, text, context=4, contexts=3)) + letters(
+        windows(Words, text, context=4, contexts=5)
+    )
+    rest = letters(windows(Words, text, context=4, contexts=100, leave_out=[3, 5]))
+    assert rest == [window for window in every if window not in others]
+    assert letters(windows(Words, text, context=4, contexts=2, leave_out=[3, 5])) == [rest[0], rest[-1]]
+    with pytest.raises(FsrlError, match="all its 20 windows of 4 tokens are read elsewhere; give a longer"):
+        windows(Words, text, context=4, contexts=2, leave_out=[100])

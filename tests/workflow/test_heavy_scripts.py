@@ -10,7 +10,7 @@ from fsrl.errors import FsrlError
 from fsrl.models import dictionaries, reading
 from fsrl.models.sources import ModelSource, SAESource
 from fsrl.tables import core as tables
-from fsrl.weights import covariances, matrices
+from fsrl.weights import covariances, matrices, transport
 from tests.fixtures.heavy_scripts import Stages
 from tests.fixtures.moment_examples import RATIOS
 from tests.fixtures.pretend_cuda import pretend_cuda
@@ -20,6 +20,7 @@ HEAVY = (
     "export_model",
     "compute_null_moments",
     "measure_activation_covariances",
+    "fit_transport",
     "compute_layer_nulls",
     "compute_moments",
     "test_enrichment",
@@ -31,7 +32,7 @@ HEAVY = (
 # What reads their tables in between; it has no device.
 LIGHT = {"export_model": "export_weights", "compute_moments": "types"}
 # Reading a model looks at its logits of a few tokens, and reading SAEs at what they decode, on the CPU.
-READING = ("export_model", "measure_effects")
+READING = ("export_model", "fit_transport", "measure_effects")
 COMPARED = {"null": 1e-4, "moments": 1e-4, "enrichment": 1e-3, "best_sets": 1e-3}
 
 
@@ -92,6 +93,7 @@ def test_tables_say_what_they_were_computed_on(both):
         ]
         said = [tables.read_metadata(path) for path in paths]
         said.append(covariances.read(stages.folder / "activations").metadata)
+        said.append(transport.read(stages.folder / "transport").metadata)
         assert {metadata["device"] for metadata in said} == {device}
         assert all(metadata["device_name"] for metadata in said)
         if device == "cuda":

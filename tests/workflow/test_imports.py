@@ -15,6 +15,7 @@ PACKAGE = ROOT / "src/fsrl"
 MODEL_SCRIPTS = {
     "export_model.py",
     "export_weights.py",
+    "fit_transport.py",
     "measure_activation_covariances.py",
     "measure_effects.py",
     *(path.name for path in SCRIPTS if "mini" in path.name),

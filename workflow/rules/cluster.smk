@@ -16,6 +16,7 @@ CLUSTER = {
         "export_weights": 10,
         "find_token_sets": 10,
         "measure_activation_covariances": 20,
+        "fit_transport": 30,
     },
     "layer.{study}.{sae}": {
         "compute_moments": 10,

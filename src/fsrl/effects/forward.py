@@ -161,10 +161,12 @@ def run_clean(
     places: Iterable[Place],
     hooks: Iterable[str],
     device: str | torch.device,
+    *,
+    progress: bool = True,
 ) -> Clean:
     """One forward pass over token ids, in batches; what it keeps lies on `device`.
 
-    Raises FsrlError for a hook that the model lacks.
+    progress: show a bar on a terminal. Raises FsrlError for a hook that the model lacks.
     """
     n = len(bridge.blocks)
     names = {place: place.name(n) for place in [*places, Place(n, False)]}
@@ -176,7 +178,8 @@ def run_clean(
     caught: dict[str, Tensor] = {}
     size = rows(torch.device(device), _context_bytes(bridge.cfg, inputs.shape[1]))
     batches = inputs.split(size)
-    for i, batch in enumerate(tqdm(batches, desc="clean run", unit="batch", mininterval=5, disable=None)):
+    hidden = None if progress else True
+    for i, batch in enumerate(tqdm(batches, desc="clean run", unit="batch", mininterval=5, disable=hidden)):
         # Logits of one position, as none are wanted: all take a third of the time and most of the memory.
         _, cache = bridge.run_with_cache(
             batch, names_filter=sorted(wanted), return_type=None, logits_to_keep=1
@@ -217,12 +220,26 @@ def changes(
     at = clean.residual[place][contexts, positions][:, None]
     # The stream as it was is pushed along: rounding is then the same on both sides of the difference.
     pushed = tail.push(torch.cat([at, at + added], dim=1), place, clean, contexts, positions)
-    _check_repeats(pushed[:, 0], clean.final[contexts, positions])
+    _check_same(pushed[:, 0], clean.final[contexts, positions])
     final, _ = normalise(pushed, tail.eps)
     return final[:, 1:] - final[:, :1]
 
 
-def _check_repeats(repeated: Float[Tensor, "sites d_model"], clean: Float[Tensor, "sites d_model"]) -> None:
+@torch.no_grad()
+def check_repeats(
+    tail: Tail,
+    clean: Clean,
+    place: Place,
+    contexts: Int64[Tensor, "sites"],
+    positions: Int64[Tensor, "sites"],
+) -> None:
+    """Raise FsrlError where the tail, given the clean run's stream at a place, doesn't repeat its end."""
+    at = clean.residual[place][contexts, positions][:, None]
+    pushed = tail.push(at, place, clean, contexts, positions)
+    _check_same(pushed[:, 0], clean.final[contexts, positions])
+
+
+def _check_same(repeated: Float[Tensor, "sites d_model"], clean: Float[Tensor, "sites d_model"]) -> None:
     worst = float((repeated - clean).abs().max() / clean.abs().max())
     if not worst <= TOLERANCE:
         raise FsrlError(

@@ -6,7 +6,7 @@ tokenizer, without special tokens, and preceded by one token, the same that begi
 out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -59,16 +59,36 @@ def first_token(tokenizer: Any) -> FirstToken:
 
 
 def windows(
-    tokenizer: Any, text: str, *, context: int, contexts: int, d_vocab: int | None = None
+    tokenizer: Any,
+    text: str,
+    *,
+    context: int,
+    contexts: int,
+    d_vocab: int | None = None,
+    leave_out: Sequence[int] = (),
 ) -> Int64[Tensor, "windows context"]:
     """At most `contexts` windows, spread evenly over the text.
 
-    d_vocab: rows of the model's embedding. Raises FsrlError for a tokenizer in pure Python, a context without
-    room for text, a text shorter than one window, and a token of the text that the model has no row for.
+    d_vocab: rows of the model's embedding; leave_out: of the windows, those that calls with these numbers of
+    contexts give are left out first. Raises FsrlError for a tokenizer in pure Python, a context without room
+    for text, a text shorter than one window or of which none is left, and a token of the text that the model
+    has no row for.
     """
     arguments.require(arguments.is_whole(contexts, 1), "text", "contexts", contexts, "give a number above 0")
     rows = _rows(tokenizer, _stream(tokenizer, text), context, d_vocab)
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(contexts, len(rows))).astype(int))]
+    taken = [_spread(len(rows), number) for number in leave_out]
+    free = np.setdiff1d(np.arange(len(rows)), np.concatenate(taken)) if taken else np.arange(len(rows))
+    if not len(free):
+        raise FsrlError(
+            f"text: all its {len(rows)} windows of {context} tokens are read elsewhere; give a longer "
+            "text, or take fewer there"
+        )
+    return rows[free[_spread(len(free), contexts)]]
+
+
+def _spread(n: int, wanted: int) -> Int64[np.ndarray, "chosen"]:
+    """At most so many of n windows, evenly."""
+    return np.unique(np.linspace(0, n - 1, min(wanted, n)).astype(int))
 
 
 def first_windows(
