@@ -213,13 +213,26 @@ def _check_names(config: dict[str, Any]) -> None:
     _check_known("effects.view", "view", [config["effects"]["view"]], config["views"])
     _check_known("explanations.view", "view", [config["explanations"]["view"]], config["views"])
     view = config["views"][config["effects"]["view"]]
-    if view["w_u"] != "folded" or view["cosine"]:
-        raise _fault("effects.view", "choose a view with w_u: folded, cosine: false, which predicts logits")
+    if view["w_u"] != "folded" or view["cosine"] or "transport" in view:
+        raise _fault(
+            "effects.view",
+            "choose a view with w_u: folded, cosine: false and no transport, which predicts logits",
+        )
+    carried = [name for name, view in config["views"].items() if "transport" in view]
     for name, entry in config["studies"].items():
         study = config["study_defaults"] | entry
         place = f"studies.{name}"
         _check_known(f"{place}.views", "view", study["views"], config["views"])
         _check_known(f"{place}.figure_views", "view", study["figure_views"], study["views"])
+        if study["figure_views"][0] in carried:
+            raise _fault(
+                f"{place}.figure_views",
+                f"the first is the paper's, and {study['figure_views'][0]} has transport; put another first",
+            )
+        if set(carried) & set(study["views"]) and set(config["nulls"]["kinds"]) == {SHARED}:
+            raise _fault(
+                "nulls.kinds", f"views with transport ({carried[0]}) need a kind of each layer's own"
+            )
         for scheme, rules in types["schemes"].items():
             read = [rules["view"]] if rules.get("view") else []
             _check_known(f"types.schemes.{scheme}.view (study {name})", "view", read, study["views"])

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsrl.errors import FsrlError
-from fsrl.weights import transport
+from fsrl.moments import engine
+from fsrl.weights import matrices, transport
+from fsrl.weights.matrices import Decoder, Unembedding
 from fsrl.weights.transport import Transport
 
 HOOKS = ("blocks.0.hook_resid_pre", "blocks.1.attn.hook_z")
@@ -26,24 +28,20 @@ def test_what_is_written_is_read(tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_a_row_becomes_what_the_matrix_makes_of_it():
-    # T maps columns: (1, 0) becomes its first column.
-    T = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    rows = torch.tensor([[1.0, 0.0], [10.0, 1.0]])
-    assert transport.carried(rows, T).tolist() == [[1.0, 3.0], [12.0, 34.0]]
-    exact = transport.carried(rows.double(), T)
-    assert exact.dtype == torch.float64
-
-
 @given(st.integers(0, 2**31), st.floats(-100, 100))
-def test_it_is_linear_and_row_by_row(seed, factor):
+def test_logit_weights_are_linear_in_the_row_and_row_by_row(seed, factor):
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.randn(5, 3, generator=generator).double()
-    T = made().T[0]
-    found = transport.carried(rows, T)
-    assert torch.allclose(transport.carried(factor * rows, T), factor * found, atol=1e-9)
+    rows = torch.randn(5, 3, generator=generator)
     order = torch.randperm(5, generator=generator)
-    assert torch.allclose(transport.carried(rows[order], T), found[order], atol=1e-12)
+
+    def weights(W_dec):
+        own = Decoder(W_dec.contiguous(), None, HOOKS[0], 0, "sae", {})
+        view = transport.view(own, model(), VIEWS["carried"], made())
+        return view.W_dec.double() @ view.W_U.double()
+
+    found = weights(rows)
+    assert torch.allclose(weights(factor * rows), factor * found, atol=1e-3)
+    assert torch.equal(weights(rows[order]), found[order])
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
@@ -55,7 +53,68 @@ def test_what_does_not_fit_is_refused(tmp_path):
         T = made().T.clone()
         T[1, 2, 0] = torch.nan
         Transport(T, HOOKS, {})
-    with pytest.raises(FsrlError, match="rows have d_model 4 but T has 3"):
-        transport.carried(torch.zeros(1, 4), made().T[0])
     with pytest.raises(FsrlError, match="no such file .transport.; build it first"):
         transport.read(tmp_path / "none.safetensors")
+
+
+VIEWS = {
+    "main": {"w_u": "folded", "tokens": "all", "cosine": False},
+    "carried": {"w_u": "folded", "tokens": "all", "cosine": False, "transport": "same_position"},
+    "raw": {"w_u": "raw", "transport": "same_position"},
+}
+
+
+def model(d=3, n=7, **metadata):
+    generator = torch.Generator().manual_seed(1)
+    folded, raw = torch.randn(2, d, n, generator=generator)
+    return Unembedding(folded, raw, tuple("abcdefg"[:n]), None, None, metadata)
+
+
+def decoder(d=3):
+    W_dec = torch.randn(5, d, generator=torch.Generator().manual_seed(2))
+    return Decoder(W_dec, None, HOOKS[1], 1, "sae", {})
+
+
+def test_a_view_with_transport_reads_what_rows_become():
+    found = transport.view(decoder(), model(), VIEWS["carried"], made())
+    slow = (decoder().W_dec.double() @ made().T[1].double().T) @ model().folded.double()
+    assert torch.allclose(found.W_dec.double() @ found.W_U.double(), slow, atol=1e-5)
+    # Rows stay what they are: their norms are those that std is compared with.
+    assert torch.equal(found.W_dec, decoder().W_dec)
+    raw = transport.view(decoder(), model(), VIEWS["raw"], made())
+    assert torch.allclose(raw.W_dec @ raw.W_U, decoder().W_dec @ made().T[1].T @ model().raw, atol=1e-5)
+
+
+def test_without_transport_and_with_the_identity_a_view_is_as_it_was():
+    expected = matrices.view(decoder(), model(), **VIEWS["main"])
+    assert torch.equal(transport.view(decoder(), model(), VIEWS["main"], None).W_U, expected.W_U)
+    one = Transport(torch.eye(3)[None], HOOKS[1:], {})
+    assert torch.equal(transport.view(decoder(), model(), VIEWS["carried"], one).W_U, expected.W_U)
+
+
+def test_groups_are_the_plain_views_and_the_carried_ones():
+    own = model(model_sha256="ab")
+    said = Transport(made().T, HOOKS, {"model_sha256": "ab", "sites": "4"})
+    (plain, first), (seen, second) = transport.groups(own, HOOKS[0], VIEWS, said)
+    assert plain is own and list(first) == ["main"] and list(second) == ["carried", "raw"]
+    assert "transport" not in second["raw"] and seen.metadata["transport_sites"] == "4"
+    ((only, views),) = transport.groups(own, HOOKS[0], {"main": VIEWS["main"]}, None)
+    assert only is own and list(views) == ["main"]
+
+
+def test_a_view_without_its_matrices_is_refused():
+    with pytest.raises(FsrlError, match="view carried: it needs the matrices of transport"):
+        list(transport.groups(model(), HOOKS[0], VIEWS, None))
+    with pytest.raises(FsrlError, match="transport is 'sideways'; choose same_position"):
+        transport.is_carried({"transport": "sideways"})
+    other = Transport(made().T, HOOKS, {"model_sha256": "cd", "model": "gpt2"})
+    with pytest.raises(FsrlError, match="it was measured in gpt2, not in mini"):
+        transport.view(decoder(), model(model_sha256="ab", model="mini"), VIEWS["carried"], other)
+    with pytest.raises(FsrlError, match=r"d_model 4, 3.; build it again"):
+        transport.view(decoder(), model(), VIEWS["carried"], made(d=4))
+
+
+def test_what_knows_no_transport_says_so():
+    """Elsewhere the setting would be passed over in silence."""
+    with pytest.raises(FsrlError, match="view carried: unknown setting 'transport'"):
+        engine.logit_moments_of_views(decoder().W_dec, model(), VIEWS)

@@ -13,6 +13,7 @@ rule test_claims:
         types=every_layer(f"{STAGES}/types.parquet"),
         decoders=every_layer(DECODER),
         unembedding=of_model(UNEMBEDDING),
+        transport=transport_of_view,
         code=library("test_claims.py"),
     output:
         claims=CLAIMS,

@@ -67,6 +67,7 @@ for study in STUDIES.values():
             decoders=of_job(DECODER, study),
             unembedding=of_model(UNEMBEDDING),
             sets=TOKEN_SETS,
+            transport=transport_of_view,
             code=library("test_enrichment.py"),
         output:
             of_job(ENRICHMENT, study),
@@ -101,6 +102,7 @@ for study in STUDIES.values():
             unembedding=of_model(UNEMBEDDING),
             sets=TOKEN_SETS,
             null_discoveries=NULL_DISCOVERIES,
+            transport=transport_of_view,
             code=library("summarise_enrichment.py"),
         output:
             **{
@@ -139,6 +141,7 @@ rule null_p_values:
         decoders=every_layer(DECODER),
         unembedding=of_model(UNEMBEDDING),
         sets=TOKEN_SETS,
+        transport=transport_of_view,
         code=library("null_p_values.py"),
     output:
         p_values=NULL_P_VALUES,

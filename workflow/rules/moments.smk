@@ -14,6 +14,12 @@ for study in STUDIES.values():
             decoders=of_job(DECODER, study),
             unembedding=of_model(UNEMBEDDING),
             nulls=of_views(at_model(NULL, study), study),
+            transport=transport_of(study),
+            layer_nulls=[
+                path
+                for own in of_job(LAYER_NULL, study)
+                for path in expand(own, view=carried_views(study), allow_missing=True)
+            ],
             code=library("compute_moments.py"),
         output:
             **{table: of_job_in_views(f"{STAGES}/{table}.parquet", study) for table in MOMENT_TABLES},

@@ -113,6 +113,7 @@ for study in STUDIES.values():
             decoders=of_job(DECODER, study),
             unembedding=of_model(UNEMBEDDING),
             nulls=of_views(at_model(NULL, study), study),
+            transport=transport_of(study),
             code=library("compute_layer_nulls.py"),
         output:
             nulls=of_job_in_views(LAYER_NULL, study),

@@ -7,11 +7,22 @@ def is_transported(view):
     return "transport" in config["views"][view]
 
 
-TRANSPORTS = [
-    TRANSPORT.format(study=name)
-    for name, study in STUDIES.items()
-    if any(map(is_transported, study.views))
-]
+def carried_views(study):
+    """The study's views that do."""
+    return [view for view in study.views if is_transported(view)]
+
+
+def transport_of(study):
+    """The study's matrices, where a view of it reads them."""
+    return [TRANSPORT] if carried_views(study) else []
+
+
+def transport_of_view(wildcards):
+    """The matrices, an input of what reads one view."""
+    return [TRANSPORT] if is_transported(wildcards.view) else []
+
+
+TRANSPORTS = [TRANSPORT.format(study=name) for name, study in STUDIES.items() if carried_views(study)]
 
 
 # The text's windows that the effects of a study are measured on, on a GPU or on a CPU, are left out: what is measured there

@@ -9,6 +9,7 @@ import json
 import pandas as pd
 
 from fsrl.nulls import quantiles
+from fsrl.nulls.joined import joined
 from fsrl.tables import core as tables
 from fsrl.tables.moments import MOMENTS, NULL, NULL_QUANTILES
 from fsrl.tables.types import (
@@ -27,11 +28,11 @@ given, made, params = snakemake.input, snakemake.output, snakemake.params
 metadata = tables.read_metadata(given.moments[0])
 metadata["schemes"] = json.dumps(params.schemes, sort_keys=True)
 moments = [tables.read(path, MOMENTS) for path in given.moments]
-known = quantiles.bounds(pd.concat([tables.read(path, NULL_QUANTILES) for path in given.quantiles]))
-layer_fresh = given.layer_fresh or [None] * len(moments)
+shared, *own = (tables.read(path, NULL_QUANTILES) for path in given.quantiles)
+known = quantiles.bounds(joined(shared, own))
 fresh = [
-    pd.concat([tables.read(path, NULL) for path in paths if path], ignore_index=True)
-    for paths in zip(given.fresh, layer_fresh, strict=True)
+    joined(tables.read(shared, NULL), [tables.read(path, NULL) for path in own if path])
+    for shared, *own in zip(given.fresh, given.layer_fresh or [None] * len(moments), strict=True)
 ]
 clusters = tables.read(given.clusters, CLUSTERS)["cluster"].to_numpy()
 found = {name: [] for name in ("types", "type_counts", "type_null_counts", "thresholds")}

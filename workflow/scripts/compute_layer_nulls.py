@@ -8,13 +8,14 @@ import pandas as pd
 
 from fsrl import devices
 from fsrl.names import BOUNDING
+from fsrl.nulls import carried
 from fsrl.nulls import frames as nulls
 from fsrl.nulls.quantiles import quantile_frame
 from fsrl.nulls.typical import typical as typical_of
 from fsrl.tables import core as tables
 from fsrl.tables.moments import NULL, NULL_QUANTILES
 from fsrl.weights import matrices as weights
-from fsrl.weights import provenance
+from fsrl.weights import provenance, transport
 
 given, params, made = snakemake.input, snakemake.params, snakemake.output
 device = devices.pick(params.device)
@@ -26,13 +27,17 @@ fresh_settings = {"kinds": again, "draws": params.fresh_draws, "seed": nulls.fre
 typical = {
     view: typical_of(tables.read(path, NULL)) for view, path in zip(params.views, given.nulls, strict=True)
 }
+moved = transport.read(given.transport[0], device) if given.transport else None
+of_layer = [view for view in params.views if transport.is_carried(params.views[view])]
+for view in of_layer:  # there each layer has isotropic directions of its own
+    del typical[view]
 outputs = zip(made.nulls, made.quantiles, made.fresh, strict=True)
 for path in given.decoders:
     decoder = weights.read_decoder(path, device)
-    found = nulls.of_layer_in_views(decoder, unembedding, params.views, typical=typical, **settings)
-    fresh = {}
-    if again:
-        fresh = nulls.of_layer_in_views(decoder, unembedding, params.views, typical=typical, **fresh_settings)
+    read = (decoder, unembedding, params.views, moved)
+    found = carried.of_layer_in_views(*read, typical=typical, **settings)
+    known = typical | {view: typical_of(found[view]) for view in of_layer}
+    fresh = carried.of_layer_in_views(*read, typical=known, **fresh_settings)
     for view, frame in found.items():
         null, quantiles, fresh_null = next(outputs)
         of_view = {"view": params.views[view], **devices.described(device)}
@@ -40,6 +45,6 @@ for path in given.decoders:
         tables.write(frame, null, NULL, metadata)
         tables.write(quantile_frame(frame), quantiles, NULL_QUANTILES, metadata)
         free = frame[~frame["kind"].isin(BOUNDING)]
-        parts = pd.concat([fresh[view], free] if again else [free], ignore_index=True)
+        parts = pd.concat([fresh[view], free] if view in fresh else [free], ignore_index=True)
         metadata = provenance.metadata(unembedding, decoder, **of_view, **fresh_settings)
         tables.write(parts, fresh_null, NULL, metadata)

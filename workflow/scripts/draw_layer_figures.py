@@ -6,10 +6,9 @@ joblog.to(snakemake.log[0], threads=1)
 
 from pathlib import Path
 
-import pandas as pd
-
 from fsrl.figures import exemplars, layer
 from fsrl.figures import files as figure_files
+from fsrl.nulls.joined import joined
 from fsrl.tables import core as tables
 from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS, NULL
 from fsrl.tables.types import TYPE_COUNTS, TYPES
@@ -17,7 +16,8 @@ from fsrl.tables.types import TYPE_COUNTS, TYPES
 given, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
 title = f"{params.title} · {wildcards.sae} · view {wildcards.view}"
 moments = tables.read(given.moments, MOMENTS)
-null = pd.concat([tables.read(path, NULL) for path in given.nulls], ignore_index=True)
+shared, *own = (tables.read(path, NULL) for path in given.nulls)
+null = joined(shared, own)
 types = tables.read(given.types, TYPES)
 counts = tables.read(given.type_counts, TYPE_COUNTS)
 extremes = tables.read(given.extremes, EXTREMES)

@@ -6,10 +6,9 @@ joblog.to(snakemake.log[0], threads=1)
 
 from pathlib import Path
 
-import pandas as pd
-
 from fsrl.figures import files as figure_files
 from fsrl.figures import layers as layer_figures
+from fsrl.nulls.joined import joined
 from fsrl.tables import core as tables
 from fsrl.tables.moments import MOMENTS, NULL
 from fsrl.tables.types import TYPE_COUNTS, TYPES
@@ -17,9 +16,8 @@ from fsrl.tables.types import TYPE_COUNTS, TYPES
 given, params = snakemake.input, snakemake.params
 title = f"{params.title} · view {snakemake.wildcards.view}"
 shared = tables.read(given.null, NULL)
-nulls = [pd.concat([shared, tables.read(path, NULL)], ignore_index=True) for path in given.layer_nulls] or [
-    shared
-] * len(params.sae_ids)
+nulls = [joined(shared, [tables.read(path, NULL)]) for path in given.layer_nulls]
+nulls = nulls or [shared] * len(params.sae_ids)
 layers = [
     layer_figures.LayerInputs(
         sae,

@@ -4,10 +4,9 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
-import pandas as pd
-
 from fsrl.figures import files as figure_files
 from fsrl.figures import views as view_figures
+from fsrl.nulls.joined import joined
 from fsrl.tables import core as tables
 from fsrl.tables.moments import MOMENTS, NULL
 from fsrl.tables.types import TYPES
@@ -18,7 +17,7 @@ shared = [tables.read(path, NULL) for path in given.nulls]
 # Both views of the first layer, then of the second, ...
 moments = [tables.read(path, MOMENTS) for path in given.moments]
 own = [[tables.read(path, NULL)] for path in given.layer_nulls] or [[]] * len(moments)
-nulls = [pd.concat([shared[i % 2], *extra], ignore_index=True) for i, extra in enumerate(own)]
+nulls = [joined(shared[i % 2], extra) for i, extra in enumerate(own)]
 pairs = [zip(frames[::2], frames[1::2], strict=True) for frames in (moments, nulls)]
 figures = {
     sae: view_figures.two_views(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fsrl.claims import sensitivity
 from fsrl.claims import stability as sensitivity_layers
+from fsrl.nulls.joined import joined
 from fsrl.tables import core as tables
 from fsrl.tables import sensitivity as sensitivity_tables
 from fsrl.tables.enrichment import BEST_SETS
@@ -32,7 +33,7 @@ for number, sae in enumerate(sae_ids):
         layer = sensitivity.SweepInputs(
             sae,
             tables.read(given.moments[at], MOMENTS),
-            pd.concat([shared[name], *own], ignore_index=True),
+            joined(shared[name], own),
             significant,
             int(metadata["d_model"]),
         )

@@ -13,20 +13,22 @@ from fsrl.enrichment import statistics as enrichment
 from fsrl.tables import core as tables
 from fsrl.tables.enrichment import NULL_DISCOVERIES, NULL_P_VALUES
 from fsrl.weights import matrices as weights
-from fsrl.weights import provenance
+from fsrl.weights import provenance, transport
 
 given, params, output = snakemake.input, snakemake.params, snakemake.output
 device = devices.pick(params.device)
 unembedding = weights.read_unembedding(given.unembedding, device)
 sets = store.read_token_sets(given.sets)
+moved = transport.read(given.transport[0], device) if given.transport else None
 p = [store.statistic(path, "log10_p")[1][0] for path in given.enrichment]
 cut = best_sets.of_study(p, level=params.level).cut
 p_values, discoveries, nulls = [], [], None
 for number, (sae, path) in enumerate(zip(params.sae_ids, given.decoders, strict=True)):
-    view = weights.view(weights.read_decoder(path, device), unembedding, **params.view)
+    decoder = weights.read_decoder(path, device)
+    view = transport.view(decoder, unembedding, params.view, moved)
     members = torch.from_numpy(sets.to_numpy()[view.token_ids.numpy()].T.copy())
     tested = enrichment.testable(members)
-    if nulls is None:
+    if nulls is None or moved is not None:  # of W_U alone, which transport makes a layer's own
         nulls = row_nulls.null_directions(view.W_U, draws=params.draws, seed=params.seed)
     # The seed of what is tested is none of those that nulls are drawn with.
     chosen = {"nulls": nulls, "repetitions": params.repetitions, "seed": params.seed + 1 + number}

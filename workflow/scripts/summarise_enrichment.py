@@ -23,10 +23,12 @@ from fsrl.tables.enrichment import (
 )
 from fsrl.tables.types import TYPES
 from fsrl.weights import matrices as weights
+from fsrl.weights import transport
 
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 device = devices.pick(params.device)
 unembedding, members = weights.read_unembedding(given.unembedding, device), store.read_token_sets(given.sets)
+moved = transport.read(given.transport[0], device) if given.transport else None
 p, stratified = (
     [store.statistic(path, column)[1][0] for path in given.enrichment]
     for column in ("log10_p", "log10_p_stratified")
@@ -39,7 +41,8 @@ for number, sae in enumerate(params.sae_ids):
     tests = enrichment_study.LayerTests(
         sae, sets, t, eta2, p[number], study.log10_q[number], stratified[number]
     )
-    view = weights.view(weights.read_decoder(given.decoders[number], device), unembedding, **params.view)
+    decoder = weights.read_decoder(given.decoders[number], device)
+    view = transport.view(decoder, unembedding, params.view, moved)
     types = tables.read(given.types[number], TYPES)
     chosen = {"scheme": params.scheme, "settings": params.settings}
     made = enrichment_study.layer_tables(tests, study.cut, view, members, types, unembedding.tokens, **chosen)

@@ -19,14 +19,17 @@ from fsrl.tables.moments import MOMENTS
 from fsrl.tables.types import TYPES
 from fsrl.types.rules import parse_schemes
 from fsrl.weights import matrices as weights
+from fsrl.weights import transport
 
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 settings, schemes = params.settings, parse_schemes(params.schemes)
 unembedding = weights.read_unembedding(given.unembedding)
+moved = transport.read(given.transport[0]) if given.transport else None
 discoveries = tables.read(given.discoveries, DISCOVERIES)
 dips, tested = [], []
 for number, sae in enumerate(params.sae_ids):
-    view = weights.view(weights.read_decoder(given.decoders[number]), unembedding, **params.view)
+    decoder = weights.read_decoder(given.decoders[number])
+    view = transport.view(decoder, unembedding, params.view, moved)
     moments = tables.read(given.moments[number], MOMENTS)
     types = tables.read(given.types[number], TYPES)
     chosen = claims_dips.sample(types, moments, count=settings["dip_features"], seed=settings["seed"])

@@ -42,6 +42,7 @@ from fsrl.moments.vocabulary import Vocabulary
 from fsrl.progress import bar
 from fsrl.weights import matrices as weights
 from fsrl.weights.matrices import Decoder, Unembedding, check_finite
+from fsrl.weights.transport import Transport, groups, is_carried
 
 
 def logit_moments(
@@ -289,27 +290,46 @@ class ViewMoments(NamedTuple):
 
 
 def decoder_moments(
-    decoder: Decoder, unembedding: Unembedding, views: Mapping[str, Mapping[str, Any]], **settings: Any
+    decoder: Decoder,
+    unembedding: Unembedding,
+    views: Mapping[str, Mapping[str, Any]],
+    transport: Transport | None = None,
+    **settings: Any,
 ) -> dict[str, ViewMoments]:
-    """`logit_moments_of_views` of a decoder's rows; FsrlError too where it does not fit the model."""
-    return next(moments_of_decoders([decoder], unembedding, views, **settings))[1]
+    """`logit_moments_of_views` of a decoder's rows; FsrlError too where it does not fit the model.
+
+    transport: for views with it (`fsrl.weights.transport.groups`, whose errors are raised too).
+    """
+    return next(moments_of_decoders([decoder], unembedding, views, transport, **settings))[1]
 
 
 def moments_of_decoders(
     decoders: Iterable[Decoder],
     unembedding: Unembedding,
     views: Mapping[str, Mapping[str, Any]],
+    transport: Transport | None = None,
     **settings: Any,
 ) -> Iterator[tuple[Decoder, dict[str, ViewMoments]]]:
-    """Each decoder in turn with its `decoder_moments`; one is held at a time, and W_U is measured once."""
+    """Each decoder in turn with its `decoder_moments`; one is held at a time, and W_U is measured once.
+
+    Once for each decoder as well where a view has transport.
+    """
     held, given = tee(decoders)
+    plain = {name: view for name, view in views.items() if not is_carried(view)}
+    moved = {name: view for name, view in views.items() if name not in plain}
 
     def fitting() -> Iterator[Tensor]:
         for decoder in given:
             weights.check_fit(decoder, unembedding)
             yield decoder.W_dec
 
-    yield from zip(held, views_of_each(fitting(), unembedding, views, **settings), strict=True)
+    passes: Iterable[dict[str, ViewMoments]] = ({} for _ in fitting())
+    if plain:
+        passes = views_of_each(fitting(), unembedding, plain, **settings)
+    for decoder, found in zip(held, passes, strict=True):
+        for seen, own in groups(unembedding, decoder.hook, moved, transport):
+            found = found | logit_moments_of_views(decoder.W_dec, seen, own, **settings)
+        yield decoder, {name: found[name] for name in views}
 
 
 def logit_moments_of_views(
@@ -330,6 +350,7 @@ def views_of_each(
     **settings: Any,
 ) -> Iterator[dict[str, ViewMoments]]:
     """`logit_moments_of_views` of each W_dec in turn; W_U is read and measured once."""
+    weights.check_settings(views)
     by_matrix: dict[str, dict[str, Mapping[str, Any]]] = {}
     for name, view in views.items():
         by_matrix.setdefault(view.get("w_u", "folded"), {})[name] = view

@@ -13,11 +13,13 @@ cosines.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from fsrl import arguments
 from fsrl.errors import FsrlError
 from fsrl.weights import files
 
@@ -167,6 +169,15 @@ def view(
     check_fit(decoder, unembedding)
     matrix, token_ids = view_unembedding(unembedding, w_u=w_u, tokens=tokens, cosine=cosine)
     return View(unit_rows(decoder.W_dec) if cosine else decoder.W_dec, matrix, token_ids)
+
+
+def check_settings(views: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise FsrlError for a setting that `view` does not know; views: name -> settings.
+
+    That is `transport` too, which others apply to the unembedding first (`fsrl.weights.transport.groups`).
+    """
+    for name, view in views.items():
+        arguments.known_names(f"view {name}", view, ("w_u", "tokens", "cosine"))
 
 
 def unit_rows(W_dec: Float32[Tensor, "d_sae d_model"]) -> Float32[Tensor, "d_sae d_model"]:
