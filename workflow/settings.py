@@ -19,6 +19,7 @@ from fsrl import devices
 from fsrl.arguments import shown
 from fsrl.errors import FsrlError, did_you_mean
 from fsrl.latex import text as tex
+from fsrl.names import SHARED
 from fsrl.types import rules as type_rules
 
 # What a title may be so long as a column of a figure and a line of the paper hold it, in printed characters.

@@ -32,7 +32,7 @@ def test_they_are_those_of_the_carried_rows():
         carried = decoder.W_dec.double() @ moved.T[i].double().T
         slow = formulas.row_moments(carried @ unembedding.folded.double())
         result = found["carried"].moments
-        for name, expected in zip(("mean", "std", "skewness", "kurtosis"), slow.T, strict=True):
+        for name, expected in zip(("mean", "std", "skewness", "kurtosis"), slow.T[:4], strict=True):
             unit = float(expected.abs().max())
             assert torch.allclose(getattr(result, name), expected, rtol=1e-4, atol=1e-4 * unit)
         # The norm is the row's own.
