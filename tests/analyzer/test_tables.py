@@ -16,6 +16,7 @@ from fsrl.moments import engine
 from fsrl.nulls import frames as null_frames
 from fsrl.pages.text import plain
 from fsrl.utils import SAEfeatureAnalyzer
+from fsrl.weights import transport
 from tests.fixtures import analyzer_examples as examples
 from tests.fixtures import tiny_study as tiny
 
@@ -111,3 +112,36 @@ def test_bars_are_shown_for_moments_and_nulls_or_for_neither(tiny_study, monkeyp
     labels = ["moments", "null directions (isotropic)", "null directions (second moment)"]
     labels = [*labels, "null directions (sign flip)"] if progress else ["moments"]
     assert set(shown) == {(label, progress) for label in labels}
+
+
+def test_a_view_with_transport_is_that_of_what_rows_become(tiny_study, tmp_path):
+    T = torch.randn(1, tiny.D_MODEL, tiny.D_MODEL, generator=torch.Generator().manual_seed(3))
+    transport.write(transport.Transport(T, (examples.HOOK,), {"sites": "8"}), tmp_path / "T.safetensors")
+    given = {"transport_matrices": tmp_path / "T.safetensors"}
+    found = examples.analyzer(tiny_study, **given)
+    distribution = found.logit_distr(transport="same_position")
+    rows, W_U = examples.rows(tiny_study), examples.folded(tiny_study)
+    expected = examples.by_hand(rows @ T[0].double().T, W_U)
+    for column, name in enumerate(("mean", "std", "skewness", "kurtosis")):
+        if name != "mean":  # which a processed model has lost
+            assert distribution[name][:-1].to_numpy() == pytest.approx(
+                expected[:-1, column].numpy(), rel=1e-3, abs=1e-3
+            )
+    assert distribution["norm"].to_numpy() == pytest.approx(rows.norm(dim=1).numpy(), rel=1e-5)
+    # Without it nothing changes, and as the default of an analyzer it is the same.
+    direct = examples.analyzer(tiny_study).logit_distr()
+    pd.testing.assert_frame_equal(found.logit_distr(), direct)
+    own = examples.analyzer(tiny_study, transport="same_position", **given)
+    pd.testing.assert_frame_equal(own.logit_distr(), distribution)
+    assert "on average over 8 positions" in own.get_feature_page(0, live=False).html
+    assert len(own.types()) == tiny.D_SAE
+
+
+def test_a_view_with_transport_needs_its_matrices(tiny_study):
+    found = examples.analyzer(tiny_study)
+    with pytest.raises(FsrlError, match="a view with transport needs the matrices .* transport_matrices="):
+        found.logit_distr(transport="same_position")
+    with pytest.raises(FsrlError, match="transport is 'x'; choose None or same_position"):
+        found.logit_distr(transport="x")
+    with pytest.raises(FsrlError, match="transport_matrices is 3; give an fsrl.weights.transport"):
+        examples.analyzer(tiny_study, transport_matrices=3)

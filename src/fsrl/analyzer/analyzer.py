@@ -32,6 +32,7 @@ from fsrl.figures import layer as plots
 from fsrl.neuronpedia.links import embed_url, quick_list_url
 from fsrl.pages.page import feature_page
 from fsrl.weights.matrices import Unembedding
+from fsrl.weights.transport import Transport
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,10 @@ class SAEfeatureAnalyzer:
     model in its study's folder, as in data/mini. unembedding: an `fsrl.weights.Unembedding` or its file in
     results/, for the raw W_U, the undertrained tokens and the mean logit weight, which a processed model
     does not hold. sparsity: log10 densities [d_sae]; None: those beside the SAE's weights.
-    w_u, tokens, cosine: the view (`fsrl.weights.view`) that methods take unless they are given another one.
+    w_u, tokens, cosine: the view (`fsrl.weights.view`) that methods take unless they are given another one;
+    transport: "same_position" for what the model's later blocks make of a direction on average, in its place
+    (`fsrl.weights.transport`), which needs transport_matrices, the workflow's file
+    results/{study}/transport.safetensors; None: the direct path.
     table_settings: precision (of `fsrl.moments`), null_draws (directions of each kind of null), seed, and
     token_sets (of the caller's, by name: {"regex": ...} or {"words": [...]}).
     cache: folder of what Neuronpedia exported (None: ~/.cache/fsrl/neuronpedia); progress: show bars.
@@ -74,15 +78,18 @@ class SAEfeatureAnalyzer:
         w_u: str = "folded",
         tokens: str = "all",
         cosine: bool = False,
+        transport: str | None = None,
+        transport_matrices: Transport | str | Path | None = None,
         cache: str | Path | None = None,
         progress: bool = True,
         **table_settings: Any,
     ) -> None:
         given = {"unembedding": unembedding, "token_counts": token_counts, "sparsity": sparsity}
+        given["transport_matrices"] = transport_matrices
         others = {"neuronpedia": neuronpedia, "explanations": explanations, "text": text, "cache": cache}
         _check_given(sae_model, {**given, **others, "progress": progress})
         self.sae_model = sae_model
-        self.view = ViewSettings(w_u, tokens, cosine)
+        self.view = ViewSettings(w_u, tokens, cosine, transport)
         self.place = place_at_neuronpedia(sae_model.sae_adapter, neuronpedia)
         if explanations == "neuronpedia" and self.place is None:
             raise FsrlError(f"SAEfeatureAnalyzer: {self.name} {_NOT_HOSTED}")
@@ -124,7 +131,7 @@ class SAEfeatureAnalyzer:
         the population, by default over all tokens and the folded W_U; norm, log10_density, alive. mean is 0
         where the model's W_U is centred over the vocabulary. Ask for columns as `frame["kurtosis"]`:
         `frame.kurtosis`, like mean and std, is a method of pandas over the features. view: w_u, tokens,
-        cosine, as `fsrl.weights.view`. A copy: change it freely.
+        cosine, as `fsrl.weights.view`, and transport. A copy: change it freely.
         """
         return self.tables.distribution(self.view.but(view))
 
@@ -274,6 +281,11 @@ def _check_given(sae_model: Any, given: Mapping[str, Any]) -> None:
         "unembedding": (
             isinstance(given["unembedding"], Unembedding) or arguments.is_path(given["unembedding"]),
             "give an fsrl.weights.Unembedding or its file",
+        ),
+        "transport_matrices": (
+            isinstance(given["transport_matrices"], Transport)
+            or arguments.is_path(given["transport_matrices"]),
+            "give an fsrl.weights.transport.Transport or its file",
         ),
         "sparsity": (isinstance(given["sparsity"], Tensor), "give a torch tensor [d_sae]"),
         "progress": (isinstance(given["progress"], bool), "choose True or False"),

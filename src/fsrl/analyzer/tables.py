@@ -40,8 +40,9 @@ from fsrl.tokens import sets as token_sets
 from fsrl.types import classify
 from fsrl.types.rules import parse_scheme
 from fsrl.weights.files import content_hash
-from fsrl.weights.matrices import View
+from fsrl.weights.matrices import Unembedding, View
 from fsrl.weights.matrices import view as view_of
+from fsrl.weights.transport import SAME_POSITION, carried
 
 logger = logging.getLogger(__name__)
 
@@ -52,20 +53,24 @@ RULES = parse_scheme(SCHEME, {"level": 0.05, "tail_tokens": 20, "share": 0.25})
 # million rows are 60 MB.
 NULLS = Kept(rows=1_000_000)
 FALSE_DISCOVERY_RATE = 0.05  # as enrichment.level there
-CHOICES: dict[str, tuple[str | bool, ...]] = {
+CHOICES: dict[str, tuple[str | bool | None, ...]] = {
     "w_u": ("folded", "raw"),
     "tokens": ("all", "trained"),
     "cosine": (False, True),
+    "transport": (None, SAME_POSITION),
 }
 
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """What of the weights is looked at: the settings of `fsrl.weights.view`."""
+    """What of the weights is looked at: the settings of `fsrl.weights.view`, and transport
+    (`fsrl.weights.transport`).
+    """
 
     w_u: str = "folded"
     tokens: str = "all"
     cosine: bool = False
+    transport: str | None = None
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -80,7 +85,8 @@ class ViewSettings:
         return replace(self, **changes)
 
     def __str__(self) -> str:
-        return f"{self.w_u} W_U, {self.tokens} tokens{', cosines' if self.cosine else ''}"
+        more = [", cosines"] * self.cosine + [", transported"] * (self.transport is not None)
+        return f"{self.w_u} W_U, {self.tokens} tokens{''.join(more)}"
 
 
 @dataclass(frozen=True)
@@ -170,9 +176,13 @@ class FeatureTables:
                 "analyzer: this model's W_U is already folded; for the raw one give an unembedding of the "
                 "workflow, or HookedTransformer.from_pretrained_no_processing's model"
             )
+        unembedding = found.unembedding
+        if settings.transport is not None:
+            # Undertrained tokens are told by W_U itself.
+            unembedding = self._once("carried", replace(settings, cosine=False), self._carried)
         return view_of(
             found.decoder,
-            found.unembedding,
+            unembedding,
             w_u=settings.w_u,
             tokens=settings.tokens,
             cosine=settings.cosine,
@@ -238,6 +248,13 @@ class FeatureTables:
             f"The type is that of the scheme {SCHEME}, beside {draws:,} null directions of each kind "
             f"({kinds})."
         )
+        if settings.transport is not None:
+            said = self._once("carried", replace(settings, cosine=False), self._carried).metadata
+            found.append(
+                "The logit weights are those of what the model's later blocks and final norm make of the "
+                f"direction at its own position, on average over {said.get('transport_sites', 'some')} "
+                "positions of a text; at a single one the model does something else."
+            )
         if self._mean_is_relative(settings):
             found.append(
                 "The model's W_U is centred over the vocabulary: the mean is relative to that over all "
@@ -250,6 +267,15 @@ class FeatureTables:
         if (name, settings) not in self._kept:
             self._kept[name, settings] = make(settings)
         return self._kept[name, settings]
+
+    def _carried(self, settings: ViewSettings) -> Unembedding:
+        """W_U as directions of the SAE's hook reach it; FsrlError where no matrices were given."""
+        if self.weights.transport is None:
+            raise FsrlError(
+                "analyzer: a view with transport needs the matrices that the workflow measures; give "
+                "transport_matrices=results/STUDY/transport.safetensors"
+            )
+        return carried(self.weights.unembedding, self.weights.transport, self.weights.decoder.hook)
 
     def _moments(self, settings: ViewSettings) -> LogitMoments:
         view, chosen = self.view(settings), self.settings

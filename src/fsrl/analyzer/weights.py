@@ -30,7 +30,9 @@ from fsrl.models.saes import SAEFiles
 from fsrl.nulls import undertrained
 from fsrl.tokens.vocabulary import Vocabulary
 from fsrl.tokens.vocabulary import read as read_vocabulary
+from fsrl.weights import transport as weights_transport
 from fsrl.weights.matrices import Decoder, Unembedding, read_unembedding
+from fsrl.weights.transport import Transport
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +48,15 @@ CENTRED = 1e-5
 @dataclass(frozen=True, eq=False)
 class AnalyzedWeights:
     """Both matrices on the CPU, float32. has_raw: whether unembedding.raw is W_U as stored, else it repeats
-    the folded one; vocabulary_centred: whether mean logit weights are lost (they come out as 0).
+    the folded one; vocabulary_centred: whether mean logit weights are lost (they come out as 0); transport:
+    for views with it, None where none was given.
     """
 
     unembedding: Unembedding
     decoder: Decoder
     has_raw: bool
     vocabulary_centred: bool
+    transport: Transport | None = None
 
 
 def read(
@@ -61,11 +65,12 @@ def read(
     unembedding: Unembedding | str | Path | None = None,
     token_counts: str | Path | None = None,
     sparsity: Tensor | None = None,
+    transport_matrices: Transport | str | Path | None = None,
 ) -> AnalyzedWeights:
     """Of the model and the SAE in `sae_model`, or with W_U of an `Unembedding` (or its file) in its place.
 
-    token_counts, sparsity: as `SAEfeatureAnalyzer` takes them. Raises FsrlError for a model without
-    tokenizer, a hook whose directions are not in the residual stream, and what does not fit.
+    token_counts, sparsity, transport_matrices: as `SAEfeatureAnalyzer` takes them. Raises FsrlError for a model
+    without tokenizer, a hook whose directions are not in the residual stream, and what does not fit.
     """
     model = sae_model.model
     if unembedding is None:
@@ -78,7 +83,9 @@ def read(
         own, has_raw = _fitting(given, model), True
     spread = own.folded.std()
     centred = bool(own.folded.mean(dim=1).abs().max() <= CENTRED * spread)
-    return AnalyzedWeights(own, _decoder(sae_model, sparsity), has_raw, centred)
+    is_file = isinstance(transport_matrices, str | Path)
+    moved = weights_transport.read(transport_matrices) if is_file else transport_matrices
+    return AnalyzedWeights(own, _decoder(sae_model, sparsity), has_raw, centred, moved)
 
 
 def with_trained(found: AnalyzedWeights) -> AnalyzedWeights:
