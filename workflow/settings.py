@@ -19,7 +19,6 @@ from fsrl import devices
 from fsrl.arguments import shown
 from fsrl.errors import FsrlError, did_you_mean
 from fsrl.latex import text as tex
-from fsrl.names import SHARED
 from fsrl.types import rules as type_rules
 
 # What a title may be so long as a column of a figure and a line of the paper hold it, in printed characters.
@@ -229,10 +228,6 @@ def _check_names(config: dict[str, Any]) -> None:
             raise _fault(
                 f"{place}.figure_views",
                 f"the first is the paper's, and {study['figure_views'][0]} has transport; put another first",
-            )
-        if set(carried) & set(study["views"]) and set(config["nulls"]["kinds"]) == {SHARED}:
-            raise _fault(
-                "nulls.kinds", f"views with transport ({carried[0]}) need a kind of each layer's own"
             )
         for scheme, rules in types["schemes"].items():
             read = [rules["view"]] if rules.get("view") else []

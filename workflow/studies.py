@@ -13,6 +13,7 @@ from fsrl.errors import FsrlError
 from fsrl.models import hub_files, hub_record
 from fsrl.models.hub_files import HubFile
 from fsrl.models.sources import ModelSource, SAESource
+from fsrl.names import SHARED
 
 # What models call the number of tokens that they read at once.
 POSITIONS = ("n_positions", "n_ctx", "max_position_embeddings")
@@ -149,12 +150,23 @@ class Study:
         )
 
 
+def left_out(name: str, config: dict[str, Any]) -> list[str]:
+    """Views of the study `name` that are not built: with transport, where nulls.kinds is isotropic alone.
+
+    Isotropic directions are a layer's own in these, and without other kinds a layer has no table of nulls.
+    """
+    views = (config["study_defaults"] | config["studies"][name])["views"]
+    alone = set(config["nulls"]["kinds"]) == {SHARED}
+    return [view for view in views if alone and "transport" in config["views"][view]]
+
+
 def resolve(name: str, config: dict[str, Any]) -> Study:
     """The study `name` of a checked config. FsrlError with its place for a source that makes no sense."""
     entry = config["study_defaults"] | config["studies"][name]
     place = f"config: studies.{name}"
     saes = _located(f"{place}.saes", lambda: SAESource.from_settings(entry["saes"]))
     _located(f"{place}.saes", lambda: saes.sae_ids)
+    alone = left_out(name, config)
     study = Study(
         name,
         " ".join(entry.get("title", name).split()),
@@ -162,8 +174,8 @@ def resolve(name: str, config: dict[str, Any]) -> Study:
         saes,
         entry.get("token_counts"),
         entry["evaluation_text"],
-        entry["views"],
-        entry["figure_views"],
+        [view for view in entry["views"] if view not in alone],
+        [view for view in entry["figure_views"] if view not in alone],
         entry.get("without", []),
         entry.get("one_job", False),
         entry.get("download_gb"),

@@ -33,6 +33,31 @@ def test_the_projects_own_config_is_sound() -> None:
     settings.check(CONFIG, SCHEMA)
 
 
+def test_a_view_with_transport_needs_a_null_of_each_layer() -> None:
+    config = copy.deepcopy(CONFIG)
+    assert studies.left_out("mini", config) == []
+    assert "transported" in studies.resolve("mini", config).views
+    config["nulls"]["kinds"] = ["isotropic"]
+    assert studies.left_out("mini", config) == ["transported"]
+    assert studies.resolve("mini", config).views == ["main", "trained", "cosine"]
+
+
+@pytest.mark.parametrize("place", ["figure_views", "effects.view", "views.x.transport"])
+def test_where_transport_cannot_be_is_said(place: str) -> None:
+    config = copy.deepcopy(CONFIG)
+    if place == "figure_views":
+        config["studies"]["mini"]["figure_views"] = ["transported", "trained"]
+        words = "studies.mini.figure_views: the first is the paper's, and transported has transport"
+    elif place == "effects.view":
+        config["effects"]["view"] = "transported"
+        words = "effects.view: choose a view with w_u: folded, cosine: false and no transport"
+    else:
+        config["views"]["x"] = CONFIG["views"]["main"] | {"transport": "later"}
+        words = "views.x.transport: 'later' is not a choice; choose one of same_position"
+    with pytest.raises(FsrlError, match=re.escape(words)):
+        settings.check(config, SCHEMA)
+
+
 def test_every_setting_of_the_schema_is_described() -> None:
     def check(schema: dict[str, Any], place: str) -> None:
         for name, entry in schema.get("properties", {}).items():

@@ -49,6 +49,11 @@ try:
     if workflow.is_main_process:
         for study in STUDIES.values():
             studies.check(study, config)
+            for view in studies.left_out(study.name, config):
+                skip(
+                    f"study {study.name} is built without view {view}: with transport each layer has isotropic "
+                    "directions of its own, beside other kinds; add one to nulls.kinds"
+                )
     # A job of heavy work claims a GPU where there is one. With --jobs for a cluster the jobs run on other machines.
     CLUSTER = workflow.remote_exec or workflow.resource_settings.nodes is not None
     GPUS = settings.gpus(config["device"], elsewhere=CLUSTER)

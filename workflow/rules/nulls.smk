@@ -85,6 +85,7 @@ for study in STUDIES.values():
             decoders=of_saes(DECODER, study),
             unembedding=of_model(UNEMBEDDING),
             activations=ACTIVATIONS,
+            transport=transport_of(study),
             code=library("measure_axis_shares.py"),
         output:
             shares=[path for own in of_saes(AXIS_SHARE, study) for path in of_views(own, study)],

@@ -69,8 +69,8 @@ def read(
 ) -> AnalyzedWeights:
     """Of the model and the SAE in `sae_model`, or with W_U of an `Unembedding` (or its file) in its place.
 
-    token_counts, sparsity, transport_matrices: as `SAEfeatureAnalyzer` takes them. Raises FsrlError for a model
-    without tokenizer, a hook whose directions are not in the residual stream, and what does not fit.
+    token_counts, sparsity, transport_matrices: as `SAEfeatureAnalyzer` takes them. Raises FsrlError for a
+    model without tokenizer, a hook whose directions are not in the residual stream, and what does not fit.
     """
     model = sae_model.model
     if unembedding is None:
