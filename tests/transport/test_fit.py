@@ -69,7 +69,12 @@ def test_it_is_the_mean_over_the_sites(model, found):
 
 def test_it_says_what_it_was_made_from(model, found):
     said = found.metadata
-    assert said["method"] == "closed form" and said["position"] == "same" and said["sites"] == "8"
+    assert (
+        said["layers"] == "2"
+        and said["method"] == "closed form"
+        and said["position"] == "same"
+        and said["sites"] == "8"
+    )
     assert said["seed"] == "3" and said["model_sha256"] == model.metadata["model_sha256"]
     assert said["windows"] == "4 of 12 tokens, spread over the text" and len(said["text_sha256"]) == 64
 

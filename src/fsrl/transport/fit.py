@@ -96,6 +96,7 @@ def fit(
     metadata = {
         **model.metadata,
         **devices.described(device),
+        "layers": str(len(bridge.blocks)),
         "position": "same",
         "method": f"automatic differentiation ({unlike})" if unlike else "closed form",
         "sites": str(len(contexts)),

@@ -1,0 +1,102 @@
+"""Lens files: TransformerLens reads ours, we read its own, and nothing in a pickle is executed."""
+
+import pickle
+
+import pytest
+import torch
+
+from fsrl.errors import FsrlError
+from fsrl.transport import lens
+from fsrl.weights.transport import Transport
+
+HOOKS = (
+    "blocks.0.hook_resid_pre",
+    "blocks.1.hook_resid_pre",
+    "blocks.1.hook_resid_mid",
+    "blocks.1.hook_resid_post",
+    "blocks.2.hook_resid_post",
+)
+
+
+def own(hooks=HOOKS, d=4):
+    T = torch.randn(len(hooks), d, d, generator=torch.Generator().manual_seed(0))
+    return Transport(T, hooks, {"layers": "3", "sites": "8", "model": "tiny", "model_sha256": "ab"})
+
+
+def theirs(path, d=4, layers=(0, 1), **metadata):
+    from transformer_lens.tools.analysis import JacobianLens
+
+    generator = torch.Generator().manual_seed(1)
+    J = {layer: torch.randn(d, d, generator=generator) for layer in layers}
+    JacobianLens(J, n_prompts=5, d_model=d, metadata=metadata).save(str(path), dtype=torch.float32)
+    return J
+
+
+def test_transformer_lens_reads_what_we_write(tmp_path):
+    from transformer_lens.tools.analysis import JacobianLens
+
+    lens.write_artifact(own(), tmp_path / "lens.pt")
+    found = JacobianLens.load(str(tmp_path / "lens.pt"))
+    # Before block 1 is the output of block 0; block 2 is the last.
+    assert found.source_layers == [0, 1] and found.d_model == 4 and found.n_prompts == 8
+    assert torch.equal(found.jacobians[0], own().at("blocks.1.hook_resid_pre"))
+    assert torch.equal(found.jacobians[1], own().at("blocks.1.hook_resid_post"))
+    assert found.metadata["model_sha256"] == "ab" and found.metadata["final_norm"] == "in J"
+
+
+def test_a_published_lens_is_read_with_the_final_norm_behind_it(tmp_path):
+    J = theirs(tmp_path / "lens.pt")
+    found = lens.read_artifact(tmp_path / "lens.pt", own())
+    N = own().at("blocks.2.hook_resid_post")
+    for layer, matrix in J.items():
+        for hook in (f"blocks.{layer}.hook_resid_post", f"blocks.{layer + 1}.hook_resid_pre"):
+            assert torch.allclose(found.at(hook), N @ matrix)
+    assert found.metadata["position"] == "all later ones, summed" and found.metadata["sites"] == "5"
+    assert found.metadata["model_sha256"] == "ab" and len(found.metadata["lens_sha256"]) == 64
+
+
+class Harm:
+    """What unpickles to a file that is written."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_nothing_in_a_file_is_executed(tmp_path):
+    done = tmp_path / "done"
+    (tmp_path / "lens.pt").write_bytes(pickle.dumps({"J": Harm(done)}))
+    torch.save({"J": {0: Harm(done)}}, tmp_path / "new.pt")
+    for name in ("lens.pt", "new.pt"):
+        with pytest.raises(FsrlError, match="cannot be read as weights alone"):
+            lens.read_artifact(tmp_path / name, own())
+    assert not done.exists()
+    # The check can fail.
+    pickle.loads((tmp_path / "lens.pt").read_bytes())
+    assert done.exists()
+
+
+def test_what_is_no_lens_of_this_model_is_refused(tmp_path):
+    path = tmp_path / "lens.pt"
+    with pytest.raises(FsrlError, match="no such file; give a file of JacobianLens.save"):
+        lens.read_artifact(path, own())
+    torch.save({"j": 1}, path)
+    with pytest.raises(FsrlError, match="holds no J, a matrix for each block"):
+        lens.read_artifact(path, own())
+    theirs(path, d=5)
+    with pytest.raises(
+        FsrlError, match=r"J of block 0 is \[5, 5\], and the model has 3 blocks and d_model 4"
+    ):
+        lens.read_artifact(path, own())
+    theirs(path, layers=(0, 7))
+    with pytest.raises(FsrlError, match="J of block 7 .* give the lens of this model"):
+        lens.read_artifact(path, own())
+    theirs(path)
+    with pytest.raises(
+        FsrlError, match="none after the last block.*measure them at blocks.2.hook_resid_post"
+    ):
+        lens.read_artifact(path, own(HOOKS[:2]))
+    with pytest.raises(FsrlError, match="no hook of blocks.0.hook_resid_pre is the output of a block"):
+        lens.write_artifact(own(HOOKS[:1]), path)
