@@ -84,8 +84,12 @@ class SAEfeatureAnalyzer:
         progress: bool = True,
         **table_settings: Any,
     ) -> None:
-        given = {"unembedding": unembedding, "token_counts": token_counts, "sparsity": sparsity}
-        given["transport_matrices"] = transport_matrices
+        given: dict[str, Any] = {
+            "unembedding": unembedding,
+            "token_counts": token_counts,
+            "sparsity": sparsity,
+            "transport_matrices": transport_matrices,
+        }
         others = {"neuronpedia": neuronpedia, "explanations": explanations, "text": text, "cache": cache}
         _check_given(sae_model, {**given, **others, "progress": progress})
         self.sae_model = sae_model

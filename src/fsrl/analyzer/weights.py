@@ -83,9 +83,9 @@ def read(
         own, has_raw = _fitting(given, model), True
     spread = own.folded.std()
     centred = bool(own.folded.mean(dim=1).abs().max() <= CENTRED * spread)
-    is_file = isinstance(transport_matrices, str | Path)
-    moved = weights_transport.read(transport_matrices) if is_file else transport_matrices
-    return AnalyzedWeights(own, _decoder(sae_model, sparsity), has_raw, centred, moved)
+    if isinstance(transport_matrices, str | Path):
+        transport_matrices = weights_transport.read(transport_matrices)
+    return AnalyzedWeights(own, _decoder(sae_model, sparsity), has_raw, centred, transport_matrices)
 
 
 def with_trained(found: AnalyzedWeights) -> AnalyzedWeights:
