@@ -11,5 +11,3 @@ SHRINKAGE = 1e-3
 # Two suffice: t of decoders drawn from N(0, C) has an sd of 1.007 to 1.009 (Student: 1.006), after none of
 # 1.01 to 1.08, since scaling rows to length 1 makes C rounder than it is.
 TYLER_STEPS = 2
-# By so much of its value a bound may move before a clear feature's type changes (fsrl.claims.recovery).
-SLACK = 0.2

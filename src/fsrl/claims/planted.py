@@ -31,7 +31,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from fsrl.errors import FsrlError
-from fsrl.moments import engine, formulas
+from fsrl.moments import engine
 from fsrl.moments.formulas import Typical
 from fsrl.moments.frames import MEASURED
 from fsrl.moments.tails import with_tails
@@ -47,6 +47,8 @@ LOCAL_TOKENS = (1, 2, 3, 5, 8, 12, 16, 20)
 LEAST_GROUP = 30
 # How far a set's tokens stand apart in its dimension, in standard deviations of that dimension's rest.
 CONTRAST = 20.0
+# Half of a Gaussian's fourth and eighth moments.
+HALF_GAUSSIAN = {4: 1.5, 8: 52.5}
 RIDGE = 1e-6
 # How far the rarest tokens lie from the others in every dimension, in its standard deviations: makes the
 # isotropic null's 0.999 quantile of kurtosis about 4, as it is over the trained tokens of `mini`.
@@ -70,15 +72,15 @@ class World:
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """W_dec; moments: what the rows really have, with the columns that the type
-    rules read; truth: what was planted in each (type, which may be none, set, tokens, share, strength and
-    eta2, the set's share of the logit weights' variance), the moments of a perfect plant in closed form
-    (perfect_*), and those that the row has.
+    """W_dec; truth: what was planted in each row (type, which may be none, set, tokens, share, strength and
+    eta2, the set's share of the logit weights' variance); moments: what the rows really have, with the
+    columns that the types are read from; perfect: the same of perfect plants, in closed form.
     """
 
     W_dec: Float32[Tensor, "features d_model"]
     truth: pd.DataFrame
     moments: pd.DataFrame
+    perfect: pd.DataFrame
 
 
 def world(tokens: Sequence[str], *, d_model: int, seed: int, along_axes: bool = False) -> World:
@@ -127,10 +129,11 @@ def plant(
     directions *= (norms / directions.norm(dim=1)).unsqueeze(1)
     W_dec = directions.float()
     measured = measure(W_dec, where.W_U, typical)
-    perfect = _perfect(rows, where.W_U.shape[1], typical.kurtosis)
-    achieved = measured[["std", "norm", "skewness", "kurtosis", "tail_tokens"]]
-    truth = pd.concat([rows.drop(columns=["row", "sign"]), perfect, achieved], axis=1)
-    return Planted(W_dec, truth, measured)
+    perfect = _perfect(rows, where.W_U.shape[1], typical)
+    truth = rows.drop(columns=["row", "sign"]).assign(eta2=perfect.pop("eta2"))
+    # The set adds to the bulk's std what the plant makes of it: there is no more perfect one.
+    perfect = perfect.assign(std=measured["std"], norm=measured["norm"])
+    return Planted(W_dec, truth, measured, perfect)
 
 
 def _sets(
@@ -249,42 +252,43 @@ def _lay(
     return bulk + x.unsqueeze(1) * signal
 
 
-def _perfect(rows: pd.DataFrame, d_vocab: int, kappa0: float) -> pd.DataFrame:
-    """What a perfect plant would have, in closed form (module docstring); for none: the bulk's."""
+def _perfect(rows: pd.DataFrame, d_vocab: int, typical: Typical) -> pd.DataFrame:
+    """The share eta2 that the set explains, and the shape that a perfect plant would have (module docstring);
+    for none: the bulk's.
+    """
     p, h = rows["share"].to_numpy(), rows["strength"].fillna(0).to_numpy()
     pq = p * (1 - p)
     eta2 = pq * h**2 / (1 + pq * h**2)
     width = np.where(pq > 0, pq, 1.0)
-    skewness = rows["sign"].to_numpy() * eta2**1.5 * (1 - 2 * p) / np.sqrt(width)
-    kurtosis = 3 + eta2**2 * (1 / width - 6) + (1 - eta2) ** 2 * (kappa0 - 3)
-    return pd.DataFrame(
-        {
-            "eta2": eta2,
-            "perfect_skewness": skewness,
-            "perfect_kurtosis": kurtosis,
-            "perfect_tail_tokens": _perfect_tail_tokens(rows, p, eta2, d_vocab),
-        }
-    )
+    sign = rows["sign"].to_numpy()
+    skewness = sign * eta2**1.5 * (1 - 2 * p) / np.sqrt(width)
+    kurtosis = 3 + eta2**2 * (1 / width - 6) + (1 - eta2) ** 2 * (typical.kurtosis - 3)
+    right_kurtosis = _one_side(sign, p, eta2, 4, typical.right_kurtosis)
+    sides = {
+        "right_eighth": _one_side(sign, p, eta2, 8, typical.right_eighth),
+        "left_eighth": _one_side(-sign, p, eta2, 8, typical.right_eighth),
+    }
+    shape = {"skewness": skewness, "kurtosis": kurtosis, "right_kurtosis": right_kurtosis} | sides
+    return with_tails(pd.DataFrame({"eta2": eta2} | shape), d_vocab, typical)
 
 
-def _perfect_tail_tokens(
-    rows: pd.DataFrame, p: Float64[np.ndarray, "rows"], eta2: Float64[np.ndarray, "rows"], d_vocab: int
+def _one_side(
+    sign: Float64[np.ndarray, "rows"],
+    p: Float64[np.ndarray, "rows"],
+    eta2: Float64[np.ndarray, "rows"],
+    power: int,
+    of_bulk: float,
 ) -> Float64[np.ndarray, "rows"]:
-    """tail_tokens of two Gaussian groups, the set's and the other tokens', against one Gaussian.
-
-    What the bulk's own tails have above a Gaussian's is left out of both sides of the difference.
+    """mean(max(z, 0)^power) of two Gaussian groups, the set's (a share p, raised where sign is 1) and the
+    others', and what the bulk alone has (of_bulk) beyond a Gaussian, made smaller as the bulk is.
     """
-    sign, width = rows["sign"].to_numpy(), np.sqrt(1 - eta2)
+    width = np.sqrt(1 - eta2)
     share = np.where(p > 0, p, 0.5)  # eta2 is 0 where nothing is planted: any share gives one Gaussian
     raised = sign * np.sqrt(eta2 * (1 - share) / share)
     others = -sign * np.sqrt(eta2 * share / (1 - share))
-
-    def mixed(power: int) -> Float64[Tensor, "rows"]:
-        inside, outside = (right_moment(mean, width, power) for mean in (raised, others))
-        return torch.from_numpy(share * inside + (1 - share) * outside)
-
-    # Half of a Gaussian's fourth and eighth moments, 3 and 105.
-    return formulas.tail_tokens(mixed(4), mixed(8), d_vocab, 1.5, 52.5).numpy()
+    inside, outside = (right_moment(mean, width, power) for mean in (raised, others))
+    beyond = of_bulk - HALF_GAUSSIAN[power]
+    return share * inside + (1 - share) * outside + width**power * beyond
 
 
 def right_moment(

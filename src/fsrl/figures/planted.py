@@ -20,11 +20,9 @@ from fsrl.figures.style import DOUBLE, SMALL, TYPE_COLORS, fix_ticks, new_figure
 from fsrl.names import TYPES, type_label
 from fsrl.types.select import of_scheme
 
-POPULATIONS: dict[str, Any] = {"all": (0, (3, 1.5)), "clear": "-"}  # line styles
 MARKERS = dict(zip(TYPES, "Dvos^", strict=True))
 MEASURES = {"recall": "recall (found / planted)", "precision": "precision (planted / found)"}
-TARGET = 0.95
-TARGET_LINE: dict[str, Any] = {"color": "black", "linewidth": 0.6, "linestyle": (0, (1, 1.5))}
+EVEN = (0, (3, 1.5))  # line style
 # Dark where all is found; one hue, so that lightness alone carries the value.
 RECALL_COLORS = ListedColormap(
     [tuple(1 - x * (1 - np.array([0.03, 0.19, 0.42]))) for x in np.linspace(0, 1, 101)]
@@ -35,8 +33,8 @@ RECALL_COLORS = ListedColormap(
 def recovery(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
     """Recall and precision of each type against the strength of the plant, one column per planted share.
 
-    Solid: the features whose perfect moments clear the bounds; dashed: all of them. The dotted line is the
-    target of 95 %. Where nothing was planted or labelled there is no point.
+    Solid: all that was planted, with 95 % intervals; dashed: partitions of a quarter of the vocabulary or
+    more. Where nothing was planted or labelled there is no point.
 
     table: recovery, of one or more schemes; scheme: the scheme that is shown; title: study and world.
     """
@@ -54,7 +52,6 @@ def recovery(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
             _draw_curves(ax, part, measure)
             _strength_axis(ax, strengths)
             ax.set_ylim(-0.04, 1.04)
-            ax.axhline(TARGET, **TARGET_LINE, zorder=1)
             if i == 0:
                 planted = part.loc[part["population"] == "all", "planted"].max()
                 ax.set_title(f"{100 * share:g} % planted ({planted:,} of each type)")
@@ -68,27 +65,29 @@ def recovery(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
 
 
 def _handles(rows: pd.DataFrame) -> list[Line2D]:
-    names = [name for name in TYPES if name in set(rows["type"])]
-    handles = [Line2D([], [], **_line(name, "clear"), label=type_label(name)) for name in names]
-    black: dict[str, Any] = {"color": "black", "linewidth": 0.9}
-    handles.append(Line2D([], [], **black, label="clear: moments beyond the bounds by the slack"))
-    handles.append(Line2D([], [], **black, linestyle=POPULATIONS["all"], label="all planted features"))
-    handles.append(Line2D([], [], **TARGET_LINE, label=f"target: {100 * TARGET:g} %"))
+    names = [name for name in TYPES if rows.loc[rows["type"] == name, "planted"].any()]
+    handles = [Line2D([], [], **_line(name), label=type_label(name)) for name in names]
+    if "partition" in names:
+        label = "partition of a quarter of the vocabulary or more"
+        handles.append(Line2D([], [], **_line("partition", EVEN), label=label))
     return handles
 
 
-def _line(name: str, population: str) -> dict[str, Any]:
-    marker = {"marker": MARKERS[name], "markersize": 3.0 if population == "clear" else 2.0}
-    return {"color": TYPE_COLORS[name], "linestyle": POPULATIONS[population], **marker}
+def _line(name: str, style: Any = "-") -> dict[str, Any]:
+    marker = {"marker": MARKERS[name], "markersize": 3.0}
+    return {"color": TYPE_COLORS[name], "linestyle": style, **marker}
 
 
 def _draw_curves(ax: Axes, rows: pd.DataFrame, measure: str) -> None:
-    for population in POPULATIONS:
-        for name in TYPES:
-            part = rows[(rows["type"] == name) & (rows["population"] == population)].sort_values("strength")
-            # A precision of a handful of false labels where nothing of the kind was planted says nothing.
-            part = part[part["planted"] > 0]
-            ax.plot(part["strength"], part[measure], **_line(name, population), clip_on=False, zorder=3)
+    shown: list[tuple[str, str, Any]] = [(name, "all", "-") for name in TYPES]
+    for name, population, style in [*shown, ("partition", "even", EVEN)]:
+        part = rows[(rows["type"] == name) & (rows["population"] == population)].sort_values("strength")
+        # A precision of a handful of false labels where nothing of the kind was planted says nothing.
+        part = part[part["planted"] > 0]
+        ax.plot(part["strength"], part[measure], **_line(name, style), clip_on=False, zorder=3)
+        if population == "all":
+            ends = part[f"{measure}_low"], part[f"{measure}_high"]
+            ax.fill_between(part["strength"], *ends, color=TYPE_COLORS[name], alpha=0.15, linewidth=0)
 
 
 def _strength_axis(ax: Axes, strengths: Sequence[float]) -> None:
@@ -101,11 +100,13 @@ def _strength_axis(ax: Axes, strengths: Sequence[float]) -> None:
 def recovery_by_set(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
     """Recall by size of the planted set and strength, a panel per type; clear cells have a frame.
 
-    table: recovery_by_set, of one or more schemes; scheme: the scheme that is shown; title: study and world.
+    table: recovery_by_set, of one or more schemes, of which the largest planted share is shown, with the most
+    plants of each kind; scheme: the scheme that is shown; title: study and world.
     """
     rows = of_scheme(table, scheme, "recovery_by_set")
+    rows = rows[rows["planted_share"] == rows["planted_share"].max()]
     names = [name for name in TYPES if name in set(rows["type"])]
-    note = "planted features found, in %; framed: their perfect moments clear the bounds by the slack"
+    note = "planted features found, in %; framed: perfect plants of this kind would be found"
     figure = new_figure(DOUBLE, 2.6, f"{title} · scheme {scheme}\n{note}")
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False).flat, names, strict=True):
         part = rows[rows["type"] == name]

@@ -193,27 +193,41 @@ def kept(tables: StudyTables) -> dict[str, str]:
 
 @headline("planted", "recovery")
 def planted(tables: StudyTables) -> dict[str, str]:
-    """Planted types found again under the default scheme, of plants that clear the bounds at the greatest
-    strength: worst precision and recall of a type at the smallest and at the largest planted share; and
-    over all strengths, types together.
+    """Planted types found again under the default scheme, of all plants: precision and recall of each type
+    with their intervals, at the middle one of the strengths and of the planted shares (even: of partitions of
+    a quarter of the vocabulary or more); over all types and strengths, at the smallest and the largest share,
+    and there what is found of clear plants; and how many plants of how many are labelled two_sided.
     """
     frame = tables.frame("recovery")
-    clear = frame[(frame["scheme"] == tables.scheme) & (frame["population"] == "clear")]
-    values: dict[str, str] = {}
-    for name, share in (("few", clear["planted_share"].min()), ("many", clear["planted_share"].max())):
-        part = clear[clear["planted_share"] == share]
-        strongest = part[part["strength"] == part["strength"].max()]
-        values[f"{name}.share"] = tex.percent(share, digits=0)
+    mine = frame[frame["scheme"] == tables.scheme]
+    strengths, shares = (sorted(mine[name].unique()) for name in ("strength", "planted_share"))
+    strength, share = (values[len(values) // 2] for values in (strengths, shares))
+    values = {"strength": tex.number(strength, sig=2), "share": tex.percent(share, digits=0)}
+    at = mine[(mine["strength"] == strength) & (mine["planted_share"] == share)]
+    at = at.set_index(["population", "type"])
+    asked = {key_of(name): ("all", name) for name in TYPES} | {"even": ("even", "partition")}
+    for key, row in asked.items():
         for score in ("precision", "recall"):
-            rows = strongest.set_index("type")[score]
-            values |= {
-                f"{name}.{score}.{end}": value for end, value in extremes(rows, tex.percent, words_of).items()
-            }
-        found = part[part["planted"] > 0]
-        correct = found["correct"].sum()
-        values[f"{name}.precision.pooled"] = tex.percent(correct / found["labelled"].sum())
-        values[f"{name}.recall.pooled"] = tex.percent(correct / found["planted"].sum())
-    return values
+            found = at.loc[row]
+            values[f"{key}.{score}"] = tex.percent(found[score], digits=0)
+            ends = (100 * found[f"{score}_{end}"] for end in ("low", "high"))
+            values[f"{key}.{score}.interval"] = tex.interval(*ends, digits=0)
+    for name, one in (("few", shares[0]), ("many", shares[-1])):
+        there = mine[mine["planted_share"] == one]
+        values[f"{name}.share"] = tex.percent(one, digits=0)
+        for population in ("all", "clear"):
+            rows = there[(there["population"] == population) & (there["planted"] > 0)]
+            prefix = name if population == "all" else f"{name}.clear"
+            correct = rows["correct"].sum()
+            values[f"{prefix}.precision.pooled"] = tex.percent(_ratio(correct, rows["labelled"].sum()))
+            values[f"{prefix}.recall.pooled"] = tex.percent(_ratio(correct, rows["planted"].sum()))
+    everything = mine[mine["population"] == "all"]
+    values["two-sided"] = tex.count(int(everything["two_sided"].sum()))
+    return values | {"plants": tex.count(int(everything["planted"].sum()))}
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")
 
 
 HEADLINES = (

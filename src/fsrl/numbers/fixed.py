@@ -38,7 +38,6 @@ def defined_values() -> dict[str, str]:
         "smallest-set": tex.count(constants.SMALLEST_SET),
         "tyler-steps": tex.count(constants.TYLER_STEPS),
         "shrinkage": _plain(constants.SHRINKAGE),
-        "slack": _percent(constants.SLACK),
         "bootstrap.effects": tex.count(effect_summary.DRAWS),
         "interval": _percent(0.975 - 0.025),
     }

@@ -1,4 +1,4 @@
-"""p-values that never underflow, and the false discovery rate over them.
+"""p-values that never underflow, the false discovery rate over them, and how sure a share is.
 
 With Student's t on df degrees of freedom and x = df / (df + t^2), the two-sided p is the regularised
 incomplete beta function I_x(df / 2, 1 / 2). scipy's value is used where it is well above zero; beyond that,
@@ -16,6 +16,7 @@ from scipy import special
 # times the one before it and 6 of them are exact to rounding.
 SMALLEST_DIRECT_P = 1e-250
 SERIES_TERMS = 6
+_Z = 1.959963984540054  # of a two-sided 95 % interval
 
 
 def log10_p(t: Real[np.ndarray, "*any"], df: float) -> Float64[np.ndarray, "*any"]:
@@ -67,3 +68,19 @@ def discoveries(log10_p: Float[np.ndarray, "*any"], level: float) -> int:
     candidates = np.sort(log10_p[log10_p <= np.log10(level)].astype(np.float64))  # False for NaN
     met = candidates <= np.log10(level) - np.log10(max(n, 1)) + np.log10(np.arange(1, len(candidates) + 1))
     return int(met.nonzero()[0][-1]) + 1 if met.any() else 0
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's (1927) 95 % interval of a share, whose ends no share of 0 or 1 drives out of it; NaN without
+    trials.
+
+    Of 8 in 10 it is .490 to .943.
+    """
+    if not trials:
+        return np.nan, np.nan
+    share, z2 = successes / trials, _Z**2 / trials
+    middle = share + z2 / 2
+    half = np.sqrt(z2 * (share * (1 - share) + z2 / 4))
+    low, high = (middle - half) / (1 + z2), (middle + half) / (1 + z2)
+    # Rounding alone keeps the ends from 0 and 1.
+    return (0.0 if successes == 0 else float(low)), (1.0 if successes == trials else float(high))

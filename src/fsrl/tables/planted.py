@@ -4,6 +4,17 @@ from fsrl.tables.core import SCHEME, TYPE, Column, Table
 
 _STRENGTH = Column("float64", "standard deviations within the groups", "strength of every planted feature")
 _PLANTED_SHARE = Column("float64", "1", "share of the features that is planted, of each type")
+_TWO_SIDED = Column("int64", "features", "planted with this type and labelled two_sided, a miss")
+_PRECISION, _RECALL = "correct / labelled; null where none is", "correct / planted; null where none is"
+_LOW, _HIGH = "low end of its 95 % interval (Wilson)", "high end of it"
+
+
+def _rate(name: str, meaning: str, *, nullable: bool) -> dict[str, Column]:
+    """Columns of a share and its interval."""
+    meanings = {name: meaning, f"{name}_low": _LOW, f"{name}_high": _HIGH}
+    return {key: Column("float64", "1", said, nullable=nullable) for key, said in meanings.items()}
+
+
 RECOVERY = Table(
     "recovery",
     {
@@ -12,14 +23,18 @@ RECOVERY = Table(
         "planted_share": _PLANTED_SHARE,
         "strength": _STRENGTH,
         "population": Column(
-            "string", "1", "all; clear: none, and those whose perfect moments clear the bounds by the slack"
+            "string",
+            "1",
+            "all; even: without partitions of less than a quarter of the vocabulary; clear: nothing planted, "
+            "and those of which a perfect plant would have its type",
         ),
         "planted": Column("int64", "features", "planted with this type"),
         "labelled": Column("int64", "features", "with this type as primary label"),
         "correct": Column("int64", "features", "planted with it and labelled so"),
         "by_chance": Column("int64", "features", "labelled so though nothing was planted"),
-        "precision": Column("float64", "1", "correct / labelled; null where none is", nullable=True),
-        "recall": Column("float64", "1", "correct / planted; null where none is", nullable=True),
+        "two_sided": _TWO_SIDED,
+        **_rate("precision", _PRECISION, nullable=True),
+        **_rate("recall", _RECALL, nullable=True),
         "member_recall": Column(
             "float64", "1", "share of the planted that meets the rule, whatever the label", nullable=True
         ),
@@ -30,12 +45,14 @@ RECOVERY_BY_SET = Table(
     {
         "scheme": SCHEME,
         "type": TYPE,
+        "planted_share": _PLANTED_SHARE,
         "tokens": Column("int32", "tokens", "size of the planted set"),
         "share": Column("float64", "1", "the set's share of the vocabulary"),
         "strength": _STRENGTH,
         "planted": Column("int64", "features", "planted with this type, size and strength"),
-        "clear": Column("bool", "1", "their perfect moments clear the bounds by the slack"),
-        "recall": Column("float64", "1", "share of them with the type as primary label"),
+        "clear": Column("bool", "1", "perfect plants of this kind would have the type"),
+        "two_sided": _TWO_SIDED,
+        **_rate("recall", "share of them with the type as primary label", nullable=False),
         "member_recall": Column("float64", "1", "share of them that meets the type's rule"),
         "perfect_skewness": Column("float64", "1", "size of a perfect plant's, closed form"),
         "perfect_kurtosis": Column("float64", "1", "of a perfect plant, in closed form"),
