@@ -8,9 +8,9 @@ import torch
 from fsrl.claims import planted
 from fsrl.errors import FsrlError
 from fsrl.moments.formulas import Typical, tail_tokens
-from fsrl.names import TYPES
 from fsrl.nulls import frames as nulls
 from fsrl.stats.quantiles import quantile
+from fsrl.types.rules import ORDER
 
 STRENGTHS = (1.0, 4.0, 8.0)
 TYPICAL = Typical(3.3, 1.65, 80.0)
@@ -83,51 +83,69 @@ def test_perfect_moments_against_a_sample_of_a_perfect_plant(share, strength, si
     w = bulk + sign * strength * member
     z = (w - w.mean()) / w.std()
     rows = pd.DataFrame({"share": [share], "strength": [strength], "sign": [sign]})
-    found = planted._perfect(rows, 1_000_000, kappa0).iloc[0]
+    halves = [(np.maximum(bulk / bulk.std(), 0) ** power).mean() for power in (4, 8)]
+    found = planted._perfect(rows, 1_000_000, Typical(kappa0, *halves)).iloc[0]
     assert kappa0 > 4
     assert found["eta2"] == pytest.approx(1 - 1 / w.var(), rel=0.02)
-    assert found["perfect_skewness"] == pytest.approx((z**3).mean(), rel=0.03, abs=0.01)
-    assert found["perfect_kurtosis"] == pytest.approx((z**4).mean(), rel=0.03)
+    assert found["skewness"] == pytest.approx((z**3).mean(), rel=0.03, abs=0.01)
+    assert found["kurtosis"] == pytest.approx((z**4).mean(), rel=0.03)
 
 
 @pytest.mark.parametrize(("share", "strength", "sign"), [(1e-4, 12.0, 1), (0.3, 5.0, -1), (0.02, 6.0, 1)])
-def test_perfect_tail_tokens_are_those_of_a_sample(share, strength, sign):
+def test_each_side_of_a_perfect_plant_is_that_of_a_sample(share, strength, sign):
     n = 1_000_000
     generator = np.random.default_rng(0)
     w = generator.standard_normal(n) + sign * strength * (np.arange(n) < share * n)
-    z = torch.from_numpy(np.clip((w - w.mean()) / w.std(), 0, None))
-    tokens = tail_tokens(z.pow(4).mean(), z.pow(8).mean(), n, 1.5, 52.5)
+    z = torch.from_numpy((w - w.mean()) / w.std())
     rows = pd.DataFrame({"share": [share], "strength": [strength], "sign": [float(sign)]})
-    found = planted._perfect(rows, n, 3.0)["perfect_tail_tokens"].item()
-    assert found == pytest.approx(tokens.item(), rel=0.1)
+    found = planted._perfect(rows, n, Typical(3.0, 1.5, 52.5)).iloc[0]
+    fourth, eighth = (z.clamp(min=0).pow(power).mean() for power in (4, 8))
+    left_fourth, left_eighth = ((-z).clamp(min=0).pow(power).mean() for power in (4, 8))
+    assert found["right_kurtosis"] == pytest.approx(fourth.item(), rel=0.03)
+    assert found["left_kurtosis"] == pytest.approx(left_fourth.item(), rel=0.03)
+    assert found["right_eighth"] == pytest.approx(eighth.item(), rel=0.1)
+    assert found["left_eighth"] == pytest.approx(left_eighth.item(), rel=0.1)
+    large, tail = (fourth, eighth) if sign > 0 else (left_fourth, left_eighth)
+    name = "tail_tokens" if sign > 0 else "left_tail_tokens"
+    assert found[name] == pytest.approx(tail_tokens(large, tail, n, 1.5, 52.5).item(), rel=0.1)
 
 
 def test_a_two_level_split_has_the_kurtosis_that_its_share_allows():
     for share in (0.1, 0.25, 0.5):
         rows = pd.DataFrame({"share": [share], "strength": [1e6], "sign": [1.0]})
-        found = planted._perfect(rows, 100, 3.0).iloc[0]
-        assert found["perfect_kurtosis"] == pytest.approx(1 + (1 - 2 * share) ** 2 / (share * (1 - share)))
+        found = planted._perfect(rows, 100, Typical(3.0, 1.5, 52.5)).iloc[0]
+        assert found["kurtosis"] == pytest.approx(1 + (1 - 2 * share) ** 2 / (share * (1 - share)))
         # No distribution lies below this bound, and two levels reach it.
-        assert found["perfect_kurtosis"] == pytest.approx(1 + found["perfect_skewness"] ** 2)
+        assert found["kurtosis"] == pytest.approx(1 + found["skewness"] ** 2)
+
+
+def test_where_nothing_is_planted_the_perfect_row_is_typical():
+    rows = pd.DataFrame({"share": [0.0], "strength": [np.nan], "sign": [1.0]})
+    found = planted._perfect(rows, 100, TYPICAL).iloc[0]
+    assert found[["eta2", "skewness"]].tolist() == [0, 0]
+    assert found["kurtosis"] == pytest.approx(TYPICAL.kurtosis)
+    assert found["right_kurtosis"] == pytest.approx(TYPICAL.right_kurtosis)
+    assert found[["right_eighth", "left_eighth"]].tolist() == pytest.approx(2 * [TYPICAL.right_eighth])
 
 
 def test_achieved_moments_are_those_of_the_rows_and_near_the_perfect_ones(where, study):
     logits = (study.W_dec.double() @ where.W_U.double()).numpy()
     z = (logits - logits.mean(1, keepdims=True)) / logits.std(1, keepdims=True)
-    truth = study.truth
-    assert truth["skewness"].to_numpy() == pytest.approx((z**3).mean(1), abs=1e-3)
-    assert truth["kurtosis"].to_numpy() == pytest.approx((z**4).mean(1), rel=1e-3)
-    assert truth["std"].to_numpy() == pytest.approx(logits.std(1), rel=1e-4)
-    assert truth["norm"].to_numpy() == pytest.approx(study.W_dec.norm(dim=1).numpy(), rel=1e-5)
-    strong = truth[(truth["strength"] == 8.0) & (truth["type"] != planted.NONE)]
-    ratio = strong["kurtosis"] / strong["perfect_kurtosis"]
+    moments, perfect = study.moments, study.perfect
+    assert moments["skewness"].to_numpy() == pytest.approx((z**3).mean(1), abs=1e-3)
+    assert moments["kurtosis"].to_numpy() == pytest.approx((z**4).mean(1), rel=1e-3)
+    assert moments["std"].to_numpy() == pytest.approx(logits.std(1), rel=1e-4)
+    assert moments["norm"].to_numpy() == pytest.approx(study.W_dec.norm(dim=1).numpy(), rel=1e-5)
+    pd.testing.assert_frame_equal(perfect[["std", "norm"]], moments[["std", "norm"]])
+    strong = (study.truth["strength"] == 8.0) & (study.truth["type"] != planted.NONE)
+    ratio = (moments["kurtosis"] / perfect["kurtosis"])[strong]
     assert ratio.median() == pytest.approx(1, abs=0.1)
-    assert strong["skewness"].corr(strong["perfect_skewness"]) > 0.98
+    assert moments.loc[strong, "skewness"].corr(perfect.loc[strong, "skewness"]) > 0.98
 
 
 def test_as_many_as_asked_for_of_each_type_and_the_rest_is_chance(study):
     counts = study.truth["type"].value_counts()
-    assert counts[list(TYPES)].tolist() == [150] * 4 and counts[planted.NONE] == 400
+    assert counts[list(ORDER)].tolist() == [150] * 4 and counts[planted.NONE] == 400
     assert study.truth["feature"].tolist() == list(range(1000))
     per_set = study.truth[study.truth["type"] == "partition"].groupby(["set", "strength"]).size()
     assert len(per_set) == 9 * 3 and per_set.min() >= 5

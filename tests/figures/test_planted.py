@@ -22,17 +22,29 @@ def test_recovery_curves_are_the_tables(tmp_path: Path, monkeypatch: pytest.Monk
     assert_legible(figure, monkeypatch)
     assert TITLE in words(figure)
     assert "1 % planted (10 of each type)" in words(figure) and "15 % planted (150 of" in words(figure)
+    table = table[table["scheme"] == "calibrated"]
+    curves = [(name, "all") for name in TYPES] + [("partition", "even")]
     for i, measure in enumerate(("recall", "precision")):
         for j, share in enumerate((0.01, 0.15)):
-            lines = [line for line in figure.axes[2 * i + j].lines if line.get_marker() != "None"]
+            ax = figure.axes[2 * i + j]
+            lines = [line for line in ax.lines if line.get_marker() != "None"]
             colors = [to_hex(line.get_color()).upper() for line in lines]
-            assert colors == [TYPE_COLORS[name] for name in TYPES] * 2
-            rows = table[(table["planted_share"] == share) & (table["type"] == TYPES[0])]
-            for line, population in ((lines[0], "all"), (lines[4], "clear")):
-                part = rows[(rows["population"] == population) & (rows["planted"] > 0)]
+            assert colors == [TYPE_COLORS[name] for name, _ in curves]
+            assert [line.is_dashed() for line in lines] == 5 * [False] + [True]
+            for line, (name, population) in zip(lines, curves, strict=True):
+                of = (table["planted_share"] == share) & (table["type"] == name)
+                part = table[of & (table["population"] == population) & (table["planted"] > 0)]
                 assert line.get_xdata() == pytest.approx(part["strength"].to_numpy())
                 assert line.get_ydata() == pytest.approx(part[measure].to_numpy())
-    assert len(lines[4].get_xdata()) == len(plot_evidence_tables.STRENGTHS) - 1
+            # An interval a type, of all that was planted; none of what was not.
+            bands = [band.get_datalim(ax.transData) for band in ax.collections]
+            planted = table[(table["planted_share"] == share) & (table["type"] == "prediction")]
+            planted = planted[planted["population"] == "all"]
+            assert len(bands) == len(TYPES) and len(lines[1].get_xdata()) == 0
+            assert bands[3].ymin == pytest.approx(planted[f"{measure}_low"].min())
+            assert bands[3].ymax == pytest.approx(planted[f"{measure}_high"].max())
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "two sided" not in legend and "partition of a quarter of the vocabulary or more" in legend
 
 
 def test_recovery_by_set_writes_every_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,17 +162,26 @@ class TestSensitivity:
         frame = plot_evidence_tables.recovery(tmp_path)
         found = ex.rows(tex_tables_sensitivity.planted(frame, ex.SCHEME))
         shown = frame[frame["planted_share"] == 0.15]
-        index = [(name, strength) for name in TYPES for strength in plot_evidence_tables.STRENGTHS]
-        for row, (name, strength) in zip(found, index, strict=True):
-            assert row[0] == (name.replace("_", " ") if strength == 1 else "")
+        asked = [(name.replace("_", " "), "all", name) for name in TYPES if name != "two_sided"]
+        asked.append((r"partition $\geq 1/4$", "even", "partition"))
+        index = [(*one, strength) for one in asked for strength in plot_evidence_tables.STRENGTHS]
+        assert len(found) == len(index)
+        for row, (label, population, name, strength) in zip(found, index, strict=True):
+            assert row[0] == (label if strength == plot_evidence_tables.STRENGTHS[0] else "")
             assert float(row[1]) == strength
-            for at, population in ((2, "all"), (6, "clear")):
-                of = shown[(shown["type"] == name) & (shown["strength"] == strength)]
-                of = of[of["population"] == population]
-                assert [int(cell) for cell in row[at : at + 2]] == [*of["planted"], *of["labelled"]]
-                close(row[at + 2 : at + 4], [*of["precision"], *of["recall"]], 2)
+            of = shown[(shown["type"] == name) & (shown["strength"] == strength)]
+            mine = of[(of["scheme"] == ex.SCHEME) & (of["population"] == population)].iloc[0]
+            post = of[(of["scheme"] == "post") & (of["population"] == population)].iloc[0]
+            clear = of[(of["scheme"] == ex.SCHEME) & (of["population"] == "clear")].iloc[0]
+            assert [int(cell) for cell in row[2:4]] == [mine["planted"], mine["labelled"]]
+            close(row[4::2][:2], [mine["precision"], mine["recall"]], 2)
+            for cell, score in ((row[5], "precision"), (row[7], "recall")):
+                ends = [float(end) for end in re.findall(r"[\d.]+", cell)]
+                assert ends == pytest.approx([mine[f"{score}_low"], mine[f"{score}_high"]], abs=0.0051)
+            close(row[8:11], [post["precision"], post["recall"], clear["recall"]], 2)
+            assert int(row[11]) == mine["two_sided"]
         with pytest.raises(FsrlError, match="no rows of scheme"):
-            tex_tables_sensitivity.planted(frame, "post")
+            tex_tables_sensitivity.planted(frame, "universal_neurons")
 
 
 def test_nulls_compared():

@@ -124,8 +124,22 @@ def test_planted(both):
     values, naive = both
     for key, share in (("few", 0.01), ("many", 0.15)):
         assert shown(values[f"planted.{key}.share"]) == 100 * share
-        precision = 100 * naive.pooled_precision(share)
-        assert shown(values[f"planted.{key}.precision.pooled"]) == pytest.approx(precision, abs=0.051)
+        for population, prefix in (("all", key), ("clear", f"{key}.clear")):
+            for score in ("precision", "recall"):
+                expected = 100 * naive.pooled(score, share, population)
+                assert shown(values[f"planted.{prefix}.{score}.pooled"]) == pytest.approx(expected, abs=0.051)
+    assert (shown(values["planted.strength"]), shown(values["planted.share"])) == (6, 5)
+    asked = {name.replace("_", "-"): ("all", name) for name in TYPES} | {"even": ("even", "partition")}
+    for key, (population, name) in asked.items():
+        at = {"planted_share": 0.05, "strength": 6.0, "population": population, "type": name}
+        (row,) = naive.planted(**at)
+        for score in ("precision", "recall"):
+            assert shown(values[f"planted.{key}.{score}"]) == pytest.approx(100 * row[score], abs=0.51)
+            low = re.search(r"-?[\d.]+", values[f"planted.{key}.{score}.interval"])
+            assert float(low[0]) == pytest.approx(100 * row[f"{score}_low"], abs=0.51)
+    everything = naive.planted(population="all")
+    assert shown(values["planted.two-sided"]) == sum(row["two_sided"] for row in everything)
+    assert shown(values["planted.plants"]) == sum(row["planted"] for row in everything)
 
 
 COMMANDS = {

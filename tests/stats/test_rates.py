@@ -96,6 +96,18 @@ def test_best_sets_by_loops():
     assert (found.promoted == -1).any() and (found.suppressed == -1).any()
 
 
+@pytest.mark.parametrize(("successes", "trials"), [(0, 1), (1, 1), (8, 10), (1, 3), (0, 400), (399, 400)])
+def test_wilson_against_scipy(successes, trials):
+    expected = scipy.stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    assert rates.wilson(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_by_hand_and_without_trials():
+    # 8 of 10: middle (.8 + .384 / 2) / 1.384, half its width sqrt(.384 (.16 + .384 / 4)) / 1.384.
+    assert rates.wilson(8, 10) == pytest.approx((0.490, 0.943), abs=5e-4)
+    assert np.isnan(rates.wilson(0, 0)).all()
+
+
 def test_best_sets_refuses_shapes_that_differ():
     with pytest.raises(FsrlError, match=r"all must be \[features, sets\]"):
         enrichment_pvalues.best_sets(torch.ones(3, 2), torch.ones(3, 2), torch.ones(3, 1))
