@@ -60,7 +60,7 @@ def recovery(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
             if j == 0:
                 ax.set_ylabel(label)
                 ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
-    figure.legend(handles=_handles(rows), loc="outside lower center", ncols=4)
+    figure.legend(handles=_handles(rows), loc="outside lower center", ncols=5)
     return figure
 
 
@@ -68,7 +68,7 @@ def _handles(rows: pd.DataFrame) -> list[Line2D]:
     names = [name for name in TYPES if rows.loc[rows["type"] == name, "planted"].any()]
     handles = [Line2D([], [], **_line(name), label=type_label(name)) for name in names]
     if "partition" in names:
-        label = "partition of a quarter of the vocabulary or more"
+        label = "partition, at least a quarter"
         handles.append(Line2D([], [], **_line("partition", EVEN), label=label))
     return handles
 
@@ -84,6 +84,8 @@ def _draw_curves(ax: Axes, rows: pd.DataFrame, measure: str) -> None:
         part = rows[(rows["type"] == name) & (rows["population"] == population)].sort_values("strength")
         # A precision of a handful of false labels where nothing of the kind was planted says nothing.
         part = part[part["planted"] > 0]
+        if part.empty:
+            continue
         ax.plot(part["strength"], part[measure], **_line(name, style), clip_on=False, zorder=3)
         if population == "all":
             ends = part[f"{measure}_low"], part[f"{measure}_high"]

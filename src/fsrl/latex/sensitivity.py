@@ -165,7 +165,10 @@ def planted(recovery: pd.DataFrame, scheme: str) -> str:
     groups = [("", 2), (_code(scheme), 6)]
     for other in dict.fromkeys(recovery["scheme"]):
         if other != scheme:
-            columns += [replace(shown(name, other), head=name[:4] + ".") for name in ("precision", "recall")]
+            columns += [
+                replace(shown(name, other), head=head)
+                for name, head in (("precision", "prec."), ("recall", "rec."))
+            ]
             groups.append((_code(str(other)), 2))
     columns += [replace(shown("recall", population="clear"), head="clear"), counted("two-s.", "two_sided")]
     groups.append(("of them", 2))

@@ -202,7 +202,7 @@ def planted(tables: StudyTables) -> dict[str, str]:
     mine = frame[frame["scheme"] == tables.scheme]
     strengths, shares = (sorted(mine[name].unique()) for name in ("strength", "planted_share"))
     strength, share = (values[len(values) // 2] for values in (strengths, shares))
-    values = {"strength": tex.number(strength, sig=2), "share": tex.percent(share, digits=0)}
+    values = {"strength": rf"\num{{{strength:g}}}", "share": tex.percent(share, digits=0)}
     at = mine[(mine["strength"] == strength) & (mine["planted_share"] == share)]
     at = at.set_index(["population", "type"])
     asked = {key_of(name): ("all", name) for name in TYPES} | {"even": ("even", "partition")}
