@@ -143,12 +143,12 @@ def swept(where):
 
 @pytest.fixture(scope="module")
 def whole():
-    """Everything planted in worlds over the whole vocabulary, of seeds that the config does not use."""
+    """Everything planted in four worlds over the whole vocabulary, the config's and three others."""
     settings = {"strengths": [6.0], "planted_shares": [0.05], "features": 2000, "draws": 4000}
     scheme, tokens = parse_scheme("calibrated", CALIBRATED), vocabulary(MINI / "model")
     parts = [
         recovery.sweep(planted.world(tokens, d_model=192, seed=seed), [scheme], **settings, seed=seed)[0]
-        for seed in (1, 2, 3)
+        for seed in (0, 1, 2, 3)
     ]
     counts = pd.concat(parts).groupby(["population", "type"])[["planted", "labelled", "correct"]].sum()
     return counts.assign(
@@ -160,7 +160,7 @@ def whole():
 def test_planted_types_are_found_again(whole, name):
     recall, precision = LEAST[name]
     row = whole.loc["even" if name == "partition" else "all", :].loc[name]
-    assert row["planted"] >= 150
+    assert row["planted"] >= 250
     assert row["recall"] >= recall and row["precision"] >= precision
 
 
