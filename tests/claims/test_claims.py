@@ -11,14 +11,18 @@ import torch
 from fsrl.claims import claims, verdicts
 from fsrl.claims import dips as claims_dips
 from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, ClaimInputs
+from fsrl.claims.null_groups import Grouped, NullInputs
 from fsrl.names import TYPES
 from fsrl.stats import two_groups
 from fsrl.tables import core as tables
-from fsrl.tables.claims import CLAIMS_TABLE, DIPS
+from fsrl.tables.claims import CLAIMS_SUMMARY, CLAIMS_TABLE, DIPS
 from fsrl.types.rules import parse_scheme, parse_schemes
-from tests.fixtures.type_examples import SCHEMES, table
+from tests.fixtures.type_examples import SCHEMES as CONFIG
+from tests.fixtures.type_examples import table
 
 SETS = ["starts_with_space", "quote", "digits", "verb"]
+# Besides the config's a scheme that fixes no kurtosis of suppression.
+SCHEMES = CONFIG | {"left": {"types": {"suppression": {"skewness": {"max": -0.2}}}}}
 ALL_SCHEMES = parse_schemes(SCHEMES)
 SETTINGS = {"min_features": 5, "draws": 20, "seed": 0}
 
@@ -50,59 +54,106 @@ def layer(n=400, n_type=40, seed=0, clusters=None, **effects):
     return ClaimInputs("layer", table(**columns), types, own, SETS, *found, t, t**2 / 1000, dip, matched)
 
 
-def verdict(layers, name, scheme="calibrated", level=0.05):
+def null(kind="isotropic", n=2000, seed=100, **effects):
+    """Null directions with types of their own, alike but for `effects`."""
+    inputs = layer(n, n // 20, seed, **effects)
+    labels = inputs.types.loc[inputs.types["scheme"] == "post", "type"].to_numpy(dtype=str)
+    groups = {(scheme, label): Grouped(labels, 2.0) for scheme in SCHEMES for label in TYPES}
+    return NullInputs(kind, inputs, groups)
+
+
+NULLS = [null(), null("sign_flip", seed=101)]
+
+
+def verdict(layers, name, scheme="calibrated", level=0.05, nulls=NULLS):
     schemes = [parse_scheme(scheme, SCHEMES[scheme])]
-    tested = [claims.compare_layer(one, schemes, **SETTINGS) for one in layers]
+    tested = [claims.compare_layer(one, schemes, nulls, **SETTINGS) for one in layers]
     judged = verdicts.judge(tested, level=level)
     return judged[(judged["claim"] == name) & (judged["scheme"] == scheme)]
 
 
+# Claim -> a set or column, type, and how far it is shifted so that the claim holds.
 SHIFTS = {
     "local_context_brackets_quotes": ("quote", "local_context", 4),
-    "local_context_brackets_quotes_t": ("quote", "local_context", 1),
     "local_context_low_std": ("std", "local_context", -0.05),
     "prediction_digits": ("digits", "prediction", 4),
-    "prediction_digits_t": ("digits", "prediction", 1),
     "prediction_verbs": ("verb", "prediction", 4),
-    "prediction_verbs_t": ("verb", "prediction", 1),
     "prediction_any_group": ("quote", "prediction", 4),
-    "prediction_any_group_t": ("quote", "prediction", 3),
     "partition_spacing_capitals": ("starts_with_space", "partition", -4),
-    "partition_spacing_capitals_t": ("starts_with_space", "partition", -2),
-    "partition_eta2": ("starts_with_space", "partition", -2),
     "partition_bimodal": ("dip", "partition", 0.5),
     "partition_high_std": ("std", "partition", 0.05),
     "partition_right_skew": ("skewness", "partition", 0.2),
     "suppression_specific_tokens": ("quote", "suppression", -4),
-    "suppression_specific_tokens_t": ("quote", "suppression", -3),
     "suppression_low_kurtosis": ("kurtosis", "suppression", -0.2),
     "suppression_like_partition": ("starts_with_space", "suppression", 4),
-    "suppression_like_partition_t": ("starts_with_space", "suppression", 2),
 }
+ABOUT_SETS = [name for name, (column, *_) in SHIFTS.items() if column in SETS]
+SHIFTS |= {name + end: SHIFTS[name] for name in ABOUT_SETS for end in ("_t", "_eta2")}
+# Which scheme tests a claim that the rules of `calibrated` fix.
+ELSEWHERE = {"suppression_low_kurtosis": "left"}
 
 
 def test_every_claim_but_one_has_a_case():
-    assert {claim.name for claim in CLAIMS} == {*SHIFTS, "prediction_moderate_std"}
+    two_sided = {f"two_sided_both{end}" for end in ("", "_t", "_eta2")}
+    assert {claim.name for claim in CLAIMS} == {*SHIFTS, *two_sided, "prediction_moderate_std"}
     assert set(FIXES) >= {claim.reads for claim in CLAIMS if claim.reads}
 
 
 @pytest.mark.parametrize("name", SHIFTS)
 def test_a_claim_holds_where_it_was_planted_and_nowhere_else(name):
-    column, kind, size = SHIFTS[name]
-    planted = verdict([layer(shift={(column, kind): size})], name).iloc[0]
+    (column, kind, size), scheme = SHIFTS[name], ELSEWHERE.get(name, "calibrated")
+    planted = verdict([layer(shift={(column, kind): size})], name, scheme).iloc[0]
     assert planted["verdict"] == "holds" and planted["p_holm"] <= 0.05 and planted["type"] == kind
     if not np.isnan(planted["low"]):
         assert planted["low"] <= planted["effect"] <= planted["high"]
-    plain = verdict([layer()], name).iloc[0]
+    plain = verdict([layer()], name, scheme).iloc[0]
     assert plain["verdict"] in ("undecided", "cannot speak")
+
+
+@pytest.mark.parametrize("end", ["", "_t", "_eta2"])
+def test_a_two_sided_feature_promotes_and_suppresses(end):
+    name, one = f"two_sided_both{end}", layer()
+    mine = (one.types["type"] == "two_sided").to_numpy()[:400]
+    t = one.t + 4.0 * np.outer(mine, [1, 0, 0, -1])
+    both = replace(one, t=t, eta2=t**2 / 1000, promoted=t > 3, suppressed=t < -3)
+    assert verdict([both], name).iloc[0]["verdict"] == "holds"
+    up = one.t + 4.0 * np.outer(mine, [1, 0, 0, 1])
+    alone = replace(one, t=up, eta2=up**2 / 1000, promoted=up > 3, suppressed=up < -3)
+    assert verdict([alone], name).iloc[0]["verdict"] != "holds"
+
+
+@pytest.mark.parametrize("name", [name for name in SHIFTS if name.endswith(("_t", "_eta2", "right_skew"))])
+def test_what_null_directions_of_the_type_have_as_well_is_nothing(name):
+    column, kind, size = SHIFTS[name]
+    shift = {(column, kind): size}
+    chance = null("sign_flip", shift=shift)
+    row = verdict([layer(shift=shift)], name, nulls=[NULLS[0], chance]).iloc[0]
+    assert row["verdict"] == "undecided" and row["p"] > 0.05 and row["effect"] > 0.6
+    assert row["null_kind"] == "sign_flip" and row["excess"] == row["effect"] - row["reference"]
+    assert row["units_null"] == 100 and row["loosened"] == 2.0
+    # A null that has more of it contradicts the claim only if every null does.
+    assert verdict([layer()], name, nulls=[NULLS[0], chance]).iloc[0]["verdict"] == "undecided"
+    assert verdict([layer()], name, nulls=[chance]).iloc[0]["verdict"] == "contradicted"
+
+
+def test_without_null_directions_of_the_type_an_auc_says_nothing():
+    planted = layer(shift={("std", "partition"): 0.05})
+    row = verdict([planted], "partition_high_std", nulls=[]).iloc[0]
+    assert row["verdict"] == "no null" and np.isnan(row["p"]) and row["effect"] > 0.6
+    few = null(n=80)  # 4 of each type
+    assert verdict([planted], "partition_high_std", nulls=[few]).iloc[0]["verdict"] == "no null"
+    # An odds ratio needs none.
+    promoted = layer(shift={("digits", "prediction"): 4})
+    assert verdict([promoted], "prediction_digits", nulls=[]).iloc[0]["verdict"] == "holds"
 
 
 @pytest.mark.parametrize(
     "name", [name for name in SHIFTS if SHIFTS[name][0] in ("std", "skewness", "kurtosis")]
 )
 def test_the_opposite_contradicts_a_claim(name):
-    column, kind, size = SHIFTS[name]
-    assert verdict([layer(shift={(column, kind): -size})], name).iloc[0]["verdict"] == "contradicted"
+    (column, kind, size), scheme = SHIFTS[name], ELSEWHERE.get(name, "calibrated")
+    opposite = layer(shift={(column, kind): -size})
+    assert verdict([opposite], name, scheme).iloc[0]["verdict"] == "contradicted"
 
 
 def test_moderate_std_may_fail_on_either_side():
@@ -121,6 +172,7 @@ def test_moderate_std_may_fail_on_either_side():
         ("post", "prediction_moderate_std"),
         ("post", "partition_right_skew"),
         ("post", "suppression_low_kurtosis"),
+        ("calibrated", "suppression_low_kurtosis"),
         ("universal_neurons", "partition_high_std"),
     ],
 )
@@ -146,7 +198,7 @@ def test_an_odds_ratio_counts_clusters_as_its_p_does():
     clusters = np.random.default_rng(1).integers(0, 150, 400)
     found = pd.concat(
         [
-            claims.compare_layer(layer(seed=seed, clusters=clusters), ALL_SCHEMES, **SETTINGS)
+            claims.compare_layer(layer(seed=seed, clusters=clusters), ALL_SCHEMES, NULLS, **SETTINGS)
             for seed in range(3)
         ]
     )
@@ -169,7 +221,8 @@ def test_sets_that_a_vocabulary_lacks_cannot_speak():
 def test_without_effects_at_most_the_promised_share_is_called():
     called = 0
     for seed in range(20):
-        judged = verdicts.judge([claims.compare_layer(layer(seed=seed), ALL_SCHEMES, **SETTINGS)], level=0.05)
+        tested = claims.compare_layer(layer(seed=seed), ALL_SCHEMES, NULLS, **SETTINGS)
+        judged = verdicts.judge([tested], level=0.05)
         called += judged["verdict"].isin(("holds", "contradicted")).any()
     assert called <= 4  # of 20, where at most 1 is expected
 
@@ -182,25 +235,53 @@ def test_without_effects_at_most_the_promised_share_is_called():
         (["contradicted", "contradicted", "undecided"], "contradicted"),
         (["holds", "holds", "contradicted"], "mixed"),
         (["cannot speak", "cannot speak"], "cannot speak"),
+        (["cannot speak", "no null"], "no null"),
         (["by definition", "by definition"], "by definition"),
         (["undecided"], "undecided"),
     ],
 )
 def test_the_verdict_over_all_layers(found, overall, tmp_path):
-    one = verdicts.judge([claims.compare_layer(layer(), ALL_SCHEMES, **SETTINGS)], level=0.05)
-    one = one[(one["scheme"] == "calibrated") & (one["claim"] == "partition_eta2")]
+    one = verdicts.judge([claims.compare_layer(layer(), ALL_SCHEMES, NULLS, **SETTINGS)], level=0.05)
+    one = one[(one["scheme"] == "calibrated") & (one["claim"] == "partition_spacing_capitals_eta2")]
     layers = [one.assign(sae=f"layer {number}", verdict=text) for number, text in enumerate(found)]
     every = pd.concat(layers, ignore_index=True).astype({"sae": "str", "verdict": "str"})
     row = verdicts.verdicts(every).iloc[0]
     assert row["verdict"] == overall and row["holds"] == found.count("holds")
+    assert row["no_null"] == found.count("no null") and row["cannot_speak"] == found.count("cannot speak")
+    speaking = [text for text in found if text in ("holds", "contradicted", "undecided")]
+    assert row["layers"] == len(speaking) and np.isnan(row["effect"]) == (not speaking)
     assert found[0] in row["layer 0"]
     tables.write(every, tmp_path / "claims.parquet", CLAIMS_TABLE, {})
+    tables.write(verdicts.summary(every), tmp_path / "summary.parquet", CLAIMS_SUMMARY, {})
+
+
+def test_the_effect_over_all_layers_is_pooled_over_those_that_speak():
+    shift = {("digits", "prediction"): 1}
+    tested = [
+        claims.compare_layer(layer(seed=seed, shift=shift), ALL_SCHEMES, NULLS, **SETTINGS)
+        for seed in range(3)
+    ]
+    found = verdicts.judge(tested, level=0.05)
+    whole = verdicts.summary(found).set_index(["scheme", "claim"])
+    mine = found[(found["scheme"] == "post")].groupby("claim")
+    rank, ratio = mine.get_group("prediction_digits_t"), mine.get_group("prediction_digits")
+    by_rank, by_ratio = whole.loc[("post", "prediction_digits_t")], whole.loc[("post", "prediction_digits")]
+    assert rank["excess"].min() < by_rank["effect"] < rank["excess"].max()
+    assert by_rank["low"] < by_rank["effect"] < by_rank["high"]
+    spoke = ratio[ratio["verdict"] != "cannot speak"]
+    assert len(spoke) and spoke["effect"].min() <= by_ratio["effect"] <= spoke["effect"].max()
+    assert by_ratio["low"] > 0
+    # By hand: all spread is within the layers' errors, or the mean is of equal weights.
+    logs, weights = np.log(spoke["effect"]), spoke["error"] ** -2.0
+    fixed = (logs * weights).sum() / weights.sum()
+    if (weights * (logs - fixed) ** 2).sum() <= len(spoke) - 1:
+        assert by_ratio["effect"] == pytest.approx(np.exp(fixed))
 
 
 def test_arguments_are_left_alone():
     one = layer()
     before = copy.deepcopy(one.moments)
-    claims.compare_layer(one, ALL_SCHEMES, **SETTINGS)
+    claims.compare_layer(one, ALL_SCHEMES, NULLS, **SETTINGS)
     pd.testing.assert_frame_equal(one.moments, before)
 
 
@@ -214,11 +295,13 @@ def test_a_split_has_a_dip_that_null_directions_lack(tmp_path):
     features = pd.DataFrame(
         {"feature": np.array([3, 10], dtype=np.int32), "sample": ["partition", "matched"]}
     )
-    found = claims_dips.measure(W_dec, W_U, features.astype({"sample": "str"}), sae="x", draws=200, seed=0)
+    null_dips = claims_dips.null_dips(W_dec, W_U, draws=200, seed=0)
+    found = claims_dips.measure(W_dec, W_U, features.astype({"sample": "str"}), null_dips, sae="x")
     tables.write(found, tmp_path / "dips.parquet", DIPS, {})
     assert found["dip"][0] > 0.1 > found["dip"][1]
     assert found["null_quantile"][0] > 0.99 and 0 <= found["null_quantile"][1] < 0.99
-    none = claims_dips.measure(W_dec, W_U, features[:0].astype({"sample": "str"}), sae="x", draws=9, seed=0)
+    np.testing.assert_array_equal(claims_dips.of_rows(W_dec[[3, 10]], W_U, null_dips), found["null_quantile"])
+    none = claims_dips.measure(W_dec, W_U, features[:0].astype({"sample": "str"}), null_dips, sae="x")
     tables.write(none, tmp_path / "none.parquet", DIPS, {})
 
 
@@ -239,6 +322,11 @@ def test_the_sample_is_matched_in_std_and_holds_nothing_twice():
     first = free[np.abs(std[free] - std[chosen[0]]).argmin()]
     assert matched[0] == first
     pd.testing.assert_frame_equal(found, claims_dips.sample(types, moments, count=10, seed=0))
+    # Of another scheme there are few, and all of them are measured.
+    rare = types.assign(scheme="rare", type=np.where(np.arange(100) == 99, "partition", "unclassified"))
+    more = claims_dips.sample(pd.concat([types, rare]), moments, count=10, seed=0)
+    both = more.loc[more["sample"] == "partition", "feature"]
+    assert set(both) == {*chosen, 99} and not more["feature"].duplicated().any()
     everything = claims_dips.sample(types.assign(type="partition"), moments, count=300, seed=0)
     assert (everything["sample"] == "partition").all()  # nobody is left to match
 

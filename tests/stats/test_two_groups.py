@@ -150,3 +150,67 @@ def test_nothing_on_one_side_is_no_comparison():
     for test in (two_groups.ranks, two_groups.shares):
         found = test(np.empty(0), np.ones(3))
         assert (found.units_type, found.units_other) == (0, 3) and np.isnan(found.p)
+
+
+def test_without_an_effect_the_variance_of_an_auc_is_that_of_mann_and_whitney():
+    for m, n in ((3, 7), (40, 1200)):
+        assert two_groups.auc_variance(0.5, m, n) == pytest.approx((m + n + 1) / (12 * m * n))
+
+
+def test_the_variance_of_an_auc_is_that_of_exponential_values():
+    generator = np.random.default_rng(0)
+    # P(X > Y) = 3 / 4 where X has three times the mean of Y.
+    found = [
+        two_groups.ranks(generator.exponential(3, 20), generator.exponential(1, 60)).effect
+        for _ in range(3000)
+    ]
+    assert np.mean(found) == pytest.approx(0.75, abs=0.01)
+    assert np.var(found) == pytest.approx(two_groups.auc_variance(0.75, 20, 60), rel=0.1)
+
+
+def test_excess_against_a_large_null_without_effect_is_mann_and_whitneys_test():
+    generator = np.random.default_rng(0)
+    found = two_groups.ranks(generator.normal(0.5, 1, 30), generator.normal(0, 1, 200))
+    exact = two_groups.Comparison(10**7, 10**7, effect=0.5, error=1e-5)
+    beside = two_groups.excess(found, exact, "isotropic")
+    assert beside.excess == pytest.approx(found.effect - 0.5) and beside.units_null == 10**7
+    assert beside.p == pytest.approx(found.p, rel=0.02)
+    assert beside.excess_high - beside.excess == pytest.approx(1.959964 * np.hypot(found.error, 1e-5))
+
+
+def test_an_auc_that_is_there_by_construction_is_no_excess():
+    generator = np.random.default_rng(1)
+    called = 0
+    for _ in range(300):
+        # The type is the upper tenth of something that the value follows, in features and in null directions.
+        groups = []
+        for size in (400, 2000):
+            score = generator.normal(0, 1, size)
+            value, top = score + generator.normal(0, 2, size), score > np.quantile(score, 0.9)
+            groups.append(two_groups.ranks(value[top], value[~top]))
+        assert groups[0].effect > 0.55
+        called += two_groups.excess(*groups, "isotropic").p <= 0.05
+    assert 3 <= called <= 27  # 15 are expected
+
+
+def test_all_pairs_won_beside_a_null_with_less():
+    found = two_groups.ranks(np.arange(10, 20.0), np.arange(10.0))
+    null = two_groups.ranks(np.arange(20.0), np.arange(20.0))
+    beside = two_groups.excess(found, null, "x")
+    assert beside.p < 1e-3 and beside.excess == pytest.approx(0.5) and 0 < beside.error < 0.2
+    assert two_groups.excess(found, found, "x").p == 1.0
+
+
+def test_the_null_that_says_least_speaks():
+    one = two_groups.Excess("a", 5, 0.5, 0.2, 0.1, 0.3, 0.05, 0.001)
+    other = two_groups.Excess("b", 5, 0.6, 0.1, 0.0, 0.2, 0.05, 0.04)
+    against = two_groups.Excess("c", 5, 0.75, -0.05, -0.1, 0.0, 0.02, 0.01)
+    assert two_groups.hardest([one, other]) == other
+    found = two_groups.hardest([one, against])
+    assert (found.kind, found.p, found.excess) == ("c", 1.0, -0.05)
+
+
+def test_the_error_of_a_log_odds_ratio_is_woolfs():
+    yes, no = np.array([1.0] * 30 + [0.0] * 70), np.array([1.0] * 200 + [0.0] * 800)
+    found = two_groups.shares(yes, no)
+    assert found.error == pytest.approx(np.sqrt(1 / 30 + 1 / 70 + 1 / 200 + 1 / 800), rel=0.01)

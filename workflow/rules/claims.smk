@@ -1,43 +1,8 @@
 # What the types are worth: the published claims put to the test, what the thresholds decide, and whether planted types are
 # found again.
 CLAIMS = "results/{study}/claims/{view}.parquet"
+CLAIMS_SUMMARY = "results/{study}/claims/{view}_summary.parquet"
 EVIDENCE += in_enriched_views(CLAIMS)
-
-
-rule test_claims:
-    input:
-        enrichment=every_layer(ENRICHMENT),
-        best_sets=every_layer(BEST_SETS),
-        discoveries=DISCOVERIES,
-        moments=every_layer(f"{STAGES}/moments.parquet"),
-        types=every_layer(f"{STAGES}/types.parquet"),
-        decoders=every_layer(DECODER),
-        unembedding=of_model(UNEMBEDDING),
-        transport=transport_of_view,
-        code=library("test_claims.py"),
-    output:
-        claims=CLAIMS,
-        dips="results/{study}/claims/{view}_dips.parquet",
-        verdicts="results/{study}/claims/{view}.tsv",
-    log:
-        "logs/{study}/test_claims/{view}.log",
-    benchmark:
-        "results/benchmarks/{study}/test_claims/{view}.tsv"
-    threads: ONE
-    resources:
-        mem_mb=2000,
-    params:
-        view=view_options,
-        sae_ids=sae_ids,
-        schemes=config["types"]["schemes"],
-        bootstrap=config["enrichment"]["bootstrap"],
-        settings=config["claims"],
-    script:
-        "../scripts/test_claims.py"
-
-
-SENSITIVITY = "results/{study}/sensitivity/{view}.parquet"
-EVIDENCE += in_enriched_views(SENSITIVITY)
 
 
 def layers_and_views(pattern, views):
@@ -49,6 +14,50 @@ def layers_and_views(pattern, views):
 
 def read_views(wildcards):
     return settings.views_read(config, wildcards.view)
+
+
+rule test_claims:
+    input:
+        enrichment=every_layer(ENRICHMENT),
+        best_sets=every_layer(BEST_SETS),
+        discoveries=DISCOVERIES,
+        sets=of_model(TOKEN_SETS),
+        moments=layers_and_views(f"{STAGES}/moments.parquet", read_views),
+        types=every_layer(f"{STAGES}/types.parquet"),
+        fresh=read_by_schemes(FRESH_NULL),
+        layer_fresh=every_layer(LAYER_FRESH_NULL) if LAYER_KINDS else [],
+        quantiles=of_model(NULL_QUANTILES),
+        layer_quantiles=every_layer(LAYER_NULL_QUANTILES) if LAYER_KINDS else [],
+        decoders=every_layer(DECODER),
+        unembedding=of_model(UNEMBEDDING),
+        transport=transport_of_view,
+        code=library("test_claims.py"),
+    output:
+        claims=CLAIMS,
+        summary=CLAIMS_SUMMARY,
+        dips="results/{study}/claims/{view}_dips.parquet",
+        verdicts="results/{study}/claims/{view}.tsv",
+    log:
+        "logs/{study}/test_claims/{view}.log",
+    benchmark:
+        "results/benchmarks/{study}/test_claims/{view}.tsv"
+    threads: ONE
+    resources:
+        mem_mb=3000,
+    params:
+        view=view_options,
+        views=read_views,
+        sae_ids=sae_ids,
+        schemes=config["types"]["schemes"],
+        bootstrap=config["enrichment"]["bootstrap"],
+        null_seed=config["nulls"]["seed"],
+        settings=config["claims"],
+    script:
+        "../scripts/test_claims.py"
+
+
+SENSITIVITY = "results/{study}/sensitivity/{view}.parquet"
+EVIDENCE += in_enriched_views(SENSITIVITY)
 
 
 def every_view(wildcards):

@@ -1,8 +1,10 @@
 """The published claims about the types, put to the test layer by layer.
 
 Each claim of `fsrl.claims.claims_list` compares a type's features with the unclassified ones of the same
-scheme, layer and view, by the tests of `fsrl.stats.two_groups`. What the tests come to:
-`fsrl.claims.verdicts`.
+scheme, layer and view, by the tests of `fsrl.stats.two_groups`. Is a set significant: the odds ratio is held
+against 1, since p has a null of its own. How large is a value: the AUC is held against that of null
+directions of the same type (`fsrl.claims.null_groups`), whichever bounding null says least. What the tests
+come to: `fsrl.claims.verdicts`.
 """
 
 from collections.abc import Sequence
@@ -10,38 +12,53 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Float, Float32, Shaped
 
 from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, Claim, ClaimInputs
 from fsrl.claims.dips import MATCHED
+from fsrl.claims.null_groups import NullInputs
 from fsrl.enrichment import best_sets as best_sets_of_enrichment
 from fsrl.names import UNCLASSIFIED
 from fsrl.stats import odds as enrichment_odds
 from fsrl.stats import two_groups
-from fsrl.stats.two_groups import Comparison
-from fsrl.types.rules import Scheme
+from fsrl.stats.two_groups import Comparison, Excess
+from fsrl.types import tails
+from fsrl.types.classify import SPEAKING
+from fsrl.types.rules import Scheme, TailScheme
 
 # A statistic, as `fsrl.enrichment.store.statistic` reads it.
 Statistic = Float32[np.ndarray, "features n_sets"]
 
 
 def compare_layer(
-    layer: ClaimInputs, schemes: Sequence[Scheme], *, min_features: int, draws: int, seed: int
+    layer: ClaimInputs,
+    schemes: Sequence[Scheme | TailScheme],
+    nulls: Sequence[NullInputs],
+    *,
+    min_features: int,
+    draws: int,
+    seed: int,
 ) -> pd.DataFrame:
     """One row per scheme and claim about a type that the scheme has: the columns of the table `claims` but
-    p_holm and verdict, and `higher`. draws: of the bootstrap.
+    p_holm and verdict, and `higher`.
+
+    nulls: of each bounding kind, typed under the schemes; draws: of the bootstrap.
     """
     rows = []
     for scheme in schemes:
         labels = layer.types.loc[layer.types["scheme"] == scheme.name, "type"].to_numpy(dtype=str)
         for claim in CLAIMS:
-            rule = scheme.rules.get(claim.type)
-            if rule is None:
+            columns = rule_columns(scheme, claim.type)
+            if columns is None:
                 continue
-            columns = {condition.column for condition in rule}
             circular = claim.reads is not None and bool(FIXES[claim.reads] & columns)
             mine, others = _groups(claim, layer, labels)
             found = _compare(claim, layer, labels, mine, others, circular, min_features, draws, seed)
+            by_chance = None
+            if claim.measure == "AUC" and not np.isnan(found.p):
+                by_chance = _beside_nulls(claim, found, nulls, scheme.name, min_features)
+                # An AUC says nothing alone.
+                found = replace(found, p=np.nan if by_chance is None else by_chance[0].p)
             rows.append(
                 {
                     "scheme": scheme.name,
@@ -54,11 +71,59 @@ def compare_layer(
                     "n_other": int(others.sum()),
                     "measure": claim.measure,
                     **vars(found),
+                    **_columns_of(by_chance),
                     "higher": claim.higher,
                     "circular": circular,
                 }
             )
     return pd.DataFrame(rows)
+
+
+def rule_columns(scheme: Scheme | TailScheme, label: str) -> set[str] | None:
+    """The columns that a scheme's rule for a type speaks of; None where it has none."""
+    if isinstance(scheme, Scheme):
+        rule = scheme.rules.get(label)
+        return None if rule is None else {condition.column for condition in rule}
+    own = {"local_context": {"tail_tokens"}, "two_sided": {"right_share"}}.get(label, set())
+    return own | {tails.COLUMNS[tail][0] for tail in SPEAKING[label]}
+
+
+def _beside_nulls(
+    claim: Claim, found: Comparison, nulls: Sequence[NullInputs], scheme: str, min_features: int
+) -> tuple[Excess, float] | None:
+    """The excess over the null that says least, and how far its thresholds were loosened; None where no null
+    has enough directions of the type.
+    """
+    beside: list[tuple[Excess, float]] = []
+    for null in nulls:
+        grouped = null.groups.get((scheme, claim.type))
+        if grouped is None:
+            continue
+        parts = _units(claim, null.inputs, grouped.labels)
+        if min(map(len, parts)) >= min_features:
+            beside.append((two_groups.excess(found, two_groups.ranks(*parts), null.kind), grouped.loosened))
+    if not beside:
+        return None
+    hardest = two_groups.hardest([one for one, _ in beside])
+    return hardest, next(loosened for one, loosened in beside if one.kind == hardest.kind)
+
+
+def _columns_of(by_chance: tuple[Excess, float] | None) -> dict[str, object]:
+    if by_chance is None:
+        empty = dict.fromkeys(("reference", "excess", "excess_low", "excess_high", "excess_error"), np.nan)
+        return empty | {"null_kind": None, "units_null": 0, "loosened": np.nan}
+    beside, loosened = by_chance
+    numbers = {"excess": beside.excess, "excess_low": beside.excess_low, "excess_high": beside.excess_high}
+    numbers |= {"reference": beside.reference, "excess_error": beside.error, "loosened": loosened}
+    return numbers | {"null_kind": beside.kind, "units_null": beside.units_null}
+
+
+def _units(
+    claim: Claim, layer: ClaimInputs, labels: Shaped[np.ndarray, "features"]
+) -> list[Float[np.ndarray, "_units"]]:
+    """Values of those that have the type, and of those that they are compared with, a cluster once."""
+    values = claim.value(layer, labels)
+    return [two_groups.units(values, group, layer.clusters) for group in _groups(claim, layer, labels)]
 
 
 def _groups(

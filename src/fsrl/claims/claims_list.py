@@ -3,8 +3,12 @@
 A claim compares the features of a type with those that no type of the scheme claims. What it looks at is a
 number per feature: a yes or no (then the measure is an odds ratio) or a value to be ranked (an AUC). Where
 the scheme's rule for the type already speaks of the column that a claim looks at, the claim is true or false
-by definition and is not tested. What a feature promotes is asked twice: is a set significant, which few
-features reach, and is its t larger, which says less and needs fewer features.
+by definition and is not tested. `two_sided` is our own type, and so is what is claimed of it.
+
+What a feature promotes is asked three times. Is a set significant: few features reach that. Is its t larger
+(the name ends in _t): this needs fewer features, but t discounts what the rows of a layer share, so that a
+split which many of them make has a small t. Is its eta^2 larger (_eta2), the share of the variance of the
+logit weights that the set explains, which discounts nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +37,7 @@ BIMODAL = "partition_bimodal"
 
 @dataclass(frozen=True, eq=False)
 class ClaimInputs:
-    """What the claims look at in one layer and view; `sets` names the columns of what has some.
+    """What the claims look at in one layer and view, or in null directions; `sets` names columns.
 
     moments, types: the tables (types with every scheme); promoted, suppressed: significantly so; dip: of the
     feature its quantile among null directions, NaN where it was not measured; matched: the sample beside the
@@ -77,34 +81,44 @@ def _columns(layer: ClaimInputs, names: Sequence[str]) -> list[int]:
     return [number for number, name in enumerate(layer.sets) if name in names]
 
 
+def _of_sets(names: Sequence[str] | None, read: Callable[[ClaimInputs, list[int]], Values]) -> Value:
+    """What is read of the sets (None: of all); unknown where the vocabulary has none of them."""
+
+    def value(layer: ClaimInputs, labels: Labels) -> Values:
+        columns = list(range(len(layer.sets))) if names is None else _columns(layer, names)
+        return read(layer, columns) if columns else np.full(len(labels), np.nan)
+
+    return value
+
+
 def _flag(side: str, names: Sequence[str] | None) -> Value:
-    """Is one of the sets (None: any) significant on this side ("either": on one of them)?"""
+    """Is one of the sets significant on this side ("either": on one of them; "both": on each of them)?"""
 
-    def value(layer: ClaimInputs, labels: Labels) -> Values:
-        columns = list(range(len(layer.sets))) if names is None else _columns(layer, names)
-        if not columns:
-            return np.full(len(labels), np.nan)
-        both = layer.promoted | layer.suppressed if side == "either" else getattr(layer, side)
-        return both[:, columns].any(axis=1).astype(float)
+    def read(layer: ClaimInputs, columns: list[int]) -> Values:
+        up, down = (one[:, columns].any(axis=1) for one in (layer.promoted, layer.suppressed))
+        return {"promoted": up, "suppressed": down, "either": up | down, "both": up & down}[side].astype(
+            float
+        )
 
-    return value
+    return _of_sets(names, read)
 
 
-def _extreme(name: str, names: Sequence[str] | None, *, lowest: bool = False, size: bool = False) -> Value:
-    """The largest (or lowest) value of a statistic, or of its size, among sets (None: all of them)."""
+def _extreme(name: str, side: str, names: Sequence[str] | None) -> Value:
+    """The largest t or eta^2 among sets: of promoted ones (t > 0), of suppressed ones, of either, or the
+    smaller of the largest of both. Of the wrong side values are negative.
+    """
 
-    def value(layer: ClaimInputs, labels: Labels) -> Values:
-        columns = list(range(len(layer.sets))) if names is None else _columns(layer, names)
-        if not columns:
-            return np.full(len(labels), np.nan)
-        values = getattr(layer, name)[:, columns].astype(float)
-        values = np.abs(values) if size else values
-        unknown = np.isnan(values).all(axis=1)
-        worst = np.inf if lowest else -np.inf
-        values = np.where(np.isnan(values), worst, values)
-        return np.where(unknown, np.nan, values.min(axis=1) if lowest else values.max(axis=1))
+    def read(layer: ClaimInputs, columns: list[int]) -> Values:
+        t = layer.t[:, columns].astype(float)
+        signed = t if name == "t" else np.sign(t) * layer.eta2[:, columns].astype(float)
+        # Of no set: unknown, and no largest value.
+        known = ~np.isnan(signed)
+        up, down = (np.where(known, sign * signed, -np.inf).max(axis=1) for sign in (1, -1))
+        sides = {"promoted": up, "suppressed": down, "either": np.maximum(up, down)}
+        found = sides.get(side, np.minimum(up, down))
+        return np.where(known.any(axis=1), found, np.nan)
 
-    return value
+    return _of_sets(names, read)
 
 
 def _column(name: str) -> Value:
@@ -143,51 +157,67 @@ def _lower(name: str, kind: str, statement: str, what: str, value: Value, reads:
     return Claim(name, kind, statement, f"{what} is lower than for unclassified", "AUC", False, value, reads)
 
 
-PARTITION, _, LOCAL, PREDICTION, SUPPRESSION = TYPES
+PARTITION, TWO_SIDED, LOCAL, PREDICTION, SUPPRESSION = TYPES
 _SPACING = "sets of spacing and case"
-_CLAIMED = (
-    (LOCAL, "brackets_quotes", "promotes brackets or quotes", "bracket and quote sets", BRACKETS_QUOTES),
-    (PREDICTION, "digits", "promotes groups such as digits", "sets of digits and years", DIGITS),
-    (PREDICTION, "verbs", "promotes groups such as verbs", "sets of verbs", VERBS),
-    (PREDICTION, "any_group", "promotes groups of tokens", "all sets", None),
+# Type, name, statement, side of the sets, what they are called, the sets (None: all).
+_ABOUT_SETS: tuple[tuple[str, str, str, str, str, Sequence[str] | None], ...] = (
+    (
+        PARTITION,
+        "spacing_capitals",
+        "splits by spacing or capitalisation",
+        "either",
+        _SPACING,
+        SPACING_CAPITALS,
+    ),
+    (TWO_SIDED, "both", "promotes tokens of a kind, suppresses others", "both", "all sets", None),
+    (
+        LOCAL,
+        "brackets_quotes",
+        "promotes brackets or quotes",
+        "promoted",
+        "bracket and quote sets",
+        BRACKETS_QUOTES,
+    ),
+    (PREDICTION, "digits", "promotes groups such as digits", "promoted", "sets of digits and years", DIGITS),
+    (PREDICTION, "verbs", "promotes groups such as verbs", "promoted", "sets of verbs", VERBS),
+    (PREDICTION, "any_group", "promotes groups of tokens", "promoted", "all sets", None),
+    (SUPPRESSION, "specific_tokens", "suppresses specific tokens", "suppressed", "all sets", None),
+    (
+        SUPPRESSION,
+        "like_partition",
+        "overlaps with partition (is tied to what partitions split by)",
+        "either",
+        _SPACING,
+        SPACING_CAPITALS,
+    ),
 )
-_PROMOTED = [
-    claim
-    for kind, name, statement, among, sets in _CLAIMED
-    for claim in (
-        _often(
-            f"{kind}_{name}",
-            kind,
-            statement,
-            f"promotes one of {among}, significantly (t, BH over the study),",
-            _flag("promoted", sets),
-        ),
-        _higher(f"{kind}_{name}_t", kind, statement, f"the largest t among {among}", _extreme("t", sets)),
-    )
-]
-_TIED = [
-    claim
-    for kind, name, statement in (
-        (PARTITION, "spacing_capitals", "is tied to spacing or capitalisation"),
-        (SUPPRESSION, "like_partition", "overlaps with partition (is tied to what partitions split by)"),
-    )
-    for claim in (
-        _often(
-            f"{kind}_{name}",
-            kind,
-            statement,
-            f"promotes or suppresses one of the {_SPACING}, significantly (t, BH over the study),",
-            _flag("either", SPACING_CAPITALS),
-        ),
-        _higher(
-            f"{kind}_{name}_t",
-            kind,
-            statement,
-            f"the largest |t| among {_SPACING}",
-            _extreme("t", SPACING_CAPITALS, size=True),
-        ),
-    )
-]
+_ASKED = {
+    "promoted": ("promotes one of {}, significantly", "the largest {} among {}"),
+    "suppressed": ("suppresses one of {}, significantly", "the largest {} of a suppressed one of {}"),
+    "either": ("promotes or suppresses one of {}, significantly", "the largest {}, on either side, among {}"),
+    "both": (
+        "promotes one of {} and suppresses another, significantly",
+        "the smaller of the largest {} of a promoted and of a suppressed one of {}",
+    ),
+}
+# Of one statement the tests by rank end so.
+BY_RANK = {"_t": "t", "_eta2": "eta^2"}
+
+
+def _about_sets() -> list[Claim]:
+    """Each statement about token sets, asked three times."""
+    found = []
+    for kind, name, statement, side, among, sets in _ABOUT_SETS:
+        flag, rank = _ASKED[side]
+        base = f"{kind}_{name}"
+        asked = f"{flag.format(among)} (BH over the study),"
+        found.append(_often(base, kind, statement, asked, _flag(side, sets)))
+        for suffix, shown in BY_RANK.items():
+            value = _extreme(suffix.removeprefix("_"), side, sets)
+            found.append(_higher(f"{base}{suffix}", kind, statement, rank.format(shown, among), value))
+    return found
+
+
 _SHAPES = [
     _lower(f"{LOCAL}_low_std", LOCAL, "has low std", "std / norm", _relative_std, "std"),
     _often(
@@ -197,13 +227,6 @@ _SHAPES = [
         "has std / norm in the middle half of unclassified features (which holds half of them)",
         _moderate_std,
         "std",
-    ),
-    _higher(
-        f"{PARTITION}_eta2",
-        PARTITION,
-        "is a split by spacing or capitalisation",
-        f"eta^2 of the best of the {_SPACING}",
-        _extreme("eta2", SPACING_CAPITALS),
     ),
     Claim(
         BIMODAL,
@@ -218,20 +241,6 @@ _SHAPES = [
     _higher(
         f"{PARTITION}_right_skew", PARTITION, "is right-skewed", "skewness", _column("skewness"), "skewness"
     ),
-    _often(
-        f"{SUPPRESSION}_specific_tokens",
-        SUPPRESSION,
-        "suppresses specific tokens",
-        "suppresses any set, significantly (t, BH over the study),",
-        _flag("suppressed", None),
-    ),
-    _lower(
-        f"{SUPPRESSION}_specific_tokens_t",
-        SUPPRESSION,
-        "suppresses specific tokens",
-        "the lowest t among all sets",
-        _extreme("t", None, lowest=True),
-    ),
     _lower(
         f"{SUPPRESSION}_low_kurtosis",
         SUPPRESSION,
@@ -242,12 +251,12 @@ _SHAPES = [
     ),
 ]
 CLAIMS = sorted(
-    [*_PROMOTED, *_TIED, *_SHAPES],
+    [*_about_sets(), *_SHAPES],
     key=lambda claim: TYPES.index(claim.type),
 )
 # Columns of a rule that fix the moment a claim looks at.
 FIXES = {
     "std": {"std", "variance_x_d_model"},
     "skewness": {"skewness", "bimodality"},
-    "kurtosis": {"kurtosis", "tail_tokens", "bimodality"},
+    "kurtosis": {"kurtosis", "right_kurtosis", "left_kurtosis", "tail_tokens", "bimodality"},
 }

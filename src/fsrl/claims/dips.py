@@ -20,15 +20,18 @@ ROWS_PER_BLOCK = 256
 
 
 def sample(types: pd.DataFrame, moments: pd.DataFrame, *, count: int, seed: int) -> pd.DataFrame:
-    """Features to measure (columns feature, sample): at most `count` partitions, and as many matched to them.
+    """Features to measure (columns feature, sample): at most `count` partitions of each scheme, and as many
+    matched to them.
 
     types, moments: tables of one layer. A partition has that primary label under some scheme; where there are
     more than `count`, they are drawn at random. Each is matched with the feature nearest to it in std / norm
     among those that no scheme calls a partition, none of them twice.
     """
-    labelled = np.unique(types.loc[types["type"] == "partition", "feature"].to_numpy())
-    generator = np.random.default_rng(seed)
-    chosen = np.sort(generator.permutation(labelled)[:count])
+    partitions = types[types["type"] == "partition"]
+    labelled = np.unique(partitions["feature"].to_numpy())
+    of_schemes = [np.unique(part["feature"].to_numpy()) for _, part in partitions.groupby("scheme")]
+    drawn = [np.random.default_rng(seed).permutation(own)[:count] for own in of_schemes]
+    chosen = np.unique(np.concatenate([*drawn, labelled[:0]]))
     std = (moments["std"] / moments["norm"].replace(0.0, np.nan)).to_numpy(dtype=float)
     free = ~np.isnan(std) & moments["skewness"].notna().to_numpy()
     free[labelled] = False
@@ -53,22 +56,35 @@ def dips(
     return np.array(found, dtype=float)
 
 
+def null_dips(
+    W_dec: Float[Tensor, "d_sae d_model"],
+    W_U: Float[Tensor, "d_model n_tokens"],
+    *,
+    draws: int,
+    seed: int,
+) -> Float64[np.ndarray, "draws"]:
+    """Dips, sorted, of directions with the second moment of the decoder's rows."""
+    return np.sort(dips(torch.cat(list(null_directions.second_moment(W_dec, draws=draws, seed=seed))), W_U))
+
+
+def of_rows(
+    rows: Float[Tensor, "features d_model"],
+    W_U: Float[Tensor, "d_model n_tokens"],
+    null: Float64[np.ndarray, "draws"],
+) -> Float64[np.ndarray, "features"]:
+    """Of each row the share of `null_dips` that are smaller than its dip."""
+    return np.searchsorted(null, dips(rows, W_U), side="left") / max(len(null), 1)
+
+
 def measure(
     W_dec: Float[Tensor, "d_sae d_model"],
     W_U: Float[Tensor, "d_model n_tokens"],
     features: pd.DataFrame,
+    null: Float64[np.ndarray, "draws"],
     *,
     sae: str,
-    draws: int,
-    seed: int,
 ) -> pd.DataFrame:
-    """The table `dips` for the features of `sample`; draws: of null directions. Nothing is drawn for none."""
-    if not len(features):
-        null = np.empty(0)
-    else:
-        null = np.sort(
-            dips(torch.cat(list(null_directions.second_moment(W_dec, draws=draws, seed=seed))), W_U)
-        )
+    """The table `dips` for the features of `sample`; null: of `null_dips`."""
     own = dips(W_dec[torch.from_numpy(features["feature"].to_numpy(dtype=np.int64))], W_U)
     frame = features.assign(sae=sae, dip=own)
     frame["null_quantile"] = np.searchsorted(null, own, side="left") / max(len(null), 1)

@@ -70,6 +70,19 @@ def fresh_seed(seed: int) -> int:
     return seed + _FRESH
 
 
+def draw(
+    kind: str, W_dec: Tensor, W_U: Tensor, *, draws: int, seed: int
+) -> Iterator[Float32[Tensor, "rows d_model"]]:
+    """Blocks of the directions of any kind behind a table `null`, in its order.
+
+    W_dec [d_sae, d_model] and W_U [d_model, n_tokens] as the view sees them.
+    """
+    if kind == SHARED:
+        return null_directions.isotropic(W_U.shape[0], draws=draws, seed=seed)
+    _check_kinds([kind])
+    return _draw(kind, W_dec, W_U, draws=draws, seed=seed)
+
+
 def isotropic_of_views(
     unembedding: Unembedding,
     views: Mapping[str, Mapping[str, Any]],

@@ -10,6 +10,16 @@ a third one with chance .56; of two features either says yes nearly twice as oft
     odds ratio  of a yes or no; p of Fisher's exact test. Its interval, bootstrapped over clusters, is that of
                 `fsrl.stats.odds`.
 
+An AUC of one half is not what chance gives where the groups were made by something that the values follow.
+`excess` compares two AUCs, of features and of null directions in the same groups. Under the hypothesis that
+both are one theta (their mean, weighted by m n / (m + n)) each has the variance of Hanley & McNeil (1982)
+
+    (theta (1 - theta) + (m - 1) (Q1 - theta^2) + (n - 1) (Q2 - theta^2)) / (m n),
+    Q1 = theta / (2 - theta),   Q2 = 2 theta^2 / (1 + theta),
+
+and their difference over the root of the sum is a standard normal z. With theta = 1/2 and a null without
+error that is the test of Mann and Whitney, whose variance is (m + n + 1) / (12 m n).
+
 A ratio must be finite where nobody, or everybody, of one group says yes. So 1 / N is added to each group's
 shares of yes and of no, N units in all: the correction of Sweeting et al. (2004, Statistics in Medicine 23,
 1351), in proportion to a group's size. Haldane's, 1/2 to each count, is the same for groups of one size, but
@@ -19,7 +29,8 @@ units of which none says yes it makes 58.
 Example: of the 6 pairs of (1, 2, 3) with (0, 1), 5 are won and one is a tie: AUC 5.5 / 6.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Shaped
@@ -33,7 +44,8 @@ _Z = 1.959963984540054  # of a two-sided 95 % interval
 @dataclass(frozen=True)
 class Comparison:
     """units_type, units_other: clusters on either side; value_type, value_other: median of the values, or
-    share of yes; effect, low, high: AUC or odds ratio with its 95 % interval; p: two-sided. NaN: unknown.
+    share of yes; effect, low, high: AUC or odds ratio with its 95 % interval; error: standard error of the
+    AUC, or of the logarithm of the odds ratio; p: two-sided. NaN: unknown.
     """
 
     units_type: int
@@ -43,7 +55,25 @@ class Comparison:
     effect: float = np.nan
     low: float = np.nan
     high: float = np.nan
+    error: float = np.nan
     p: float = np.nan
+
+
+@dataclass(frozen=True)
+class Excess:
+    """An AUC beside that of null directions: units_null of them have the type, reference is their AUC.
+
+    excess: the first less the second, with its 95 % interval and standard error; p: of none, two-sided.
+    """
+
+    kind: str
+    units_null: int
+    reference: float
+    excess: float
+    excess_low: float
+    excess_high: float
+    error: float
+    p: float
 
 
 def speakers(
@@ -73,14 +103,56 @@ def ranks(mine: Float[np.ndarray, "mine"], others: Float[np.ndarray, "others"]) 
     above = (everything[:m] - stats.rankdata(mine)) / n
     below = 1 - (everything[m:] - stats.rankdata(others)) / m
     auc = float(above.mean())
-    low = high = np.nan
+    low = high = error = np.nan
     if m > 1 and n > 1:
-        error = np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n)
+        error = float(np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
         low, high = (float(np.clip(auc + side * _Z * error, 0, 1)) for side in (-1, 1))
     p = float(stats.mannwhitneyu(mine, others, method="asymptotic").pvalue)
     medians = float(np.median(mine)), float(np.median(others))
     # All values equal: there is nothing to rank, and no evidence either.
-    return Comparison(m, n, *medians, auc, low, high, 1.0 if np.isnan(p) else p)
+    return Comparison(m, n, *medians, auc, low, high, error, 1.0 if np.isnan(p) else p)
+
+
+def excess(found: Comparison, null: Comparison, kind: str) -> Excess:
+    """How much larger the AUC of features is than that of null directions of one kind (see the module).
+
+    Both of `ranks`, with 2 units or more on each side.
+    """
+    (m, n), (m_null, n_null) = ((one.units_type, one.units_other) for one in (found, null))
+    weights = np.array([m * n / (m + n), m_null * n_null / (m_null + n_null)])
+    theta = float(np.average([found.effect, null.effect], weights=weights))
+    difference = found.effect - null.effect
+    alike = np.sqrt(auc_variance(theta, m, n) + auc_variance(theta, m_null, n_null))
+    # Both 0, or both 1: there is no difference.
+    p = float(2 * stats.norm.sf(abs(difference) / alike)) if alike > 0 else 1.0
+    error = float(np.hypot(_error(found), _error(null)))
+    ends = (difference + side * _Z * error for side in (-1, 1))
+    return Excess(kind, m_null, null.effect, difference, *ends, error, p)
+
+
+def hardest(found: Sequence[Excess]) -> Excess:
+    """The comparison that says least; where the excess over one null is positive and over another negative,
+    that of the smaller size, with p = 1.
+    """
+    if len({np.sign(one.excess) for one in found}) > 1:
+        return replace(min(found, key=lambda one: abs(one.excess)), p=1.0)
+    return max(found, key=lambda one: one.p)
+
+
+def auc_variance(theta: float, m: int, n: int) -> float:
+    """Variance of an AUC of m and n units after Hanley & McNeil (1982)."""
+    one, two = theta / (2 - theta), 2 * theta**2 / (1 + theta)
+    # Rounding aside a variance is not negative.
+    found = theta * (1 - theta) + (m - 1) * (one - theta**2) + (n - 1) * (two - theta**2)
+    return max(float(found), 0.0) / (m * n)
+
+
+def _error(found: Comparison) -> float:
+    """Standard error of an AUC; where no pair, or every one, is won, that of half a pair less."""
+    if found.error > 0:
+        return found.error
+    m, n = found.units_type, found.units_other
+    return float(np.sqrt(auc_variance((found.effect * m * n + 0.5) / (m * n + 1), m, n)))
 
 
 def shares(mine: Float[np.ndarray, "mine"], others: Float[np.ndarray, "others"]) -> Comparison:
@@ -96,7 +168,14 @@ def shares(mine: Float[np.ndarray, "mine"], others: Float[np.ndarray, "others"])
     total = yes + among_others
     clearest = min(_fisher(min(total, m), total, m, n), _fisher(max(total - n, 0), total, m, n))
     p = _fisher(yes, total, m, n) if clearest < LEAST_P else np.nan
-    return Comparison(m, n, *value, p=p)
+    return Comparison(m, n, *value, error=_log_odds_error(yes / m, m, among_others / n, n), p=p)
+
+
+def _log_odds_error(share: float, m: int, other: float, n: int) -> float:
+    """Standard error of the logarithm of `odds_ratio`, after Woolf: root of the sum of 1 / count."""
+    added = 1 / (m + n)
+    sides = ((share, m), (1 - share, m), (other, n), (1 - other, n))
+    return float(np.sqrt(sum(1 / ((one + added) * size) for one, size in sides)))
 
 
 def odds_ratio(
