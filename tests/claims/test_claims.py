@@ -256,7 +256,7 @@ def test_the_verdict_over_all_layers(found, overall, tmp_path):
 
 
 def test_the_effect_over_all_layers_is_pooled_over_those_that_speak():
-    shift = {("digits", "prediction"): 1}
+    shift = {("digits", "prediction"): 2.5}
     tested = [
         claims.compare_layer(layer(seed=seed, shift=shift), ALL_SCHEMES, NULLS, **SETTINGS)
         for seed in range(3)
@@ -268,14 +268,14 @@ def test_the_effect_over_all_layers_is_pooled_over_those_that_speak():
     by_rank, by_ratio = whole.loc[("post", "prediction_digits_t")], whole.loc[("post", "prediction_digits")]
     assert rank["excess"].min() < by_rank["effect"] < rank["excess"].max()
     assert by_rank["low"] < by_rank["effect"] < by_rank["high"]
-    spoke = ratio[ratio["verdict"] != "cannot speak"]
-    assert len(spoke) and spoke["effect"].min() <= by_ratio["effect"] <= spoke["effect"].max()
-    assert by_ratio["low"] > 0
-    # By hand: all spread is within the layers' errors, or the mean is of equal weights.
-    logs, weights = np.log(spoke["effect"]), spoke["error"] ** -2.0
-    fixed = (logs * weights).sum() / weights.sum()
-    if (weights * (logs - fixed) ** 2).sum() <= len(spoke) - 1:
-        assert by_ratio["effect"] == pytest.approx(np.exp(fixed))
+    assert (ratio["verdict"] != "cannot speak").all() and by_ratio["layers"] == 3
+    # Woolf's weights; DerSimonian and Laird's spread.
+    logs, w = np.log(ratio["effect"].to_numpy()), ratio["error"].to_numpy() ** -2.0
+    spread = (w * (logs - (w * logs).sum() / w.sum()) ** 2).sum() - 2
+    tau2 = max(0, spread / (w.sum() - (w**2).sum() / w.sum()))
+    weights = 1 / (1 / w + tau2)
+    assert by_ratio["effect"] == pytest.approx(np.exp((weights * logs).sum() / weights.sum()))
+    assert 0 < by_ratio["low"] < by_ratio["effect"] < by_ratio["high"]
 
 
 def test_arguments_are_left_alone():
