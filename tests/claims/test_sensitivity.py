@@ -10,100 +10,102 @@ from hypothesis import strategies as st
 
 from fsrl.claims import sensitivity
 from fsrl.claims import stability as sensitivity_layers
-from fsrl.names import TYPES
+from fsrl.names import BOUNDING, TYPES
 from fsrl.tables import core as tables
-from fsrl.tables.sensitivity import AGREEMENT, EVERY_NULL, SENSITIVITY, STABILITY
+from fsrl.tables.sensitivity import AGREEMENT, DRAWS, SENSITIVITY, STABILITY
+from fsrl.types import chance
 from fsrl.types.rules import parse_scheme, parse_schemes
-from tests.fixtures.type_examples import (
-    CALIBRATED,
-    POST,
-    SCHEMES,
-    UNIVERSAL_NEURONS,
-    null_table,
-    table,
-    under,
-)
+from tests.fixtures.type_examples import CALIBRATED, SCHEMES, random_tables, typings, under
 
-FACTORS = {"null_tail": [10, 1, 0.5], "layer_share": [2, 1, 0.5], "number": [2, 1, 0.5]}
+FACTORS = {"level": [4, 1, 0.2], "draws": [1, 0.5], "layer_share": [2, 1, 0.5], "number": [2, 1, 0.5]}
 D_MODEL = 16
 
 
-def example(seed=0, n=300, draws=2000):
-    """Features and two kinds of null whose tails overlap, so that every threshold matters."""
-    generator = np.random.default_rng(seed)
-    skewness = generator.normal(0, 0.5, n)
-    moments = table(
-        skewness=skewness,
-        kurtosis=1 + skewness**2 + generator.gamma(4, 0.6, n),
-        std=generator.uniform(0.1, 1, n),
-        norm=generator.uniform(0.5, 2, n),
-        tail_tokens=np.where(skewness > 0, generator.uniform(1, 60, n), np.nan),
-    )
-    moments.loc[5, ["skewness", "kurtosis", "tail_tokens"]] = np.nan
-    null = pd.concat(
-        [
-            null_table(generator.normal(0, 0.2, draws), generator.normal(3, 0.2, draws), "isotropic"),
-            null_table(generator.normal(0, 0.3, draws), generator.normal(3, 0.3, draws), "spectrum"),
-        ]
-    ).assign(tail_tokens=10.0)
-    significant = generator.random(n) < 0.3
-    return sensitivity.SweepInputs("layer", moments, null, significant, D_MODEL)
+def example(seed=0, n=300):
+    """Features and two kinds of null whose tails overlap, so that every threshold matters; fresh ones too."""
+    moments, isotropic = random_tables(seed, n)
+    _, flipped = random_tables(seed + 10, 1000, kind=BOUNDING[1])
+    fresh = [random_tables(seed + 20 + i, 500, kind=kind)[1] for i, kind in enumerate(BOUNDING)]
+    null = pd.concat([isotropic, flipped], ignore_index=True)
+    significant = np.random.default_rng(seed).random(n) < 0.3
+    fresh = pd.concat(fresh, ignore_index=True)
+    return sensitivity.SweepInputs("layer", moments, null, fresh, significant, D_MODEL)
 
 
-@pytest.mark.parametrize("name", SCHEMES)
-def test_a_sweep_types_anew_with_each_bound(name):
-    layer, scheme = example(), SCHEMES[name]
-    swept = sensitivity.sweep(layer, [parse_scheme(name, scheme)], **FACTORS)
-    default = under("types", layer.moments, {name: scheme}, layer.null, d_model=D_MODEL)
-    assert len(swept) > 10
-    for row in swept[swept["column"] != EVERY_NULL].itertuples():
-        changed = copy.deepcopy(scheme)
-        written = changed["types"][row.type][row.column]
-        prefix = {"n": "null", "q": "q"}.get(str(row.bound)[0], "")
-        written[row.word] = f"{prefix}{row.value:.12f}" if prefix else row.value
-        arguments = (layer.moments, {name: changed}, layer.null)
-        check(row, layer, default, arguments)
-        cuts = under("thresholds", *arguments, d_model=D_MODEL)
-        same = (cuts["type"] == row.type) & (cuts["column"] == row.column) & (cuts["word"] == row.word)
-        assert cuts.loc[same, "threshold"].item() == pytest.approx(row.threshold, rel=1e-9)
-
-
-def check(row, layer, default, arguments):
+def check(row, layer, name, scheme, default, null=None):
     """The row's counts are those of the tables that the changed scheme gives."""
-    counts = under("type_counts", *arguments, d_model=D_MODEL).set_index("type").loc[row.type]
+    [typing] = typings(layer.moments, {name: scheme}, layer.null if null is None else null, d_model=D_MODEL)
+    own, by_chance = typing.own(), chance.chance(typing, layer.fresh)
+    counts = chance.type_counts(typing, by_chance, np.arange(len(layer.moments)), seed=0)
+    counts = counts.set_index("type").loc[row.type]
     assert (row.features, row.members) == (counts["features"], counts["members"])
     assert row.expected == pytest.approx(counts["member_null_share"] * len(layer.moments))
-    now = under("types", *arguments, d_model=D_MODEL)[row.type].to_numpy()
-    before = default[row.type].to_numpy()
+    now, before = own.members[row.type], default[row.type].to_numpy()
     either = (now | before).sum()
     assert (np.isnan(row.jaccard) and not either) or row.jaccard == (now & before).sum() / either
     if now.any():
         assert row.significant_share == layer.significant[now].mean()
     if row.factor == 1 and either:
         assert row.jaccard == 1
+    return typing
 
 
-def test_all_null_quantiles_move_together(tmp_path):
+@pytest.mark.parametrize("name", ["post", "universal_neurons"])
+def test_a_sweep_types_anew_with_each_bound(name):
+    layer, scheme = example(), SCHEMES[name]
+    swept = sensitivity.sweep(layer, [parse_scheme(name, scheme)], **FACTORS)
+    default = under("types", layer.moments, {name: scheme}, d_model=D_MODEL)
+    assert len(swept) > 10
+    for row in swept.itertuples():
+        changed = copy.deepcopy(scheme)
+        written = changed["types"][row.type][row.column]
+        prefix = "q" if str(row.bound)[0] == "q" else ""
+        written[row.word] = f"{prefix}{row.value:.12f}" if prefix else row.value
+        cuts = check(row, layer, name, changed, default).thresholds()
+        same = (cuts["type"] == row.type) & (cuts["column"] == row.column) & (cuts["word"] == row.word)
+        assert cuts.loc[same, "threshold"].item() == pytest.approx(row.threshold, rel=1e-9)
+
+
+def test_a_sweep_types_anew_with_each_setting(tmp_path):
     layer = example()
     swept = sensitivity.sweep(layer, [parse_scheme("calibrated", CALIBRATED)], **FACTORS)
     default = under("types", layer.moments, {"calibrated": CALIBRATED}, layer.null)
-    for factor, high, low in ((10, "null0.99", "null0.01"), (0.5, "null0.9995", "null0.0005")):
-        changed = copy.deepcopy(CALIBRATED)
-        changed["types"]["local_context"]["kurtosis"]["above"] = high
-        changed["types"]["prediction"]["skewness"]["above"] = high
-        changed["types"]["suppression"]["skewness"]["below"] = low
-        changed["types"]["partition"]["kurtosis"]["below"] = low
-        rows = swept[(swept["column"] == EVERY_NULL) & (swept["factor"] == factor)]
-        assert set(rows["type"]) == set(TYPES)
-        for row in rows.itertuples():
-            check(row, layer, default, (layer.moments, {"calibrated": changed}, layer.null))
+    keys = {"q": "level", "tail_tokens": "tail_tokens", "right_share": "share"}
+    settings_moved = swept[swept["column"] != DRAWS]
+    assert set(settings_moved.loc[settings_moved["column"] == "q", "type"]) == set(TYPES)
+    for row in settings_moved.itertuples():
+        check(row, layer, "calibrated", CALIBRATED | {keys[row.column]: row.value}, default)
+        assert row.value == pytest.approx(row.factor * CALIBRATED[keys[row.column]])
+    moved = {(row.column, row.factor) for row in settings_moved.itertuples()}
+    assert moved == {
+        *(("q", factor) for factor in (4, 1, 0.2)),
+        *(("tail_tokens", factor) for factor in (2, 1, 0.5)),
+        *(("right_share", factor) for factor in (2, 1, 0.5)),
+    }
+    # A larger level only adds members.
+    levels = swept[(swept["column"] == "q") & (swept["type"] == "prediction")].sort_values("factor")
+    assert levels["members"].is_monotonic_increasing and levels["members"].nunique() > 1
     tables.write(swept, tmp_path / "s.parquet", SENSITIVITY, {})
 
 
-def test_schemes_without_null_bounds_have_no_joint_sweep():
-    schemes = parse_schemes({"post": POST, "universal_neurons": UNIVERSAL_NEURONS})
-    swept = sensitivity.sweep(example(), schemes, **FACTORS)
-    assert EVERY_NULL not in set(swept["column"])
+def test_fewer_draws_are_the_first_of_each_kind():
+    layer = example()
+    swept = sensitivity.sweep(layer, [parse_scheme("calibrated", CALIBRATED)], **FACTORS)
+    default = under("types", layer.moments, {"calibrated": CALIBRATED}, layer.null)
+    fewer = swept[(swept["column"] == DRAWS) & (swept["factor"] == 0.5)]
+    assert set(fewer["type"]) == set(TYPES) and set(fewer["value"]) == {1000.0}
+    half = pd.concat([part.iloc[: len(part) // 2] for _, part in layer.null.groupby("kind")])
+    for row in fewer.itertuples():
+        check(row, layer, "calibrated", CALIBRATED, default, null=half)
+
+
+def test_settings_beyond_their_range_are_left_out():
+    scheme = parse_scheme("calibrated", CALIBRATED)
+    factors = {"level": [11, 1], "draws": [1], "layer_share": [1], "number": [2.5, 1]}
+    swept = sensitivity.sweep(example(), [scheme], **factors)
+    assert set(swept.loc[swept["column"] == "q", "factor"]) == {1}
+    assert set(swept.loc[swept["column"] == "right_share", "factor"]) == {1}
+    assert set(swept.loc[swept["column"] == "tail_tokens", "factor"]) == {2.5, 1}
 
 
 @settings(deadline=None)

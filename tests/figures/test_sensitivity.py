@@ -19,18 +19,18 @@ def test_curves_are_the_tables(n_layers: int, tmp_path: Path, monkeypatch: pytes
     figure = plot_sensitivity.sensitivity(table, scheme="calibrated", title=TITLE)
     assert_legible(figure, monkeypatch)
     assert TITLE in words(figure) and "by chance, at most" in words(figure)
-    # Bounds in the order of precedence; the rows that move all null bounds at once are not a bound.
-    heads = [ax.get_title() for ax in figure.axes[:5]]
+    # Bounds in the order of precedence; fewer null draws are no bound.
+    heads = [ax.get_title() for ax in figure.axes[:6]]
     assert [head.split("\n")[0] for head in heads] == [
-        "local context", "local context", "prediction", "suppression", "partition",
+        "partition", "two sided", "local context", "local context", "prediction", "suppression",
     ]  # fmt: skip
-    assert heads[1] == "local context\nimplied tokens ≤\n20"
+    assert heads[2:4] == ["local context\nq ≤\n0.05", "local context\ntail tokens ≤\n20"]
     for i, measure in enumerate(("members", "jaccard", "significant_share")):
-        ax = figure.axes[5 * i + 2]
+        ax = figure.axes[6 * i + 4]
         rows = table[(table["type"] == "prediction") & (table["sae"] == HOOKS[0])]
         assert ax.lines[0].get_xdata() == pytest.approx(rows["factor"].to_numpy())
         assert ax.lines[0].get_ydata() == pytest.approx(rows[measure].to_numpy())
-    chance = figure.axes[2].lines[n_layers]
+    chance = figure.axes[4].lines[n_layers]
     assert chance.get_ydata() == pytest.approx([0.03, 0.3, 3.0])
     assert words(figure).count("no members") == 2
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fsrl.claims import verdicts
 from fsrl.latex import claims as tex_tables_claims
 from fsrl.latex import dictionaries as tex_tables_dictionaries
 from fsrl.latex import effects as tex_tables_effects
@@ -72,7 +73,7 @@ def compiled(body: str, folder: Path) -> list[str]:
 def tables() -> dict[str, str]:
     """Every table, of frames with as many layers, types and digits as a study has."""
     moments, enrichment = (json.loads(path.read_text()) for path in ex.BENCHMARKS.values())
-    claims, summary = ex.claims_frame(), ex.effects_frame()
+    claims, summary = verdicts.summary(ex.claims_frame()), ex.effects_frame()
     null = next(iter(ex.of("null").values()))
     wide = {
         hook: frame.assign(**150 * frame[["features", "expected"]])

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 from fsrl.claims import claims_list
+from fsrl.claims import verdicts as judged
 from fsrl.errors import FsrlError
 from fsrl.latex import claims as tex_tables_claims
 from fsrl.latex import effects as tex_tables_effects
 from fsrl.latex import sensitivity as tex_tables_sensitivity
+from fsrl.stats.pooled import pooled
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures import tex_examples as ex
 from tests.fixtures.plot_tables import TYPES
@@ -23,45 +25,66 @@ SPOKE = ("holds", "contradicted", "undecided")
 
 class TestClaims:
     frame = ex.claims_frame()
+    summary = judged.summary(frame)
     ordered = sorted(claims_list.CLAIMS, key=lambda claim: TYPES.index(claim.type))
 
+    def of(self, claim, scheme):
+        return self.frame[(self.frame["claim"] == claim.name) & (self.frame["scheme"] == scheme)]
+
+    def spoke(self, claim, scheme):
+        mine = self.of(claim, scheme)
+        return mine[mine["verdict"].isin(SPOKE)]
+
     def test_effects_and_counts_of_layers(self):
-        found = ex.rows(tex_tables_claims.claims(self.frame, ex.SCHEME))
-        for row, claim in zip(found, self.ordered, strict=True):
-            mine = self.frame[(self.frame["claim"] == claim.name) & (self.frame["scheme"] == ex.SCHEME)]
-            verdicts = Counter(mine["verdict"])
-            names = ("holds", "contradicted", "undecided", "cannot speak")
-            assert [int(cell) for cell in row[3:7]] == [verdicts[name] for name in names]
-            effects = [e for e, v in zip(mine["effect"], mine["verdict"], strict=True) if v in SPOKE]
-            if not effects:
-                assert row[2] == "--" and row[7] == "by definition"
-                continue
-            shown = [float(text) for text in re.findall(r"\\num\{(.*?)\}", row[2])]
-            assert shown == pytest.approx(
-                [statistics.median(effects), min(effects), max(effects)], rel=0.06, abs=0.006
+        made = tex_tables_claims.claims(self.summary, ex.SCHEME)
+        heard = [claim for claim in self.ordered if len(self.spoke(claim, ex.SCHEME))]
+        found = ex.rows(made.rsplit(r"\midrule", 1)[0])
+        assert 0 < len(heard) < len(self.ordered)
+        for row, claim in zip(found, heard, strict=True):
+            verdicts = Counter(self.of(claim, ex.SCHEME)["verdict"])
+            names = ("holds", "contradicted", "undecided")
+            assert [int(cell) for cell in row[5:8]] == [verdicts[name] for name in names]
+            assert int(row[8]) == verdicts["cannot speak"] + verdicts["no null"]
+            mine, by_rank = self.spoke(claim, ex.SCHEME), claim.measure == "AUC"
+            y = mine["excess"] if by_rank else mine["effect"].map(math.log)
+            effect, low, high = pooled(
+                y.to_numpy(), mine["excess_error" if by_rank else "error"].to_numpy(dtype=float)
             )
-            assert row[2].startswith("AUC" if claim.measure == "AUC" else "OR")
+            expected = [effect, low, high] if by_rank else [math.exp(one) for one in (effect, low, high)]
+            shown = [float(text) for text in re.findall(r"\\num\{(.*?)\}", row[3] + row[4])]
+            assert shown == pytest.approx(expected, rel=0.06, abs=0.0051)
+            assert row[3].startswith(r"$\Delta$AUC" if by_rank else "OR")
+
+    def test_claims_of_which_no_layer_speaks_are_named_below(self):
+        notes = tex_tables_claims.claims(self.summary, ex.SCHEME).rsplit(r"\midrule", 1)[1]
+        silent = [claim for claim in claims_list.CLAIMS if not len(self.spoke(claim, ex.SCHEME))]
+        assert len(silent) == 3 and notes.count(r"\multicolumn") == 3
+        for told in ("Too few features", "Too few null directions", "True or false by the rule"):
+            assert told in notes
+        for claim in silent:
+            assert claim.statement in notes.replace(r"\-", "")
+        everything = self.summary[self.summary["layers"] > 0]
+        assert "Too few" not in tex_tables_claims.claims(everything, ex.SCHEME)
 
     def test_each_type_has_its_line_before_its_claims(self):
-        made = tex_tables_claims.claims(self.frame, ex.SCHEME)
+        made = tex_tables_claims.claims_by_scheme(self.summary)
         order = [made.index(rf"\emph{{{name.replace('_', ' ')}}}") for name in TYPES]
         assert order == sorted(order)
 
     def test_statistics_are_set_as_mathematics(self):
-        made = tex_tables_claims.claims(self.frame, ex.SCHEME)
+        made = tex_tables_claims.claims(self.summary.assign(layers=1), ex.SCHEME)
         assert "(which cannot be below 1 + skewness$^2$)" in made
-        assert r"$\eta^2$ of the best" in made
-        assert "the largest $t$ among" in made and "the largest $|t|$ among" in made and "($t$, BH" in made
-        assert r"\textasciicircum" not in made
+        assert r"the largest $\eta^2$ among" in made and "the largest $t$ among" in made
+        assert "the largest $t$, on either side" in made and r"\textasciicircum" not in made
+        assert r"AUC of $\eta^2$" in tex_tables_claims.claims_by_scheme(self.summary)
 
     def test_every_scheme(self):
-        made = tex_tables_claims.claims_by_scheme(self.frame)
+        made = tex_tables_claims.claims_by_scheme(self.summary)
         found = ex.rows(made)
         for row, claim in zip(found, self.ordered, strict=True):
             assert (row[3] == "--") == (claim.type == "local_context")
             for cell, scheme in zip(row[2:], (ex.SCHEME, "universal_neurons"), strict=True):
-                mine = self.frame[(self.frame["claim"] == claim.name) & (self.frame["scheme"] == scheme)]
-                verdicts = Counter(mine["verdict"])
+                verdicts = Counter(self.of(claim, scheme)["verdict"])
                 if not (spoke := sum(verdicts[name] for name in SPOKE)):
                     continue
                 verdict, count, of = re.fullmatch(r"(\w+) \((\d+)/(\d+)\)", cell).groups()
@@ -113,9 +136,10 @@ class TestSensitivity:
     def test_sums_and_means_over_layers(self):
         found = ex.rows(tex_tables_sensitivity.sensitivity(self.frame))
         assert [row[1] for row in found] == [
-            r"skewness $>$ null0.999",
-            "all null quantiles",
-            r"implied tokens $\leq$ 20",
+            r"$q$ $\leq$ 0.05",
+            "null draws",
+            r"tail tokens $\leq$ 20",
+            r"right share $\geq$ 0.25",
             r"kurtosis $>$ 10",
             r"variance $\times\,d$ $>$ 5.12",
             r"kurtosis $<$ 3",
@@ -151,12 +175,12 @@ class TestSensitivity:
         for row, (compared, scheme) in zip(found, pairs, strict=True):
             same = frame["scheme"].isna() if scheme is None else frame["scheme"] == scheme
             part = frame[(frame["compared"] == compared) & same]
-            for at, measure in ((1, "jaccard"), (6, "kappa")):
+            for at, measure in ((1, "jaccard"), (7, "kappa")):
                 expected = []
                 for kind in (*TYPES, "any"):
                     known = [v for v in part.loc[part["type"] == kind, measure] if not math.isnan(v)]
                     expected.append(statistics.median(known) if known else math.nan)
-                close(row[at : at + 5], expected, 2)
+                close(row[at : at + 6], expected, 2)
 
     def test_planted(self, tmp_path):
         frame = plot_evidence_tables.recovery(tmp_path)

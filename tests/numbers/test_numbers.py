@@ -28,7 +28,7 @@ def mini_tables(results: Path) -> dict[str, object]:
         "discoveries": "discoveries/trained.parquet",
         "set_coverage": "set_coverage/trained.parquet",
         "claim_tests": "claims/trained.parquet",
-        "claims": "claims/trained.tsv",
+        "claims": "claims/trained_summary.parquet",
         "sensitivity": "sensitivity/trained.parquet",
         "agreement": "sensitivity/trained_agreement.parquet",
         "stability": "sensitivity/trained_stability.parquet",
@@ -101,8 +101,8 @@ def test_counts(both):
     for kind in ("isotropic", "second_moment", "sign_flip", "activations"):
         assert shown(values[f"decided.{kind.replace('_', '-')}"]) == naive.decided_by(kind)
     for name in TYPES:
-        for place, factor in (("loosest", 10.0), ("config", 1.0), ("strictest", 0.1)):
-            at = shown(values[f"tail.{place}.{name.replace('_', '-')}"])
+        for place, factor in (("loosest", 4.0), ("config", 1.0), ("strictest", 0.02)):
+            at = shown(values[f"level.{place}.{name.replace('_', '-')}"])
             assert at == naive.members_at(factor, name)
 
 

@@ -115,7 +115,7 @@ rule write_latex_coverage:
 
 rule write_latex_claims:
     input:
-        claims=in_paper_view(CLAIMS),
+        summary=in_paper_view(CLAIMS_SUMMARY),
         code=library("write_latex_claims.py"),
     output:
         LATEX_OF["claims"],

@@ -52,7 +52,7 @@ def paper_tables(study):
     if "evidence" in parts:
         tables |= {"discoveries": DISCOVERIES, "set_coverage": SET_COVERAGE}
         tables |= {"claim_tests": CLAIMS, "sensitivity": SENSITIVITY}
-        tables |= {"claims": CLAIMS.replace(".parquet", ".tsv")}
+        tables |= {"claims": CLAIMS_SUMMARY}
         for name in ("agreement", "stability"):
             tables[name] = SENSITIVITY.replace(".parquet", f"_{name}.parquet")
     if "effects" in parts:

@@ -20,7 +20,10 @@ from fsrl.types.rules import parse_schemes
 
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 view, views, sae_ids = snakemake.wildcards.view, params.views, params.sae_ids
-shared = {name: tables.read(path, NULL) for name, path in zip(views, given.nulls, strict=True)}
+shared, fresh = (
+    {name: tables.read(path, NULL) for name, path in zip(views, paths, strict=True)}
+    for paths in (given.nulls, given.fresh)
+)
 schemes = parse_schemes(params.schemes)
 sweeps, agreements = [], []
 for number, sae in enumerate(sae_ids):
@@ -29,17 +32,21 @@ for number, sae in enumerate(sae_ids):
     metadata = tables.read_metadata(given.moments[number * len(views)])
     for place, name in enumerate(views):
         at = number * len(views) + place
-        own = [tables.read(given.layer_nulls[at], NULL)] if given.layer_nulls else []
+        read_here = [scheme for scheme in schemes if (scheme.view or view) == name]
+        if not read_here:
+            continue
+        own = [
+            tables.read(given[which][at], NULL) for which in ("layer_nulls", "layer_fresh") if given[which]
+        ]
         layer = sensitivity.SweepInputs(
             sae,
             tables.read(given.moments[at], MOMENTS),
-            joined(shared[name], own),
+            joined(shared[name], own[:1]),
+            joined(fresh[name], own[1:]),
             significant,
             int(metadata["d_model"]),
         )
-        read_here = [scheme for scheme in schemes if (scheme.view or view) == name]
-        if read_here:
-            sweeps.append(sensitivity.sweep(layer, read_here, **params.factors))
+        sweeps.append(sensitivity.sweep(layer, read_here, **params.factors))
     everywhere = [
         tables.read(path, TYPES)
         for path in given.types[number * len(params.every_view) : (number + 1) * len(params.every_view)]

@@ -1,9 +1,10 @@
 """What the choices decide: types as functions of each threshold, of the scheme and of the tokens.
 
-Sweeps move one bound at a time by a factor f. A quantile bound keeps a share of the features (or of the
-null's draws): 1 - q for min and above, q for max and below. That share is multiplied by f, so f < 1 is
-stricter; with f = .1 and 10, null0.999 becomes null0.9999 and null0.99. A number is multiplied itself; 0
-stays where it is.
+Sweeps move one bound at a time by a factor f. A quantile bound keeps a share of the features: 1 - q for min
+and above, q for max and below. That share is multiplied by f, so f < 1 is stricter. A number is multiplied
+itself; 0 stays where it is. Of a scheme of tails the false discovery rate, the most tail tokens and the share
+of either side are such numbers, and it is asked what fewer null draws would have given (the first of them).
+What chance gives is counted among fresh directions, whose types follow from the same moved bounds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,77 +15,108 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Shaped
 
-from fsrl.names import TYPES
-from fsrl.tables.sensitivity import AGREEMENT, EVERY_NULL, SENSITIVITY
+from fsrl.names import BOUNDING, TYPES
+from fsrl.nulls import quantiles
+from fsrl.tables.sensitivity import AGREEMENT, DRAWS, SENSITIVITY, Q
+from fsrl.types import chance, classify
 from fsrl.types import cuts as type_cuts
-from fsrl.types.cuts import Cut, Readings, Resolved
-from fsrl.types.rules import LOWER, ORDER, Condition, Scheme, TailScheme
+from fsrl.types.classify import Labels, RuleTyping, TailTyping
+from fsrl.types.cuts import Cut
+from fsrl.types.rules import LOWER, Condition, Scheme, TailScheme
 
-# Type -> for each bound of its rule, the rows that meet it, in a table of any length.
-_Met = dict[str, list[Bool[np.ndarray, "_rows"]]]
-# Type -> place of a bound in its rule -> the cut that takes its place.
-_Changes = Mapping[str, Mapping[int, Cut]]
+# Of a bound: column, word, as the config writes it; factor, moved value, what it comes to.
+_Moved = tuple[str, str | None, str | None, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
 class SweepInputs:
-    """What a scheme reads in one layer: tables `moments` and `null` of its view, and which features have a
-    significant token set.
+    """What a scheme reads in one layer, in its view, and which features have a significant token set.
+
+    moments: the table; null: tables `null` of the directions that set bounds; fresh: of others.
     """
 
     sae: str
     moments: pd.DataFrame
     null: pd.DataFrame
+    fresh: pd.DataFrame
     significant: Bool[np.ndarray, "features"]
     d_model: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Setting:
-    """A scheme resolved in a layer, who meets each of its bounds, and who is significant."""
-
-    resolved: Resolved
-    draws: dict[str, Readings]
-    met: _Met
-    met_by_chance: dict[str, _Met]
-    significant: Bool[np.ndarray, "features"]
 
 
 def sweep(
     layer: SweepInputs,
     schemes: Sequence[Scheme | TailScheme],
     *,
-    null_tail: Sequence[float],
+    level: Sequence[float],
+    draws: Sequence[float],
     layer_share: Sequence[float],
     number: Sequence[float],
 ) -> pd.DataFrame:
     """The table `sensitivity` of one layer; schemes: those that read this view.
 
-    The factors are for bounds that are quantiles of the nulls, quantiles of the layer, and numbers.
+    The factors are for the level of a scheme of tails, for the number of null draws (at most 1), for bounds
+    that are quantiles of the layer, and for numbers.
     """
-    factors = {"null": null_tail, "q": layer_share, "absolute": number}
+    fresh = layer.fresh[layer.fresh["kind"].isin(BOUNDING)]
     rows: list[tuple[Any, ...]] = []
     for scheme in schemes:
-        if isinstance(scheme, TailScheme):
-            continue
-        setting = _setting(scheme, layer)
-        for name, rule in setting.resolved.rules.items():
-            for place, condition in enumerate(one.condition for one in rule):
-                for factor, value in moved(condition, factors[condition.bound.kind]):
-                    cut = _moved_cut(condition, value, setting)
-                    row = _count(setting, {name: {place: cut}}, name)
-                    written = (condition.column, condition.word, str(condition.bound))
-                    rows.append((layer.sae, scheme.name, name, *written, factor, value, cut.value, *row))
-        for factor in null_tail:
-            changes = _every_null(setting, factor)
-            for name in setting.resolved.rules if changes else ():
-                row = _count(setting, changes, name)
-                rows.append(
-                    (layer.sae, scheme.name, name, EVERY_NULL, None, None, factor, np.nan, np.nan, *row)
-                )
+        if isinstance(scheme, Scheme):
+            typing = classify.typing_of(scheme, layer.moments, d_model=layer.d_model)
+            cases = _moved_rules(typing, {"q": layer_share, "absolute": number})
+        else:
+            known = quantiles.of_draws(layer.null[layer.null["kind"].isin(BOUNDING)])
+            typing = classify.typing_of(scheme, layer.moments, known)
+            cases = _moved_tails(typing, layer.null, level, draws, number)
+        before = typing.own()
+        for names, bound, changed in cases:
+            now, by_chance = changed.own(), chance.chance(changed, fresh)
+            for name in names:
+                found = _count(name, now, before, by_chance, layer.significant)
+                rows.append((layer.sae, scheme.name, name, *bound, *found))
     frame = pd.DataFrame(rows, columns=list(SENSITIVITY.columns))
     text = [name for name, column in SENSITIVITY.columns.items() if column.dtype == "string"]
     return frame.astype(dict.fromkeys(text, "str") | {"factor": "float64", "value": "float64"})
+
+
+def _moved_rules(
+    typing: RuleTyping, factors: Mapping[str, Sequence[float]]
+) -> Iterator[tuple[tuple[str, ...], _Moved, RuleTyping]]:
+    """For each bound of each rule and factor: the type, the moved bound, the scheme with it."""
+    resolved = typing.resolved
+    for name, rule in resolved.rules.items():
+        for place, condition in enumerate(one.condition for one in rule):
+            for factor, value in moved(condition, factors[condition.bound.kind]):
+                cut = _moved_cut(condition, value, typing)
+                bound = (condition.column, condition.word, str(condition.bound), factor, value, cut.value)
+                changed = {**resolved.rules, name: (*rule[:place], cut, *rule[place + 1 :])}
+                yield (name,), bound, replace(typing, resolved=replace(resolved, rules=changed))
+
+
+def _moved_tails(
+    typing: TailTyping,
+    null: pd.DataFrame,
+    level: Sequence[float],
+    draws: Sequence[float],
+    number: Sequence[float],
+) -> Iterator[tuple[tuple[str, ...], _Moved, TailTyping]]:
+    """For each setting and factor: the types that it decides, the moved setting, the scheme with it."""
+    settings = (
+        ("level", Q, "max", level, TYPES, 0.5),
+        ("tail_tokens", "tail_tokens", "max", number, ("local_context",), np.inf),
+        ("share", "right_share", "min", number, ("two_sided",), 0.5),
+    )
+    for name, column, word, factors, decided, most in settings:
+        config = getattr(typing.scheme, name)
+        for factor in factors:
+            if (value := config * factor) <= most:
+                bound = (column, word, f"{config:.12g}", factor, value, value)
+                yield decided, bound, replace(typing, scheme=replace(typing.scheme, **{name: value}))
+    kinds = [part for kind, part in null.groupby("kind", sort=False) if kind in BOUNDING]
+    for factor in draws:
+        fewer = [part.iloc[: round(factor * len(part))] for part in kinds]
+        value = float(max(map(len, fewer)))
+        known = quantiles.of_draws(pd.concat(fewer, ignore_index=True))
+        yield TYPES, (DRAWS, None, None, factor, value, value), replace(typing, known=known)
 
 
 def moved(condition: Condition, factors: Sequence[float]) -> Iterator[tuple[float, float]]:
@@ -101,62 +133,25 @@ def moved(condition: Condition, factors: Sequence[float]) -> Iterator[tuple[floa
             yield factor, 1 - kept if lower else kept
 
 
-def _setting(scheme: Scheme, layer: SweepInputs) -> _Setting:
-    resolved = type_cuts.resolve(scheme, layer.moments, d_model=layer.d_model)
-    kinds = layer.null.groupby("kind", sort=False)
-    draws = {str(kind): type_cuts.read(part, layer.d_model) for kind, part in kinds}
-    by_chance = {kind: _meets(part, resolved) for kind, part in draws.items()}
-    return _Setting(resolved, draws, _meets(resolved.features, resolved), by_chance, layer.significant)
-
-
-def _meets(readings: Readings, resolved: Resolved) -> _Met:
-    return {name: [cut.met(readings) for cut in rule] for name, rule in resolved.rules.items()}
-
-
-def _moved_cut(condition: Condition, value: float, setting: _Setting) -> Cut:
+def _moved_cut(condition: Condition, value: float, typing: RuleTyping) -> Cut:
     elsewhere = replace(condition, bound=replace(condition.bound, value=value))
-    return type_cuts.cut_of(elsewhere, setting.resolved.features)
+    return type_cuts.cut_of(elsewhere, typing.resolved.features)
 
 
-def _every_null(setting: _Setting, factor: float) -> _Changes:
-    """What changes with all null quantiles moved; empty where there is none."""
-    changes: dict[str, dict[int, Cut]] = {}
-    for name, rule in setting.resolved.rules.items():
-        for place, condition in enumerate(one.condition for one in rule):
-            if condition.bound.kind == "null":
-                for _, value in moved(condition, [factor]):
-                    changes.setdefault(name, {})[place] = _moved_cut(condition, value, setting)
-    return changes
-
-
-def _count(setting: _Setting, changes: _Changes, name: str) -> tuple[int, int, float, float, float]:
+def _count(
+    name: str,
+    now: Labels,
+    before: Labels,
+    by_chance: chance.Chance,
+    significant: Bool[np.ndarray, "features"],
+) -> tuple[int, int, float, float, float]:
     """features, members, expected, jaccard, significant_share of the type `name` with other thresholds."""
-    resolved = setting.resolved
-    now = {each: _members(resolved.features, met, changes.get(each, {})) for each, met in setting.met.items()}
-    before = np.logical_and.reduce(setting.met[name])
-    mine = now[name]
-    primary = mine.copy()
-    for other in ORDER[: ORDER.index(name)]:
-        if other in now:
-            primary &= ~now[other]
-    by_chance = max(
-        float(_members(part, setting.met_by_chance[kind][name], changes.get(name, {})).mean())
-        for kind, part in setting.draws.items()
-    )
-    either = int((mine | before).sum())
-    jaccard = float((mine & before).sum() / either) if either else np.nan
-    evidence = float(setting.significant[mine].mean()) if mine.any() else np.nan
-    return int(primary.sum()), int(mine.sum()), by_chance * len(mine), jaccard, evidence
-
-
-def _members(
-    readings: Readings, met: Sequence[Bool[np.ndarray, "rows"]], changes: Mapping[int, Cut]
-) -> Bool[np.ndarray, "rows"]:
-    """Which rows meet every bound of a rule, some of them (by place) changed."""
-    parts = list(met)
-    for place, cut in changes.items():
-        parts[place] = cut.met(readings)
-    return np.logical_and.reduce(parts)
+    mine, config = now.members[name], before.members[name]
+    expected = max(one.as_layers[name][1] / one.draws for one in by_chance.values()) * len(mine)
+    either = int((mine | config).sum())
+    jaccard = float((mine & config).sum() / either) if either else np.nan
+    evidence = float(significant[mine].mean()) if mine.any() else np.nan
+    return int((now.primary == name).sum()), int(mine.sum()), expected, jaccard, evidence
 
 
 def agreement(

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from fsrl.figures.style import DOUBLE, NULL_COLOR, SMALL, TYPE_COLORS, fix_ticks, new_figure, styled
 from fsrl.hooks import hook_label
 from fsrl.names import TYPES, type_label
-from fsrl.tables.sensitivity import EVERY_NULL
+from fsrl.tables.sensitivity import DRAWS
 from fsrl.types.rules import SIGNS
 from fsrl.types.select import of_scheme
 
@@ -36,15 +36,15 @@ def sensitivity(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
     layer where it gives most. The config's own bound is at 1.
 
     table: sensitivity, of one or more schemes; scheme: the scheme whose bounds are shown; title: study and
-    view.
+    view. What fewer null draws give is in the table alone.
     """
     rows = of_scheme(table, scheme, "sensitivity")
-    rows = rows[rows["column"] != EVERY_NULL]
+    rows = rows[rows["column"] != DRAWS]
     bounds = rows[["type", "column", "word", "bound"]].drop_duplicates()
     bounds = bounds.sort_values("type", key=lambda names: names.map(TYPES.index), kind="stable")
     layers = list(dict.fromkeys(rows["sae"]))
     note = (
-        "one bound moved at a time; factor on the tail beyond a quantile, or on a number; 1: as in the config"
+        "one bound moved at a time; factor on the share beyond a quantile, or a number; 1: as in the config"
     )
     figure = new_figure(DOUBLE, 4.6, f"{title} · scheme {scheme}\n{note}")
     grid = figure.subplots(len(MEASURES), len(bounds), sharex="col", sharey="row", squeeze=False)

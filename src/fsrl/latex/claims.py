@@ -1,70 +1,99 @@
 """LaTeX tables of the published claims: what was tested, what came out, and what each scheme says."""
 
 import re
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 
 from fsrl.claims import verdicts as judged
+from fsrl.claims.claims_list import BY_RANK
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
 from fsrl.names import TYPES, type_label
 from fsrl.types.select import of_scheme
 
-SPEAKING = (judged.HOLDS, judged.CONTRADICTED, judged.UNDECIDED)
-SHORT = {"odds ratio": "OR", "AUC": "AUC"}
+# Measure -> how an effect is written.
+SHORT = {"odds ratio": "OR", "AUC": r"$\Delta$AUC"}
+# Verdict on claims for which no layer speaks -> how the reader is told.
+SILENT = {
+    judged.CANNOT_SPEAK: "Too few features in every layer",
+    judged.NO_NULL: "Too few null directions of the type in every layer that has the features",
+    judged.BY_DEFINITION: "True or false by the rule of the type",
+}
 
 
-def claims(frame: pd.DataFrame, scheme: str) -> str:
-    """Each claim under one scheme: its test, median and range of the effect over the layers, the verdicts.
+def claims(summary: pd.DataFrame, scheme: str) -> str:
+    """Each claim under one scheme: verdict, test, the effect over all layers with its interval, the layers.
 
-    frame: table `claims`. The effect (odds ratio, 1 for none; area under the curve, 0.5 for none) is over the
-    layers that can speak; the counts are of layers where the claim holds, is contradicted, is undecided, and
-    where too few features have the type.
+    summary: table `claims_summary`. An effect is an odds ratio (1 for none), or an AUC less that of null
+    directions of the type (0 for none). Claims for which no layer can speak are named below.
     """
-    rows = of_scheme(frame, scheme, "claims")
-    verdicts = _by_type(judged.verdicts(rows))
-    effects = [_effect(rows[rows["claim"] == claim]) for claim in verdicts["claim"]]
+    rows = _by_type(of_scheme(summary, scheme, "claims_summary"))
+    found = rows[rows["layers"] > 0].reset_index(drop=True)
+    effects, intervals = zip(*map(_effect, found.to_dict("records")), strict=True) if len(found) else ((), ())
+    silent = found["cannot_speak"] + found["no_null"]
+    counts = (("$+$", found["holds"]), ("$-$", found["contradicted"]), ("?", found["undecided"]))
     columns = [
-        Column("Claim", _indented(verdicts["statement"]), "32mm"),
-        Column("Test", list(map(_mathematical, verdicts["test"])), "53mm"),
-        Column("Effect (range)", effects, "l"),
+        Column("Claim", _indented(found["statement"]), "32mm"),
+        Column("Test", list(map(_mathematical, found["test"])), "50mm"),
+        Column("Verdict", list(found["verdict"])),
+        Column("Effect", effects, "l"),
+        Column("", intervals, "l", near=True),
         *(
-            Column(head, [tex.count(count, bare=True) for count in verdicts[name]], "S")
-            for head, name in (
-                ("$+$", "holds"),
-                ("$-$", "contradicted"),
-                ("?", "undecided"),
-                ("few", "cannot_speak"),
-            )
+            Column(head, [tex.count(count, bare=True) for count in cells], "S")
+            for head, cells in (*counts, ("few", silent))
         ),
-        Column("Verdict", list(verdicts["verdict"])),
     ]
-    groups = [("", 3), ("layers", 4), ("", 1)]
+    groups = [("", 5), ("layers", 4)]
     return tabular(
         columns,
         groups=groups,
-        headings=_headings(verdicts),
-        spaces=range(1, len(verdicts)),
+        headings=_headings(found),
+        spaces=range(1, len(found)),
         space=1.5,
         size="scriptsize",
+        notes=_silent(rows),
     )
 
 
-def claims_by_scheme(frame: pd.DataFrame) -> str:
-    """Each claim's verdict under every scheme, with the layers of that verdict among those that can speak."""
-    verdicts = judged.verdicts(frame)
-    schemes = list(dict.fromkeys(verdicts["scheme"]))
+def _silent(rows: pd.DataFrame) -> list[str]:
+    """A paragraph for each reason why no layer speaks of some claims, and these."""
+    notes = []
+    for verdict, told in SILENT.items():
+        part = rows[rows["verdict"] == verdict]
+        said = []
+        for (kind, statement), of in part.groupby(["type", "statement"], sort=False):
+            tests = f" ({len(of)} tests)" if len(of) > 1 else ""
+            said.append(rf"{type_label(str(kind))} \emph{{{tex.escape(str(statement))}}}{tests}")
+        if said:
+            notes.append(f"{told}: {'; '.join(said)}.")
+    return notes
+
+
+def claims_by_scheme(summary: pd.DataFrame) -> str:
+    """Each claim's verdict under every scheme, with the layers of that verdict among those that can speak.
+
+    summary: table `claims_summary`.
+    """
+    schemes = list(dict.fromkeys(summary["scheme"]))
     # A claim may be missing under a scheme that lacks its type, so the rows are those of all schemes.
-    rows = _by_type(verdicts.drop_duplicates("claim"))
+    rows = _by_type(summary.drop_duplicates("claim"))
     columns = [
-        Column("Claim", _indented(rows["statement"]), "48mm"),
-        Column("Measure", [tex.escape(name) for name in rows["measure"]]),
+        Column("Claim", _indented(rows["statement"]), "42mm"),
+        Column("Measure", list(map(_measure, rows["claim"], rows["measure"]))),
     ]
     for scheme in schemes:
-        of = verdicts[verdicts["scheme"] == scheme].set_index("claim")
+        of = summary[summary["scheme"] == scheme].set_index("claim")
         cells = [_verdict(of.loc[claim]) if claim in of.index else tex.MISSING for claim in rows["claim"]]
         columns.append(Column(rf"\texttt{{{tex.escape(scheme)}}}", cells, "l"))
-    return tabular(columns, headings=_headings(rows), tabcolsep=4)
+    return tabular(columns, headings=_headings(rows), tabcolsep=4, size="scriptsize")
+
+
+def _measure(claim: str, measure: str) -> str:
+    """A measure, and for one of several tests by rank of what."""
+    of = next((f" of {shown}" for end, shown in BY_RANK.items() if claim.endswith(end)), "")
+    return _mathematical(f"{measure}{of}")
 
 
 def _by_type(verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -83,34 +112,27 @@ def _indented(statements: pd.Series) -> list[str]:
 
 
 def _mathematical(text: str) -> str:
-    """A test's description with its t, |t|, eta^2 and other squares set as mathematics."""
+    """A test's description with its t, eta^2 and other squares set as mathematics."""
     shown = (
         tex.escape(text)
         .replace("eta" + tex.PLAIN["^"] + "2", r"$\eta^2$")
         .replace(tex.PLAIN["^"] + "2", "$^2$")
     )
-    bar = tex.PLAIN["|"]
-    return re.sub(r"(?<=[ (])t(?=[ ,])", "$t$", shown.replace(f"{bar}t{bar}", "$|t|$"))
+    return re.sub(r"(?<= )t(?=[ ,]|$)", "$t$", shown)
 
 
-def _effect(rows: pd.DataFrame) -> str:
-    """Median and range of the effect over the layers that can speak."""
-    found = rows.loc[rows["verdict"].isin(SPEAKING), "effect"].dropna()
-    if found.empty:
-        return tex.MISSING
-    measure = SHORT[rows["measure"].iloc[0]]
+def _effect(row: Mapping[Hashable, Any]) -> tuple[str, str]:
+    """The effect over all layers, and its interval."""
     # Odds ratios range over powers of ten, an AUC from 0 to 1.
-    digits = 2 if measure == "AUC" else None
-    middle, low, high = (
-        tex.number(value, digits=digits, sig=2) for value in (found.median(), found.min(), found.max())
-    )
-    return f"{measure} {middle}" + (f" ({low}--{high})" if len(found) > 1 else "")
+    by_rank = row["measure"] == "AUC"
+    shown = {"digits": 2, "sign": True} if by_rank else {"sig": 2}
+    effect, low, high = (tex.number(row[name], **shown) for name in ("effect", "low", "high"))
+    return f"{SHORT[row['measure']]} {effect}", f"[{low}, {high}]"
 
 
 def _verdict(row: pd.Series) -> str:
-    speaking = int(row[["holds", "contradicted", "undecided"]].sum())
-    if not speaking:
+    if not row["layers"]:
         return str(row["verdict"])
     # A mixed verdict has layers of both kinds; it is said how many hold.
     counted = {judged.MIXED: "holds"}.get(row["verdict"], row["verdict"])
-    return f"{row['verdict']} ({int(row[counted])}/{speaking})"
+    return f"{row['verdict']} ({int(row[counted])}/{int(row['layers'])})"

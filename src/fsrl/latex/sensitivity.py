@@ -16,11 +16,13 @@ from fsrl.types.select import of_scheme
 COLUMNS = {
     "std": "std / norm",
     "tail_tokens": "tail tokens",
+    "right_share": "right share",
+    "q": "$q$",
     "variance_x_d_model": r"variance $\times\,d$",
 }
 # Heads of narrow columns.
 SHORT = {"local_context": "loc.", "prediction": "pred.", "suppression": "supp.", "partition": "part."}
-SHORT |= {"any": "any"}
+SHORT |= {"two_sided": "two", "any": "any"}
 AS_IS = 1.0
 
 
@@ -47,7 +49,7 @@ def sensitivity(frame: pd.DataFrame) -> str:
 
 def _bound(column: str, word: str | None, bound: str | None) -> str:
     if pd.isna(word) or pd.isna(bound):
-        return "all null quantiles"
+        return "null draws"
     return f"{COLUMNS.get(column, tex.escape(column))} ${tex.SIGNS[str(word)]}$ {tex.escape(str(bound))}"
 
 

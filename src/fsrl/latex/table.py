@@ -64,6 +64,8 @@ def tabular(
     spaces: Collection[int] = (),
     space: float = 5,
     rules: Collection[int] = (),
+    notes: Sequence[str] = (),
+    notes_width: str = "160mm",
     size: str = "footnotesize",
     tabcolsep: float = 3.0,
 ) -> str:
@@ -72,7 +74,8 @@ def tabular(
     columns: from left to right, with equally many cells; groups: heads above the heads, each with the number
     of columns that it spans, "" for none; headings: row -> LaTeX of a line over the whole width, before that
     row; spaces, space: rows before which there is space, in points; rules: rows before which there is a line;
-    size: LaTeX's name of the font size; tabcolsep: half the space between columns, in points.
+    notes, notes_width: paragraphs below the rows, and how wide they are; size: LaTeX's name of the font size;
+    tabcolsep: half the space between columns, in points.
     """
     heights = {len(column.cells) for column in columns}
     if len(heights) != 1:
@@ -95,6 +98,10 @@ def tabular(
         if headings and row in headings:
             lines.append(rf"\multicolumn{{{len(columns)}}}{{@{{}}l@{{}}}}{{{headings[row]}}} \\")
         lines.append(" & ".join(column.cells[row] for column in columns) + r" \\")
+    if notes:
+        lines.append(r"\midrule")
+        below = rf"\multicolumn{{{len(columns)}}}{{@{{}}p{{{notes_width}}}@{{}}}}"
+        lines += [rf"{below}{{{note}}} \\" for note in notes]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}%", r"\endgroup%", ""])
 
 

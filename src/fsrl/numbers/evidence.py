@@ -11,12 +11,12 @@ from fsrl.latex import text as tex
 from fsrl.names import TYPES
 from fsrl.numbers.headlines import StudyTables, Values, extremes, headline, listed
 from fsrl.numbers.study import key_of, layer_name, words_of
-from fsrl.tables.sensitivity import EVERY_NULL
+from fsrl.tables.sensitivity import Q
 
-VERDICTS = ("holds", "contradicted", "mixed", "undecided", "cannot speak", "by definition")
+VERDICTS = ("holds", "contradicted", "mixed", "undecided", "cannot speak", "no null", "by definition")
 ACTIVE, STEP, ALL = "active", "+1", "all"
-# Of the two tests of one claim the name of that by ranks ends so (`fsrl.claims.claims_list`).
-BY_RANK = "_t"
+# The tests of one statement, by how the claim's name ends (`fsrl.claims.claims_list`).
+ASKED = {"": "by significance", "_t": "by $t$", "_eta2": r"by $\eta^2$"}
 
 
 def _correlation(value: float) -> str:
@@ -65,19 +65,25 @@ def claim_tests(tables: StudyTables) -> str:
     return tex.count(int(tables.frame("claim_tests")["p"].notna().sum()))
 
 
+def _asked(claim: str) -> tuple[str, str]:
+    """What a claim is called without its test, and how it is tested."""
+    end = next((end for end in ASKED if end and claim.endswith(end)), "")
+    return claim.removesuffix(end), end
+
+
 def _sentence(rows: pd.DataFrame, everything: pd.DataFrame) -> str:
-    """The claims of some rows, each once: type and statement, and by which test where its two tests
-    disagree.
+    """The claims of some rows, each once: type and statement, and by which tests where others come to another
+    verdict.
     """
-    said = []
-    for row in rows.itertuples():
-        base = row.claim.removesuffix(BY_RANK)
-        pair = everything[everything["claim"].isin([base, base + BY_RANK])]
-        note = ""
-        if pair["verdict"].nunique() > 1:
-            note = " (by rank)" if row.claim.endswith(BY_RANK) else " (by significance)"
-        said.append(f"{words_of(row.type)} \\emph{{{tex.escape(row.statement)}}}{note}")
-    return listed(list(dict.fromkeys(said)))
+    every = [_asked(claim) for claim in everything["claim"]]
+    mine = [_asked(claim) for claim in rows["claim"]]
+    said = {}
+    for (base, _), kind, statement in zip(mine, rows["type"], rows["statement"], strict=True):
+        tests = [end for name, end in mine if name == base]
+        whole = len(tests) == sum(name == base for name, _ in every)
+        note = "" if whole else f" ({listed([ASKED[end] for end in tests])})"
+        said[base] = f"{words_of(kind)} \\emph{{{tex.escape(statement)}}}{note}"
+    return listed(list(said.values()))
 
 
 @headline("claims", "claims")
@@ -97,13 +103,31 @@ def claims(tables: StudyTables) -> dict[str, str]:
     return values
 
 
-@headline("tail", "sensitivity")
-def tail(tables: StudyTables) -> dict[str, str]:
-    """Members of each type over all layers as every null quantile of the scheme moves together: loosest, as
-    in the config, strictest; and what the null that gives most would give.
+@headline("claim", "claims")
+def claim(tables: StudyTables) -> dict[str, str]:
+    """Each claim under the default scheme: verdict, layers that can speak, the effect over them (odds ratio,
+    or AUC less that of null directions of the type) and its interval.
+    """
+    frame = tables.frame("claims")
+    values: dict[str, str] = {}
+    for row in frame[frame["scheme"] == tables.scheme].itertuples():
+        key = key_of(str(row.claim))
+        shown = {"digits": 2, "sign": True} if row.measure == "AUC" else {"sig": 2}
+        low, high = (tex.number(end, **shown) for end in (row.low, row.high))
+        values[f"{key}.verdict"] = str(row.verdict)
+        values[f"{key}.layers"] = tex.count(row.layers)
+        values[f"{key}.effect"] = tex.number(row.effect, **shown)
+        values[f"{key}.interval"] = f"[{low}, {high}]"
+    return values
+
+
+@headline("level", "sensitivity")
+def level(tables: StudyTables) -> dict[str, str]:
+    """Members of each type over all layers as the scheme's false discovery rate moves: loosest, as in the config,
+    strictest; and what the null that gives most would give.
     """
     frame = tables.frame("sensitivity")
-    moved = frame[(frame["scheme"] == tables.scheme) & (frame["column"] == EVERY_NULL)]
+    moved = frame[(frame["scheme"] == tables.scheme) & (frame["column"] == Q)]
     places = {"loosest": moved["factor"].max(), "config": 1.0, "strictest": moved["factor"].min()}
     values: dict[str, str] = {}
     for name, factor in places.items():
@@ -235,7 +259,8 @@ HEADLINES = (
     coverage,
     claim_tests,
     claims,
-    tail,
+    claim,
+    level,
     agreement,
     effect,
     effect_random,

@@ -37,8 +37,8 @@ class StudyTables:
     """What the headlines read: the tables of one study in the paper's view (`view`), and in the other that
     is drawn.
 
-    Dicts go from SAE id, in the study's order, to a table. `claims` is the table of verdicts
-    (claims/{view}.tsv); metadata is that of the layers' `moments`. None, or an empty dict: this study has
+    Dicts go from SAE id, in the study's order, to a table. `claims` is the table
+    `claims_summary`; metadata is that of the layers' `moments`. None, or an empty dict: this study has
     no such table.
     """
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from fsrl.numbers.headlines import StudyTables
 from fsrl.tables import core as tables
-from fsrl.tables.claims import CLAIMS_TABLE
+from fsrl.tables.claims import CLAIMS_SUMMARY, CLAIMS_TABLE
 from fsrl.tables.effects import SUMMARY
 from fsrl.tables.enrichment import DISCOVERIES, SET_COVERAGE
 from fsrl.tables.moments import MOMENTS, NULL
@@ -21,6 +21,7 @@ SINGLE = {
     "other_null": NULL,
     "discoveries": DISCOVERIES,
     "set_coverage": SET_COVERAGE,
+    "claims": CLAIMS_SUMMARY,
     "claim_tests": CLAIMS_TABLE,
     "sensitivity": SENSITIVITY,
     "agreement": AGREEMENT,
@@ -30,7 +31,7 @@ SINGLE = {
 }
 LAYERS = {"moments": MOMENTS, "thresholds": THRESHOLDS}
 # Written for people too; their columns depend on the study.
-TSV = ("summary", "other_summary", "claims")
+TSV = ("summary", "other_summary")
 
 
 def read(given: Mapping[str, Any], sae_ids: Sequence[str], **known: Any) -> StudyTables:
@@ -50,7 +51,7 @@ def read(given: Mapping[str, Any], sae_ids: Sequence[str], **known: Any) -> Stud
             found[name] = tables.read(given[name], table)
     for name in TSV:
         if name in given:
-            found[name] = tables.read_tsv(given[name], keep_default_na=name != "claims")
+            found[name] = tables.read_tsv(given[name])
     return StudyTables(**found)
 
 

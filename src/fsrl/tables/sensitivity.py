@@ -2,8 +2,8 @@
 
 from fsrl.tables.core import SAE, SCHEME, TYPE, Column, Table
 
-# In place of a column: the rows in which all null quantiles of a scheme are moved at once.
-EVERY_NULL = "null quantiles"
+# In place of a column: the rows of a scheme of tails in which its level is moved, and those with fewer draws.
+Q, DRAWS = "q", "null draws"
 SENSITIVITY = Table(
     "sensitivity",
     {
@@ -11,16 +11,20 @@ SENSITIVITY = Table(
         "scheme": SCHEME,
         "type": TYPE,
         "column": Column(
-            "string", "1", f"column whose bound is moved; {EVERY_NULL}: all of the scheme's at once"
+            "string", "1", f"column whose bound is moved; {Q}: every tail's; {DRAWS}: how many set the bounds"
         ),
         "word": Column("string", "1", "min (>=), above (>), max (<=) or below (<)", nullable=True),
         "bound": Column("string", "1", "the bound as the config writes it", nullable=True),
-        "factor": Column("float64", "1", "by which the tail beyond a quantile, or the number, is multiplied"),
-        "value": Column("float64", "1", "the moved bound: a quantile 0 to 1, or a number", nullable=True),
+        "factor": Column(
+            "float64", "1", "by which the share beyond a quantile, or the number, is multiplied"
+        ),
+        "value": Column("float64", "1", "the moved bound: a quantile 0 to 1, or a number"),
         "threshold": Column("float64", "as the column", "what it comes to in this layer", nullable=True),
         "features": Column("int64", "features", "with this primary label"),
         "members": Column("int64", "features", "that meet the type's rule"),
-        "expected": Column("float64", "features", "members that chance gives; of several nulls the most"),
+        "expected": Column(
+            "float64", "features", "members that chance gives; of the bounding nulls the most"
+        ),
         "jaccard": Column(
             "float64",
             "1",
