@@ -139,18 +139,18 @@ exemplars.exemplars(moments, types, evidence[-1].type_counts, extremes, histogra
 # Bloom & Lin (2024) say in words what the types are like. Each claim is tested in every layer on something
 # that does not define the type (what a rule fixes is true *by definition* and not tested), features with
 # similar decoder rows count once, and p is adjusted (Holm) over all tests. *Cannot speak*: too few features
-# in every layer.
+# in every layer. *No null*: too few null directions that have the type.
 
 # %%
 tested = tables.read(RESULTS / f"claims/{VIEW}.parquet", CLAIMS_TABLE)
 tested = tested[tested["scheme"] == SCHEME]
 claim = ["type", "statement", "test"]
 verdicts = tested.groupby(claim, sort=False)["verdict"].value_counts(sort=False).unstack(fill_value=0)
-order = ["holds", "contradicted", "undecided", "cannot speak", "by definition"]
+order = ["holds", "contradicted", "undecided", "cannot speak", "no null", "by definition"]
 verdicts = verdicts.reindex(columns=order, fill_value=0).loc[
     pd.MultiIndex.from_frame(tested[claim].drop_duplicates())
 ]
-heard = verdicts[verdicts["cannot speak"] < len(saes)]
+heard = verdicts[verdicts[["cannot speak", "no null"]].sum(axis=1) < len(saes)]
 display(heard.loc[:, heard.any()].rename_axis(columns="layers where it"))
 display(
     Markdown(
@@ -160,8 +160,8 @@ display(
 
 # %% [markdown]
 # Where a layer decided, this is what it decided on: the share (or the median) of the type's features beside
-# that of features without a type, and the effect with its 95 % interval. An odds ratio of 1 or an AUC of
-# 0.5 is no difference.
+# that of features without a type, and the effect with its 95 % interval. An odds ratio of 1 is no difference.
+# An AUC is held against that of null directions of the same type, *by chance*.
 
 # %%
 decided = tested[tested["verdict"].isin(["holds", "contradicted"])].sort_values("type", kind="stable")
@@ -174,7 +174,9 @@ columns = {
     "n_type": "features",
     "value_type": "of the type",
     "value_other": "of others",
+    "reference": "by chance",
     "p_holm": "p (Holm)",
 }
 decided = decided.set_index(["type", "statement", "verdict"]).rename(columns=columns)
-display(decided[["layer", "features", "measure", "effect", "of the type", "of others", "p (Holm)"]])
+shown = ["layer", "features", "measure", "effect", "by chance", "of the type", "of others", "p (Holm)"]
+display(decided[shown])

@@ -127,7 +127,7 @@ class TestEffects:
     def test_a_type_without_intervals_needs_no_room_for_them(self):
         lonely = self.frame["type"] == "partition"
         frame = self.frame.assign(difference_low=self.frame["difference_low"].mask(lonely))
-        assert len(ex.rows(tex_tables_effects.effects_by_type(frame))[0]) == 10
+        assert len(ex.rows(tex_tables_effects.effects_by_type(frame))[0]) == 12
 
 
 class TestSensitivity:

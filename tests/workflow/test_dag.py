@@ -43,6 +43,7 @@ STUDY_EVIDENCE = (
     "set_coverage/trained.parquet",
     "claims/trained.parquet",
     "claims/trained_dips.parquet",
+    "claims/trained_summary.parquet",
     "claims/trained.tsv",
 )
 # Local ones, since nobody hosts the tiny study.

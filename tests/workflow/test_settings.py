@@ -134,6 +134,8 @@ VALUES: list[tuple[tuple[str, ...], Any, list[str]]] = [
     (("enrichment", "level"), 0, ["0"]),
     (("enrichment", "bootstrap"), 10**9, ["maximum of 100000"]),
     (("claims", "dip_draws"), 10**9, ["maximum of 1000000"]),
+    (("claims", "null_features"), 1, ["minimum of 2"]),
+    (("sensitivity", "draws"), [1, 2], ["maximum of 1"]),
     (("sensitivity", "layer_share"), [1, 0], ["0"]),
     (("sensitivity", "layer_share"), [1, -2], ["-2"]),
     (("sensitivity", "number"), [], ["empty"]),

@@ -123,7 +123,7 @@ def claim(tables: StudyTables) -> dict[str, str]:
 
 @headline("level", "sensitivity")
 def level(tables: StudyTables) -> dict[str, str]:
-    """Members of each type over all layers as the scheme's false discovery rate moves: loosest, as in the config,
+    """Members of each type over all layers as the scheme's level moves: loosest, as in the config,
     strictest; and what the null that gives most would give.
     """
     frame = tables.frame("sensitivity")
