@@ -13,19 +13,30 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Float64, Shaped
 
 from fsrl.names import BOUNDING, TYPES
 from fsrl.nulls import quantiles
+from fsrl.nulls.quantiles import Bounds
 from fsrl.tables.sensitivity import AGREEMENT, DRAWS, SENSITIVITY, Q
-from fsrl.types import chance, classify
+from fsrl.types import chance, classify, tails
 from fsrl.types import cuts as type_cuts
-from fsrl.types.classify import Labels, RuleTyping, TailTyping
+from fsrl.types.classify import Labels, RuleTyping, Shapes
 from fsrl.types.cuts import Cut
 from fsrl.types.rules import LOWER, Condition, Scheme, TailScheme
 
 # Of a bound: column, word, as the config writes it; factor, moved value, what it comes to.
-_Moved = tuple[str, str | None, str | None, float, float, float]
+_Bound = tuple[str, str | None, str | None, float, float, float]
+_AS_IS: _Bound = ("", None, None, 1.0, np.nan, np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """A moved bound, the features' types with it, and of each type that it decides what chance gives."""
+
+    bound: _Bound
+    labels: Labels
+    by_chance: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,66 +68,118 @@ def sweep(
     The factors are for the level of a scheme of tails, for the number of null draws (at most 1), for bounds
     that are quantiles of the layer, and for numbers.
     """
-    fresh = layer.fresh[layer.fresh["kind"].isin(BOUNDING)]
+    n = len(layer.moments)
+    kinds = layer.fresh.groupby("kind", sort=False)
+    fresh = [chance.as_layers(part, n) for kind, part in kinds if kind in BOUNDING]
     rows: list[tuple[Any, ...]] = []
     for scheme in schemes:
         if isinstance(scheme, Scheme):
-            typing = classify.typing_of(scheme, layer.moments, d_model=layer.d_model)
-            cases = _moved_rules(typing, {"q": layer_share, "absolute": number})
+            cases = _moved_rules(scheme, layer, fresh, {"q": layer_share, "absolute": number})
         else:
-            known = quantiles.of_draws(layer.null[layer.null["kind"].isin(BOUNDING)])
-            typing = classify.typing_of(scheme, layer.moments, known)
-            cases = _moved_tails(typing, layer.null, level, draws, number)
-        before = typing.own()
-        for names, bound, changed in cases:
-            now, by_chance = changed.own(), chance.chance(changed, fresh)
-            for name in names:
-                found = _count(name, now, before, by_chance, layer.significant)
-                rows.append((layer.sae, scheme.name, name, *bound, *found))
+            cases = _moved_tails(scheme, layer, fresh, level, draws, number)
+        before = next(cases).labels
+        for case in cases:
+            for name, share in case.by_chance.items():
+                found = _count(name, case.labels, before, share * n, layer.significant)
+                rows.append((layer.sae, scheme.name, name, *case.bound, *found))
     frame = pd.DataFrame(rows, columns=list(SENSITIVITY.columns))
     text = [name for name, column in SENSITIVITY.columns.items() if column.dtype == "string"]
     return frame.astype(dict.fromkeys(text, "str") | {"factor": "float64", "value": "float64"})
 
 
 def _moved_rules(
-    typing: RuleTyping, factors: Mapping[str, Sequence[float]]
-) -> Iterator[tuple[tuple[str, ...], _Moved, RuleTyping]]:
-    """For each bound of each rule and factor: the type, the moved bound, the scheme with it."""
+    scheme: Scheme,
+    layer: SweepInputs,
+    fresh: Sequence[Sequence[pd.DataFrame]],
+    factors: Mapping[str, Sequence[float]],
+) -> Iterator[_Case]:
+    """The scheme as it is, then with each bound of each rule moved by each factor."""
+    typing = classify.typing_of(scheme, layer.moments, d_model=layer.d_model)
     resolved = typing.resolved
+    yield _Case(_AS_IS, typing.own(), {})
+    # No threshold of a rule follows from chance: the sets of a kind are read as one.
+    kinds = [type_cuts.read(pd.concat(sets), layer.d_model) for sets in fresh]
     for name, rule in resolved.rules.items():
         for place, condition in enumerate(one.condition for one in rule):
             for factor, value in moved(condition, factors[condition.bound.kind]):
                 cut = _moved_cut(condition, value, typing)
                 bound = (condition.column, condition.word, str(condition.bound), factor, value, cut.value)
                 changed = {**resolved.rules, name: (*rule[:place], cut, *rule[place + 1 :])}
-                yield (name,), bound, replace(typing, resolved=replace(resolved, rules=changed))
+                labels = replace(typing, resolved=replace(resolved, rules=changed)).own()
+                shares = [type_cuts.members(kind, {name: changed[name]})[name].mean() for kind in kinds]
+                yield _Case(bound, labels, {name: float(max(shares))})
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """What a scheme of tails reads of some rows; it does not depend on the scheme's settings."""
+
+    shapes: Shapes
+    log10_p: Mapping[str, Float64[np.ndarray, "rows"]]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, known: Bounds) -> "_Rows":
+        """Of a table `moments` or `null`."""
+        return cls(Shapes.of(frame), tails.log10_p(frame, known))
+
+    def labels(self, scheme: TailScheme) -> Labels:
+        """Types of the rows, taken for a layer."""
+        return classify.tail_labels(self.shapes, tails.significant(self.log10_p, scheme.level), scheme)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bounded:
+    """The features, and the fresh directions of each kind in sets as large, under some null draws."""
+
+    own: _Rows
+    fresh: Sequence[Sequence[_Rows]]
+
+    @classmethod
+    def by(
+        cls, null: pd.DataFrame, layer: SweepInputs, fresh: Sequence[Sequence[pd.DataFrame]]
+    ) -> "_Bounded":
+        """null: of the bounding kinds."""
+        known = quantiles.of_draws(null)
+        return cls(_Rows.of(layer.moments, known), [[_Rows.of(one, known) for one in sets] for sets in fresh])
+
+    def case(self, bound: _Bound, scheme: TailScheme, decided: Sequence[str]) -> _Case:
+        """The types under a scheme, and how many directions meet the rules of some of them."""
+        kinds = [[one.labels(scheme).members for one in sets] for sets in self.fresh]
+        shares = {
+            name: max(float(np.concatenate([one[name] for one in sets]).mean()) for sets in kinds)
+            for name in decided
+        }
+        return _Case(bound, self.own.labels(scheme), shares)
 
 
 def _moved_tails(
-    typing: TailTyping,
-    null: pd.DataFrame,
+    scheme: TailScheme,
+    layer: SweepInputs,
+    fresh: Sequence[Sequence[pd.DataFrame]],
     level: Sequence[float],
     draws: Sequence[float],
     number: Sequence[float],
-) -> Iterator[tuple[tuple[str, ...], _Moved, TailTyping]]:
-    """For each setting and factor: the types that it decides, the moved setting, the scheme with it."""
+) -> Iterator[_Case]:
+    """The scheme as it is, then with each setting moved by each factor, and with fewer null draws."""
+    kinds = [part for kind, part in layer.null.groupby("kind", sort=False) if kind in BOUNDING]
+    bounded = _Bounded.by(pd.concat(kinds), layer, fresh)
+    yield bounded.case(_AS_IS, scheme, ())
     settings = (
         ("level", Q, "max", level, TYPES, 0.5),
         ("tail_tokens", "tail_tokens", "max", number, ("local_context",), np.inf),
         ("share", "right_share", "min", number, ("two_sided",), 0.5),
     )
     for name, column, word, factors, decided, most in settings:
-        config = getattr(typing.scheme, name)
+        config = getattr(scheme, name)
         for factor in factors:
             if (value := config * factor) <= most:
                 bound = (column, word, f"{config:.12g}", factor, value, value)
-                yield decided, bound, replace(typing, scheme=replace(typing.scheme, **{name: value}))
-    kinds = [part for kind, part in null.groupby("kind", sort=False) if kind in BOUNDING]
+                yield bounded.case(bound, replace(scheme, **{name: value}), decided)
     for factor in draws:
         fewer = [part.iloc[: round(factor * len(part))] for part in kinds]
         value = float(max(map(len, fewer)))
-        known = quantiles.of_draws(pd.concat(fewer, ignore_index=True))
-        yield TYPES, (DRAWS, None, None, factor, value, value), replace(typing, known=known)
+        bound = (DRAWS, None, None, factor, value, value)
+        yield _Bounded.by(pd.concat(fewer), layer, fresh).case(bound, scheme, TYPES)
 
 
 def moved(condition: Condition, factors: Sequence[float]) -> Iterator[tuple[float, float]]:
@@ -142,12 +205,11 @@ def _count(
     name: str,
     now: Labels,
     before: Labels,
-    by_chance: chance.Chance,
+    expected: float,
     significant: Bool[np.ndarray, "features"],
 ) -> tuple[int, int, float, float, float]:
     """features, members, expected, jaccard, significant_share of the type `name` with other thresholds."""
     mine, config = now.members[name], before.members[name]
-    expected = max(one.as_layers[name][1] / one.draws for one in by_chance.values()) * len(mine)
     either = int((mine | config).sum())
     jaccard = float((mine & config).sum() / either) if either else np.nan
     evidence = float(significant[mine].mean()) if mine.any() else np.nan

@@ -122,9 +122,8 @@ def chance(typing: Typing, fresh: pd.DataFrame) -> Chance:
     """
     n, found = len(typing.own().primary), {}
     for kind, part in fresh.groupby("kind", sort=False):
-        size = min(n, len(part))
-        part = part.iloc[: len(part) // size * size]
-        sets = [part.iloc[start : start + size] for start in range(0, len(part), size)]
+        sets = as_layers(part, n)
+        part = part.iloc[: sum(map(len, sets))]
         tallies = [_tally(typing, typing.as_layer(one)) for one in sets]
         total = {
             label: (sum(tally[label][0] for tally in tallies), sum(tally[label][1] for tally in tallies))
@@ -132,6 +131,12 @@ def chance(typing: Typing, fresh: pd.DataFrame) -> Chance:
         }
         found[str(kind)] = Counted(len(part), total, _tally(typing, typing.others(part)))
     return found
+
+
+def as_layers(part: pd.DataFrame, n: int) -> list[pd.DataFrame]:
+    """As many whole sets of n rows as there are; of fewer rows one set."""
+    size = min(n, len(part))
+    return [part.iloc[start : start + size] for start in range(0, len(part) - size + 1, size)]
 
 
 def intervals(
