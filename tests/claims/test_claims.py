@@ -62,7 +62,7 @@ def null(kind="isotropic", n=2000, seed=100, **effects):
     return NullInputs(kind, inputs, groups)
 
 
-NULLS = [null(), null("sign_flip", seed=101)]
+NULLS = [null(), null("spectrum", seed=101)]
 
 
 def verdict(layers, name, scheme="calibrated", level=0.05, nulls=NULLS):
@@ -126,10 +126,10 @@ def test_a_two_sided_feature_promotes_and_suppresses(end):
 def test_what_null_directions_of_the_type_have_as_well_is_nothing(name):
     column, kind, size = SHIFTS[name]
     shift = {(column, kind): size}
-    chance = null("sign_flip", shift=shift)
+    chance = null("spectrum", shift=shift)
     row = verdict([layer(shift=shift)], name, nulls=[NULLS[0], chance]).iloc[0]
     assert row["verdict"] == "undecided" and row["p"] > 0.05 and row["effect"] > 0.6
-    assert row["null_kind"] == "sign_flip" and row["excess"] == row["effect"] - row["reference"]
+    assert row["null_kind"] == "spectrum" and row["excess"] == row["effect"] - row["reference"]
     assert row["units_null"] == 100 and row["loosened"] == 2.0
     # A null that has more of it contradicts the claim only if every null does.
     assert verdict([layer()], name, nulls=[NULLS[0], chance]).iloc[0]["verdict"] == "undecided"
