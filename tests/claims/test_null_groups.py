@@ -44,6 +44,9 @@ def test_thresholds_are_loosened_to_one_in_twenty_and_no_further():
     p = tails.log10_p(fresh, typing.known)
     beyond = (p["right"] <= np.log10(0.05)) | (p["right_kurtosis"] <= np.log10(0.05))
     assert not (found.labels == "prediction")[~beyond].any()
+    assert found.loosened == pytest.approx(
+        0.05 / 10 ** min(typing.critical()[tail] for tail in ("right", "right_kurtosis"))
+    )
     flat = p["flat"] <= np.log10(0.05)
     assert ((found.labels == "partition") == flat).all()
 

@@ -23,14 +23,16 @@ from fsrl.claims.dips import MATCHED, of_rows, sample
 from fsrl.enrichment.covariance import LayerCovariance
 from fsrl.enrichment.effect_sizes import t_and_eta2
 from fsrl.types import classify, tails
-from fsrl.types.classify import TailTyping, Typing
+from fsrl.types.classify import SPEAKING, TailTyping, Typing
 
 WIDEST = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Grouped:
-    """Primary labels of null directions, and the factor that the thresholds of p were loosened by."""
+    """Primary labels of null directions; the factor that the thresholds of p were loosened by, the largest
+    over the tails that speak for the type.
+    """
 
     labels: Shaped[np.ndarray, "directions"]
     loosened: float
@@ -58,15 +60,15 @@ def equally_typed(typing: Typing, fresh: pd.DataFrame, label: str, *, wanted: in
     if not isinstance(typing, TailTyping):
         return Grouped(typing.others(fresh).primary, 1.0)
     p, least = tails.log10_p(fresh, typing.known), typing.critical()
-    shapes, loosened = classify.Shapes.of(fresh), 1.0
+    shapes, factor = classify.Shapes.of(fresh), 1.0
     while True:
-        at = {tail: _loosened(one, loosened) for tail, one in least.items()}
+        at = {tail: _loosened(one, factor) for tail, one in least.items()}
         called = {tail: p[tail] <= at[tail] for tail in p}
         labels = classify.tail_labels(shapes, called, typing.scheme).primary
         widest = all(one >= np.log10(WIDEST) for one in at.values())
         if widest or (labels == label).sum() >= wanted:
-            return Grouped(labels, loosened)
-        loosened *= 2
+            return Grouped(labels, 10 ** max(at[tail] - least[tail] for tail in SPEAKING[label]))
+        factor *= 2
 
 
 def _loosened(log10_p: float, factor: float) -> float:
