@@ -30,8 +30,8 @@ class Nulls:
     """Null directions that set no bound, and what is kept of those that do.
 
     fresh: view -> table `null`, the view of the claims first, then those that schemes read: of isotropic
-    directions, and in the first of the layer's kinds too; quantiles: table `null_quantiles` of the view of the
-    claims; seed: of the directions that set the bounds.
+    directions, and in the first of the layer's kinds too; quantiles: table `null_quantiles` of the first
+    view; seed: of the directions that set the bounds.
     """
 
     fresh: Mapping[str, pd.DataFrame]
