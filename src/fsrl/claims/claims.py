@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Float32, Shaped
+from jaxtyping import Bool, Float32, Shaped
 
-from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, Claim, ClaimInputs
+from fsrl.claims.claims_list import BIMODAL, CLAIMS, FIXES, Claim, ClaimInputs, Values
 from fsrl.claims.dips import MATCHED
 from fsrl.claims.null_groups import NullInputs
 from fsrl.enrichment import best_sets as best_sets_of_enrichment
@@ -44,7 +44,7 @@ def compare_layer(
 
     nulls: of each bounding kind, typed under the schemes; draws: of the bootstrap.
     """
-    rows = []
+    rows, read = [], _Read()
     for scheme in schemes:
         labels = layer.types.loc[layer.types["scheme"] == scheme.name, "type"].to_numpy(dtype=str)
         for claim in CLAIMS:
@@ -56,7 +56,7 @@ def compare_layer(
             found = _compare(claim, layer, labels, mine, others, circular, min_features, draws, seed)
             by_chance = None
             if claim.measure == "AUC" and not np.isnan(found.p):
-                by_chance = _beside_nulls(claim, found, nulls, scheme.name, min_features)
+                by_chance = _beside_nulls(claim, found, nulls, scheme.name, min_features, read)
                 # An AUC says nothing alone.
                 found = replace(found, p=np.nan if by_chance is None else by_chance[0].p)
             rows.append(
@@ -89,7 +89,12 @@ def rule_columns(scheme: Scheme | TailScheme, label: str) -> set[str] | None:
 
 
 def _beside_nulls(
-    claim: Claim, found: Comparison, nulls: Sequence[NullInputs], scheme: str, min_features: int
+    claim: Claim,
+    found: Comparison,
+    nulls: Sequence[NullInputs],
+    scheme: str,
+    min_features: int,
+    read: "_Read",
 ) -> tuple[Excess, float] | None:
     """The excess over the null that says least, and how far its thresholds were loosened; None where no null
     has enough directions of the type.
@@ -99,7 +104,9 @@ def _beside_nulls(
         grouped = null.groups.get((scheme, claim.type))
         if grouped is None:
             continue
-        parts = _units(claim, null.inputs, grouped.labels)
+        values = read.values(claim, null, grouped.labels)
+        groups = _groups(claim, null.inputs, grouped.labels)
+        parts = [two_groups.units(values, group, null.inputs.clusters) for group in groups]
         if min(map(len, parts)) >= min_features:
             beside.append((two_groups.excess(found, two_groups.ranks(*parts), null.kind), grouped.loosened))
     if not beside:
@@ -118,12 +125,18 @@ def _columns_of(by_chance: tuple[Excess, float] | None) -> dict[str, object]:
     return numbers | {"null_kind": beside.kind, "units_null": beside.units_null}
 
 
-def _units(
-    claim: Claim, layer: ClaimInputs, labels: Shaped[np.ndarray, "features"]
-) -> list[Float[np.ndarray, "_units"]]:
-    """Values of those that have the type, and of those that they are compared with, a cluster once."""
-    values = claim.value(layer, labels)
-    return [two_groups.units(values, group, layer.clusters) for group in _groups(claim, layer, labels)]
+class _Read:
+    """What claims look at of null directions, read once: a ranked value does not depend on the scheme."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str], Values] = {}
+
+    def values(self, claim: Claim, null: NullInputs, labels: Shaped[np.ndarray, "directions"]) -> Values:
+        """Of a claim by rank."""
+        key = (claim.name, null.kind)
+        if key not in self.known:
+            self.known[key] = claim.value(null.inputs, labels)
+        return self.known[key]
 
 
 def _groups(

@@ -109,13 +109,13 @@ def _extreme(name: str, side: str, names: Sequence[str] | None) -> Value:
     """
 
     def read(layer: ClaimInputs, columns: list[int]) -> Values:
-        t = layer.t[:, columns].astype(float)
-        signed = t if name == "t" else np.sign(t) * layer.eta2[:, columns].astype(float)
+        t = layer.t[:, columns]
+        signed = t if name == "t" else np.sign(t) * layer.eta2[:, columns]
         # Of no set: unknown, and no largest value.
         known = ~np.isnan(signed)
         up, down = (np.where(known, sign * signed, -np.inf).max(axis=1) for sign in (1, -1))
         sides = {"promoted": up, "suppressed": down, "either": np.maximum(up, down)}
-        found = sides.get(side, np.minimum(up, down))
+        found = sides.get(side, np.minimum(up, down)).astype(float)
         return np.where(known.any(axis=1), found, np.nan)
 
     return _of_sets(names, read)
