@@ -86,19 +86,21 @@ print(f"differences below 1e-5: skewness {error[0] < 1e-5}, kurtosis {error[1] <
 #
 # Directions that mean nothing, under the same `W_U`: isotropic ones, Gaussian ones with the second moment
 # of your rows, and some that write along the principal axes of `W_U` as strongly as your rows on average.
-# The scheme's settings are the workflow's, from the config.
+# Their number and seed and the scheme's settings are the workflow's, from the config, and so are the types.
 
 # %%
-isotropic = nulls.isotropic(W_U, draws=20_000, seed=0)
+with open("config/config.yaml", encoding="utf-8") as file:
+    config = yaml.safe_load(file)
+drawn, seed = config["nulls"], config["nulls"]["seed"]
+isotropic = nulls.isotropic(W_U, draws=drawn["draws"], seed=seed)
 typical = typical_of(isotropic)
 kinds = ["second_moment", "spectrum"]
-layer = nulls.of_layer(W_dec, W_U, kinds=kinds, draws=10_000, seed=0, typical=typical)
+layer = nulls.of_layer(W_dec, W_U, kinds=kinds, draws=drawn["layer_draws"], seed=seed, typical=typical)
 null = pd.concat([isotropic, layer], ignore_index=True)
 
 mine = weights.Decoder(W_dec, None, hook="mine", layer=5, sae="mine", metadata={})
 table = moment_frames.moments_frame(result, mine, typical)
-with open("config/config.yaml", encoding="utf-8") as file:
-    calibrated = yaml.safe_load(file)["types"]["schemes"]["calibrated"]
+calibrated = config["types"]["schemes"]["calibrated"]
 typing = classify.typing_of(parse_scheme("calibrated", calibrated), table, quantiles.of_draws(null))
 types = classify.types(typing)
 

@@ -61,9 +61,9 @@ display(moments[last].set_index("feature")[columns].nlargest(5, "kurtosis"))
 # ## What chance gives
 #
 # Logit weights are far from Gaussian even for directions that mean nothing, so a kurtosis says little by
-# itself. Four kinds of **null directions** stand beside every layer: isotropic ones; Gaussian ones that
-# vary like the decoder's rows, or like the layer's activations; and the decoder's own rows with random
-# signs in the main axes of $W_U$.
+# itself. Three kinds of **null directions** stand beside every layer: isotropic ones; Gaussian ones that
+# vary like the decoder's rows; and Gaussian ones that are as large along each main axis of $W_U$ as the
+# decoder's rows are on average (`spectrum`). The first and the last bound the types.
 
 # %%
 shared = tables.read(RESULTS.parent / f"models/mini-model/nulls/{VIEW}.parquet", NULL)
@@ -84,8 +84,9 @@ study_figures.nulls_by_layer(layers, title=f"{STUDY} · view {VIEW}")
 #
 # Bloom & Lin (2024) name four types by words: *local context* (high kurtosis), *prediction* (skewed to the
 # right), *suppression* (skewed to the left) and *partition* (low kurtosis, two groups). Thresholds were
-# never published. The scheme `calibrated` takes them from the nulls: a feature must be beyond the 0.999 (or
-# 0.001) quantile of **each** kind. For the last layer that comes to:
+# never published. The scheme `calibrated` takes them from the nulls: a tail of the feature's logit weights
+# must be longer than chance gives against **each** bounding kind, at the false discovery rate that the config
+# sets for a layer. For the last layer that comes to:
 
 # %%
 cuts = tables.read(RESULTS / last / VIEW / "thresholds.parquet", THRESHOLDS)
@@ -96,8 +97,8 @@ display(cuts.set_index(["type", "rule"])[["as configured", "threshold", "decided
 
 # %% [markdown]
 # Each point of the next figure is a feature, where its skewness and kurtosis put it; a closed line holds
-# 99.9 % of the directions of one kind of null, and the straight dashes are the quantiles that decide. A
-# feature gets the first type whose rule it meets.
+# 99.9 % of the directions of one kind of null, and the straight dashes are quantiles of theirs. A feature
+# gets the first type whose rule it meets.
 
 # %%
 title = f"{STUDY} · {last} · view {VIEW}"
@@ -107,7 +108,7 @@ layer_figures.types(moments[last], nulls[last], types[last], counts[last], schem
 # ## Counts against chance
 #
 # A type at the rate that the nulls give is noise with a name. So beside every count stands the largest that
-# one of the four kinds of null would give (in brackets).
+# fresh directions of a bounding kind would give (in brackets).
 
 # %%
 table = pd.concat(counts, names=["layer", None]).reset_index("layer")

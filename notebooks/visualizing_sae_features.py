@@ -46,7 +46,7 @@ print(f"{cfg_dict['d_sae']} features; a fresh adapter changes no logit by more t
 # say so. The feature whose logit weights are most skewed:
 
 # %%
-sae_analyzer = SAEfeatureAnalyzer(sae_model, tokens="trained")
+sae_analyzer = SAEfeatureAnalyzer(sae_model)
 feature = int(sae_analyzer.logit_distr()["skewness"].idxmax())
 print(f"feature {feature}:", sae_analyzer.feature_info[feature]["description"])
 print("explained by:", sae_analyzer.feature_info[feature]["explanationModelName"])
@@ -56,9 +56,9 @@ print("explained by:", sae_analyzer.feature_info[feature]["explanationModelName"
 #
 # Neuronpedia's dashboard where it has one; else this page, which is made here and needs no network: moments
 # and type, the distribution of the logit weights, the tokens that the feature raises and lowers most, sets
-# of tokens, and the passages of held-out text that activate it most. Its weights are centred over the
-# vocabulary, as the model's W_U is here, and its q counts this SAE's tests alone; the workflow's tables
-# count the whole study's.
+# of tokens, and the passages of held-out text that activate it most. The type is the workflow's, whose
+# tables for this SAE lie in `results/` (elsewhere it is computed here, with the same settings); q counts this
+# SAE's tests alone, where the workflow's tables count the whole study's.
 
 # %%
 sae_analyzer.get_feature_page(feature)
@@ -77,8 +77,8 @@ sae_analyzer.get_feature_page(feature)
 #
 # Skewness is positive where some tokens are raised far more than any is lowered. Kurtosis is 3 for a
 # Gaussian, larger where a few tokens stand out, smaller where the vocabulary falls into two groups.
-# `tokens="trained"` leaves out tokens that training hardly saw: they lie together in $W_U$ and dominate the
-# kurtosis of every direction.
+# Tokens that training hardly saw are left out (`tokens="all"` keeps them): they lie together in $W_U$ and
+# dominate the kurtosis of every direction.
 
 # %%
 moments = sae_analyzer.logit_distr()
@@ -90,8 +90,7 @@ display(moments.nlargest(5, "kurtosis")[["std", "skewness", "kurtosis", "norm", 
 # Each plot shows the features beside **directions that mean nothing** (grey, and lines for further kinds),
 # because logit weights are not Gaussian even for those. Between the dashed lines lie 99.8 % of the most
 # extreme kind: features there look like chance, whatever their skewness. The legend says how many lie
-# beyond. (The workflow adds a fourth kind, directions that vary like the layer's activations, and so finds
-# fewer beyond.)
+# beyond. Types are judged by the same directions.
 
 # %%
 sae_analyzer.plot_logit_distr_skewness()

@@ -14,6 +14,8 @@ from hypothesis import settings
 # Before Torch is loaded, which reads it. Matrices of tests are small and the cores are shared (with another
 # worker, with jobs of the workflow): threads that spin while they wait take most of the time of both.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# What one test draws is not another's, nor in anybody's ~/.cache (fsrl.nulls.cache).
+os.environ["FSRL_NULLS_CACHE"] = "off"
 
 from tests.fixtures import shape_checks
 
@@ -44,7 +46,12 @@ TOGETHER = {
         "workflow/test_terminal.py",
     ],
     "served": ["hub/test_study.py", "workflow/test_explanations_rule.py"],
-    "built_mini": ["notebooks/test_executed.py", "numbers/test_numbers.py", "workflow/test_mini.py"],
+    "built_mini": [
+        "notebooks/test_executed.py",
+        "numbers/test_numbers.py",
+        "workflow/test_mini.py",
+        "workflow/test_one_answer.py",
+    ],
 }
 GROUPS = {f"tests/{file}": group for group, files in TOGETHER.items() for file in files}
 

@@ -82,6 +82,11 @@ def sweep(paths: Iterable[Path]) -> None:
                 path.unlink()
 
 
+def user_cache() -> Path:
+    """The folder of what is kept between runs: ~/.cache/fsrl, or below XDG_CACHE_HOME."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fsrl"
+
+
 def read_text(path: str | Path) -> str:
     """A UTF-8 text without its byte order mark; FsrlError for a file that is missing or is no text."""
     try:

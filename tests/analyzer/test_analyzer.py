@@ -15,16 +15,16 @@ import torch
 import yaml
 from scipy import stats
 
-from fsrl import HookedModel, SAEAdapter
+from fsrl import HookedModel, SAEAdapter, defaults
 from fsrl.analyzer import tables as analyzer_tables
 from fsrl.analyzer import weights as analyzer_weights
 from fsrl.analyzer.pages import LocalPage
+from fsrl.analyzer.settings import TableSettings, ViewSettings
 from fsrl.errors import FsrlError
 from fsrl.explanations.local import LOCAL_MODEL
 from fsrl.models import export, reading
 from fsrl.models.sources import ModelSource
 from fsrl.pages.facts import from_rows
-from fsrl.types import rules as type_rules
 from fsrl.utils import SAEfeatureAnalyzer
 from fsrl.weights import matrices as weights
 from tests.fixtures import adapter_examples, architectures, model_examples
@@ -88,7 +88,7 @@ def test_an_unfolded_bridge_has_its_raw_w_u_in_compatibility_mode_too(tiny_study
     sae_model.model.enable_compatibility_mode(disable_warnings=True, **processing)
     raw = reading.read_model(ModelSource(folder=str(tiny_study / "model"))).W_U.double()
     expected = examples.by_hand(examples.rows(tiny_study), raw)[ALIVE]
-    found = moments(SAEfeatureAnalyzer(sae_model).logit_distr(w_u="raw"))
+    found = moments(SAEfeatureAnalyzer(sae_model).logit_distr(w_u="raw", tokens="all"))
     torch.testing.assert_close(found[:, 1:], expected[:, 1:], rtol=1e-4, atol=1e-5)
 
 
@@ -96,7 +96,7 @@ def test_weights_processed_outside_of_compatibility_mode_are_not_taken_for_raw(t
     sae_model = examples.hooked(tiny_study, "raw bridge")
     sae_model.model.process_weights()
     with pytest.raises(FsrlError, match="already folded"):
-        SAEfeatureAnalyzer(sae_model).logit_distr(w_u="raw")
+        SAEfeatureAnalyzer(sae_model).logit_distr(w_u="raw", tokens="all")
 
 
 def test_what_a_processed_model_does_not_hold_is_refused_or_given(tiny_study, tmp_path):
@@ -109,7 +109,9 @@ def test_what_a_processed_model_does_not_hold_is_refused_or_given(tiny_study, tm
     model = reading.read_model(ModelSource(folder=str(tiny_study / "model")))
     given = export.unembedding(model, counts_path=None, min_count=5, draws=2000, seed=0)
     weights.write_unembedding(given, tmp_path / "unembedding.safetensors")
-    found = SAEfeatureAnalyzer(sae_model, unembedding=tmp_path / "unembedding.safetensors")
+    found = SAEfeatureAnalyzer(
+        sae_model, unembedding=tmp_path / "unembedding.safetensors", tokens="all", results=False
+    )
     expected = examples.by_hand(examples.rows(tiny_study), examples.folded(tiny_study))[ALIVE]
     torch.testing.assert_close(moments(found.logit_distr()), expected, rtol=1e-4, atol=1e-5)
     assert not found.tables.weights.vocabulary_centred and found.logit_distr(w_u="raw")["std"].iloc[0] > 0
@@ -155,7 +157,7 @@ def test_heads_and_neurons_are_mapped_into_the_residual_stream(tiny_study, hook,
     W_dec = sae_model.sae_adapter.W_dec.detach().double() @ stored
     W_U = examples.folded(tiny_study)
     expected = examples.by_hand(W_dec, W_U - W_U.mean(1, keepdim=True))
-    found = torch.tensor(SAEfeatureAnalyzer(sae_model).logit_distr()[MOMENTS].to_numpy())
+    found = torch.tensor(SAEfeatureAnalyzer(sae_model, tokens="all").logit_distr()[MOMENTS].to_numpy())
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -194,9 +196,9 @@ def test_nothing_is_computed_before_it_is_asked_for_and_nothing_twice(tiny_study
     first = found.logit_distr()
     first["std"] = 0.0
     assert (found.logit_distr()["std"].iloc[ALIVE] > 0).all()  # what is handed out is a copy
-    assert counted == {"moments": 1, "null": 0}
+    found.plot_logit_distr_skewness()
+    assert counted == {"moments": 1, "null": 0}  # a plot draws a few directions of its own
     for _ in range(2):
-        found.plot_logit_distr_skewness()
         found.types()
         found.get_feature_page(1)
     assert counted == {"moments": 1, "null": 1}
@@ -215,16 +217,39 @@ def test_the_plots_save_show_and_leave_matplotlib_alone(made, tmp_path):
         made.plot_logit_distr_kurtosis(save_path=tmp_path / "kurtosis.doc")
 
 
-def test_the_scheme_is_the_config_s():
+def test_settings_and_view_are_the_config_s():
     config = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text())
-    written = config["types"]["schemes"][analyzer_tables.SCHEME]
-    assert type_rules.parse_scheme(analyzer_tables.SCHEME, written) == analyzer_tables.RULES
-    assert config["enrichment"]["level"] == analyzer_tables.FALSE_DISCOVERY_RATE
+    assert config["types"]["default_scheme"] == defaults.SCHEME
+    assert config["types"]["schemes"][defaults.SCHEME] == defaults.SCHEME_SETTINGS
+    assert config["enrichment"]["level"] == defaults.ENRICHMENT_LEVEL
+    assert config["views"][config["study_defaults"]["figure_views"][0]] == defaults.VIEW
+    assert vars(ViewSettings()) == defaults.VIEW | {"transport": None}
+    nulls = config["nulls"]
+    drawn = (nulls["draws"], nulls["layer_draws"], nulls["seed"])
+    assert drawn == (defaults.NULL_DRAWS, defaults.LAYER_DRAWS, defaults.NULL_SEED)
+    assert set(analyzer_tables.OWN_KINDS) <= set(nulls["kinds"])
     assert config["tokens"] == {
-        "min_count": analyzer_weights.MIN_COUNT,
-        "draws": analyzer_weights.DRAWS,
-        "seed": analyzer_weights.SEED,
+        "min_count": defaults.MIN_COUNT,
+        "draws": defaults.TOKEN_DRAWS,
+        "seed": defaults.TOKEN_SEED,
     }
+    assert TableSettings().as_workflow and not TableSettings(seed=1).as_workflow
+
+
+def test_the_view_is_the_workflow_s_unless_nothing_tells_trained_tokens(tiny_study, caplog):
+    """Counts lie beside the model; without them and without raw W_U all tokens are shown, and it is said."""
+    sae_model = examples.hooked(tiny_study)
+    found = SAEfeatureAnalyzer(sae_model, results=False)
+    assert found.view.tokens == "trained"
+    assert found.logit_distr()["kurtosis"].equals(found.logit_distr(tokens="trained")["kurtosis"])
+    assert not found.logit_distr()["kurtosis"].equals(found.logit_distr(tokens="all")["kurtosis"])
+    sae_model.model.cfg.model_name = "elsewhere"
+    assert "all tokens are shown" not in caplog.text
+    found = SAEfeatureAnalyzer(sae_model, results=False)
+    assert found.logit_distr(tokens="all")["kurtosis"].equals(found.logit_distr()["kurtosis"])
+    assert found.view.tokens == "all" and caplog.text.count("all tokens are shown") == 1
+    with pytest.raises(FsrlError, match="undertrained is not known"):
+        found.logit_distr(tokens="trained")
 
 
 def test_a_local_page_says_what_the_tables_say(made, tmp_path):

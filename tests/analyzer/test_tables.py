@@ -57,13 +57,13 @@ def test_a_page_explains_the_view_that_it_shows(tiny_study):
 def drawn(monkeypatch):
     """Names of the kinds of null whose moments are computed."""
     monkeypatch.setattr(analyzer_tables, "NULLS", Kept(rows=1_000_000))
-    found, real = [], null_frames._table
+    found, real = [], null_frames.of_directions
 
-    def table(kind, *given):
+    def of_directions(kind, *given, **settings):
         found.append(kind)
-        return real(kind, *given)
+        return real(kind, *given, **settings)
 
-    monkeypatch.setattr(null_frames, "_table", table)
+    monkeypatch.setattr(null_frames, "of_directions", of_directions)
     return found
 
 
@@ -72,7 +72,7 @@ def test_nulls_are_drawn_once_a_model_and_once_a_layer(tiny_study, drawn):
         found = SAEfeatureAnalyzer(sae_model, **(examples.FEW | settings))
         return found.tables.null(found.view)
 
-    own = ["second_moment", "spectrum"]
+    own = ["spectrum"]
     sae_model = examples.hooked(tiny_study)
     first = null()
     assert drawn == ["isotropic", *own]
@@ -88,7 +88,7 @@ def test_nulls_are_drawn_once_a_model_and_once_a_layer(tiny_study, drawn):
     assert not other[~is_shared]["std"].equals(first[~is_shared]["std"])
     for change in ({"seed": 1}, {"null_draws": 100}, {"cosine": True}, {"tokens": "trained"}):
         null(**change)
-        assert drawn[-3:] == ["isotropic", *own]
+        assert drawn[-2:] == ["isotropic", *own]
     drawn.clear()
     with torch.no_grad():
         sae_model.sae_adapter.W_dec.mul_(2)
@@ -106,11 +106,11 @@ def test_bars_are_shown_for_moments_and_nulls_or_for_neither(tiny_study, monkeyp
         return steps
 
     monkeypatch.setattr(engine, "bar", noting)
-    SAEfeatureAnalyzer(
-        examples.hooked(tiny_study), progress=progress, **examples.FEW
-    ).plot_logit_distr_skewness()
-    labels = ["moments", "null directions (isotropic)", "null directions (second moment)"]
-    labels = [*labels, "null directions (sign flip)"] if progress else ["moments"]
+    found = SAEfeatureAnalyzer(examples.hooked(tiny_study), progress=progress, **examples.FEW)
+    found.plot_logit_distr_skewness()
+    found.types()
+    labels = ["moments", "null directions (isotropic)", "null directions (spectrum)"]
+    labels = labels if progress else ["moments"]
     assert set(shown) == {(label, progress) for label in labels}
 
 

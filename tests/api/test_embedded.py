@@ -9,7 +9,7 @@ import torch
 
 from fsrl.analyzer.pages import LocalPage
 from fsrl.explanations.local import LOCAL_MODEL
-from fsrl.names import KINDS
+from fsrl.names import BOUNDING, SHARED
 from tests.api import lines
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,9 @@ def test_the_lines_run_and_show_what_was_made_here(
     top = analyzer.tables.extremes(analyzer.view, [0])["token"].iloc[0]
     assert top.removeprefix("\u0120") in page.html
 
-    kinds = [kind.replace("_", " ") for kind in KINDS if kind != "activations"]
+    # Where the workflow has built the study here, a plot shows what bounds the types, else a few directions.
+    built = analyzer.tables.built(analyzer.view) is not None
+    kinds = BOUNDING if built else [SHARED]
     for figure in figures:
         legend = " ".join(text.get_text() for text in figure.legends[0].get_texts())
         title = figure.get_suptitle()

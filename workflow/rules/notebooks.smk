@@ -10,7 +10,7 @@ def of_layers(*names):
 
 # What each notebook reads, in its view, of the study and of each SAE.
 NOTEBOOK_READS = {
-    "visualizing_sae_features": [],
+    "visualizing_sae_features": [UNEMBEDDING, DECODER, NULL, *of_layers("null", "types")],
     "moments_and_types": [
         "results/{study}/summary/{view}.tsv",
         NULL,
@@ -103,6 +103,7 @@ rule run_notebook:
     params:
         # Settings of the config that notebooks read from its file.
         schemes=config["types"]["schemes"],
+        nulls=config["nulls"],
     script:
         "../scripts/run_notebook.py"
 

@@ -21,5 +21,6 @@ unembedding = export.unembedding(
 )
 if params.trained["trained"]:
     weights.stored_unembedding(unembedding, tokens="trained")  # refused here, not by every job that reads it
+unembedding = weights.identified_unembedding(unembedding)
 weights.write_unembedding(unembedding, output.unembedding)
 tables.write(token_frame.tokens_frame(unembedding), output.tokens, TOKENS, unembedding.metadata)

@@ -13,4 +13,4 @@ for record in snakemake.input.fetched:
 saes = sources.SAESource.from_settings(params.source["saes"])
 model = reading.read_model(sources.ModelSource(**params.source["model"]))
 for decoder, path in zip(dictionaries.decoders(saes, model, study=study), snakemake.output, strict=True):
-    weights.write_decoder(decoder, path)
+    weights.write_decoder(weights.identified_decoder(decoder), path)

@@ -20,12 +20,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from fsrl import arguments
+from fsrl import arguments, defaults
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.analyzer import pages, steering, weights
 from fsrl.analyzer.explanations import Explanations, FeatureInfo, place_at_neuronpedia
 from fsrl.analyzer.pages import Link, LocalPage
-from fsrl.analyzer.tables import FeatureTables, TableSettings, ViewSettings
+from fsrl.analyzer.settings import TableSettings, ViewSettings
+from fsrl.analyzer.tables import FeatureTables
 from fsrl.errors import FsrlError
 from fsrl.figures import files as figure_files
 from fsrl.figures import layer as plots
@@ -37,6 +38,7 @@ from fsrl.weights.transport import Transport
 logger = logging.getLogger(__name__)
 
 WIDTH, HEIGHT = "100%", 900
+AUTO = "auto"
 EXPLANATIONS = ("neuronpedia", "local")
 _NOT_HOSTED = "is not at Neuronpedia (a folder's SAE is not); give neuronpedia= its model and source there"
 
@@ -56,11 +58,17 @@ class SAEfeatureAnalyzer:
     results/, for the raw W_U, the undertrained tokens and the mean logit weight, which a processed model
     does not hold. sparsity: log10 densities [d_sae]; None: those beside the SAE's weights.
     w_u, tokens, cosine: the view (`fsrl.weights.view`) that methods take unless they are given another one;
+    tokens "auto": trained ones, as the workflow's figures and paper have it, or all, with a warning, where
+    nothing tells which are undertrained (a processed model, without counts);
     transport: "same_position" for what the model's later blocks make of a direction on average, in its place
     (`fsrl.weights.transport`), which needs transport_matrices, the workflow's file
     results/{study}/transport.safetensors; None: the direct path.
-    table_settings: precision (of `fsrl.moments`), null_draws (directions of each kind of null), seed, and
-    token_sets (of the caller's, by name: {"regex": ...} or {"words": [...]}).
+    results: the workflow's folder of results, or of one study in it (None: ./results; False: none). Where
+    tables there are of these very weights, types are read from them; else they are computed, with the
+    workflow's settings. A folder that is named and holds none of this SAE is refused when it is first read.
+    table_settings: precision (of `fsrl.moments`); null_draws (isotropic directions), layer_draws (of the
+    layer's own kind) and seed, the workflow's by default: with others types are computed here; and token_sets
+    (of the caller's, by name: {"regex": ...} or {"words": [...]}).
     cache: folder of what Neuronpedia exported (None: ~/.cache/fsrl/neuronpedia); progress: show bars.
     Raises FsrlError for a model without adapter and an unknown setting, by name.
     """
@@ -76,10 +84,11 @@ class SAEfeatureAnalyzer:
         unembedding: Unembedding | str | Path | None = None,
         sparsity: Tensor | None = None,
         w_u: str = "folded",
-        tokens: str = "all",
+        tokens: str = AUTO,
         cosine: bool = False,
         transport: str | None = None,
         transport_matrices: Transport | str | Path | None = None,
+        results: str | Path | bool | None = None,
         cache: str | Path | None = None,
         progress: bool = True,
         **table_settings: Any,
@@ -91,16 +100,18 @@ class SAEfeatureAnalyzer:
             "transport_matrices": transport_matrices,
         }
         others = {"neuronpedia": neuronpedia, "explanations": explanations, "text": text, "cache": cache}
-        _check_given(sae_model, {**given, **others, "progress": progress})
+        _check_given(sae_model, {**given, **others, "progress": progress, "results": results})
         self.sae_model = sae_model
-        self.view = ViewSettings(w_u, tokens, cosine, transport)
+        seen = defaults.VIEW["tokens"] if tokens == AUTO else tokens
+        self._view = ViewSettings(w_u, seen, cosine, transport)
+        self._view_is_sure = tokens != AUTO
         self.place = place_at_neuronpedia(sae_model.sae_adapter, neuronpedia)
         if explanations == "neuronpedia" and self.place is None:
             raise FsrlError(f"SAEfeatureAnalyzer: {self.name} {_NOT_HOSTED}")
         self._text = pages.TextExamples(sae_model, text, progress=progress)
         device = next(sae_model.model.parameters()).device
         settings = TableSettings.of(table_settings, device, progress=progress)
-        self.tables = FeatureTables(sae_model, settings, given)
+        self.tables = FeatureTables(sae_model, settings, given, results)
         hosted = None if explanations == "local" else self.place
         self._explanations = Explanations(hosted, self.tables, cache=cache, progress=progress)
 
@@ -108,6 +119,15 @@ class SAEfeatureAnalyzer:
     def name(self) -> str:
         """Model and hook, as titles have them."""
         return f"{weights.study_name(self.sae_model.model)} \u00b7 {self.sae_model.hook_name}"
+
+    @property
+    def view(self) -> ViewSettings:
+        """What methods show unless they are given another view; the first look may read W_U."""
+        if not self._view_is_sure:
+            if not self.tables.tells_trained():
+                self._view = self._view.but({"tokens": "all"})
+            self._view_is_sure = True
+        return self._view
 
     @property
     def n_features(self) -> int:
@@ -132,19 +152,28 @@ class SAEfeatureAnalyzer:
         """Moments of every feature's logit weights, a row each (the index is the feature).
 
         mean and std (logit per unit of activation), skewness, kurtosis (3 for a Gaussian), bimodality: of
-        the population, by default over all tokens and the folded W_U; norm, log10_density, alive. mean is 0
-        where the model's W_U is centred over the vocabulary. Ask for columns as `frame["kurtosis"]`:
-        `frame.kurtosis`, like mean and std, is a method of pandas over the features. view: w_u, tokens,
-        cosine, as `fsrl.weights.view`, and transport. A copy: change it freely.
+        the population, by default over the trained tokens and the folded W_U; norm, log10_density, alive.
+        mean is 0 where the model's W_U is centred over the vocabulary and the workflow has not built this
+        SAE. Ask for columns as `frame["kurtosis"]`: `frame.kurtosis`, like mean and std, is a method of
+        pandas over the features. view: w_u, tokens, cosine, as `fsrl.weights.view`, and transport. A copy:
+        change it freely.
         """
-        return self.tables.distribution(self.view.but(view))
+        return self.tables.distribution(self._seen(view))
 
     def types(self, **view: Any) -> pd.DataFrame:
-        """The table `types` (see `fsrl.tables`) of the scheme calibrated, one row a feature."""
-        return self.tables.types(self.view.but(view)).copy()
+        """The table `types` (see `fsrl.tables`) of the scheme calibrated, one row a feature.
+
+        The workflow's, where it has typed these weights; else computed, beside 120,000 null directions the
+        first time.
+        """
+        return self.tables.types(self._seen(view)).copy()
 
     def plot_logit_distr_skewness(self, save_path: str | Path | None = None, **view: Any) -> Figure:
-        """Histogram of the features' skewness beside that of null directions. save_path: .pdf, .svg, ..."""
+        """Histogram of the features' skewness beside that of null directions. save_path: .pdf, .svg, ...
+
+        The null directions are those that bound the types where the workflow has built this SAE, else a few
+        isotropic ones: no plot waits for the many that types need.
+        """
         return self._plot(plots.skewness, save_path, view)
 
     def plot_logit_distr_kurtosis(self, save_path: str | Path | None = None, **view: Any) -> Figure:
@@ -155,7 +184,7 @@ class SAEfeatureAnalyzer:
         self, save_path: str | Path | None = None, **view: Any
     ) -> Figure:
         """Skewness against kurtosis (log scale), coloured by std as a share of the decoder row's norm."""
-        draw = partial(plots.skewness_vs_kurtosis, cosine=self.view.but(view).cosine)
+        draw = partial(plots.skewness_vs_kurtosis, cosine=self._seen(view).cosine)
         return self._plot(draw, save_path, view)
 
     def get_feature_page(
@@ -184,7 +213,7 @@ class SAEfeatureAnalyzer:
         pages.check(
             live=live, save_path=save_path, width=width, height=height, hide=hide, test_text=test_text
         )
-        settings = self.view.but(view)
+        settings = self._seen(view)
         if live and self.place is None:
             raise FsrlError(f"feature page: {self.name} {_NOT_HOSTED}")
         live = live if save_path is None else False
@@ -221,7 +250,7 @@ class SAEfeatureAnalyzer:
         it. The first call computes moments, those of null directions included (for the types). Raises
         FsrlError for a vector that does not fit, and as `feature_info` does.
         """
-        settings = self.view.but(view)
+        settings = self._seen(view)
         ranked = steering.rank(vector, self.n_features, threshold=threshold, top_k=top_k)
         info = self._explanations.of(settings) if descriptions else {}
         return pages.described(ranked, info, self.tables, settings)
@@ -257,11 +286,15 @@ class SAEfeatureAnalyzer:
         url = quick_list_url(title, [(*self.place, feature) for feature in chosen])
         return Link(url, title)
 
+    def _seen(self, changes: Mapping[str, Any]) -> ViewSettings:
+        """The view of one call; whoever names its tokens need not wait for them to be told."""
+        return (self._view if "tokens" in changes else self.view).but(changes)
+
     def _plot(self, draw: Any, save_path: str | Path | None, view: Mapping[str, Any]) -> Figure:
         figure_files.check_path(save_path)
-        settings = self.view.but(view)
+        settings = self._seen(view)
         title = f"{self.name} \u00b7 {settings}"
-        figure = draw(self.tables.frame(settings), self.tables.null(settings), title=title)
+        figure = draw(self.tables.measured(settings), self.tables.plotted_null(settings), title=title)
         return figure_files.finished(figure, save_path)
 
 
@@ -296,6 +329,10 @@ def _check_given(sae_model: Any, given: Mapping[str, Any]) -> None:
         "text": (arguments.is_path(given["text"]), a_path),
         "token_counts": (arguments.is_path(given["token_counts"]), a_path),
         "cache": (arguments.is_path(given["cache"]), "give the path of a folder"),
+        "results": (
+            given["results"] is False or arguments.is_path(given["results"]),
+            "give the path of a folder, or False",
+        ),
     }
     for name, (right, wanted) in met.items():
         arguments.require(given[name] is None or right, "SAEfeatureAnalyzer", name, given[name], wanted)

@@ -16,7 +16,8 @@ from fsrl import arguments, files, plain
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.analyzer import weights
 from fsrl.analyzer.explanations import Explanations
-from fsrl.analyzer.tables import FeatureTables, ViewSettings
+from fsrl.analyzer.settings import ViewSettings
+from fsrl.analyzer.tables import FeatureTables
 from fsrl.errors import FsrlError
 from fsrl.models import examples, windows
 from fsrl.models.narrow import narrowed

@@ -1,14 +1,17 @@
 """The tables behind a feature analyzer, computed when first asked for and kept: moments, nulls, types, sets.
 
-They are those of the workflow (`fsrl.tables`), made by the same functions, for one SAE. Two things differ,
-since a notebook has one layer and little time: there are fewer null directions, of the kinds that need no
-text; and the false discovery rate of the enrichment is that of this SAE alone, not of all layers of a study.
+They are those of the workflow (`fsrl.tables`), for one SAE. Types are read from the workflow's own tables
+where it has typed these very weights (`fsrl.analyzer.built`); else they are made here, by the same functions
+with the same settings (`fsrl.defaults`), which gives the same types. Null directions are drawn only for what
+needs them, and kept on disk (`fsrl.nulls.cache`). One thing differs, since a notebook has one layer: the
+false discovery rate of the enrichment is that of this SAE alone, not of all layers of a study.
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +20,12 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
-from fsrl import arguments
+from fsrl import defaults
 from fsrl.adapter.hooked_model import HookedModel
-from fsrl.analyzer import weights
+from fsrl.analyzer import built, weights
+from fsrl.analyzer.built import Built, BuiltView
 from fsrl.analyzer.kept import Kept
+from fsrl.analyzer.settings import TableSettings, ViewSettings
 from fsrl.analyzer.weights import AnalyzedWeights
 from fsrl.enrichment import best_sets as enrichment_pvalues
 from fsrl.enrichment import statistics as enrichment
@@ -29,8 +34,8 @@ from fsrl.errors import FsrlError
 from fsrl.moments import engine
 from fsrl.moments import frames as moment_frames
 from fsrl.moments.features import LogitMoments
-from fsrl.moments.products import PRECISIONS
-from fsrl.names import OF_WEIGHTS
+from fsrl.names import BOUNDING, SHARED
+from fsrl.nulls import cache as null_cache
 from fsrl.nulls import frames as nulls
 from fsrl.nulls.quantiles import of_draws
 from fsrl.nulls.typical import typical as typical_of
@@ -42,90 +47,20 @@ from fsrl.types.rules import parse_scheme
 from fsrl.weights.files import content_hash
 from fsrl.weights.matrices import Unembedding, View
 from fsrl.weights.matrices import view as view_of
-from fsrl.weights.transport import SAME_POSITION, carried
+from fsrl.weights.transport import carried
 
 logger = logging.getLogger(__name__)
 
-# As types.schemes.calibrated of config/config.yaml.
-SCHEME = "calibrated"
-RULES = parse_scheme(SCHEME, {"level": 0.05, "tail_tokens": 20, "share": 0.25})
+SCHEME = defaults.SCHEME
+RULES = parse_scheme(SCHEME, defaults.SCHEME_SETTINGS)
+OWN_KINDS = tuple(kind for kind in BOUNDING if kind != SHARED)
 # Drawn once in a process: isotropic ones for all layers of a model, each layer's own for all its analyzers. A
 # million rows are 60 MB.
 NULLS = Kept(rows=1_000_000)
-FALSE_DISCOVERY_RATE = 0.05  # as enrichment.level there
-CHOICES: dict[str, tuple[str | bool | None, ...]] = {
-    "w_u": ("folded", "raw"),
-    "tokens": ("all", "trained"),
-    "cosine": (False, True),
-    "transport": (None, SAME_POSITION),
-}
-
-
-@dataclass(frozen=True)
-class ViewSettings:
-    """What of the weights is looked at: the settings of `fsrl.weights.view`, and transport
-    (`fsrl.weights.transport`).
-    """
-
-    w_u: str = "folded"
-    tokens: str = "all"
-    cosine: bool = False
-    transport: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            arguments.require(
-                value in choices, "view", name, value, f"choose {' or '.join(map(str, choices))}"
-            )
-
-    def but(self, changes: Mapping[str, Any]) -> "ViewSettings":
-        """With other settings; FsrlError, naming it, for one that there is not."""
-        arguments.known_names("view", changes, [field.name for field in fields(self)])
-        return replace(self, **changes)
-
-    def __str__(self) -> str:
-        more = [", cosines"] * self.cosine + [", transported"] * (self.transport is not None)
-        return f"{self.w_u} W_U, {self.tokens} tokens{''.join(more)}"
-
-
-@dataclass(frozen=True)
-class TableSettings:
-    """precision, device, progress: of `fsrl.moments.logit_moments`; null_draws: directions of each kind;
-    seed: theirs; token_sets: of the caller's, as `fsrl.tokens.sets.token_sets` takes them.
-    """
-
-    precision: str = "fp32"
-    null_draws: int = 10_000
-    seed: int = 0
-    token_sets: Mapping[str, Mapping[str, Any]] | None = None
-    device: str = "cpu"
-    progress: bool = False
-
-    def __post_init__(self) -> None:
-        def require(met: bool, name: str, wanted: str) -> None:
-            arguments.require(met, "SAEfeatureAnalyzer", name, getattr(self, name), wanted)
-
-        known = ", ".join(PRECISIONS)
-        require(self.precision in PRECISIONS, "precision", f"choose one of {known}")
-        require(arguments.is_whole(self.null_draws, 1), "null_draws", "give a whole number above 0")
-        require(arguments.is_whole(self.seed), "seed", "give a whole number from 0 on")
-        named = self.token_sets is None or _are_named(self.token_sets)
-        require(named, "token_sets", "give sets by name, {name: {'regex': ...} or {'words': [...]}}")
-
-    @classmethod
-    def of(cls, given: Mapping[str, Any], device: torch.device, *, progress: bool = False) -> "TableSettings":
-        """For a model on this device; FsrlError, naming it, for a setting that there is not."""
-        known = [field.name for field in fields(cls) if field.name not in ("device", "progress")]
-        arguments.known_names("SAEfeatureAnalyzer", given, known)
-        # Only these two have the float64 that sums are taken in.
-        where = str(device) if device.type in ("cpu", "cuda") else "cpu"
-        return cls(**given, device=where, progress=progress)
-
-
-def _are_named(sets: Any) -> bool:
-    named = isinstance(sets, Mapping) and all(isinstance(name, str) for name in sets)
-    return named and all(isinstance(settings, Mapping) for settings in sets.values())
+# Isotropic directions in a plot of an SAE that the workflow has not typed: a few, since types need more and a
+# plot shall not. They are the first of those that types are judged by.
+PLOTTED_DRAWS = 5_000
+FALSE_DISCOVERY_RATE = defaults.ENRICHMENT_LEVEL
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,10 +85,20 @@ class Enrichment:
 
 
 class FeatureTables:
-    """Tables of one SAE in any view. Nothing is computed before it is asked for, and nothing twice."""
+    """Tables of one SAE in any view. Nothing is computed before it is asked for, and nothing twice.
 
-    def __init__(self, sae_model: HookedModel, settings: TableSettings, given: Mapping[str, Any]) -> None:
+    results: where the workflow's tables may be, as `SAEfeatureAnalyzer` takes it.
+    """
+
+    def __init__(
+        self,
+        sae_model: HookedModel,
+        settings: TableSettings,
+        given: Mapping[str, Any],
+        results: str | Path | bool | None = None,
+    ) -> None:
         self.sae_model, self.settings, self._given = sae_model, settings, dict(given)
+        self._results, self._required = built.place(results), results not in (None, False)
         self._kept: dict[tuple[str, ViewSettings], Any] = {}
 
     @property
@@ -163,13 +108,42 @@ class FeatureTables:
 
     @cached_property
     def weights(self) -> AnalyzedWeights:
-        """Both matrices; which tokens are undertrained may still be unknown."""
-        return weights.read(self.sae_model, **self._given)
+        """Both matrices; which tokens are undertrained may still be unknown.
+
+        Where the workflow has built this SAE, W_U is its own: it holds what a processed model does not.
+        """
+        own = weights.read(self.sae_model, **self._given)
+        self._built: Built | None = built.find(
+            self._results, own.unembedding, own.decoder, required=self._required
+        )
+        if self._built is None or self._given.get("unembedding") is not None:
+            return own
+        return replace(own, unembedding=self._built.unembedding, has_raw=True, vocabulary_centred=False)
+
+    def tells_trained(self) -> bool:
+        """Whether undertrained tokens are known or can be told, as the workflow's own view needs.
+
+        FsrlError as for `weights`.
+        """
+        _ = self.weights  # whose own errors are no answer
+        try:
+            self._tell_trained()
+        except FsrlError as error:
+            logger.warning("all tokens are shown, where the workflow shows trained ones: %s", error)
+            return False
+        return True
+
+    def _tell_trained(self) -> None:
+        self.weights = weights.with_trained(self.weights, self.sae_model.model)
+
+    def built(self, settings: ViewSettings) -> BuiltView | None:
+        """The workflow's tables of these weights in this view, where there are any."""
+        return self._once("built", settings, self._built_view)
 
     def view(self, settings: ViewSettings) -> View:
         """Both matrices as a view sees them; FsrlError where W_U or its tokens are not known so far."""
         if settings.tokens == "trained":
-            self.weights = weights.with_trained(self.weights)
+            self._tell_trained()
         found = self.weights
         if settings.w_u == "raw" and not found.has_raw:
             raise FsrlError(
@@ -193,8 +167,12 @@ class FeatureTables:
         return self._once("moments", settings, self._moments)
 
     def null(self, settings: ViewSettings) -> pd.DataFrame:
-        """The table `null`: isotropic directions, then the layer's own kinds that need no text."""
+        """The table `null` of the kinds that bound the types: the workflow's, or drawn as it does."""
         return self._once("null", settings, self._null)
+
+    def plotted_null(self, settings: ViewSettings) -> pd.DataFrame:
+        """The null directions that a plot shows: the workflow's, or a few isotropic ones, drawn soon."""
+        return self._once("plotted_null", settings, self._plotted_null)
 
     def frame(self, settings: ViewSettings) -> pd.DataFrame:
         """The table `moments`, its tails against the isotropic null."""
@@ -210,8 +188,11 @@ class FeatureTables:
 
     def distribution(self, settings: ViewSettings) -> pd.DataFrame:
         """The table `moments` without what needs nulls, a row a feature (the index)."""
-        frame = moment_frames.measured_frame(self.moments(settings), self.weights.decoder)
-        return frame.set_index("feature")
+        return self.measured(settings).set_index("feature")
+
+    def measured(self, settings: ViewSettings) -> pd.DataFrame:
+        """The same with a column `feature`."""
+        return moment_frames.measured_frame(self.moments(settings), self.weights.decoder)
 
     def extremes(self, settings: ViewSettings, features: list[int]) -> pd.DataFrame:
         """The table `extremes` of some features, in the given order."""
@@ -241,13 +222,7 @@ class FeatureTables:
 
     def _notes(self, settings: ViewSettings) -> list[str]:
         """What a reader of any feature's numbers has to know of how they were made."""
-        null, found = self.null(settings), []
-        draws = int(null["kind"].value_counts().min())
-        kinds = ", ".join(str(kind).replace("_", " ") for kind in null["kind"].unique())
-        found.append(
-            f"The type is that of the scheme {SCHEME}, beside {draws:,} null directions of each kind "
-            f"({kinds})."
-        )
+        found = [f"The type is that of the scheme {SCHEME}, {self._origin(settings)}."]
         if settings.transport is not None:
             said = self._once("carried", replace(settings, cosine=False), self._carried).metadata
             found.append(
@@ -262,6 +237,17 @@ class FeatureTables:
             )
         found.append("The false discovery rate (q) of the token sets is that of this SAE alone.")
         return found
+
+    def _origin(self, settings: ViewSettings) -> str:
+        """Where the types are from, in words."""
+        if (found := self.built(settings)) is not None:
+            study = found.folder.parent.parent
+            where = "/".join((study.parent.name, study.name, found.folder.parent.name, found.folder.name))
+            return f"as the workflow's tables in {where} have it"
+        null = self.null(settings)["kind"].value_counts()
+        kinds = " and ".join(f"{draws:,} {str(kind).replace('_', ' ')}" for kind, draws in null.items())
+        which = "the workflow's" if self.settings.as_workflow else "not the workflow's"
+        return f"computed here beside {kinds} null directions ({which} numbers and seed)"
 
     def _once(self, name: str, settings: ViewSettings, make: Any) -> Any:
         if (name, settings) not in self._kept:
@@ -288,27 +274,67 @@ class FeatureTables:
             progress=chosen.progress,
         )
 
+    def _built_view(self, settings: ViewSettings) -> BuiltView | None:
+        own = self.weights.unembedding.trained  # looks for the study
+        # Tables of a view with transport say nothing of its matrices.
+        if self._built is None or not self.settings.as_workflow or settings.transport is not None:
+            return None
+        if settings.tokens == "trained":
+            known = self._built.unembedding.trained
+            if own is None or known is None or not torch.equal(own, known):
+                return None
+        return self._built.view({key: value for key, value in asdict(settings).items() if value is not None})
+
     def _null(self, settings: ViewSettings) -> pd.DataFrame:
+        if (found := self.built(settings)) is not None:
+            return found.null
         view, chosen = self.view(settings), self.settings
-        draws: dict[str, Any] = {"draws": chosen.null_draws, "seed": chosen.seed}
-        of_W_U = (content_hash({"W_U": view.W_U}), *draws.values())
-        draws["progress"] = chosen.progress
-        logger.info("%d null directions of each of %d kinds", chosen.null_draws, 1 + len(OF_WEIGHTS))
-        shared = NULLS.get(of_W_U, lambda: nulls.isotropic(view.W_U, **draws))
-        typical = typical_of(shared)
-        own = NULLS.get(
-            (*of_W_U, content_hash({"W_dec": view.W_dec})),
-            lambda: nulls.of_layer(view.W_dec, view.W_U, kinds=OF_WEIGHTS, typical=typical, **draws),
+        shared = self._isotropic(view, chosen.null_draws)
+        made_from = self._made_from(view, chosen.layer_draws)
+        made_from |= {"W_dec": content_hash({"W_dec": view.W_dec}), "kinds": " ".join(OWN_KINDS)}
+        made_from |= {"isotropic_draws": str(chosen.null_draws)}  # which say what is typical
+        own = _kept(
+            made_from,
+            lambda: nulls.of_layer(
+                view.W_dec,
+                view.W_U,
+                kinds=OWN_KINDS,
+                draws=chosen.layer_draws,
+                seed=chosen.seed,
+                typical=typical_of(shared),
+                progress=chosen.progress,
+            ),
         )
         return pd.concat([shared, own], ignore_index=True)
+
+    def _plotted_null(self, settings: ViewSettings) -> pd.DataFrame:
+        if (found := self.built(settings)) is not None:
+            return found.null
+        return self._isotropic(self.view(settings), min(PLOTTED_DRAWS, self.settings.null_draws))
+
+    def _isotropic(self, view: View, draws: int) -> pd.DataFrame:
+        chosen = self.settings
+        return _kept(
+            self._made_from(view, draws) | {"kinds": SHARED},
+            lambda: nulls.isotropic(view.W_U, draws=draws, seed=chosen.seed, progress=chosen.progress),
+        )
+
+    def _made_from(self, view: View, draws: int) -> dict[str, str]:
+        return {
+            "W_U": content_hash({"W_U": view.W_U}),
+            "draws": str(draws),
+            "seed": str(self.settings.seed),
+        }
 
     def _frame(self, settings: ViewSettings) -> pd.DataFrame:
         typical = typical_of(self.null(settings))
         return moment_frames.moments_frame(self.moments(settings), self.weights.decoder, typical)
 
     def _types(self, settings: ViewSettings) -> pd.DataFrame:
-        found = classify.typing_of(RULES, self.frame(settings), of_draws(self.null(settings)))
-        return classify.types(found)
+        if (found := self.built(settings)) is not None:
+            return found.types
+        made = classify.typing_of(RULES, self.frame(settings), of_draws(self.null(settings)))
+        return classify.types(made)
 
     def _enrichment(self, settings: ViewSettings) -> Enrichment:
         view, own = self.view(settings), self.weights.unembedding
@@ -324,6 +350,16 @@ class FeatureTables:
         names = sets.columns[tested.numpy()].tolist()
         log10_q = torch.from_numpy(rates.benjamini_hochberg(found.log10_p.numpy())).float()
         return Enrichment(names, found, log10_q, _best_sets(names, found, log10_q))
+
+
+def _kept(made_from: dict[str, str], make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """A table of null directions: of this process, else of the user's cache, else made."""
+
+    def made() -> pd.DataFrame:
+        logger.info("%s null directions (%s)", made_from["draws"], made_from["kinds"])
+        return make()
+
+    return NULLS.get(tuple(sorted(made_from.items())), lambda: null_cache.null(made_from, made))
 
 
 def _called(log10_q: Float32[Tensor, "*features n_sets"]) -> Bool[Tensor, "*features n_sets"]:

@@ -8,6 +8,7 @@ weight any more: it comes out as 0. The other moments do not depend on it.
 """
 
 import dataclasses
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from fsrl import plain
+from fsrl import defaults, plain
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.errors import FsrlError
 from fsrl.hooks import MAPPED, WRITTEN, layer_of, point_of
@@ -27,10 +28,12 @@ from fsrl.models.dictionaries import in_stream
 from fsrl.models.fit import is_bridge
 from fsrl.models.head import Head, read_head
 from fsrl.models.saes import SAEFiles
+from fsrl.nulls import cache as null_cache
 from fsrl.nulls import undertrained
 from fsrl.tokens.vocabulary import Vocabulary
 from fsrl.tokens.vocabulary import read as read_vocabulary
 from fsrl.weights import transport as weights_transport
+from fsrl.weights.files import content_hash
 from fsrl.weights.matrices import Decoder, Unembedding, read_unembedding
 from fsrl.weights.transport import Transport
 
@@ -38,9 +41,6 @@ logger = logging.getLogger(__name__)
 
 # Beside the model's folder in the folder of a study.
 COUNTS, TEXT = "token_counts.safetensors", "evaluation_text.txt"
-MIN_COUNT = 100
-# As in config/config.yaml, tokens.
-DRAWS, SEED = 20_000, 0
 # A mean over the vocabulary this small beside W_U's spread is rounding.
 CENTRED = 1e-5
 
@@ -88,10 +88,11 @@ def read(
     return AnalyzedWeights(own, _decoder(sae_model, sparsity), has_raw, centred, transport_matrices)
 
 
-def with_trained(found: AnalyzedWeights) -> AnalyzedWeights:
+def with_trained(found: AnalyzedWeights, model: Any) -> AnalyzedWeights:
     """With the undertrained tokens told, by their distance in raw W_U where no counts are known.
 
-    Raises FsrlError where raw W_U is not known either.
+    It takes as long as the moments of 20,000 directions, and is kept for next time (`fsrl.nulls.cache`).
+    Raises FsrlError where raw W_U is not known either, and as `fsrl.nulls.undertrained.by_distance`.
     """
     own = found.unembedding
     if own.trained is not None:
@@ -101,10 +102,26 @@ def with_trained(found: AnalyzedWeights) -> AnalyzedWeights:
             "analyzer: which tokens are undertrained is not known of a processed model; give token_counts, "
             "an unembedding of the workflow, or HookedTransformer.from_pretrained_no_processing's model"
         )
-    told = undertrained.by_distance(own.raw, own.folded, own.tokens, draws=DRAWS, seed=SEED, owned=own.owned)
-    metadata = {**own.metadata, "trained_tokens": told.description}
+    # As the workflow does it: columns of W_U beyond the vocabulary are padding.
+    spare = model.W_U.detach()[:, len(own.tokens) :].float().cpu()
+    chosen = {"draws": defaults.TOKEN_DRAWS, "seed": defaults.TOKEN_SEED}
+
+    def tell() -> tuple[Tensor, str]:
+        told = undertrained.by_distance(
+            own.raw, own.folded, own.tokens, spare=spare, owned=own.owned, **chosen
+        )
+        return told.trained, told.description
+
+    read = {"raw": own.raw, "folded": own.folded, "spare": spare}
+    read |= {} if own.owned is None else {"owned": own.owned}
+    words = hashlib.sha256("\n".join(own.tokens).encode()).hexdigest()
+    made_from = {"W_U": content_hash(read), "tokens": words}
+    trained, description = null_cache.trained(
+        made_from | {name: str(value) for name, value in chosen.items()}, tell
+    )
+    metadata = {**own.metadata, "trained_tokens": description}
     return dataclasses.replace(
-        found, unembedding=dataclasses.replace(own, trained=told.trained, metadata=metadata)
+        found, unembedding=dataclasses.replace(own, trained=trained, metadata=metadata)
     )
 
 
@@ -145,7 +162,7 @@ def _own_unembedding(model: Any, head: Head, token_counts: str | Path | None) ->
     folded = export.fold(W_U, head.gain, head.norm, head.scale)
     path = token_counts or beside_model(model, COUNTS)
     counts = None if path is None else export.read_counts(Path(path), len(tokens))
-    trained = None if counts is None else (counts >= MIN_COUNT) & owned
+    trained = None if counts is None else (counts >= defaults.MIN_COUNT) & owned
     return Unembedding(
         folded,
         W_U,

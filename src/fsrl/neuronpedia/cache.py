@@ -11,7 +11,6 @@ import gzip
 import io
 import json
 import logging
-import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +25,7 @@ from tqdm import tqdm
 
 from fsrl import arguments
 from fsrl.errors import FsrlError
-from fsrl.files import atomic_write
+from fsrl.files import atomic_write, user_cache
 from fsrl.neuronpedia.http import BUCKET_URL, BUCKET_VARIABLE, Client, Damaged, base_url
 
 logger = logging.getLogger(__name__)
@@ -70,8 +69,7 @@ class Export:
         arguments.require(
             sound, f"{kind} of {model_id}/{source}", "cache", cache, "give the path of a folder"
         )
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        root = caches / "fsrl" / "neuronpedia" if cache is None else Path(cache)
+        root = user_cache() / "neuronpedia" if cache is None else Path(cache)
         return cls(
             model_id, source, kind, root / model_id / source, base_url(bucket, BUCKET_VARIABLE, BUCKET_URL)
         )

@@ -63,15 +63,25 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
 
 def load(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and header that `save` wrote; FsrlError where the file is missing, broken or another kind."""
+    return _load(path, kind, lambda stored: {name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
+
+
+def header(path: str | Path, kind: str) -> dict[str, Any]:
+    """The header alone, with the errors of `load`: of a matrix that need not be read."""
+    return _load(path, kind, lambda stored: {})[1]
+
+
+def _load(
+    path: str | Path, kind: str, read: Callable[[Any], dict[str, Tensor]]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not Path(path).is_file():
         raise FsrlError(f"{path}: no such file ({kind}); build it first")
     try:
         with safe_open(path, framework="pt") as stored:
-            header = json.loads((stored.metadata() or {}).get("fsrl", "{}"))
-            names = stored.keys()
-            tensors = {name: stored.get_tensor(name) for name in names}
+            found = json.loads((stored.metadata() or {}).get("fsrl", "{}"))
+            tensors = read(stored)
     except (SafetensorError, OSError, ValueError) as error:
         raise FsrlError(f"{path}: broken file ({error}); delete it and build it again") from error
-    if not isinstance(header, dict) or header.pop("kind", None) != kind:
+    if not isinstance(found, dict) or found.pop("kind", None) != kind:
         raise FsrlError(f"{path}: not an fsrl {kind} file; build it again")
-    return tensors, header
+    return tensors, found

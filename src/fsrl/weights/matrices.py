@@ -11,7 +11,7 @@ cosines.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from torch import Tensor
 from fsrl import arguments
 from fsrl.errors import FsrlError
 from fsrl.weights import files
+
+# Of a table's metadata: which weights it was made from.
+W_U_HASH, W_DEC_HASH = "W_U_sha256", "W_dec_sha256"
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +202,29 @@ def check_fit(decoder: Decoder, unembedding: Unembedding) -> None:
 def no_direction(token: int) -> FsrlError:
     """The error for a token that a view with cosines cannot read."""
     return FsrlError(f"view: token {token} lies at the vocabulary's mean, its cosine is undefined")
+
+
+def unembedding_hash(unembedding: Unembedding) -> str:
+    """Of all that views read of it: both W_U, and which tokens are trained and owned."""
+    names = ("folded", "raw", "trained", "owned")
+    read = {name: getattr(unembedding, name) for name in names}
+    return files.content_hash({name: tensor for name, tensor in read.items() if tensor is not None})
+
+
+def decoder_hash(decoder: Decoder) -> str:
+    """Of its rows."""
+    return files.content_hash({"W_dec": decoder.W_dec})
+
+
+def identified_unembedding(unembedding: Unembedding) -> Unembedding:
+    """With `unembedding_hash` in its metadata, and so in that of every table which is made from it."""
+    metadata = unembedding.metadata | {W_U_HASH: unembedding_hash(unembedding)}
+    return replace(unembedding, metadata=metadata)
+
+
+def identified_decoder(decoder: Decoder) -> Decoder:
+    """With `decoder_hash` in its metadata, and so in that of every table which is made from it."""
+    return replace(decoder, metadata=decoder.metadata | {W_DEC_HASH: decoder_hash(decoder)})
 
 
 def write_unembedding(unembedding: Unembedding, path: str | Path) -> None:

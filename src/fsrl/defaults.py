@@ -1,0 +1,19 @@
+"""The settings of config/config.yaml that the library needs where nobody hands it a config: in a notebook.
+
+One name has one answer: what a notebook computes for itself, it computes as the workflow does. A test
+compares these with the config; change both. Imports nothing heavy.
+"""
+
+from typing import Any
+
+# study_defaults.figure_views: the first, whose settings are views.trained.
+VIEW: dict[str, Any] = {"w_u": "folded", "tokens": "trained", "cosine": False}
+# nulls: directions of the isotropic kind, of a layer's own kinds, and the seed of both.
+NULL_DRAWS, LAYER_DRAWS, NULL_SEED = 100_000, 20_000, 0
+# types: the default scheme and its settings.
+SCHEME = "calibrated"
+SCHEME_SETTINGS = {"level": 0.05, "tail_tokens": 20, "share": 0.25}
+# tokens: occurrences that make a token a trained one; where counts are unknown, directions and their seed.
+MIN_COUNT, TOKEN_DRAWS, TOKEN_SEED = 100, 20_000, 0
+# enrichment.level: false discovery rate of features and token sets.
+ENRICHMENT_LEVEL = 0.05

@@ -1,0 +1,162 @@
+"""Types are the workflow's where its tables are of these very weights, and of no others."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fsrl import defaults
+from fsrl.errors import FsrlError
+from fsrl.nulls import frames as null_frames
+from fsrl.tables import core as tables
+from fsrl.tables.moments import NULL
+from fsrl.tables.types import TYPES
+from fsrl.utils import SAEfeatureAnalyzer
+from tests.fixtures import analyzer_examples as examples
+from tests.fixtures import built_results
+from tests.fixtures import tiny_study as tiny
+
+VIEWS = {
+    "seen": defaults.VIEW,  # a view's name is its config's affair
+    "every": {"w_u": "folded", "tokens": "all", "cosine": False},
+}
+
+
+@pytest.fixture(scope="module")
+def results(tiny_study, tmp_path_factory):
+    """Types there are marked: nobody who computes them would say that every feature is a partition."""
+    folder = tmp_path_factory.mktemp("built") / "results"
+    study = built_results.write(tiny_study, folder, VIEWS)
+    for path in study.glob("*/*/types.parquet"):
+        frame, metadata = tables.read(path, TYPES), tables.read_metadata(path)
+        frame.loc[frame["scheme"] == defaults.SCHEME, "type"] = "partition"
+        frame = frame.sample(frac=1, random_state=0)  # rows in an order of their own
+        tables.write(frame, path, TYPES, metadata)
+    return folder
+
+
+@pytest.fixture
+def no_draws(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("null directions were drawn")
+
+    monkeypatch.setattr(null_frames, "of_directions", refuse)
+
+
+def analyzer(study, results, form="bridge", **settings):
+    return SAEfeatureAnalyzer(examples.hooked(study, form), results=results, **settings)
+
+
+def are_the_workflow_s(found, **view):
+    return bool((found.types(**view)["type"] == "partition").all())
+
+
+@pytest.mark.parametrize("form", ["bridge", "raw bridge", "transformer"])
+def test_types_are_read_whatever_the_model_s_processing(tiny_study, results, no_draws, form):
+    found = analyzer(tiny_study, results, form)
+    assert are_the_workflow_s(found) and are_the_workflow_s(found, tokens="all")
+    assert found.types()["feature"].tolist() == list(range(tiny.D_SAE))
+    kinds = ["isotropic", "spectrum"]
+    parts = [results / "models/tiny/nulls/seen.parquet", results / f"tiny/{examples.HOOK}/seen/null.parquet"]
+    expected = pd.concat([tables.read(path, NULL) for path in parts], ignore_index=True)
+    expected = expected[expected["kind"].isin(kinds)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found.tables.null(found.view), expected)
+    page = found.get_feature_page(0).html
+    assert f"workflow&#39;s tables in results/tiny/{examples.HOOK}/seen" in page
+    found.plot_logit_distr_skewness_vs_kurtosis()
+    # What a processed model does not hold, the study's W_U does.
+    assert not np.allclose(found.logit_distr()["mean"], 0) and len(found.logit_distr(w_u="raw"))
+
+
+def test_results_of_the_working_directory_are_found_as_it_was(tiny_study, results, tmp_path, monkeypatch):
+    monkeypatch.chdir(results.parent)
+    found = analyzer(tiny_study, None)
+    refusing, study = analyzer(tiny_study, False), analyzer(tiny_study, "results/tiny")
+    monkeypatch.chdir(tmp_path)
+    assert are_the_workflow_s(found) and are_the_workflow_s(study)
+    assert not are_the_workflow_s(refusing) and not are_the_workflow_s(analyzer(tiny_study, None))
+
+
+def test_a_view_that_is_not_built_is_computed(tiny_study, results):
+    found = analyzer(tiny_study, results)
+    assert not are_the_workflow_s(found, cosine=True) and are_the_workflow_s(found)
+    page = found.get_feature_page(0, cosine=True).html
+    assert "computed here beside 100,000 isotropic and 20,000 spectrum null directions" in page
+
+
+@pytest.mark.parametrize("settings", [{"seed": 1}, {"null_draws": 3000}, {"layer_draws": 3000}])
+def test_other_null_directions_than_the_workflow_s_are_drawn(tiny_study, results, settings):
+    found = analyzer(tiny_study, results, **settings)
+    assert not are_the_workflow_s(found)
+    assert "not the workflow&#39;s numbers and seed" in found.get_feature_page(0).html
+
+
+def another_row(sae_model):
+    sae_model.sae_adapter.W_dec[3] *= 1.001
+
+
+def another_token(sae_model):
+    sae_model.model.unembed.W_U[3, 7] += 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [(another_row, "decoder's rows are not"), (another_token, "W_U is not")]
+)
+def test_of_other_weights_no_type_is_read(tiny_study, results, monkeypatch, caplog, change, said):
+    sae_model = examples.hooked(tiny_study, "transformer")
+    with torch.no_grad():
+        change(sae_model)
+    monkeypatch.chdir(results.parent)
+    found = SAEfeatureAnalyzer(sae_model)
+    assert not are_the_workflow_s(found)
+    assert caplog.text.count(said) == 1 and "not read from the workflow's tables" in caplog.text
+    caplog.clear()
+    with pytest.raises(FsrlError, match=f"{said}.*leave results out"):
+        SAEfeatureAnalyzer(sae_model, results="results").types()
+    assert "all tokens are shown" not in caplog.text
+
+
+def test_other_trained_tokens_are_another_view(tiny_study, tmp_path, caplog):
+    folder = built_results.write(tiny_study, tmp_path / "results", {"seen": defaults.VIEW}, min_count=5)
+    found = analyzer(tiny_study, False)
+    with pytest.raises(FsrlError, match="other tokens count as undertrained"):
+        analyzer(tiny_study, folder).types()
+    assert len(found.types()) == tiny.D_SAE
+
+
+@pytest.mark.parametrize("name", ["types.parquet", "null.parquet"])
+def test_tables_left_from_other_weights_are_not_read(tiny_study, results, tmp_path, caplog, name):
+    """A study whose weights were exported anew, and its tables not made again."""
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    path = copy / f"tiny/{examples.HOOK}/seen/{name}"
+    table = {"types.parquet": TYPES, "null.parquet": NULL}[name]
+    metadata = tables.read_metadata(path) | {"W_dec_sha256": "0" * 64}
+    tables.write(tables.read(path, table), path, table, metadata)
+    found = analyzer(tiny_study, copy)
+    assert not are_the_workflow_s(found) and are_the_workflow_s(found, tokens="all")
+    assert f"{name}: made from other weights" in caplog.text
+    path.write_bytes(b"half of it")
+    assert not are_the_workflow_s(analyzer(tiny_study, copy))
+    assert "not a readable parquet file" in caplog.text
+
+
+def test_an_sae_of_another_hook_or_model_is_none_of_these(tiny_study, results, caplog):
+    other = examples.hooked_at(tiny_study, "blocks.1.hook_resid_mid", tiny.D_MODEL)
+    with pytest.raises(FsrlError, match="no SAE at this hook"):
+        SAEfeatureAnalyzer(other, results=results).types()
+    assert "not read from" not in caplog.text
+
+
+def test_types_computed_are_those_of_the_tables(tiny_study, tmp_path):
+    """The same settings give the same types, with tables and without."""
+    draws = {"null_draws": 2000, "layer_draws": 2000}
+    folder = built_results.write(tiny_study, tmp_path, VIEWS, draws=2000)
+    for sae_id in tiny.SAE_IDS:
+        found = SAEfeatureAnalyzer(examples.hooked(tiny_study, sae_id=sae_id), results=False, **draws)
+        for name, view in VIEWS.items():
+            read = tables.read(folder / sae_id / name / "types.parquet", TYPES)
+            read = read[read["scheme"] == defaults.SCHEME].reset_index(drop=True)
+            pd.testing.assert_frame_equal(found.types(**view), read, rtol=1e-4)
