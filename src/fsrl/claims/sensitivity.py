@@ -94,8 +94,8 @@ def _moved_rules(
     factors: Mapping[str, Sequence[float]],
 ) -> Iterator[_Case]:
     """The scheme as it is, then with each bound of each rule moved by each factor."""
-    typing = classify.typing_of(scheme, layer.moments, d_model=layer.d_model)
-    resolved = typing.resolved
+    resolved = type_cuts.resolve(scheme, layer.moments, d_model=layer.d_model)
+    typing = classify.RuleTyping(resolved, layer.d_model)
     yield _Case(_AS_IS, typing.own(), {})
     # No threshold of a rule follows from chance: the sets of a kind are read as one.
     kinds = [type_cuts.read(pd.concat(sets), layer.d_model) for sets in fresh]
@@ -178,8 +178,8 @@ def _moved_tails(
     for factor in draws:
         fewer = [part.iloc[: round(factor * len(part))] for part in kinds]
         value = float(max(map(len, fewer)))
-        bound = (DRAWS, None, None, factor, value, value)
-        yield _Bounded.by(pd.concat(fewer), layer, fresh).case(bound, scheme, TYPES)
+        moved_draws = (DRAWS, None, None, factor, value, value)
+        yield _Bounded.by(pd.concat(fewer), layer, fresh).case(moved_draws, scheme, TYPES)
 
 
 def moved(condition: Condition, factors: Sequence[float]) -> Iterator[tuple[float, float]]:

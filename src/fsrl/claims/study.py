@@ -69,14 +69,14 @@ def layer(
     view is compared with isotropic directions alone, which are the same in every view.
     """
     here = next(iter(moments))
-    members, *statistics = enrichment
+    members, t, log10_p, eta2 = enrichment
     sets = list(members.columns)
     seed, count = settings["seed"], settings["dip_features"]
     chosen = dips.sample(types, moments[here], count=count, seed=seed)
     null_dips = dips.null_dips(view.W_dec, view.W_U, draws=settings["dip_draws"], seed=seed)
     measured = dips.measure(view.W_dec, view.W_U, chosen, null_dips, sae=sae)
     own = claims.layer(
-        sae, moments[here], types, best_sets, measured, enrichment=(sets, *statistics), cut=cut
+        sae, moments[here], types, best_sets, measured, enrichment=(sets, t, log10_p, eta2), cut=cut
     )
     typings = _typings(schemes, moments, nulls, here, view.W_dec.shape[1])
     columns = torch.from_numpy(members.to_numpy()[view.token_ids.numpy()].T.copy())

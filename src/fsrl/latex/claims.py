@@ -125,7 +125,7 @@ def _effect(row: Mapping[Hashable, Any]) -> tuple[str, str]:
     """The effect over all layers, and its interval."""
     # Odds ratios range over powers of ten, an AUC from 0 to 1.
     by_rank = row["measure"] == "AUC"
-    shown = {"digits": 2, "sign": True} if by_rank else {"sig": 2}
+    shown: dict[str, Any] = {"digits": 2, "sign": True} if by_rank else {"sig": 2}
     effect, low, high = (tex.number(row[name], **shown) for name in ("effect", "low", "high"))
     return f"{SHORT[row['measure']]} {effect}", f"[{low}, {high}]"
 

@@ -4,6 +4,8 @@
 Importing this module registers them.
 """
 
+from typing import Any
+
 import pandas as pd
 
 from fsrl.enrichment.coverage import ANY, by_label
@@ -112,7 +114,8 @@ def claim(tables: StudyTables) -> dict[str, str]:
     values: dict[str, str] = {}
     for row in frame[frame["scheme"] == tables.scheme].itertuples():
         key = key_of(str(row.claim))
-        shown = {"digits": 2, "sign": True} if row.measure == "AUC" else {"sig": 2}
+        by_rank = row.measure == "AUC"
+        shown: dict[str, Any] = {"digits": 2, "sign": True} if by_rank else {"sig": 2}
         low, high = (tex.number(end, **shown) for end in (row.low, row.high))
         values[f"{key}.verdict"] = str(row.verdict)
         values[f"{key}.layers"] = tex.count(row.layers)

@@ -126,8 +126,8 @@ def excess(found: Comparison, null: Comparison, kind: str) -> Excess:
     # Both 0, or both 1: there is no difference.
     p = float(2 * stats.norm.sf(abs(difference) / alike)) if alike > 0 else 1.0
     error = float(np.hypot(_error(found), _error(null)))
-    ends = (difference + side * _Z * error for side in (-1, 1))
-    return Excess(kind, m_null, null.effect, difference, *ends, error, p)
+    low, high = (difference + side * _Z * error for side in (-1, 1))
+    return Excess(kind, m_null, null.effect, difference, low, high, error, p)
 
 
 def hardest(found: Sequence[Excess]) -> Excess:
