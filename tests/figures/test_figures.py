@@ -110,6 +110,7 @@ class Drawn:
     def all(self) -> dict[str, Callable[[], Figure]]:
         of_layer = {
             "layer": ("skewness", "kurtosis", "skewness_vs_kurtosis", "types"),
+            "evidence": ("evidence",),
             "exemplars": ("exemplars",),
         }
         of_study = {

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import statistics
 from collections import Counter
 
@@ -157,7 +158,7 @@ class TestTypes:
             assert int(row[-3]) == typed
             close([row[-1]], [100 * typed / ex.FEATURES], 1)
 
-    def test_counts_shares_and_chance(self):
+    def test_counts_with_intervals_and_chance(self):
         counts, types = ex.of("type_counts"), ex.of("types")
         found = ex.rows(tex_tables_types.types_by_layer(counts, types, ex.SCHEME))
         everything = Counter()
@@ -168,17 +169,19 @@ class TestTypes:
             assert int(row[1]) == ex.FEATURES
             for i, name in enumerate(TYPES):
                 assert int(row[2 + 3 * i]) == labels[name]
-                close(row[3 + 3 * i : 5 + 3 * i], [100 * labels[name] / ex.FEATURES, 0.1], 1)
-            assert int(row[14]) == labels["unclassified"]
-            assert int(row[15]) == sum(sum(flags) > 1 for flags in mine[list(TYPES)].itertuples(index=False))
+                ends = [float(end) for end in re.findall(r"\\num\{([^}]*)\}", row[3 + 3 * i])]
+                assert ends == pytest.approx([0.8 * labels[name], 1.2 * labels[name]], abs=0.51)
+                close(row[4 + 3 * i : 5 + 3 * i], [0.001 * ex.FEATURES], 1)
+            assert int(row[17]) == labels["unclassified"]
+            assert int(row[18]) == sum(sum(flags) > 1 for flags in mine[list(TYPES)].itertuples(index=False))
         assert found[-1][0] == "all"
-        assert [int(found[-1][2 + 3 * i]) for i in range(4)] == [everything[name] for name in TYPES]
+        assert [int(found[-1][2 + 3 * i]) for i in range(5)] == [everything[name] for name in TYPES]
         assert int(found[-1][1]) == ex.FEATURES * len(ex.HOOKS)
 
     def test_overlap(self):
         made = tex_tables_types.type_overlap(ex.of("types"))
         found = ex.rows(made)
-        assert len(found) == 12 and r"\texttt{universal\_neurons}" in made
+        assert len(found) == 15 and r"\texttt{universal\_neurons}" in made
         members = {name: set() for name in TYPES}
         labelled = Counter()
         for hook, frame in ex.of("types").items():
@@ -188,7 +191,7 @@ class TestTypes:
                     if row[name]:
                         members[name].add((hook, row["feature"]))
         assert sum(len(members["local_context"] & members[name]) for name in TYPES[1:])
-        for row, name in zip(found[4:8], TYPES, strict=True):
+        for row, name in zip(found[5:10], TYPES, strict=True):
             others = [math.nan if o == name else len(members[name] & members[o]) for o in TYPES]
             close(row[1:], [len(members[name]), labelled[name], *others], 0)
 

@@ -98,7 +98,7 @@ def test_counts(both):
     assert shown(values["tokens.left-out"]) == naive.left_out()
     found = tuple(shown(values[f"pairs.{name}"]) for name in ("tests", "promoted", "suppressed"))
     assert found == naive.significant()
-    for kind in ("isotropic", "second_moment", "sign_flip", "activations"):
+    for kind in ("isotropic", "spectrum"):
         assert shown(values[f"decided.{kind.replace('_', '-')}"]) == naive.decided_by(kind)
     for name in TYPES:
         for place, factor in (("loosest", 4.0), ("config", 1.0), ("strictest", 0.02)):

@@ -25,7 +25,10 @@ def test_tails_and_types_by_hand():
             "scheme": ["calibrated", "calibrated", "post"],
             "type": ["prediction", "unclassified", "prediction"],
             "features": [2, 3, 5],
-            "expected": [0.1, 4.9, 1.0],
+            "low": [1.0, 2.0, 4.0],
+            "high": [3.0, 4.0, 6.0],
+            "expected": [0.0, 5.0, 1.0],
+            "expected_at_bounds": [0.1, 4.9, 1.0],
         }
     )
     found = layer_summary(
@@ -44,8 +47,12 @@ def test_tails_and_types_by_hand():
             "skewness_above_every_null": pytest.approx(0.0),
             "skewness_below_every_null": pytest.approx(0.2),
             "prediction": 2,
+            "prediction_low": 1.0,
+            "prediction_high": 3.0,
             "prediction_expected": 0.1,
             "unclassified": 3,
+            "unclassified_low": 2.0,
+            "unclassified_high": 4.0,
             "unclassified_expected": 4.9,
         }
     ]

@@ -2,7 +2,7 @@
 FORMATS = ["pdf", "png"]
 LAYER_FIGURES = expand(
     "figures/{{study}}/{{view}}/{{sae}}/{figure}.{format}",
-    figure=["skewness", "kurtosis", "skewness_vs_kurtosis", "types", "exemplars"],
+    figure=["skewness", "kurtosis", "skewness_vs_kurtosis", "types", "evidence", "exemplars"],
     format=FORMATS,
 )
 STUDY_FIGURES = expand(

@@ -6,7 +6,7 @@ joblog.to(snakemake.log[0], threads=1)
 
 from pathlib import Path
 
-from fsrl.figures import exemplars, layer
+from fsrl.figures import evidence, exemplars, layer
 from fsrl.figures import files as figure_files
 from fsrl.nulls.joined import joined
 from fsrl.tables import core as tables
@@ -28,6 +28,7 @@ figures = {
     "kurtosis": layer.kurtosis(moments, null, title=title),
     "skewness_vs_kurtosis": layer.skewness_vs_kurtosis(moments, null, title=title),
     "types": layer.types(moments, null, types, counts, **shown),
+    "evidence": evidence.evidence(moments, types, counts, extremes, **shown),
     "exemplars": exemplars.exemplars(moments, types, counts, extremes, histograms, **shown),
 }
 for path in snakemake.output:

@@ -32,12 +32,13 @@ from fsrl.figures.style import (
 )
 from fsrl.names import TYPES, type_label
 from fsrl.tokens.text import legible
-from fsrl.types.select import scheme_counts, typed
+from fsrl.types.select import by_evidence, scheme_counts, typed
 
 EDGES = 8.0  # the histogram's range: mean ± 8 std, as in the table histograms
 LEFT, GAP, RIGHT = 0.42, 0.22, 0.06  # inches: margin of the page, between panels, margin
 HEADER, CAPTION, PANEL, TICKS, LINE, SPACE = 0.2, 0.36, 0.62, 0.19, 0.112, 0.12  # inches, from top to bottom
 LEGEND = "dashed: Gaussian of the same mean and std; hatched bars: tokens beyond mean ± 8 std"
+RANKED = "by evidence (1: the nulls' 0.999 quantile), first those that fire on less than 10 % of tokens"
 NONE = 0.3  # inches: height of an empty type's panel
 
 
@@ -56,8 +57,9 @@ def exemplars(
 ) -> Figure:
     """For each type its exemplars of largest evidence: their distribution and their top and bottom tokens.
 
-    Evidence is 1 at the 0.999 quantile of the bounding nulls; equals are ordered by feature. A type without
-    members gets a panel that says so, with the chance expectation.
+    Features that fire on less than a tenth of the tokens come first (`fsrl.types.select.by_evidence`).
+    Evidence is 1 at the 0.999 quantile of the bounding nulls. A type without members gets a panel that says
+    so, with the chance expectation.
 
     moments, types, type_counts, extremes, histograms: tables of one layer and view; scheme: the scheme whose
     types are shown; title: study, hook and view; per_type: exemplars per type, side by side; n_tokens: tokens
@@ -68,7 +70,7 @@ def exemplars(
     best = {name: _best(labelled, name, per_type) for name in TYPES if name in counts.index}
     full = HEADER + CAPTION + PANEL + TICKS + (n_tokens + 1) * LINE + SPACE
     heights = [HEADER + NONE + SPACE if rows.empty else full for rows in best.values()]
-    note = f"{population(moments)}; ranked by evidence: 1 is the nulls' 0.999 quantile"
+    note = f"{population(moments)}; {RANKED}"
     figure, top = _page(sum(heights), f"{title} · scheme {scheme}\n{note}\n{LEGEND}")
     shown = extremes[extremes["rank"] < n_tokens]
     tables = {"histograms": histograms.set_index("feature"), "extremes": shown}
@@ -92,9 +94,7 @@ def _page(height: float, title: str) -> tuple[Figure, float]:
 
 
 def _best(labelled: pd.DataFrame, name: str, per_type: int) -> pd.DataFrame:
-    rows = labelled[labelled["type"] == name]
-    order = rows.sort_values(["evidence", "feature"], ascending=[False, True], na_position="last")
-    return order.head(per_type)
+    return by_evidence(labelled[labelled["type"] == name]).head(per_type)
 
 
 def _draw_header(figure: Figure, top: float, name: str, label: str) -> None:

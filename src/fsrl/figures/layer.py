@@ -40,7 +40,7 @@ FEATURES = "#56B4E9"  # features before they have a type: none of the types' col
 def skewness(moments: pd.DataFrame, null: pd.DataFrame, *, title: str) -> Figure:
     """Histogram of the features' skewness beside each kind of null's, and their 0.001 and 0.999 quantiles.
 
-    Of several kinds the most extreme quantile is drawn: the one that decides in the calibrated scheme.
+    The quantiles are those of the most extreme of the kinds that bound the types.
     """
     return _histogram(moments, null, "skewness", "skewness of the logit weights", title)
 
@@ -64,7 +64,7 @@ def _histogram(moments: pd.DataFrame, null: pd.DataFrame, column: str, label: st
     _draw_null_steps(ax, null, column, scale, edges)
     for bound in scale(bounds):
         line = ax.axvline(bound, **plot_plane.QUANTILE)
-    line.set_label(f"null: most extreme 0.001 and 0.999\n({_beyond(features, bounds)})")
+    line.set_label(f"wider bounding null: 0.001 and 0.999\n({_beyond(features, bounds)})")
     _mark_overflow(ax, features, shown, edges)
     ax.set(yscale="log", xlim=(edges[0], edges[-1]), xlabel=label, ylabel="density (log scale)")
     # One feature alone in its bin is the least that the features can show; null bins below that are cut.
@@ -167,7 +167,11 @@ def types(
     scheme: str,
     title: str,
 ) -> Figure:
-    """The same plane coloured by type under one scheme; the legend has the counts and the null's."""
+    """The same plane coloured by type under one scheme; the legend has the counts and the null's.
+
+    The contours are of the nulls that bound the types. No line in this plane does: a feature is called by six
+    tails, at a false discovery rate.
+    """
     counts = scheme_counts(type_counts, scheme)
     labelled = typed(moments, types, scheme)
     figure = new_figure(SINGLE, 4.4, f"{title} · scheme {scheme}\n{population(moments)}")
@@ -175,6 +179,6 @@ def types(
     plot_plane.set_scales(ax, [labelled, plot_plane.central(null)])
     plot_plane.draw_types(ax, labelled)
     ax.set(xlabel="skewness (asinh scale)", ylabel="kurtosis (log scale)")
-    handles = [*plot_plane.type_handles(counts), *plot_plane.draw_null(ax, null)]
+    handles = [*plot_plane.type_handles(counts), *plot_plane.draw_null(ax, null, quantiles=False)]
     figure.legend(handles=handles, loc="outside lower center")
     return figure

@@ -28,7 +28,7 @@ from fsrl.figures.style import (
     text_width,
 )
 from fsrl.hooks import hook_label
-from fsrl.names import TYPES, type_label
+from fsrl.names import BOUNDING, TYPES, type_label
 from fsrl.types.select import scheme_counts, typed, values
 
 MOMENTS = ("mean / norm", "std / norm", "skewness", "kurtosis")
@@ -37,6 +37,8 @@ SPANS = ("0.1 to 99.9 %", "5 to 95 %", "quartiles")  # between the outer levels,
 FEATURE_SHADES = ("#9ECAE9", "#4292C6", "#08519C")  # one for each span
 NULL_SHADES = ("#DDDDDD", "#BBBBBB", "#888888")
 NONE_MARK: dict[str, Any] = {"marker": "o", "markersize": 3.0, "markerfacecolor": "white"}
+INTERVAL: dict[str, Any] = {"color": "#666666", "linewidth": 0.7}
+CHANCE: dict[str, Any] = {"color": "black", "linewidth": 1.2}
 BAR_WIDTHS = (0.12, 0.22, 0.32)  # in units of the distance between layers
 
 
@@ -55,8 +57,8 @@ class LayerInputs(NamedTuple):
 def layers_grid(layers: Sequence[LayerInputs], *, scheme: str, title: str) -> Figure:
     """The plane of skewness and kurtosis of every layer, coloured by type, on shared axes.
 
-    Beside each type's colour a panel shows its count and, in brackets, the largest count that a kind of null
-    gives.
+    Beside each type's colour a panel shows its count and, in brackets, how many of as many fresh null
+    directions get it by the layer's bounds; of the bounding kinds the most.
     """
     columns = min(4, len(layers) + 1)
     rows = -(-len(layers) // columns)
@@ -102,7 +104,7 @@ def _list_counts(ax: Axes, counts: pd.DataFrame) -> None:
         if name in counts.index:
             row = counts.loc[name]
             label = f"{row['features']:,}" if row["features"] else "none"
-            label += f" ({expected(row['expected'])})"
+            label += f" ({expected(row['expected_at_bounds'])})"
             handles.append(plot_plane.type_handle(name, label, empty=row["features"] == 0))
     tight = {"handlelength": 0.8, "borderpad": 0, "labelspacing": 0.2, "columnspacing": 0.6}
     legend = ax.legend(handles=handles, loc="upper left", ncols=2, fontsize=SMALL, **tight)
@@ -113,8 +115,8 @@ def _list_counts(ax: Axes, counts: pd.DataFrame) -> None:
 def moments_by_layer(layers: Sequence[LayerInputs], *, title: str) -> Figure:
     """Quantiles of the four moments in every layer, the features' in blue and the null's beside them in grey.
 
-    Of several kinds of null the most extreme quantile is drawn (of medians the middle one); one by one they
-    are in `nulls_by_layer`. Mean and std are divided by the direction's norm.
+    Of the nulls that bound the types the more extreme quantile is drawn (of medians the middle); one by one
+    they are in `nulls_by_layer`. Mean and std are divided by the direction's norm.
     """
     figure = new_figure(DOUBLE, 4.4, f"{title}\ndead features included")
     places = np.arange(len(layers))
@@ -128,7 +130,7 @@ def moments_by_layer(layers: Sequence[LayerInputs], *, title: str) -> Figure:
         label_layers(ax, [layer.hook for layer in layers], DOUBLE / 2 - 0.6)
     median = Line2D([], [], color="black", linewidth=1.0, label="median")
     handles: list[Artist] = [*shade_handles("features", FEATURE_SHADES), median]
-    handles += shade_handles("most extreme null", NULL_SHADES)
+    handles += shade_handles("wider bounding null", NULL_SHADES)
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
 
@@ -175,9 +177,10 @@ def label_layers(ax: Axes, hooks: Sequence[str], inches: float) -> None:
 
 @styled()
 def type_shares(layers: Sequence[LayerInputs], *, title: str) -> Figure:
-    """Share of each type by layer, one panel per scheme, with the largest null's share as a dash across.
+    """Share of each type by layer with its 95 % interval, one panel per scheme; what chance gives as a dash.
 
-    The axis is linear up to 0.1 % and logarithmic above, so that rare types and the null's rate stay visible.
+    Chance: fresh null directions by the layer's own bounds, of the bounding kinds the largest share. The axis
+    is linear up to 0.1 % and logarithmic above, so that rare types and the null's rate stay visible.
     """
     schemes = list(dict.fromkeys(scheme for layer in layers for scheme in layer.type_counts["scheme"]))
     note = "primary types, dead features included; axis linear up to 0.1 %, logarithmic above"
@@ -194,25 +197,28 @@ def type_shares(layers: Sequence[LayerInputs], *, title: str) -> Figure:
         ax.grid(axis="y", color="#E5E5E5", linewidth=0.5)
         label_layers(ax, [layer.hook for layer in layers], DOUBLE - 0.6)
     handles: list[Artist] = [Patch(color=TYPE_COLORS[name], label=type_label(name)) for name in TYPES]
-    handles.append(
-        Line2D([], [], color="black", linewidth=1.2, label="share of null directions (largest of the kinds)")
-    )
+    interval = "95 % interval, over clusters of near copies and draws of the nulls"
+    handles.append(Line2D([], [], **INTERVAL, label=interval))
+    handles.append(Line2D([], [], **CHANCE, label="fresh null directions by the layer's bounds"))
     handles.append(Line2D([], [], linestyle="", color="black", **NONE_MARK, label="none"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
 def _draw_shares(ax: Axes, place: int, counts: pd.DataFrame) -> None:
-    width = 0.2
+    width, n = 0.16, counts["features"].sum()
     for i, name in enumerate(TYPES):
         if name not in counts.index:
             continue
-        x = place + (i - 1.5) * width
-        share, null_share = counts.loc[name, ["share", "null_share"]].astype(float)
+        x = place + (i - (len(TYPES) - 1) / 2) * width
+        share = float(counts.loc[name, "share"])
+        low, high, chance = counts.loc[name, ["low", "high", "expected_at_bounds"]].astype(float) / n
         ax.bar(x, share, 0.9 * width, color=TYPE_COLORS[name], zorder=2)
+        if high > low:
+            ax.plot([x, x], [low, high], **INTERVAL, zorder=5)
         ends = x - 0.45 * width, x + 0.45 * width
-        ax.hlines(null_share, *ends, color="white", linewidth=2.2, zorder=3)
-        ax.hlines(null_share, *ends, color="black", linewidth=1.2, zorder=4)
+        ax.hlines(chance, *ends, color="white", linewidth=2.2, zorder=3)
+        ax.hlines(chance, *ends, **CHANCE, zorder=4)
         if share == 0:
             ax.plot([x], [0], linestyle="", color=TYPE_COLORS[name], clip_on=False, zorder=5, **NONE_MARK)
 
@@ -227,7 +233,7 @@ FEATURES_AT, FIRST_KIND_AT, STEP = -0.3, -0.05, 0.14  # in units of the distance
 def nulls_by_layer(layers: Sequence[LayerInputs], *, title: str) -> Figure:
     """Quantiles 0.001, 0.5 and 0.999 of skewness and kurtosis of each kind of null, beside the features'.
 
-    The dashes across a layer are the most extreme of the kinds' outer quantiles.
+    The dashes across a layer are the more extreme of the outer quantiles of the nulls that bound the types.
     """
     figure = new_figure(DOUBLE, 5.0, f"{title}\ndead features included; null directions, by kind")
     for ax, column in zip(figure.subplots(2, 1, sharex=True).flat, SHAPES, strict=True):
@@ -248,15 +254,13 @@ def nulls_by_layer(layers: Sequence[LayerInputs], *, title: str) -> Figure:
 
 def _draw_kinds(ax: Axes, place: int, null: pd.DataFrame, column: str) -> None:
     """Each kind as a vertical line between its outer quantiles; dashes where the most extreme ones lie."""
-    ends = []
     for i, (kind, rows) in enumerate(by_kind(null).items()):
         low, middle, high = values(rows, column).quantile([NULL_BOUNDS[0], 0.5, NULL_BOUNDS[1]])
         x = place + FIRST_KIND_AT + i * STEP
         ax.plot([x, x], [low, high], color="black", linewidth=0.7, zorder=3)
         ax.plot([x, x], [low, high], **_marker(kind), zorder=4)
         ax.plot([x], [middle], color="black", marker="_", markersize=3.5, linestyle="", zorder=4)
-        ends.append((low, high))
-    for bound in (min(low for low, _ in ends), max(high for _, high in ends)):
+    for bound in null_quantiles(null, column, NULL_BOUNDS):
         ax.hlines(bound, place - 0.46, place + 0.46, **DASHES)
 
 
@@ -271,6 +275,7 @@ def _handles(kinds: set[str]) -> list[Artist]:
         if kind in kinds:
             line = _marker(kind) | {"linestyle": "-", "color": "black", "linewidth": 0.7}
             handles.append(Line2D([], [], **line, label=f"null, {SPANS[0]}: {type_label(kind)}"))
-    handles.append(Line2D([], [], **DASHES, label="most extreme kind: where calibrated types begin"))
+    kinds_that_bound = ", ".join(map(type_label, BOUNDING))
+    handles.append(Line2D([], [], **DASHES, label=f"wider of the bounding nulls ({kinds_that_bound})"))
     handles.append(Line2D([], [], color="black", marker="_", linestyle="", label="median"))
     return handles

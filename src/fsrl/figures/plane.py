@@ -23,7 +23,8 @@ from fsrl.figures.style import (
     NULL_LINES,
     RASTER_FROM,
     TYPE_COLORS,
-    by_kind,
+    TYPE_MARKERS,
+    bounding,
     count_label,
     fix_ticks,
     null_quantiles,
@@ -140,13 +141,13 @@ def set_scales(
 
 
 def draw_null(ax: Axes, null: pd.DataFrame, quantiles: bool = True) -> list[Line2D]:
-    """A contour around each kind's null draws, the null's extreme quantiles, and the bound 1 + skewness^2.
+    """A contour around the draws of each null that bounds the types, and the bound 1 + skewness^2.
 
-    The quantiles 0.001 and 0.999 are those of the most extreme kind: the cut-offs of the calibrated scheme.
-    The panel's scales must be set. Returns the legend's entries of what is inside the panel.
+    quantiles: also the nulls' quantiles 0.001 and 0.999, of the most extreme kind. The panel's scales must be
+    set. Returns the legend's entries of what is inside the panel.
     """
     handles = []
-    for kind, rows in by_kind(null).items():
+    for kind, rows in bounding(null).items():
         draws = rows[["skewness", "kurtosis"]].dropna()
         x, y, density, level = density_level(np.arcsinh(draws["skewness"]), np.log(draws["kurtosis"]))
         options = {"colors": CONTOUR["color"], "linewidths": CONTOUR["linewidth"], "zorder": 4}
@@ -160,7 +161,7 @@ def draw_null(ax: Axes, null: pd.DataFrame, quantiles: bool = True) -> list[Line
         for column, line in (("skewness", ax.axvline), ("kurtosis", ax.axhline)):
             for bound in null_quantiles(null, column, NULL_BOUNDS):
                 line(bound, **QUANTILE, zorder=1.4)
-        handles.append(Line2D([], [], **QUANTILE, label="quantiles 0.001 and 0.999 of the most extreme null"))
+        handles.append(Line2D([], [], **QUANTILE, label="quantiles 0.001 and 0.999 of the wider null"))
     low, high = np.arcsinh(ax.get_xlim())
     skewness = np.sinh(np.linspace(low, high, 400))
     ax.plot(skewness, 1 + skewness**2, **BOUND, zorder=1.5)
@@ -201,16 +202,21 @@ def draw_types(ax: Axes, labelled: pd.DataFrame) -> None:
 
     ax: a panel whose scales are set; labelled: moments with a column `type`, from `fsrl.types.select.typed`.
     """
-    style = dots(len(labelled))
     for name in ("unclassified", *reversed(TYPES)):
         rows = labelled[labelled["type"] == name]
-        ax.scatter(rows["skewness"], rows["kurtosis"], color=TYPE_COLORS[name], zorder=3, **style)
+        ax.scatter(rows["skewness"], rows["kurtosis"], zorder=3, **points_of(name, len(labelled)))
+
+
+def points_of(name: str, n: int) -> dict[str, Any]:
+    """Options of a scatter of one type's points among n: its colour and marker, larger where it is a type."""
+    style = dots(n) | {"color": TYPE_COLORS[name], "marker": TYPE_MARKERS[name]}
+    return style | ({"s": 2 * style["s"]} if name in TYPES else {})
 
 
 def type_handle(name: str, label: str, empty: bool = False) -> Line2D:
-    """A legend entry in the type's colour; hollow for a type without features, a cross for `degenerate`."""
-    marker = "x" if name == "degenerate" else "o"
-    handle = Line2D([], [], linestyle="", marker=marker, markersize=3.5, color=TYPE_COLORS[name], label=label)
+    """A legend entry in the type's colour; hollow for a type without features, in its marker."""
+    style: dict[str, Any] = {"linestyle": "", "marker": TYPE_MARKERS[name], "markersize": 3.5}
+    handle = Line2D([], [], **style, color=TYPE_COLORS[name], label=label)
     if empty:
         handle.set_markerfacecolor("none")
     return handle

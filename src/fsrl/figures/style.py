@@ -24,7 +24,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from fsrl import plain
 from fsrl.errors import FsrlError
-from fsrl.names import KINDS, type_label
+from fsrl.names import BOUNDING, KINDS, type_label
 from fsrl.types.select import values
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
@@ -43,6 +43,16 @@ TYPE_COLORS = {
     "suppression": "#CC79A7",
     "unclassified": "#C4C4C4",
     "degenerate": "#000000",
+}
+# Shapes that tell the types apart where colours do not.
+TYPE_MARKERS = {
+    "partition": "s",
+    "two_sided": "D",
+    "local_context": "^",
+    "prediction": "o",
+    "suppression": "v",
+    "unclassified": "o",
+    "degenerate": "x",
 }
 NULL_COLOR = "#555555"
 NULL_BOUNDS = (0.001, 0.999)
@@ -129,15 +139,16 @@ def expected(count: float) -> str:
 def count_text(name: str, counts: pd.DataFrame) -> str:
     """A type's count beside the null's: "120 (7.8 %; null at most 0.1 %)".
 
-    Without features it is "none (expected by chance: at most 1.5)". At most: of several kinds of null the
-    table has the largest share.
+    Without features it is "none (expected by chance: at most 1.5)". The null's are fresh directions, labelled
+    by the layer's own bounds. At most: of the bounding kinds the table has the largest share.
 
     name: the type; counts: rows of one scheme, from `fsrl.types.select.scheme_counts`.
     """
     row = counts.loc[name]
     if row["features"] == 0:
-        return f"none (expected by chance: at most {expected(row['expected'])})"
-    return f"{row['features']:,} ({percent(row['share'])}; null at most {percent(row['null_share'])})"
+        return f"none (expected by chance: at most {expected(row['expected_at_bounds'])})"
+    chance = row["expected_at_bounds"] / counts["features"].sum()
+    return f"{row['features']:,} ({percent(row['share'])}; null at most {percent(chance)})"
 
 
 def count_label(name: str, counts: pd.DataFrame) -> str:
@@ -157,15 +168,20 @@ def by_kind(null: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {kind: null[kinds == kind] for kind in KINDS if (kinds == kind).any()}
 
 
+def bounding(null: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """As `by_kind`, of the kinds that bound the types (`fsrl.names.BOUNDING`)."""
+    return {kind: rows for kind, rows in by_kind(null).items() if kind in BOUNDING}
+
+
 def null_quantiles(null: pd.DataFrame, column: str, levels: Sequence[float]) -> Float64[np.ndarray, "levels"]:
-    """Quantiles of a null's column; of several kinds of null the most extreme (at 0.5 the middle one).
+    """Quantiles of a null's column; of the kinds that bound the types the most extreme (at 0.5 the middle).
 
     Raises FsrlError where the null has no finite value in the column.
     """
-    finite = values(null, column)
-    if finite.empty:
+    known = bounding(null)
+    if values(null, column).empty:
         raise FsrlError(f"table null: no finite value in column {column}; rebuild it with more draws")
-    kinds = np.array([np.quantile(values(rows, column), levels) for rows in by_kind(null).values()])
+    kinds = np.array([np.quantile(values(rows, column), levels) for rows in known.values()])
     pick = [np.min if q < 0.5 else np.max if q > 0.5 else np.median for q in levels]
     return np.array([choose(kinds[:, i]) for i, choose in enumerate(pick)])
 

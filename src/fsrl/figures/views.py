@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from fsrl.errors import FsrlError
 from fsrl.figures import plane as plot_plane
-from fsrl.figures.style import DOUBLE, NULL_BOUNDS, TYPE_COLORS, new_figure, null_quantiles, percent, styled
+from fsrl.figures.style import DOUBLE, NULL_BOUNDS, new_figure, null_quantiles, percent, styled
 from fsrl.names import TYPES, type_label
 from fsrl.types.select import typed
 
@@ -55,7 +55,7 @@ def two_views(
 
 def _handles() -> list[Line2D]:
     handles = [plot_plane.type_handle(name, type_label(name)) for name in (*TYPES, "unclassified")]
-    quantiles = "quantiles 0.001 and 0.999 of the view's most extreme null"
+    quantiles = "quantiles 0.001 and 0.999 of the view's wider bounding null"
     handles.append(Line2D([], [], **plot_plane.QUANTILE, label=quantiles))
     handles.append(Line2D([], [], **DIAGONAL, label="equal in both views"))
     return handles
@@ -97,7 +97,6 @@ def _set_scales(ax: Axes, pair: pd.DataFrame, bounds: list[Float[np.ndarray, "2"
 
 
 def _draw_pairs(ax: Axes, pair: pd.DataFrame) -> None:
-    style = plot_plane.dots(len(pair))
     for name in ("unclassified", *reversed(TYPES)):
         rows = pair[pair["type"] == name]
-        ax.scatter(rows["x"], rows["y"], color=TYPE_COLORS[name], zorder=3, **style)
+        ax.scatter(rows["x"], rows["y"], zorder=3, **plot_plane.points_of(name, len(pair)))

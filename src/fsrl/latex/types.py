@@ -11,7 +11,7 @@ from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
 from fsrl.names import TYPES, type_label
-from fsrl.types.select import of_scheme, scheme_counts, typed
+from fsrl.types.select import OFTEN, by_evidence, of_scheme, scheme_counts, typed
 
 PER_TYPE = 3
 TOP, BOTTOM = 5, 4  # tokens of each side that an exemplar lists
@@ -20,7 +20,10 @@ EXPLANATION_WIDTH = 130  # characters, four lines of the column
 
 
 def types_by_layer(counts: Mapping[str, pd.DataFrame], types: Mapping[str, pd.DataFrame], scheme: str) -> str:
-    """For each layer and type the features with that label, their share and the share that chance gives.
+    """For each layer and type the features with that label, the count's interval and what chance gives.
+
+    Chance: as many fresh null directions by the layer's own bounds, of the bounding kinds the most. Over all
+    layers counts and chance are summed; there is no interval of the sum.
 
     counts: SAE id -> table `type_counts`; types: SAE id -> table `types`, for the features that meet the
     rules of several types; scheme: the scheme whose types are counted.
@@ -33,11 +36,14 @@ def types_by_layer(counts: Mapping[str, pd.DataFrame], types: Mapping[str, pd.Da
     for name in names:
         rows = pd.DataFrame([frame.loc[name] for frame in tables.values()])
         features = [*rows["features"].astype(int), int(rows["features"].sum())]
-        expected = [*rows["expected"], rows["expected"].sum()]
+        chance = [*rows["expected_at_bounds"], rows["expected_at_bounds"].sum()]
+        spans = [
+            tex.interval(low, high, digits=0) for low, high in zip(rows["low"], rows["high"], strict=True)
+        ]
         columns += [
             _counts("$n$", features),
-            Column(r"\%", _percents(features, total, 1), "S"),
-            Column(r"\% null", _percents(expected, total, 2), "S"),
+            Column("", [*spans, ""], near=True),
+            Column("chance", [tex.number(value, digits=1, bare=True) for value in chance], "S"),
         ]
     unclassified = [int(frame.loc["unclassified", "features"]) for frame in tables.values()]
     several = [_several(frame, scheme, names) for frame in types.values()]
@@ -55,11 +61,6 @@ def _layers(frames: Mapping[str, object]) -> list[str]:
 
 def _counts(head: str, values: list[int]) -> Column:
     return Column(head, [tex.count(value, bare=True) for value in values], "S")
-
-
-def _percents(parts: list[float], wholes: list[int], digits: int) -> list[str]:
-    pairs = zip(parts, wholes, strict=True)
-    return [tex.percent(part / whole if whole else None, digits=digits, bare=True) for part, whole in pairs]
 
 
 def _several(types: pd.DataFrame, scheme: str, names: list[str]) -> int:
@@ -108,9 +109,9 @@ def best_exemplars(
 ) -> pd.DataFrame:
     """The rows of `moments` with sae, type and evidence of each type's exemplars, in the order of the types.
 
-    Of each layer first the feature of largest evidence (1 is the 0.999 quantile of the bounding nulls), those
-    in the order of their evidence; then the second of each layer, and so on. Equals go to the earlier layer
-    and the lower feature.
+    Of each layer first the feature that `fsrl.types.select.by_evidence` puts first, those in that order; then
+    the second of each layer, and so on. Features that fire on a tenth of the tokens or more come last of all;
+    equals go to the earlier layer and the lower feature.
     """
     labelled = pd.concat(
         [typed(layer.moments, layer.types, scheme).assign(sae=sae) for sae, layer in layers.items()],
@@ -119,11 +120,12 @@ def best_exemplars(
     labelled["layer_order"] = labelled["sae"].map({sae: i for i, sae in enumerate(layers)})
     parts = []
     for name in TYPES:
-        rows = labelled[labelled["type"] == name]
-        rows = rows.sort_values(["evidence", "layer_order", "feature"], ascending=[False, True, True])
+        rows = by_evidence(labelled[labelled["type"] == name].sort_values("layer_order", kind="stable"))
         turn = rows.groupby("sae").cumcount()
-        order = ["turn", "evidence"]
-        rows = rows.assign(turn=turn).sort_values(order, ascending=[True, False], kind="stable")
+        order = ["often", "turn", "evidence", "layer_order"]
+        often = rows["log10_density"].astype("float64") >= OFTEN
+        rows = rows.assign(turn=turn, often=often)
+        rows = rows.sort_values(order, ascending=[True, True, False, True], kind="stable")
         parts.append(rows.head(per_type))
     return pd.concat(parts, ignore_index=True)
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
-from fsrl.names import KINDS, SHARED, TYPES
+from fsrl.names import BOUNDING, SHARED, TYPES
 from fsrl.numbers.headlines import StudyTables, extremes, headline, listed
 from fsrl.stats import quantiles
 from fsrl.types.summary import TAIL
@@ -108,7 +108,7 @@ def kurtosis_isotropic(tables: StudyTables) -> dict[str, str]:
 
 @headline("kurtosis-every", "summary")
 def kurtosis_every(tables: StudyTables) -> dict[str, str]:
-    """The same above that quantile of every kind of null."""
+    """The same above that quantile of every null that bounds the types."""
     return _beyond(tables, "kurtosis_above_every_null")
 
 
@@ -120,7 +120,7 @@ def skewness_isotropic(tables: StudyTables) -> dict[str, str]:
 
 @headline("skewness-every", "summary")
 def skewness_every(tables: StudyTables) -> dict[str, str]:
-    """The same above that quantile of every kind of null."""
+    """The same above that quantile of every null that bounds the types."""
     return _beyond(tables, "skewness_above_every_null")
 
 
@@ -137,8 +137,8 @@ def _typed(summary: pd.DataFrame) -> dict[str, str]:
 
 @headline("typed", "summary")
 def typed(tables: StudyTables) -> dict[str, str]:
-    """Features with a type under the default scheme, in all and by layer; the most that nulls give, summed
-    over types.
+    """Features with a type under the default scheme, in all and by layer; how many fresh null directions
+    would get one by the layers' bounds (of the bounding kinds the most), summed over types.
     """
     known = [name for name in TYPES if name in tables.summary]
     shares = tables.summary.set_index("sae")[known].sum(axis=1) / tables.summary.set_index("sae")["features"]
@@ -153,7 +153,7 @@ def typed_other(tables: StudyTables) -> dict[str, str]:
 
 @headline("type", "summary")
 def types(tables: StudyTables) -> dict[str, str]:
-    """Features of each type over all layers, the most that a null gives (summed), and the layer with most."""
+    """Features of each type over all layers, what chance gives as for `typed`, and the layer with most."""
     values: dict[str, str] = {}
     summary = tables.summary.set_index("sae")
     for name in TYPES:
@@ -186,12 +186,12 @@ def above_chance(tables: StudyTables) -> dict[str, str]:
 
 @headline("decided", "thresholds")
 def decided(tables: StudyTables) -> dict[str, str]:
-    """How many null bounds of the default scheme, over layers, each kind of null decided (was the most
-    extreme).
+    """How many tails' bounds of the default scheme, over layers and types, each bounding null decided (was
+    the more extreme).
     """
     frame = pd.concat(list(tables.thresholds.values()))
     kinds = frame.loc[(frame["scheme"] == tables.scheme) & frame["kind"].notna(), "kind"]
-    values = {key_of(kind): tex.count(int((kinds == kind).sum())) for kind in KINDS}
+    values = {key_of(kind): tex.count(int((kinds == kind).sum())) for kind in BOUNDING}
     most = kinds.mode().min() if len(kinds) else tex.MISSING
     return values | {"total": tex.count(len(kinds)), "most": words_of(str(most))}
 

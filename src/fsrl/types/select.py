@@ -8,6 +8,8 @@ import pandas as pd
 
 from fsrl.errors import FsrlError
 
+OFTEN = -1.0  # log10 of a tenth of the tokens: a feature that fires on more is no example of its type
+
 
 def of_scheme(frame: pd.DataFrame, scheme: str, table: str) -> pd.DataFrame:
     """The rows of one scheme; FsrlError, naming the table and its schemes, if there is none."""
@@ -34,6 +36,21 @@ def typed(moments: pd.DataFrame, types: pd.DataFrame, scheme: str) -> pd.DataFra
             f"is feature {missing.iloc[0]}; build both from the same SAE and view"
         )
     return merged
+
+
+def by_evidence(labelled: pd.DataFrame) -> pd.DataFrame:
+    """Typed features in the order in which examples are chosen.
+
+    First those that fire on less than a tenth of the tokens, or of which that is unknown: what fires nearly
+    always says little about any token. Then by evidence, largest first, then by their number.
+
+    labelled: as `typed` gives it.
+    """
+    often = labelled["log10_density"].astype("float64") >= OFTEN
+    order = labelled.assign(often=often).sort_values(
+        ["often", "evidence", "feature"], ascending=[True, False, True], na_position="last", kind="stable"
+    )
+    return order.drop(columns="often")
 
 
 def values(frame: pd.DataFrame, column: str) -> pd.Series:

@@ -28,8 +28,9 @@ def layer_summary(layers: Sequence[SummaryInputs], *, scheme: str) -> pd.DataFra
     Columns: sae, features; kurtosis_above, skewness_above (share of features above the 0.999 quantile of
     isotropic directions), kurtosis_below, skewness_below (below their 0.001 quantile; chance gives 0.001 of
     each; skewness is pooled with its negative), and the same four as *_every_null: beyond that quantile of
-    each bounding null; then for each type of the scheme the number of features with it as primary label and,
-    as {type}_expected, the most that a bounding null gives.
+    each bounding null; then for each type of the scheme the number of features with it as primary label, as
+    {type}_low and {type}_high the 95 % interval of that count and, as {type}_expected, how many of as many
+    fresh null directions get the label by the layer's own bounds, of the bounding kinds the most.
     """
     rows = []
     for layer in layers:
@@ -39,7 +40,8 @@ def layer_summary(layers: Sequence[SummaryInputs], *, scheme: str) -> pd.DataFra
         row |= _beyond(layer.moments, bounding, "_every_null")
         for count in layer.type_counts[layer.type_counts["scheme"] == scheme].itertuples():
             row[str(count.type)] = count.features
-            row[f"{count.type}_expected"] = count.expected
+            row[f"{count.type}_low"], row[f"{count.type}_high"] = count.low, count.high
+            row[f"{count.type}_expected"] = count.expected_at_bounds
         rows.append(row)
     return pd.DataFrame(rows)
 
