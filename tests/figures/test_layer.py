@@ -20,7 +20,7 @@ from tests.fixtures.plot_figures import (
 )
 from tests.fixtures.plot_tables import Study, four_kinds
 
-PER_LAYER = ("skewness", "kurtosis", "skewness_vs_kurtosis", "types", "exemplars")
+PER_LAYER = ("skewness", "kurtosis", "skewness_vs_kurtosis", "types", "evidence", "exemplars")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def layer(study: Study, tmp_path_factory: pytest.TempPathFactory) -> dict:
 def test_layer_figure_is_legible(name: str, layer: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = draw_layer(name, layer)
     assert_legible(figure, monkeypatch)
-    assert figure.get_figwidth() == (7.0 if name == "exemplars" else 3.4)
+    assert figure.get_figwidth() == (7.0 if name in ("evidence", "exemplars") else 3.4)
     assert TITLE in words(figure).replace("\n", " ")
     assert "300 features (" in words(figure) and "dead" in words(figure)
 
@@ -121,19 +121,22 @@ def test_an_empty_null_is_refused(layer: dict) -> None:
 def test_each_kind_of_null_has_its_line(name: str, layer: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = draw_layer(name, layer | {"null": four_kinds(layer["null"])})
     assert_legible(figure, monkeypatch)
-    for label in ("isotropic", "second moment", "sign flip", "activations"):
-        assert words(figure).count(label) == 1
+    bounding = ("isotropic", "spectrum")
+    for label in ("isotropic", "second moment", "sign flip", "spectrum"):
+        shown = name in ("skewness", "kurtosis") or label in bounding
+        assert words(figure).count(label) == int(shown)
     if name in ("skewness", "kurtosis"):
         steps = [patch for patch in figure.axes[0].patches if isinstance(patch, StepPatch)]
         assert len({str(step.get_linestyle()) for step in steps[2:]}) == 3
     else:
         contours = [artist for artist in figure.axes[0].collections if isinstance(artist, ContourSet)]
-        assert len({str(contour.get_linestyle()) for contour in contours}) == len(contours) == 4
+        assert len({str(contour.get_linestyle()) for contour in contours}) == len(contours) == 2
 
 
-def test_the_most_extreme_kind_sets_the_bounds(layer: dict) -> None:
+def test_the_wider_of_the_bounding_kinds_sets_the_bounds(layer: dict) -> None:
     figure = draw_layer("skewness", layer | {"null": four_kinds(layer["null"])})
-    bounds = 4 * layer["null"]["skewness"].quantile([0.001, 0.999]).to_numpy()
+    # The third kind is spectrum; sign_flip, the fourth and widest, bounds nothing.
+    bounds = 3 * layer["null"]["skewness"].quantile([0.001, 0.999]).to_numpy()
     drawn = [line.get_xdata()[0] for line in figure.axes[0].lines]
     assert drawn == pytest.approx(list(bounds))
 

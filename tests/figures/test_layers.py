@@ -62,7 +62,8 @@ def test_every_kind_ends_at_its_quantiles(layers_of_four_kinds: list[plot_layers
     ]
     assert ends == [pytest.approx(pair) for pair in quantiles]
     bounds = [path.get_segments()[0][0][1] for path in ax.collections if isinstance(path, LineCollection)]
-    assert bounds[-2:] == pytest.approx(quantiles[-1])
+    # sign_flip and second_moment reach further and bound nothing.
+    assert bounds[-2:] == pytest.approx(quantiles[list(plot_layers.MARKERS).index("spectrum")])
 
 
 def test_points_of_a_type_have_its_colour(layers: list[plot_layers.LayerInputs]) -> None:
@@ -88,10 +89,13 @@ def test_share_bars_have_the_shares_and_the_nulls_dashes(layers: list[plot_layer
         "scheme post", "scheme calibrated", "scheme universal_neurons",
     ]  # fmt: skip
     counts = select.scheme_counts(layers[0].type_counts, "calibrated")
-    bars = [bar for bar in figure.axes[1].patches if isinstance(bar, Rectangle)][:4]
+    bars = [bar for bar in figure.axes[1].patches if isinstance(bar, Rectangle)][:5]
     assert [bar.get_height() for bar in bars] == [counts.loc[name, "share"] for name in TYPES]
-    assert [to_hex(bar.get_facecolor()).upper() for bar in bars] == list(TYPE_COLORS.values())[:4]
+    assert [to_hex(bar.get_facecolor()).upper() for bar in bars] == list(TYPE_COLORS.values())[:5]
     dashes = [line for line in figure.axes[1].collections if isinstance(line, LineCollection)]
-    assert {line.get_segments()[0][0][1] for line in dashes} == {0.001}
+    assert {line.get_segments()[0][0][1] for line in dashes} == {0.3 / 300}
+    spans = [line.get_ydata() for line in figure.axes[1].lines if line.get_color() == "#666666"][:4]
+    known = [counts.loc[name, ["low", "high"]] / len(layers[0].moments) for name in TYPES]
+    assert [list(span) for span in spans] == [pytest.approx(list(ends)) for ends in known if ends["high"]]
     hollow = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
     assert len(hollow) == 2  # suppression in both layers

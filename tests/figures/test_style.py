@@ -28,7 +28,8 @@ def test_the_palette_has_the_types_of_the_schemes_in_their_order() -> None:
     assert tuple(plot_style.NULL_LINES) == tuple(KINDS) == tuple(plot_layers.MARKERS)
     assert tuple(plot_evidence.SET_KINDS) == token_sets.KINDS
     assert not {color for color, _ in plot_evidence.SET_KINDS.values()} & set(TYPE_COLORS.values())
-    assert tuple(TYPE_COLORS) == LABELS
+    assert tuple(TYPE_COLORS) == tuple(plot_style.TYPE_MARKERS) == LABELS
+    assert len({plot_style.TYPE_MARKERS[name] for name in TYPES}) == len(TYPES)
     assert len(set(TYPE_COLORS.values()) | {plots.FEATURES}) == len(TYPE_COLORS) + 1
 
 
@@ -43,12 +44,13 @@ def test_large_scatters_are_drawn_as_pixels() -> None:
     assert plot_plane.dots(5001)["rasterized"] and not plot_plane.dots(5000)["rasterized"]
 
 
-def test_the_most_extreme_kind_of_null_counts(study: Study) -> None:
-    wider = study.null.assign(kind="second_moment", skewness=2 * study.null["skewness"])
-    both = pd.concat([study.null, wider])
+def test_the_most_extreme_kind_that_bounds_the_types_counts(study: Study) -> None:
+    wider = study.null.assign(kind="spectrum", skewness=2 * study.null["skewness"])
+    widest = study.null.assign(kind="second_moment", skewness=3 * study.null["skewness"])
+    both = pd.concat([study.null, wider, widest])
     levels = (0.001, 0.999)
-    widest = 2 * plot_style.null_quantiles(study.null, "skewness", levels)
-    assert plot_style.null_quantiles(both, "skewness", levels) == pytest.approx(widest)
+    bounds = 2 * plot_style.null_quantiles(study.null, "skewness", levels)
+    assert plot_style.null_quantiles(both, "skewness", levels) == pytest.approx(bounds)
 
 
 def test_ticks_keep_their_distance() -> None:

@@ -44,11 +44,11 @@ def test_each_axis_has_its_own_views_bounds(layer: dict) -> None:
     ax = draw(layer).axes[0]
     low, high = layer["null"]["skewness"].quantile([0.001, 0.999])
     lines = [line for line in ax.lines if line.get_linestyle() == "--"]
-    assert [line.get_xdata()[0] for line in lines[:2]] == pytest.approx([4 * low, 4 * high])
+    assert [line.get_xdata()[0] for line in lines[:2]] == pytest.approx([3 * low, 3 * high])
     assert [line.get_ydata()[0] for line in lines[2:]] == pytest.approx([low, high])
     known = layer["moments"]["skewness"].dropna()
     trained = (known < low) | (known > high)
-    main = (2 * known < 4 * low) | (2 * known > 4 * high)
+    main = (2 * known < 3 * low) | (2 * known > 3 * high)
     shares = [plot_style.percent(part.mean()) for part in (main, trained, main & trained)]
     title = ax.get_title(loc="left")
     assert title == f"beyond the null: main {shares[0]}, trained {shares[1]}, both {shares[2]}"

@@ -28,7 +28,7 @@ from fsrl.hooks import hook_label
 
 SET_KINDS = {
     "surface": ("#332288", "o"),
-    "lexical": ("#E69F00", "^"),
+    "lexical": ("#999933", "^"),
     "frequency": ("#56B4E9", "s"),
     "user": ("#882255", "D"),
 }
