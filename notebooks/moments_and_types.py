@@ -84,9 +84,10 @@ study_figures.nulls_by_layer(layers, title=f"{STUDY} · view {VIEW}")
 #
 # Bloom & Lin (2024) name four types by words: *local context* (high kurtosis), *prediction* (skewed to the
 # right), *suppression* (skewed to the left) and *partition* (low kurtosis, two groups). Thresholds were
-# never published. The scheme `calibrated` takes them from the nulls: a tail of the feature's logit weights
-# must be longer than chance gives against **each** bounding kind, at the false discovery rate that the config
-# sets for a layer. For the last layer that comes to:
+# never published. The scheme `calibrated` asks for tails that chance does not give: skewness to either side,
+# the fourth moment of either side, kurtosis heavy or flat. A tail counts where its p-value against **both**
+# bounding nulls, adjusted over the layer's features, is at most .05; features with a tail on either side are
+# *two-sided*. For the last layer that comes to these values:
 
 # %%
 cuts = tables.read(RESULTS / last / VIEW / "thresholds.parquet", THRESHOLDS)
@@ -97,8 +98,7 @@ display(cuts.set_index(["type", "rule"])[["as configured", "threshold", "decided
 
 # %% [markdown]
 # Each point of the next figure is a feature, where its skewness and kurtosis put it; a closed line holds
-# 99.9 % of the directions of one kind of null, and the straight dashes are quantiles of theirs. A feature
-# gets the first type whose rule it meets.
+# 99.9 % of the directions of one bounding null. A feature gets the first type whose rule it meets.
 
 # %%
 title = f"{STUDY} · {last} · view {VIEW}"
@@ -107,21 +107,24 @@ layer_figures.types(moments[last], nulls[last], types[last], counts[last], schem
 # %% [markdown]
 # ## Counts against chance
 #
-# A type at the rate that the nulls give is noise with a name. So beside every count stands the largest that
-# fresh directions of a bounding kind would give (in brackets).
+# A type at the rate that the nulls give is noise with a name. So beside every count stands (in brackets) how
+# many of as many fresh null directions get the label by the layer's own bounds, of the bounding kinds the
+# most.
 
 # %%
 table = pd.concat(counts, names=["layer", None]).reset_index("layer")
 table = table[table["scheme"] == SCHEME]
-table["count"] = table["features"].astype(str) + " (" + table["expected"].map(figure_style.expected) + ")"
+table["count"] = (
+    table["features"].astype(str) + " (" + table["expected_at_bounds"].map(figure_style.expected) + ")"
+)
 wide = table.pivot(index="layer", columns="type", values="count").reindex(saes)
 display(wide[[*TYPES, "unclassified"]].rename_axis(index=None, columns=None))
 
 # %%
 typed = table[table["type"].isin(TYPES)]
-clear = typed[typed["features"] > 3 * typed["expected"].clip(lower=1)]
+clear = typed[typed["features"] > 3 * typed["expected_at_bounds"].clip(lower=1)]
 lines = "\n".join(
-    f"- {row.layer}: {row.features} {type_label(row.type)}, at most {row.expected:.1f} by chance"
+    f"- {row.layer}: {row.features} {type_label(row.type)}, at most {row.expected_at_bounds:.1f} by chance"
     for row in clear.itertuples()
 )
 display(Markdown(f"More than three times what chance gives, and more than three:\n\n{lines}"))
@@ -129,7 +132,7 @@ display(Markdown(f"More than three times what chance gives, and more than three:
 # %% [markdown]
 # The same in one picture, for all three schemes. `post` reads the published words as quantiles within a
 # layer, so its shares are large by construction: what counts is how far a bar exceeds its dash, the share
-# of the nulls.
+# of the fresh null directions.
 
 # %%
 study_figures.type_shares(layers, title=f"{STUDY} · view {VIEW}")
@@ -150,7 +153,7 @@ study_figures.layers_grid(layers, scheme=SCHEME, title=f"{STUDY} · view {VIEW}"
 # %%
 by_kind = tables.read(RESULTS / last / VIEW / "type_null_counts.parquet", TYPE_NULL_COUNTS)
 by_kind = by_kind[(by_kind["scheme"] == SCHEME) & by_kind["type"].isin(TYPES)]
-expected = by_kind.pivot(index="type", columns="kind", values="expected").rename_axis(
+expected = by_kind.pivot(index="type", columns="kind", values="expected_at_bounds").rename_axis(
     index=None, columns=None
 )
 display(expected.assign(found=by_kind.groupby("type")["features"].first()))

@@ -83,11 +83,12 @@ def test_the_readme_shows_the_table_that_the_workflow_writes(built):
     assert [row["sae"] for row in rows] == HOOKS
     readme = (ROOT / "README.md").read_text()
     for row in rows:
-        names = [f"{name}_above" for name in ("kurtosis", "skewness")]
-        columns = [f"{name}{nulls}" for name in names for nulls in ("", "_every_null")]
+        columns = ("kurtosis_above", "kurtosis_above_every_null")
         shares = [f"{100 * float(row[column]):.1f} %" for column in columns]
-        kinds = ("local_context", "prediction", "suppression", "partition")
-        counts = [f"{row[kind]} ({float(row[f'{kind}_expected']):.1f})" for kind in kinds]
+        kinds = ("local_context", "prediction", "two_sided", "suppression", "partition")
+        found = [(int(row[kind]), float(row[f"{kind}_expected"])) for kind in kinds]
+        found.append((sum(count for count, _ in found), sum(chance for _, chance in found)))
+        counts = [f"{count} ({chance:.1f})" for count, chance in found]
         assert " | ".join([f"| {row['sae']}", *shares, *counts]) + " |" in readme
 
 
