@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle, StepPatch
 from fsrl.figures import exemplars as plot_exemplars
 from fsrl.figures import files as figure_files
 from fsrl.figures.style import TYPE_COLORS
+from fsrl.names import TYPES
 from fsrl.types import select
 from tests.fixtures.plot_figures import draw_layer, drawn_texts, words
 from tests.fixtures.plot_tables import DANGEROUS, Study
@@ -105,3 +106,12 @@ def test_captions_say_how_often_a_feature_fires(
     row = select.typed(layer["moments"], layer["types"], "calibrated").iloc[0].copy()
     row["log10_density"], row["alive"] = log10_density, alive
     assert plot_exemplars.caption(row)[2] == text
+
+
+def test_exemplars_of_every_type_fit_a_page() -> None:
+    frames = Study().layer()
+    types = frames["types"]
+    label = types["type"].mask(types["feature"] == 200, "suppression")
+    figure = draw_layer("exemplars", frames | {"types": types.assign(type=label)})
+    assert set(TYPES) <= set(label)
+    assert figure.get_figheight() <= 9.7
