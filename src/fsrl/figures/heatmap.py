@@ -88,7 +88,7 @@ def _draw_grid(ax: Axes, layers: Sequence[Evidence], rows: Sequence[str], scheme
         at: dict[str, Any] = {"xytext": (0, 3), "textcoords": "offset points", "va": "bottom", "ha": "center"}
         ax.annotate(type_label(name), (middle, -0.5), fontsize=SMALL, color=TYPE_COLORS[name], **at)
         if not any(features):
-            chance = sum(float(table["expected"].get(name, 0)) for table in counts)
+            chance = sum(float(table["expected_at_bounds"].get(name, 0)) for table in counts)
             text = f"none\n(expected by chance:\nat most {expected(chance)})"
             ax.text(middle, height / 2 - 0.5, text, rotation=90, ha="center", va="center", fontsize=SMALL)
         if i:
