@@ -12,7 +12,7 @@ def counts_of(**features: tuple[int, float]) -> pd.DataFrame:
     """A table `type_counts` of the scheme, beside rows of another that must not be read."""
     rows = [("calibrated", name, *pair) for name, pair in features.items()]
     rows += [("post", name, 99, 99.0) for name in features]
-    return pd.DataFrame(rows, columns=["scheme", "type", "features", "expected"])
+    return pd.DataFrame(rows, columns=["scheme", "type", "features", "expected_at_bounds"])
 
 
 COUNTS = {

@@ -82,7 +82,12 @@ def paper_figures(study):
     """The figures of a study that the paper shows."""
     parts, places = paper_parts(study), paper_places(study)
     view, last = places["view"], places["last"]
-    names = [f"{view}/layers_grid", f"{view}/nulls_by_layer", f"{view}/{last}/evidence", f"{view}/{last}/exemplars"]
+    names = [
+        f"{view}/layers_grid",
+        f"{view}/nulls_by_layer",
+        f"{view}/{last}/evidence",
+        f"{view}/{last}/exemplars",
+    ]
     names += [f"{view}/{name}" for name in ("null_p_values", "sensitivity")] if "evidence" in parts else []
     names += ["effects/agreement", "effects/retention"] if "effects" in parts else []
     names += ["planted/recovery"] if "planted" in parts else []

@@ -16,9 +16,10 @@ def dictionaries(counts: Mapping[str, Mapping[str, pd.DataFrame]], *, scheme: st
 
     counts: study -> SAE (or layer of neurons) id -> table `type_counts`, with every label. Columns: study,
     sae (then "all": the study's layers together), size (features of the layer), type (those of the scheme,
-    then "typed": any of them), features with that label, expected by chance, and both as shares of size:
-    share, chance. expected of "typed" is the sum over the types, that of "all" the sum over the layers; where
-    a table's is the largest of several kinds of null, so are its parts, and the sum is an upper bound.
+    then "typed": any of them), features with that label, expected by chance (as many fresh null directions by
+    the layer's own bounds), and both as shares of size: share, chance. expected of "typed" is the sum over
+    the types, that of "all" the sum over the layers; where a table's is the largest of several kinds of null,
+    so are its parts, and the sum is an upper bound.
     """
     parts = [
         _of_layer(frame, scheme).assign(study=study, sae=sae)
@@ -37,7 +38,8 @@ def dictionaries(counts: Mapping[str, Mapping[str, pd.DataFrame]], *, scheme: st
 def _of_layer(counts: pd.DataFrame, scheme: str) -> pd.DataFrame:
     """Size, type, features, expected of the scheme's types, then of all of them together."""
     rows = scheme_counts(counts, scheme)
-    types = rows.loc[[name for name in TYPES if name in rows.index], ["features", "expected"]]
+    types = rows.loc[[name for name in TYPES if name in rows.index], ["features", "expected_at_bounds"]]
+    types = types.rename(columns={"expected_at_bounds": "expected"})
     types.loc[TYPED] = types.sum()
     types = types.astype({"features": "int64"}).assign(size=int(rows["features"].sum()))
     return types.rename_axis("type").reset_index()
