@@ -71,7 +71,9 @@ def _label(name: str) -> str:
 def _draw_types(ax: Axes, part: pd.DataFrame, name: str, saes: Sequence[str]) -> None:
     for i, kind in enumerate(ORDER):
         mine = part[part["type"] == kind]
-        places = np.array([saes.index(sae) for sae in mine["sae"]], dtype=float) + 0.11 * (i - 2.5)
+        places = np.array([saes.index(sae) for sae in mine["sae"]], dtype=float) + 0.11 * (
+            i - (len(ORDER) - 1) / 2
+        )
         value = mine[name].to_numpy()
         spread = np.array([value - mine[f"{name}_low"], mine[f"{name}_high"] - value]).clip(min=0)
         line = "-" if kind == ALL else ""
