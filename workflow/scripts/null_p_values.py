@@ -32,7 +32,8 @@ for number, (sae, path) in enumerate(zip(params.sae_ids, given.decoders, strict=
         nulls = row_nulls.null_directions(view.W_U, draws=params.draws, seed=params.seed)
     # The seed of what is tested is none of those that nulls are drawn with.
     chosen = {"nulls": nulls, "repetitions": params.repetitions, "seed": params.seed + 1 + number}
-    found = list(calibration.null_tests(view.W_dec, view.W_U, members[tested], **chosen))
+    asked = {"level": params.level, "cut": cut}
+    found = list(calibration.null_tests(view.W_dec, view.W_U, members[tested], **chosen, **asked))
     discoveries.append(null_frames.null_discoveries_frame(found, sae, level=params.level, cut=cut))
     features = calibration.checked_features(len(view.W_dec)).numpy()
     names = sets.columns[tested.numpy()].tolist()

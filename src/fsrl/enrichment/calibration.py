@@ -25,21 +25,24 @@ from fsrl import devices
 from fsrl.enrichment import row_nulls
 from fsrl.enrichment import statistics as enrichment
 from fsrl.enrichment.covariance import LayerCovariance, layer_covariance
-from fsrl.enrichment.row_nulls import NullDirections, RowNull
+from fsrl.enrichment.row_nulls import NullDirections, RowNulls
 from fsrl.stats import rates
 
 SIZES = (5, 10, 30, 100, 1000)
 RANDOM_SETS = 20
 # Rows of a layer, evenly spaced, that are looked at.
-FEATURES = 2000
-# Turned rows whose p against turned directions is nowhere below this keep that p: it is the lower one, and
-# fitting the other nulls to every row anew would take long.
-SCREEN = -4.0
+FEATURES = 1000
+LOG10_TAIL = math.log10(row_nulls.TAIL)
 
 
 @dataclass(frozen=True, eq=False)
 class NullTests:
-    """One repetition of one kind. tokens: of each random set, else None; k: rank of C; z: None for turned."""
+    """One repetition of one kind. tokens: of each random set, else None; k: rank of C; z: of the first
+    repetition of shuffled sets, else None.
+
+    There log10_p is resolved throughout. Elsewhere it is where it can be called, in the tail (see
+    `fsrl.enrichment.row_nulls.RowNulls.tail_log10_p`), and 0 or a lower bound where it cannot.
+    """
 
     kind: str
     tokens: int | None
@@ -73,81 +76,155 @@ def checked_features(n_features: int) -> Int64[Tensor, "checked"]:
     return torch.linspace(0, n_features - 1, min(n_features, FEATURES)).round().long()
 
 
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """The rows that are looked at, whitened and of length 1, and their nulls; tokens: W_U's centred columns."""
+
+    white: Float64[Tensor, "features k"]
+    covariance: LayerCovariance
+    nulls: NullDirections
+    own: RowNulls
+    tokens: Float32[Tensor, "n_tokens d_model"]
+    cut: float
+    level: float
+
+    def cosines(
+        self,
+        deltas: Float32[Tensor, "d_model n_sets"],
+        turn: Float64[Tensor, "d_model d_model"] | None = None,
+    ) -> Float64[Tensor, "features n_sets"]:
+        """Of the rows and the deltas turned by `turn`."""
+        covariance = self.covariance if turn is None else turned(self.covariance, turn)
+        return (self.white.float() @ row_nulls.coloured(deltas, covariance)).double()
+
+    def log10_p(
+        self, cosines: Float64[Tensor, "features n_sets"], sizes: Int64[Tensor, "n_sets"], *, whole: bool
+    ) -> Float64[Tensor, "features n_sets"]:
+        """Resolved throughout where `whole`, or where even p outside the tails counts as significant."""
+        resolve = self.own.log10_p if whole or self.cut > LOG10_TAIL else self.own.tail_log10_p
+        return resolve(cosines, sizes, len(self.tokens))
+
+    def tests(
+        self,
+        name: tuple[str, int | None, int],
+        cosines: Float64[Tensor, "features n_sets"],
+        log10_p: Float64[Tensor, "features n_sets"],
+        z: Float64[Tensor, "features n_sets"] | None = None,
+    ) -> NullTests:
+        """name: kind, tokens, repetition."""
+        t = row_nulls.student(cosines, self.covariance.k)
+        as_arrays = [None if values is None else values.float().cpu().numpy() for values in (t, log10_p, z)]
+        return NullTests(*name, *as_arrays, self.covariance.k)
+
+
 def null_tests(
-    W_dec: Tensor, W_U: Tensor, sets: Tensor, *, nulls: NullDirections, repetitions: int, seed: int
+    W_dec: Tensor,
+    W_U: Tensor,
+    sets: Tensor,
+    *,
+    nulls: NullDirections,
+    repetitions: int,
+    seed: int,
+    level: float,
+    cut: float,
 ) -> Iterator[NullTests]:
     """Tests of `checked_features` of W_dec [features, d_model], kind after kind.
 
     W_U [d_model, n_tokens], sets, bool [n_sets, n_tokens], all tested, and nulls: as
-    `fsrl.enrichment.statistics.set_statistics` takes them; what it raises is raised here.
+    `fsrl.enrichment.statistics.set_statistics` takes them; what it raises is raised here. level: what will be
+    asked of `NullTests.discoveries`; cut: p up to this log10 is resolved too (NaN: none).
     """
+    enrichment.check_arguments(W_dec, W_U, sets)
     generator = torch.Generator().manual_seed(seed)
     where = devices.for_float64(W_U)
-    W_dec, W_U = W_dec.detach().to(where), W_U.detach().to(where)
+    W_dec, W_U, sets = W_dec.detach().to(where), W_U.detach().to(where), sets.to(where)
     covariance = layer_covariance(W_dec)
-    rows = W_dec[checked_features(len(W_dec)).to(where)]
-    kinds: list[tuple[str, int | None, list[Tensor]]] = [("shuffled", None, [])]
-    kinds += [("random", size, []) for size in SIZES if 2 * size <= sets.shape[1]]
-    for _, size, made in kinds:
-        for _ in range(repetitions):
-            made.append(
-                sets[:, torch.randperm(sets.shape[1], generator=generator)]
-                if size is None
-                else _random_sets(size, min(len(sets), RANDOM_SETS), sets.shape[1], generator)
-            )
-    # One call for all: a row's nulls are fitted once.
-    every = torch.cat([own for *_, made in kinds for own in made])
-    found = enrichment.set_statistics(rows, W_U, every, covariance=covariance, nulls=nulls)
-    start = 0
-    for kind, size, made in kinds:
-        for repetition, own in enumerate(made):
-            part = slice(start, start + len(own))
-            t, p, z = (values[:, part].numpy() for values in (found.t, found.log10_p, found.z))
-            yield NullTests(kind, size, repetition, t, p, z, covariance.k)
-            start += len(own)
-    yield from _turned(rows, W_U, sets, covariance, nulls, repetitions, generator)
+    rows = W_dec[checked_features(len(W_dec)).to(where)].double()
+    white = rows @ covariance.whiten
+    white = white / white.norm(dim=1, keepdim=True)
+    own = RowNulls.of(white, nulls.of_layer(covariance))
+    layer = _Layer(white, covariance, nulls, own, row_nulls.centred_tokens(W_U), cut, level)
+    yield from _shuffled(layer, rows, sets, repetitions, generator)
+    yield from _random(layer, min(len(sets), RANDOM_SETS), repetitions, generator)
+    yield from _turned(layer, sets, repetitions, generator)
 
 
-def _random_sets(
-    size: int, count: int, n_tokens: int, generator: torch.Generator
-) -> Bool[Tensor, "count n_tokens"]:
-    found = torch.zeros(count, n_tokens, dtype=torch.bool)
-    for row in found:
-        row[torch.randperm(n_tokens, generator=generator)[:size]] = True
-    return found
+def _deltas(
+    tokens: Float32[Tensor, "n_tokens d_model"], sets: Bool[Tensor, "n_sets n_tokens"]
+) -> Float32[Tensor, "d_model n_sets"]:
+    return tokens.T @ sets.T.float() / sets.sum(dim=1)
 
 
-def _turned(
-    rows: Float[Tensor, "features d_model"],
-    W_U: Float[Tensor, "d_model n_tokens"],
+def _shuffled(
+    layer: _Layer,
+    rows: Float64[Tensor, "features d_model"],
     sets: Bool[Tensor, "n_sets n_tokens"],
-    covariance: LayerCovariance,
-    nulls: NullDirections,
     repetitions: int,
     generator: torch.Generator,
 ) -> Iterator[NullTests]:
-    """Rows d Q have the second moment Q^T C Q and the same C^-1/2 d: their cosines are those of Q delta."""
-    white = rows.double() @ covariance.whiten
-    white = white / white.norm(dim=1, keepdim=True)
-    sizes, n_tokens = sets.sum(dim=1), sets.shape[1]
-    columns = W_U.double()
-    deltas = (columns - columns.mean(dim=1, keepdim=True)) @ sets.to(W_U.device).T.double()
-    deltas = deltas / sizes.to(W_U.device)
-    from_turned = RowNull.of(white, row_nulls.coloured(nulls.turned, covariance))
+    sizes = sets.sum(dim=1)
     for repetition in range(repetitions):
-        turn = rotation(len(W_U), generator).to(W_U.device)
-        # colour^T (Q delta) for every delta, in one product.
-        of_turned = replace(covariance, colour=turn.T @ covariance.colour)
-        cosines = white @ enrichment.unit_coloured(deltas, of_turned)
-        p = from_turned.log10_p(cosines)
-        low = (p <= SCREEN).any(dim=1).nonzero()[:, 0]
-        if len(low):
-            random = {size: row_nulls.coloured(own, of_turned) for size, own in nulls.random.items()}
-            against = row_nulls.random_log10_p(white[low], cosines[low], sizes, n_tokens, random)
-            p[low] = torch.maximum(p[low], against)
-        t = row_nulls.student(cosines, covariance.k)
-        both = [values.float().cpu().numpy() for values in (t, p)]
-        yield NullTests("turned", None, repetition, *both, None, covariance.k)
+        order = torch.randperm(sets.shape[1], generator=generator).to(sets.device)
+        deltas = _deltas(layer.tokens, sets[:, order])
+        cosines = layer.cosines(deltas)
+        p = layer.log10_p(cosines, sizes, whole=repetition == 0)
+        z = textbook_z(rows, deltas, sizes, layer.tokens) if repetition == 0 else None
+        yield layer.tests(("shuffled", None, repetition), cosines, p, z)
+
+
+def _random(layer: _Layer, count: int, repetitions: int, generator: torch.Generator) -> Iterator[NullTests]:
+    for size in [size for size in SIZES if 2 * size <= len(layer.tokens)]:
+        for repetition in range(repetitions):
+            deltas = row_nulls.random_deltas(layer.tokens, size, count, generator)
+            cosines = layer.cosines(deltas)
+            sizes = torch.full((count,), size, device=deltas.device)
+            p = layer.log10_p(cosines, sizes, whole=False)
+            yield layer.tests(("random", size, repetition), cosines, p)
+
+
+def _turned(
+    layer: _Layer, sets: Bool[Tensor, "n_sets n_tokens"], repetitions: int, generator: torch.Generator
+) -> Iterator[NullTests]:
+    """Rows d Q have the second moment Q^T C Q and the same C^-1/2 d: their cosines are those of Q delta.
+
+    p against turned directions is no larger than p, so that what it calls holds all that p calls: p against
+    random sets, whose nulls Q changes, is fitted for these alone.
+    """
+    sizes, deltas = sets.sum(dim=1), _deltas(layer.tokens, sets)
+    against_turned = layer.own.turned
+    for repetition in range(repetitions):
+        turn = rotation(deltas.shape[0], generator).to(deltas.device)
+        cosines = layer.cosines(deltas, turn)
+        p = against_turned.log10_p(cosines)
+        called = rates.discoveries(p.cpu().numpy(), layer.level)
+        bound = math.log10(max(called, 1) * layer.level / p.numel())
+        row, column = (p <= np.nanmax([bound, layer.cut])).nonzero(as_tuple=True)
+        if len(row):
+            some, place = row.unique(return_inverse=True)
+            covariance = turned(layer.covariance, turn)
+            random = {size: row_nulls.coloured(own, covariance) for size, own in layer.nulls.random.items()}
+            null = row_nulls.of_random_sets(layer.white[some], random)
+            found = cosines[row, column], sizes[column], len(layer.tokens)
+            against_random = row_nulls.random_tail_log10_p(null, place, *found)
+            p[row, column] = torch.maximum(p[row, column], against_random)
+        yield layer.tests(("turned", None, repetition), cosines, p)
+
+
+def turned(covariance: LayerCovariance, turn: Float64[Tensor, "d_model d_model"]) -> LayerCovariance:
+    """With the root of C that colours deltas as the layer's colours deltas turned by `turn`."""
+    return replace(covariance, colour=turn.T @ covariance.colour)
+
+
+def textbook_z(
+    rows: Float64[Tensor, "features d_model"],
+    deltas: Float32[Tensor, "d_model n_sets"],
+    sizes: Int64[Tensor, "n_sets"],
+    tokens: Float32[Tensor, "n_tokens d_model"],
+) -> Float64[Tensor, "features n_sets"]:
+    """z of `fsrl.enrichment.statistics`, from the deltas and the centred columns of W_U."""
+    n_tokens, gram = len(tokens), (tokens.T @ tokens).double() / len(tokens)
+    std = ((rows @ gram) * rows).sum(dim=1, keepdim=True).sqrt()
+    return rows @ deltas.double() / std * (sizes * (n_tokens - 1) / (n_tokens - sizes)).sqrt()
 
 
 def rotation(d_model: int, generator: torch.Generator) -> Float64[Tensor, "d_model d_model"]:

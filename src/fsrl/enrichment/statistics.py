@@ -221,7 +221,8 @@ def _block(
     white = white / white.norm(dim=1, keepdim=True)
     cosines = torch.cat([white @ unit_coloured(delta, covariance) for delta in known.values()], dim=1)
     # The stratified deltas are held against the same nulls: one fit for both.
-    log10_p = row_nulls.log10_p(white, cosines, sizes.long().repeat(len(known)), n_tokens, nulls)
+    own = row_nulls.RowNulls.of(white, nulls)
+    log10_p = own.log10_p(cosines, sizes.long().repeat(len(known)), n_tokens)
     t = row_nulls.student(cosines, covariance.k)
     for name, values in (("t", t), ("log10_p", log10_p)):
         columns |= {
