@@ -78,7 +78,9 @@ def checked_features(n_features: int) -> Int64[Tensor, "checked"]:
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """The rows that are looked at, whitened and of length 1, and their nulls; tokens: W_U's centred columns."""
+    """The rows that are looked at, whitened and of length 1, and their nulls; tokens: W_U's centred columns,
+    a row each; cut, level: as `null_tests` takes them.
+    """
 
     white: Float64[Tensor, "features k"]
     covariance: LayerCovariance
