@@ -5,12 +5,13 @@ Null directions are drawn with a fixed seed. Each test says how far off chance a
 """
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 import torch
 
 from fsrl.enrichment import best_sets as enrichment_pvalues
-from fsrl.enrichment import calibration, row_nulls
+from fsrl.enrichment import calibration, null_frames, row_nulls
 from fsrl.enrichment import covariance as enrichment_covariance
 from fsrl.enrichment import statistics as enrichment
 from fsrl.stats import rates
@@ -135,7 +136,8 @@ def real():
     W_U = mini_unembedding()
     nulls = row_nulls.null_directions(W_U, draws=20_000, seed=0)
     rows = mini_decoder("blocks.0.hook_resid_pre")
-    return list(calibration.null_tests(rows, W_U, mini_sets()[1], nulls=nulls, repetitions=4, seed=1))
+    asked = {"repetitions": 4, "seed": 1, "level": 0.05, "cut": -5.0}
+    return list(calibration.null_tests(rows, W_U, mini_sets()[1], nulls=nulls, **asked))
 
 
 @pytest.mark.parametrize("kind", ["shuffled", "random", "turned"])
@@ -152,10 +154,34 @@ def test_what_is_tested_where_there_is_nothing(real):
     assert [one.repetition for one in real if one.kind == "turned"] == [0, 1, 2, 3]
     assert {one.tokens for one in real if one.kind == "random"} == set(calibration.SIZES)
     shuffled = [one for one in real if one.kind == "shuffled"]
-    assert all(one.t.shape == (1536, len(names)) for one in shuffled)
+    assert all(one.t.shape == (calibration.FEATURES, len(names)) for one in shuffled)
     # z has sd 1 there, since tokens are drawn at random.
     assert shuffled[0].z is not None and np.std(shuffled[0].z, axis=1).mean() == pytest.approx(1, abs=0.1)
     assert np.isfinite(shuffled[0].log10_p).all()
+
+
+def test_shuffled_sets_are_those_of_set_statistics():
+    """In float32, from shared fits and in their tails alone: as the slow way has it."""
+    W_U, (_, sets) = mini_unembedding(), mini_sets()
+    rows = mini_decoder("blocks.0.hook_resid_pre")[:300]
+    nulls = row_nulls.null_directions(W_U, draws=2000, seed=0)
+    asked = {"repetitions": 2, "seed": 1, "level": 0.05, "cut": -5.0}
+    found = list(calibration.null_tests(rows, W_U, sets, nulls=nulls, **asked))
+    generator = torch.Generator().manual_seed(1)
+    for one in found[:2]:
+        order = torch.randperm(sets.shape[1], generator=generator)
+        expected = enrichment.set_statistics(rows, W_U, sets[:, order], nulls=nulls)
+        np.testing.assert_allclose(one.t, expected.t.numpy(), rtol=1e-3, atol=1e-4)
+        p = expected.log10_p.numpy()
+        called = p < -4
+        assert called.sum() > 10
+        np.testing.assert_allclose(one.log10_p[called], p[called], atol=0.01)
+        assert (one.log10_p[~called] > -4.1).all()
+    assert found[0].z is not None and found[1].z is None
+    first = torch.randperm(sets.shape[1], generator=torch.Generator().manual_seed(1))
+    expected = enrichment.set_statistics(rows, W_U, sets[:, first], nulls=nulls)
+    np.testing.assert_allclose(found[0].z, expected.z.numpy(), rtol=1e-3, atol=1e-3)
+    assert np.abs(found[0].log10_p - expected.log10_p.numpy()).max() < 0.05
 
 
 def test_turned_rows_are_those_of_a_turned_decoder(monkeypatch):
@@ -165,15 +191,31 @@ def test_turned_rows_are_those_of_a_turned_decoder(monkeypatch):
     turn = calibration.rotation(160, torch.Generator().manual_seed(3))
     torch.testing.assert_close(turn @ turn.T, torch.eye(160, dtype=torch.float64))
     monkeypatch.setattr(calibration, "rotation", lambda *_: turn)
-    monkeypatch.setattr(calibration, "SCREEN", -2.0)
-    found = list(calibration.null_tests(rows, W_U, sets, nulls=nulls, repetitions=1, seed=1))[-1]
+    asked = {"repetitions": 1, "seed": 1, "level": 0.05, "cut": -2.0}
+    found = list(calibration.null_tests(rows, W_U, sets, nulls=nulls, **asked))[-1]
     # As deltas turn by Q, so do rows by its transpose; C is turned with them.
     turned = rows @ turn
     expected = enrichment.set_statistics(turned, W_U, sets, nulls=nulls)
     assert found.kind == "turned" and found.z is None
-    np.testing.assert_allclose(found.t, expected.t.numpy(), rtol=1e-4, atol=1e-4)
-    # Turned null directions are others, drawn from the same distribution; below the screen p is at most that.
-    low = (found.log10_p < calibration.SCREEN).any(axis=1)
+    np.testing.assert_allclose(found.t, expected.t.numpy(), rtol=1e-3, atol=1e-3)
+    # Turned null directions are others, drawn from the same distribution; what may be called has its p, and
+    # p of anything else is at most that.
+    low = found.log10_p <= -2
     off = found.log10_p - expected.log10_p.numpy()
     assert low.any() and np.abs(np.median(off[low])) < 0.1
     assert np.median(off[~low]) <= 0.02
+
+
+def test_level_of_repetitions():
+    # 5 of 20 repetitions are more than chance allows (4), 9 of 40 more than 6 (P of 6 or fewer is .997).
+    own = [[3] * 5 + [0] * 15, [1] * 4 + [0] * 16]
+    frame = pd.concat(
+        pd.DataFrame({"sae": sae, "own": counts, "student": 1, "kind": "random", "tokens": 5, "level": 0.05})
+        for sae, counts in zip("ab", own, strict=True)
+    ).astype({"tokens": "Int64"})
+    found = null_frames.null_level_frame(frame)
+    assert found["wrong"].tolist() == [5, 4, 9]
+    assert found["most"].tolist() == [4, 4, 6]
+    assert found["kept"].tolist() == [False, True, False]
+    assert found["wrong_student"].tolist() == found["repetitions"].tolist() == [20, 20, 40]
+    assert found["sae"].isna().tolist() == [False, False, True]

@@ -188,7 +188,8 @@ def test_p_of_gaussian_rows_is_uniform_against_turned_directions_and_never_too_s
 def test_level_is_kept_by_heavy_tailed_rows_where_student_fails():
     W_dec, W_U, sets = heavy_case()
     nulls = row_nulls.null_directions(W_U, draws=20_000, seed=0)
-    found = list(calibration.null_tests(W_dec, W_U, sets, nulls=nulls, repetitions=10, seed=5))
+    asked = {"repetitions": 10, "seed": 5, "level": 0.05, "cut": math.nan}
+    found = list(calibration.null_tests(W_dec, W_U, sets, nulls=nulls, **asked))
     for kind in ("shuffled", "random", "turned"):
         own = [one.discoveries(0.05) for one in found if one.kind == kind]
         student = [one.student_discoveries(0.05) for one in found if one.kind == kind]
@@ -231,9 +232,22 @@ def test_p_falls_as_the_cosine_grows():
     white /= white.norm(dim=1, keepdim=True)
     nulls = row_nulls.null_directions(W_U, draws=5000, seed=0).of_layer(covariance)
     grid = torch.linspace(0, 1, 400, dtype=torch.float64).expand(50, -1)
-    p = row_nulls.log10_p(white[:50], grid, torch.full((400,), 12), 1500, nulls)
+    own, sizes = row_nulls.RowNulls.of(white[:50], nulls), torch.full((400,), 12)
+    p = own.log10_p(grid, sizes, 1500)
     assert (p.diff(dim=1) <= 1e-12).all()
     assert p.isfinite().all()
+    # In the tails p is the same where they alone are resolved; elsewhere it is 1, or no smaller than TAIL.
+    tails = own.tail_log10_p(grid, sizes, 1500)
+    tail = math.log10(row_nulls.TAIL)
+    beyond = grid.float() > torch.cat(
+        [own.turned.start, *(own.random[m].start for m in (5, 20))], dim=1
+    ).amax(dim=1, keepdim=True)
+    assert 0.1 < beyond.double().mean() < 0.9
+    torch.testing.assert_close(tails[beyond], p[beyond])
+    below = grid.float() <= own.turned.start
+    assert (tails[below] == 0).all() and (p[below] >= tail).all()
+    between = ~beyond & ~below
+    assert (tails[between] <= p[between] + 1e-12).all() and (tails[between] >= 2 * tail).all()
 
 
 def test_the_same_seed_gives_the_same_directions_and_another_others():

@@ -40,6 +40,7 @@ STUDY_EVIDENCE = (
     "discoveries/trained.parquet",
     "null_p_values/trained.parquet",
     "null_p_values/trained_discoveries.parquet",
+    "null_p_values/trained_level.parquet",
     "set_coverage/trained.parquet",
     "claims/trained.parquet",
     "claims/trained_dips.parquet",

@@ -9,6 +9,7 @@ SPLITS = f"{STAGES}/splits.parquet"
 DISCOVERIES = "results/{study}/discoveries/{view}.parquet"
 NULL_P_VALUES = "results/{study}/null_p_values/{view}.parquet"
 NULL_DISCOVERIES = "results/{study}/null_p_values/{view}_discoveries.parquet"
+NULL_LEVEL = "results/{study}/null_p_values/{view}_level.parquet"
 SET_COVERAGE = "results/{study}/set_coverage/{view}.parquet"
 # What of the settings decides p: the directions that sets are held against.
 SET_NULLS = {key: config["enrichment"][key] for key in ("draws", "seed")}
@@ -35,7 +36,7 @@ def in_enriched_views(*patterns):
 
 EVIDENCE = sorted(set(in_enriched_views(TOKEN_SETS, TOKEN_SET_LIST)))
 EVIDENCE += in_enriched_views(ENRICHMENT, BEST_SETS, f"{STAGES}/scores.parquet", ODDS_RATIOS, SPLITS)
-EVIDENCE += in_enriched_views(DISCOVERIES, SET_COVERAGE, NULL_P_VALUES, NULL_DISCOVERIES)
+EVIDENCE += in_enriched_views(DISCOVERIES, SET_COVERAGE, NULL_P_VALUES, NULL_DISCOVERIES, NULL_LEVEL)
 
 
 rule find_token_sets:
@@ -146,6 +147,7 @@ rule null_p_values:
     output:
         p_values=NULL_P_VALUES,
         discoveries=NULL_DISCOVERIES,
+        level=NULL_LEVEL,
     log:
         "logs/{study}/null_p_values/{view}.log",
     benchmark:

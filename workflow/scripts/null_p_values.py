@@ -11,7 +11,7 @@ from fsrl import devices
 from fsrl.enrichment import best_sets, calibration, null_frames, row_nulls, store
 from fsrl.enrichment import statistics as enrichment
 from fsrl.tables import core as tables
-from fsrl.tables.enrichment import NULL_DISCOVERIES, NULL_P_VALUES
+from fsrl.tables.enrichment import NULL_DISCOVERIES, NULL_LEVEL, NULL_P_VALUES
 from fsrl.weights import matrices as weights
 from fsrl.weights import provenance, transport
 
@@ -41,4 +41,6 @@ for number, (sae, path) in enumerate(zip(params.sae_ids, given.decoders, strict=
 made = {"draws": params.draws, "seed": params.seed, **devices.described(device)}
 metadata = provenance.metadata(unembedding, study=snakemake.wildcards.study, view=params.view, **made)
 tables.write(pd.concat(p_values, ignore_index=True), output.p_values, NULL_P_VALUES, metadata)
-tables.write(pd.concat(discoveries, ignore_index=True), output.discoveries, NULL_DISCOVERIES, metadata)
+every = pd.concat(discoveries, ignore_index=True)
+tables.write(every, output.discoveries, NULL_DISCOVERIES, metadata)
+tables.write(null_frames.null_level_frame(every), output.level, NULL_LEVEL, metadata)

@@ -4,10 +4,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 from jaxtyping import Int
 
 from fsrl.enrichment import calibration
 from fsrl.errors import FsrlError
+from fsrl.tables.enrichment import NULL_LEVEL
+
+# In so many of a hundred cells a test that keeps its level makes no more discoveries than are allowed.
+CHANCE = 0.99
 
 
 def null_p_values_frame(
@@ -49,3 +54,26 @@ def null_discoveries_frame(
     ]
     types = {"sae": "str", "kind": "str", "tokens": "Int64", "repetition": "int32"}
     return pd.DataFrame(rows).astype(types)
+
+
+def null_level_frame(discoveries: pd.DataFrame) -> pd.DataFrame:
+    """The table `null_level`: of each layer, and of all together (sae: null), by kind and tokens.
+
+    discoveries: the table `null_discoveries` of a study and view. Where nothing is to be found the false
+    discovery rate is the share of repetitions with any discovery.
+
+    Example: of 20 repetitions 4 may have one at a level of .05 (P of 4 or fewer is .997, of 3 or fewer .984).
+    """
+    cells = [
+        found.groupby(["sae", "kind", "tokens", "level"], dropna=False, sort=False).agg(
+            repetitions=("own", "size"),
+            wrong=("own", lambda own: int((own > 0).sum())),
+            wrong_student=("student", lambda student: int((student > 0).sum())),
+        )
+        for found in (discoveries, discoveries.assign(sae=None))
+    ]
+    frame = pd.concat([cell.reset_index() for cell in cells], ignore_index=True)
+    frame["most"] = scipy.stats.binom.ppf(CHANCE, frame["repetitions"], frame["level"])
+    frame["kept"] = frame["wrong"] <= frame["most"]
+    counts = dict.fromkeys(("repetitions", "wrong", "wrong_student", "most"), "int64")
+    return frame[list(NULL_LEVEL.columns)].astype({"sae": "str", "kind": "str", "tokens": "Int64", **counts})

@@ -43,7 +43,7 @@ LARGEST_SHAPE = 0.9
 # small random sets is taken larger: a single token makes such a tail a mixture, and a shape estimated too
 # small costs more than one too large. On seeds that did not choose it, random sets of 5 to 20 tokens at
 # mini's hook 0 made a discovery in 7 of 300 repetitions with it and in 36 without; at the other hooks both
-# keep the level. Four times the draws fitted four times as deep did not help, nor did sets of 10 beside these.
+# keep the level. Four times the draws fitted four times as deep did not help, nor did sets of 10 beside.
 MARGIN = 1.0
 # Of the tail, as a share of that of a Gaussian row: only rows with a handful of possible cosines have less.
 SMALLEST_SCALE = 0.1

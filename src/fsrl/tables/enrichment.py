@@ -133,6 +133,24 @@ NULL_DISCOVERIES = Table(
         "level": Column("float64", "1", "false discovery rate that is accepted"),
     },
 )
+NULL_LEVEL = Table(
+    "null_level",
+    {
+        "sae": Column("string", "1", "SAE; null: all of the study", nullable=True),
+        "kind": Column("string", "1", "see null_discoveries"),
+        "tokens": Column("Int64", "tokens", "of each random set; null for the other kinds", nullable=True),
+        "repetitions": Column("int64", "repetitions", "in each of which every discovery is false"),
+        "wrong": Column("int64", "repetitions", "with a discovery, p from a null of the row's own"),
+        "wrong_student": Column("int64", "repetitions", "with a discovery, if t were Student's"),
+        "most": Column(
+            "int64",
+            "repetitions",
+            "with a discovery that chance allows: 0.99 quantile of the binomial distribution at the level",
+        ),
+        "kept": Column("bool", "1", "wrong is at most that"),
+        "level": Column("float64", "1", "share of repetitions with a discovery that is accepted"),
+    },
+)
 SET_COVERAGE = Table(
     "set_coverage",
     {
