@@ -173,10 +173,12 @@ def test_shuffled_sets_are_those_of_set_statistics():
         expected = enrichment.set_statistics(rows, W_U, sets[:, order], nulls=nulls)
         np.testing.assert_allclose(one.t, expected.t.numpy(), rtol=1e-3, atol=1e-4)
         p = expected.log10_p.numpy()
-        called = p < -4
-        assert called.sum() > 10
-        np.testing.assert_allclose(one.log10_p[called], p[called], atol=0.01)
-        assert (one.log10_p[~called] > -4.1).all()
+        low, off = p < -2.5, one.log10_p - p
+        assert low.sum() > 10
+        # Beside a null that is not in its tail p may be taken for smaller, but never for larger.
+        assert np.median(np.abs(off[low])) < 0.005
+        assert -0.7 < off[low].min() and off[low].max() < 0.01
+        assert (one.log10_p[~low] > -3.2).all()
     assert found[0].z is not None and found[1].z is None
     first = torch.randperm(sets.shape[1], generator=torch.Generator().manual_seed(1))
     expected = enrichment.set_statistics(rows, W_U, sets[:, first], nulls=nulls)

@@ -165,14 +165,14 @@ def test_random_directions_have_the_covariance_of_the_columns():
 
 def test_p_of_gaussian_rows_is_uniform_against_turned_directions_and_never_too_small():
     generator = torch.Generator().manual_seed(1)
-    W_dec, W_U = (torch.randn(shape, generator=generator) for shape in ((3000, 24), (24, 400)))
+    W_dec, W_U = (torch.randn(shape, generator=generator) for shape in ((1500, 24), (24, 400)))
     sets = torch.rand(6, 400, generator=generator).argsort(dim=1) < 40
     found = enrichment.set_statistics(W_dec, W_U, sets)
     student = calibration.student_log10_p(found.t.numpy(), found.k)
     own = found.log10_p.double().numpy()
     for level in (0.1, 0.01, 0.001):
         shares = (own < np.log10(level)).mean(axis=0)
-        assert (shares < level + 5 * np.sqrt(level / 3000)).all()
+        assert (shares < level + 5 * np.sqrt(level / 1500)).all()
     assert np.median(own - student) == pytest.approx(0, abs=0.06)
     covariance = layer_covariance(W_dec)
     white = W_dec.double() @ covariance.whiten
@@ -193,7 +193,7 @@ def test_level_is_kept_by_heavy_tailed_rows_where_student_fails():
     for kind in ("shuffled", "random", "turned"):
         own = [one.discoveries(0.05) for one in found if one.kind == kind]
         student = [one.student_discoveries(0.05) for one in found if one.kind == kind]
-        assert np.mean(np.array(student) > 0) > 0.9  # what was believed before: discoveries nearly always
+        assert np.mean(np.array(student) > 0) > 0.8  # what was believed before: discoveries nearly always
         assert np.mean(np.array(own) > 0) <= 0.1
         assert sum(own) < 0.01 * sum(student)
 

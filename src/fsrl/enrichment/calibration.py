@@ -8,7 +8,7 @@ Three kinds of nothing, `repetitions` of each:
                random rotation
 
 Everything called significant here is false, so that a test that keeps its false discovery rate at `level`
-calls anything in at most that share of repetitions.
+calls anything in at most that share of repetitions, up to chance (`fsrl.enrichment.null_frames` counts them).
 """
 
 import math
