@@ -15,6 +15,8 @@ from fsrl.enrichment import calibration, null_frames, row_nulls
 from fsrl.enrichment import covariance as enrichment_covariance
 from fsrl.enrichment import statistics as enrichment
 from fsrl.stats import rates
+from fsrl.tables import core as tables
+from fsrl.tables.enrichment import NULL_DISCOVERIES, NULL_LEVEL, NULL_P_VALUES
 from tests.fixtures.enrichment_examples import mini_decoder, mini_sets, mini_unembedding
 
 DRAWS = 20000
@@ -206,6 +208,18 @@ def test_turned_rows_are_those_of_a_turned_decoder(monkeypatch):
     off = found.log10_p - expected.log10_p.numpy()
     assert low.any() and np.abs(np.median(off[low])) < 0.1
     assert np.median(off[~low]) <= 0.02
+
+
+def test_what_is_found_where_there_is_nothing_can_be_stored(real, tmp_path):
+    frame = null_frames.null_discoveries_frame(real, "a", level=0.05, cut=-5.0)
+    for table, own in ((NULL_DISCOVERIES, frame), (NULL_LEVEL, null_frames.null_level_frame(frame))):
+        tables.write(own, tmp_path / table.name, table, {})
+        pd.testing.assert_frame_equal(tables.read(tmp_path / table.name, table), own)
+    names = mini_sets()[0]
+    features = calibration.checked_features(1536).numpy()
+    p_values = null_frames.null_p_values_frame(real[0], features, names, "a")
+    tables.write(p_values, tmp_path / "p", NULL_P_VALUES, {})
+    assert len(p_values) == calibration.FEATURES * len(names)
 
 
 def test_level_of_repetitions():

@@ -124,7 +124,7 @@ NULL_DISCOVERIES = Table(
     {
         "sae": SAE,
         "kind": Column("string", "1", "shuffled, random or turned, see fsrl.enrichment.calibration"),
-        "tokens": Column("Int64", "tokens", "of each random set; null for the other kinds", nullable=True),
+        "tokens": Column("int64", "tokens", "of each random set; null for the other kinds", nullable=True),
         "repetition": Column("int32", "1", "from 0 on"),
         "tests": Column("int64", "pairs", "features times sets that have a p"),
         "own": Column("int64", "pairs", "called by Benjamini and Hochberg, p from a null of the row's own"),
@@ -138,7 +138,7 @@ NULL_LEVEL = Table(
     {
         "sae": Column("string", "1", "SAE; null: all of the study", nullable=True),
         "kind": Column("string", "1", "see null_discoveries"),
-        "tokens": Column("Int64", "tokens", "of each random set; null for the other kinds", nullable=True),
+        "tokens": Column("int64", "tokens", "of each random set; null for the other kinds", nullable=True),
         "repetitions": Column("int64", "repetitions", "in each of which every discovery is false"),
         "wrong": Column("int64", "repetitions", "with a discovery, p from a null of the row's own"),
         "wrong_student": Column("int64", "repetitions", "with a discovery, if t were Student's"),
