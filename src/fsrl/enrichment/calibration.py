@@ -114,9 +114,13 @@ class _Layer:
         z: Float64[Tensor, "features n_sets"] | None = None,
     ) -> NullTests:
         """name: kind, tokens, repetition."""
-        t = row_nulls.student(cosines, self.covariance.k)
-        as_arrays = [None if values is None else values.float().cpu().numpy() for values in (t, log10_p, z)]
-        return NullTests(*name, *as_arrays, self.covariance.k)
+        kind, tokens, repetition = name
+        t, p = (
+            values.float().cpu().numpy()
+            for values in (row_nulls.student(cosines, self.covariance.k), log10_p)
+        )
+        single = None if z is None else z.float().cpu().numpy()
+        return NullTests(kind, tokens, repetition, t, p, single, self.covariance.k)
 
 
 def null_tests(
