@@ -126,13 +126,19 @@ def test_config_numbers_by_hand():
 def test_rules_by_hand():
     schemes = parse_schemes({"un_calibrated": CALIBRATED, "universal": UNIVERSAL_NEURONS})
     rows = tex_numbers_fixed.rule_rows(schemes).splitlines()
-    first = r"$\kappa > n_{0.999}$; $\gamma > \num{0}$; $m \leq \num{20}$"
-    assert rows[0] == rf"un\_calibrated & local context & {first} \\"
-    assert rows[1] == r" & prediction & $\gamma > n_{0.999}$ \\"
-    assert rows[4] == r"\addlinespace"
-    assert rows[5].startswith(r"universal & prediction & $\kappa > \num{10}$")
-    one = parse_scheme("s", {"types": {"partition": {"kurtosis": {"below": "isotropic0.001"}}}})
-    assert tex_numbers_fixed.rule_rows([one]) == r"s & partition & $\kappa < n_{0.001}^{\text{isotropic}}$ \\"
+    right, left = "right or right kurtosis", "left or left kurtosis"
+    share = r"$\num{0.25} \leq$ right share $\leq \num{0.75}$"
+    assert rows[:6] == [
+        r"un\_calibrated & partition & flat (each $q \leq \num{0.05}$) \\",
+        rf" & two sided & heavy, {share}; or ({right}) and ({left}) \\",
+        rf" & local context & {right}; $m \leq \num{{20}}$ \\",
+        rf" & prediction & {right} \\",
+        rf" & suppression & {left} \\",
+        r"\addlinespace",
+    ]
+    assert rows[6].startswith(r"universal & prediction & $\kappa > \num{10}$")
+    one = parse_scheme("s", {"types": {"partition": {"kurtosis": {"below": "q0.05"}}}})
+    assert tex_numbers_fixed.rule_rows([one]) == r"s & partition & $\kappa < q_{0.05}$ \\"
 
 
 def test_speed_and_record_are_those_of_the_saved_files():

@@ -1,12 +1,15 @@
 """Parquet tables: what goes in comes out, in the same bytes each time; a wrong frame is never written."""
 
+import importlib
 import os
+import pkgutil
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+import fsrl.tables
 from fsrl.errors import FsrlError
 from fsrl.tables import core as tables
 from fsrl.tables.moments import HISTOGRAMS, MOMENTS
@@ -65,6 +68,19 @@ def test_what_is_written_is_read(tmp_path, table, frame):
     tables.write(frame.set_index(frame.columns[0], drop=False), path, table, {"study": "mini"})
     pd.testing.assert_frame_equal(tables.read(path, table), frame)
     assert tables.read_metadata(path) == {"study": "mini"}
+
+
+def test_every_table_s_columns_can_be_written():
+    names = [one.name for one in pkgutil.iter_modules(fsrl.tables.__path__)]
+    found = [vars(importlib.import_module(f"fsrl.tables.{name}")).values() for name in names]
+    specs = [one for values in found for one in values if isinstance(one, tables.Table)]
+    assert len(specs) > 20
+    wrong = [(one.name, name) for one in specs for name, column in one.columns.items() if not _known(column)]
+    assert wrong == []
+
+
+def _known(column: tables.Column) -> bool:
+    return column.dtype in tables.ARROW_TYPES and column.dtype in tables.NULLABLE_PANDAS_TYPES
 
 
 def test_missing_values_become_nulls_in_the_file(tmp_path):
