@@ -185,7 +185,7 @@ def test_stability_says_in_how_many_layers_a_type_exceeds_chance(tmp_path):
                 "share": [members / 1000, 0.0, 0.001, 0.999 - members / 1000],
                 "members": [members, 0, 1, 999 - members],
                 # No null direction has been seen to give a local context.
-                "member_null_share": [0.001, 0.0, 0.0, 0.999],
+                "expected_at_bounds": [1.0, 0.0, 0.0, 999.0],
             }
         )
         for members in (1, 3, 20)

@@ -20,9 +20,11 @@ def stability(counts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     rows = []
     for (scheme, name), part in every[every["type"].isin(TYPES)].groupby(["scheme", "type"], sort=False):
         share = part["members"].to_numpy() / totals
-        # That no null direction met a rule does not make its rate nought: one feature alone is no excess.
-        limit = np.maximum(stats.binom.ppf(TAIL, totals, part["member_null_share"].to_numpy()), 1)
-        above = int((part["members"].to_numpy() > limit).sum())
+        # By the layer's own bounds: null directions that are judged as a layer of their own get no type.
+        by_chance = part["expected_at_bounds"].to_numpy() / totals
+        # That no null direction got a label does not make its rate nought: one feature alone is no excess.
+        limit = np.maximum(stats.binom.ppf(TAIL, totals, by_chance), 1)
+        above = int((part["features"].to_numpy() > limit).sum())
         spread = float(share.std(ddof=1)) if len(share) > 1 else np.nan
         rows.append((scheme, name, len(share), share.mean(), spread, share.min(), share.max(), above))
     return pd.DataFrame(rows, columns=list(STABILITY.columns)).astype({"scheme": "str", "type": "str"})

@@ -156,7 +156,7 @@ def _label_row(figure: Figure, top: float, name: str, counts: pd.DataFrame) -> N
         style = {"weight": "bold"} if i == 0 else {}
         _text(figure, LEFT - 0.08, top + 0.08 + i * LINE, line, ha="right", **style)
     width, height = figure.get_size_inches()
-    bar = {"color": TYPE_COLORS[name], "linewidth": 3, "solid_capstyle": "butt"}
+    bar: dict[str, Any] = {"color": TYPE_COLORS[name], "linewidth": 3, "solid_capstyle": "butt"}
     x, ends = (LEFT - 0.025) / width, [1 - (top + 0.05) / height, 1 - (top + ROW - 0.05) / height]
     figure.add_artist(Line2D([x, x], ends, **bar))
 

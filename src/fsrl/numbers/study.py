@@ -171,7 +171,7 @@ def types(tables: StudyTables) -> dict[str, str]:
 
 @headline("above-chance", "stability")
 def above_chance(tables: StudyTables) -> dict[str, str]:
-    """Layers with more features of a type than the 0.999 quantile of what the largest null share gives;
+    """Layers with more features of a type than the 0.999 quantile of what chance gives at its bounds;
     which types have such layers, and which have none.
     """
     rows = tables.frame("stability")[tables.frame("stability")["scheme"] == tables.scheme]

@@ -70,7 +70,8 @@ STABILITY = Table(
         "layers_above_chance": Column(
             "int64",
             "SAEs",
-            "with more members than one, and than the 0.999 quantile of what the largest null share gives",
+            "with more features of this label than one, and than the 0.999 quantile of what chance gives at "
+            "the layer's bounds",
         ),
     },
 )
