@@ -81,6 +81,7 @@ AFTER_SENSITIVITY = {
 AFTER_CLAIMS = {"test_claims": 1, "write_latex_claims": 1, **INDEX}
 AFTER_ENRICHMENT = {
     "summarise_enrichment_tiny": 1,
+    "write_latex_coverage": 1,
     "explain_features": len(SAE_IDS),
     "count_explanation_words": 1,
     # Their exemplars stand beside explanations.
@@ -152,7 +153,7 @@ def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
     jobs += 2 + len(SAE_IDS) + 4
     jobs += 3  # effects, their summary and figures
     jobs += len(SAE_IDS) + 1  # explanations and their words
-    jobs += 4 + 1  # LaTeX tables: study, claims, sensitivity, effects; speed
+    jobs += 5 + 1  # LaTeX tables: study, claims, set coverage, sensitivity, effects; speed
     jobs += len(INDEX)
     assert len(list((built.folder / "logs").rglob("*.log"))) == jobs
     assert len(list((built.folder / "results/benchmarks").rglob("*.tsv"))) == jobs
