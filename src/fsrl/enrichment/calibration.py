@@ -199,7 +199,7 @@ def _turned(
     sizes, deltas = sets.sum(dim=1), _deltas(layer.tokens, sets)
     against_turned = layer.own.turned
     for repetition in range(repetitions):
-        turn = rotation(deltas.shape[0], generator).to(deltas.device)
+        turn = rotation(deltas.shape[0], generator, deltas.device)
         cosines = layer.cosines(deltas, turn)
         p = against_turned.log10_p(cosines)
         called = rates.discoveries(p.cpu().numpy(), layer.level)
@@ -233,10 +233,12 @@ def textbook_z(
     return rows @ deltas.double() / std * (sizes * (n_tokens - 1) / (n_tokens - sizes)).sqrt()
 
 
-def rotation(d_model: int, generator: torch.Generator) -> Float64[Tensor, "d_model d_model"]:
-    """A rotation (or a reflection), each as likely as any other."""
+def rotation(
+    d_model: int, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> Float64[Tensor, "d_model d_model"]:
+    """A rotation (or a reflection) on the device, each as likely as any other; drawn on the generator's."""
     normal = torch.randn(d_model, d_model, generator=generator, dtype=torch.float64)
-    q, r = torch.linalg.qr(normal)
+    q, r = torch.linalg.qr(normal.to(device))
     return q * r.diagonal().sign()
 
 
