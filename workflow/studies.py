@@ -231,9 +231,8 @@ def _folder_name(model: Mapping[str, Any]) -> str:
 
 def check(study: Study, config: dict[str, Any]) -> None:
     """Raise FsrlError for settings that do not fit the study's model, as far as it is on this machine."""
-    contexts = {}
-    if "activations" in config["nulls"]["kinds"]:
-        contexts["nulls.context"] = config["nulls"]["context"]
+    # How the layer's activations vary (axis_share) is measured of every study.
+    contexts = {"nulls.context": config["nulls"]["context"]}
     if config["effects"]["view"] in study.views:
         contexts["effects.context"] = config["effects"]["context"]
     limit = study.positions()

@@ -86,7 +86,7 @@ def test_heatmap_has_a_square_where_the_ratio_says_something(layers: list) -> No
     # The set that no feature of a type has is left out, the others are grouped by kind.
     assert rows == ["starts with space", "month", "rank 1 100", "my words"]
     n_types = layers[0].odds_ratios["type"].nunique()
-    assert n_types == 3
+    assert n_types == 4
     for ax in figure.axes[:2]:
         squares = next(artist for artist in ax.collections if isinstance(artist, PatchCollection))
         assert len(squares.get_paths()) == 2 * n_types * len(rows)
@@ -102,7 +102,7 @@ def test_heatmap_of_layers_without_types(counts: pd.DataFrame, layers: list, mon
     empty = [layer._replace(odds_ratios=layer.odds_ratios.iloc[:0], type_counts=none) for layer in layers[:2]]
     figure = heatmap(empty)
     assert_legible(figure, monkeypatch)
-    assert words(figure).count("none\n(expected by chance:\nat most 0.6)") == 8
+    assert words(figure).count("none\n(expected by chance:\nat most 0.6)") == 2 * len(TYPES)
 
 
 def test_qq_of_uniform_p_lies_on_the_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ def test_splits_show_the_set_against_the_other_tokens(
     figure = plot_splits.splits(split_table(seeds), counts, scheme="calibrated", title=TITLE)
     assert_legible(figure, monkeypatch)
     assert TITLE in words(figure) and "none (expected by chance: at most 0.3)" in words(figure)
-    for ax, seed in zip([figure.axes[0], figure.axes[1], figure.axes[3]], seeds.values(), strict=True):
+    for ax, seed in zip(figure.axes[: len(seeds)], seeds.values(), strict=True):
         others, members = (patch.get_data() for patch in ax.patches if isinstance(patch, StepPatch))
         own, n = weights(seed), len(DANGEROUS)
         for step, part in ((others, own[n:]), (members, own[:n])):
@@ -40,4 +40,4 @@ def test_splits_show_the_set_against_the_other_tokens(
 
 def test_a_type_whose_features_have_no_set_says_so(counts: pd.DataFrame) -> None:
     figure = plot_splits.splits(split_table({}), counts, scheme="calibrated", title=TITLE)
-    assert words(figure).count("no token set could be tested") == 3
+    assert words(figure).count("no token set could be tested") == len(TYPES) - 1

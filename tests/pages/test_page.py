@@ -264,7 +264,7 @@ def _contrast(one, other):
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(FsrlError, match="unknown type '<b>'; known: local_context"):
+    with pytest.raises(FsrlError, match="unknown type '<b>'; known: partition"):
         dashboard.feature_page(replace(BARE, type_name="<b>"))
     with pytest.raises(FsrlError, match="feature 3: 2 histogram edges for 2 counts"):
         replace(BARE, histogram_edges=[0.0, 1.0], histogram_counts=[1, 2])

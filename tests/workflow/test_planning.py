@@ -130,7 +130,7 @@ def test_a_fault_stops_the_plan_with_one_line(fresh: Project, tmp_path: Path, fa
 def test_what_other_studies_lack_stops_nobody(fresh: Project, tmp_path: Path) -> None:
     project = fresh.copy(tmp_path / "project")
     (project.folder / "tiny/evaluation_text.txt").unlink()
-    for kind in ("results/tiny/unembedding.safetensors", "results/tiny/token_sets.parquet"):
+    for kind in ("results/models/tiny-model/unembedding.safetensors", "results/tiny/token_sets.parquet"):
         done = project.without_jobs("--dry-run", kind)
         assert done.returncode == 0, done.stderr
 

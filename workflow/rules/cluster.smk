@@ -16,11 +16,13 @@ CLUSTER = {
         "export_weights": 10,
         "find_token_sets": 10,
         "measure_activation_covariances": 20,
+        "measure_axis_shares": 10,
         "fit_transport": 30,
     },
     "layer.{study}.{sae}": {
         "compute_moments": 10,
         "compute_layer_nulls": 10,
+        "cluster_features": 10,
         "assign_types": 10,
         "test_enrichment": 10,
     },
@@ -67,11 +69,14 @@ CLUSTER = {
 }
 
 
-# Whatever reaches for the network runs where snakemake does: the nodes of most clusters have none.
+# Whatever reaches for the network runs where snakemake does: the nodes of most clusters have none. So do the seconds that
+# judge predictions and print the verdicts.
 localrules:
     download,
     fetch_model,
     fetch_weights,
+    judge_predictions,
+    predictions,
 
 
 def growing(amount):

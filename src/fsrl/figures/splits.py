@@ -38,9 +38,9 @@ def splits(found: pd.DataFrame, type_counts: pd.DataFrame, *, scheme: str, title
     counts = scheme_counts(type_counts, scheme)
     by_type = {str(split.type): split for split in found.itertuples(index=False)}
     note = "best exemplar of each type, split by its best token set; each histogram has area 1"
-    figure = new_figure(DOUBLE, 4.3, f"{title} · scheme {scheme}\n{note}")
+    figure = new_figure(DOUBLE, 6.3, f"{title} · scheme {scheme}\n{note}")
     names = [name for name in TYPES if name in counts.index]
-    panels = figure.subplots(2, 2).flat
+    panels = list(figure.subplots(-(-len(TYPES) // 2), 2).flat)
     for ax, name in zip(panels, names, strict=False):
         ax.set_title(count_label(name, counts), color=TYPE_COLORS[name])
         if name in by_type:

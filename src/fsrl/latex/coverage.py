@@ -21,7 +21,7 @@ def set_coverage(frame: pd.DataFrame) -> str:
     rows = pd.concat([sets[sets["significant"] > 0].iloc[:ROWS], found.loc[[ANY]]])
     types = [name for name in TYPES if name in rows]
     names = [rf"\texttt{{{tex.escape(str(name))}}}" for name in rows.index[:-1]]
-    shares = [tex.number(100 * x, digits=0, bare=True) if pd.notna(x) else tex.MISSING for x in rows["share"]]
+    shares = [tex.number(100 * x, digits=0, bare=True) for x in rows["share"]]
     columns = [
         Column("Set", [*names, "any set"]),
         _counts("$n$", rows["significant"]),

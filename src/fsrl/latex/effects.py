@@ -6,7 +6,7 @@ from fsrl.effects.summary import ALL
 from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, interval, tabular
-from fsrl.names import TYPES, type_label
+from fsrl.names import TYPES, UNCLASSIFIED, type_label
 
 STEP = "+1"
 STATES = {"active": "feature active", "inactive": "feature inactive"}
@@ -41,10 +41,12 @@ def effects_by_type(summary: pd.DataFrame) -> str:
     saes = list(dict.fromkeys(rows["sae"]))
     index = pd.DataFrame([(state, sae) for state in states for sae in saes], columns=["state", "sae"])
     columns = [Column("Layer", [rf"\quad {tex.escape(hook_label(sae))}" for sae in index["sae"]])]
-    for name in [*(name for name in TYPES if (rows["type"] == name).any()), "unclassified"]:
+    for name in [*(name for name in TYPES if (rows["type"] == name).any()), UNCLASSIFIED]:
         of = index.merge(rows[rows["type"] == name], on=["state", "sae"], how="left", validate="1:1")
-        columns += _with_interval(type_label(name), of, "difference")
-    return tabular(columns, headings=_headings(index), size="scriptsize")
+        found = _with_interval(type_label(name), of, "difference")
+        # Five types with intervals fill the page; the many features without one have the narrowest.
+        columns += found[:1] if name == UNCLASSIFIED else found
+    return tabular(columns, headings=_headings(index), size="scriptsize", tabcolsep=1.5)
 
 
 def _by_state(rows: pd.DataFrame) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def types_by_layer(counts: Mapping[str, pd.DataFrame], types: Mapping[str, pd.Da
         _counts("$\\geq 2$", [*several, sum(several)]),
     ]
     groups = [("", 2), *((type_label(name), 3) for name in names), ("", 2)]
-    return tabular(columns, groups=groups, rules=[len(counts)])
+    return tabular(columns, groups=groups, rules=[len(counts)], size="scriptsize", tabcolsep=2)
 
 
 def _layers(frames: Mapping[str, object]) -> list[str]:
