@@ -108,7 +108,7 @@ OF_MOMENTS = {
     "test_enrichment_tiny": 2,
     "null_p_values": 1,
 }
-LAYER_FIGURES = ("skewness", "kurtosis", "skewness_vs_kurtosis", "types", "exemplars")
+LAYER_FIGURES = ("skewness", "kurtosis", "skewness_vs_kurtosis", "types", "evidence", "exemplars")
 STUDY_FIGURES = ("layers_grid", "moments_by_layer", "nulls_by_layer", "type_shares")
 EVIDENCE_FIGURES = ("enrichment_heatmap", "manhattan", "null_p_values", "set_coverage", "sensitivity")
 EVIDENCE_FIGURES += tuple(f"splits/{sae}" for sae in SAE_IDS)
@@ -285,7 +285,7 @@ def test_a_deleted_table_is_rebuilt_and_nothing_else(built: Project, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert project.outputs() == before
     changed = {name for name in before if (project.folder / name).stat().st_mtime_ns != times[name]}
-    tables = ("types", "type_counts", "type_null_counts", "thresholds")
+    tables = ("types", "tails", "tail_calibration", "type_counts", "type_null_counts", "thresholds")
     # Types in all views are compared, and the paper speaks of that.
     generated = ("numbers", "studies_built", "tiny/numbers", "tiny/sensitivity", "tiny/agreement")
     compared = {f"paper/generated/{name}.tex" for name in generated} | ({"paper/main.pdf"} if PDF else set())

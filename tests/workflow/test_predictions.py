@@ -210,7 +210,7 @@ def test_tables_that_are_not_built_and_rows_that_are_not_there(built: Project, t
     [line] = [line for line in done.stderr.splitlines() if "rror" in line]
     assert "error: config: tiny/predictions.yaml, line" in line and "'registered' is written twice" in line
     # Whoever doesn't ask for predictions does not hear of it.
-    assert project.without_jobs("--dry-run", "results/tiny/tokens.parquet").returncode == 0
+    assert project.without_jobs("--dry-run", "results/models/tiny-model/tokens.parquet").returncode == 0
 
     write(project, rows=OWN["rows"])
     shutil.rmtree(project.folder / f"results/tiny/{SAE_IDS[1]}/trained")

@@ -9,15 +9,18 @@ import pytest
 from safetensors.numpy import load_file
 from scipy import stats
 
+from fsrl.names import TAILS
 from fsrl.tables import core as tables
 from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS, NULL
 from fsrl.tables.tokens import TOKENS
-from fsrl.tables.types import TYPE_COUNTS, TYPES
+from fsrl.tables.types import TAIL_TABLE, TYPE_COUNTS, TYPES
 from tests.fixtures.project import Project
 from tests.fixtures.tiny_study import D_SAE, MIN_COUNT, SAE_IDS
 
 VIEWS = ("main", "trained", "cosine")
-TABLES = {table.name: table for table in (EXTREMES, HISTOGRAMS, MOMENTS, NULL, TYPES, TYPE_COUNTS)}
+TABLES = {
+    table.name: table for table in (EXTREMES, HISTOGRAMS, MOMENTS, NULL, TAIL_TABLE, TYPES, TYPE_COUNTS)
+}
 layers = pytest.mark.parametrize(("sae", "view"), [(sae, view) for sae in SAE_IDS for view in VIEWS])
 
 
@@ -112,23 +115,36 @@ def test_null_is_what_random_directions_give(built: Project, tiny_study: Path, v
 @layers
 def test_calibrated_types_are_what_lies_beyond_the_null(built: Project, sae: str, view: str) -> None:
     moments = table(built, sae, view, "moments")
+    shaped = ~moments["skewness"].isna()
+    tails = table(built, sae, view, "tails")
     null = tables.read(built.folder / f"results/models/tiny-model/nulls/{view}.parquet", NULL)
-    cut = {column: null[column].quantile([0.001, 0.999]).tolist() for column in ("skewness", "kurtosis")}
-    skewness, kurtosis = moments["skewness"], moments["kurtosis"]
+    called = {}
+    for tail in TAILS:
+        p, q = tails[f"p_{tail}"], tails[f"q_{tail}"]
+        assert q[shaped].to_numpy() == pytest.approx(stats.false_discovery_control(p[shaped], method="bh"))
+        assert (p[shaped] >= tails.loc[shaped, f"p_{tail}_isotropic"]).all()
+        called[tail] = (q <= 0.05).to_numpy()
+    # A null direction is as likely as its negative. What is kept of the draws are some of their quantiles.
+    both = np.concatenate([null["skewness"], -null["skewness"]])
+    counted = np.array([(1 + (both >= x).sum()) / (1 + len(both)) for x in moments.loc[shaped, "skewness"]])
+    known = tails.loc[shaped, "p_right_isotropic"].to_numpy()
+    inside = counted > 20 / len(both)
+    assert np.log10(known[inside]) == pytest.approx(np.log10(counted[inside]), abs=0.06)
+    right, left = (called[side] | called[f"{side}_kurtosis"] for side in ("right", "left"))
     members = {
-        "local_context": (kurtosis > cut["kurtosis"][1]) & (skewness > 0) & (moments["tail_tokens"] <= 20),
-        "prediction": skewness > cut["skewness"][1],
-        "suppression": skewness < cut["skewness"][0],
-        "partition": kurtosis < cut["kurtosis"][0],
+        "partition": called["flat"],
+        "two_sided": (called["heavy"] & moments["right_share"].between(0.25, 0.75)) | (right & left),
+        "local_context": right & (moments["tail_tokens"] <= 20),
+        "prediction": right,
+        "suppression": left,
     }
     found = table(built, sae, view, "types")
     found = found[found["scheme"] == "calibrated"].reset_index(drop=True)
-    for name, expected in members.items():
-        assert found[name].tolist() == expected.tolist()
     label = pd.Series("unclassified", index=moments.index)
-    for name in ("partition", "suppression", "prediction", "local_context"):
+    for name in reversed(members):
+        assert found[name].tolist() == list(members[name])
         label[members[name]] = name
-    label[skewness.isna()] = "degenerate"
+    label[~shaped] = "degenerate"
     assert found["type"].tolist() == label.tolist()
     counts = table(built, sae, view, "type_counts").set_index(["scheme", "type"]).loc["calibrated"]
     assert counts["features"].sum() == D_SAE
