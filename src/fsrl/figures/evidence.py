@@ -86,7 +86,7 @@ def evidence(
     ax = _panel(figure, top, len(names))
     known = labelled[labelled["evidence"].notna()]
     if known.empty:
-        style = {"ha": "center", "va": "center", "transform": ax.transAxes}
+        style: dict[str, Any] = {"ha": "center", "va": "center", "transform": ax.transAxes}
         ax.text(0.5, 0.5, "no feature has evidence\nin this scheme", **style)
     for row, name in enumerate(names):
         mine = known[known["type"] == name]
@@ -128,9 +128,9 @@ def _draw_row(ax: Axes, row: int, name: str, mine: pd.DataFrame, best: pd.DataFr
     ringed = best[best["evidence"] >= LEAST]
     ax.scatter(ringed["evidence"], _heights(ringed, row), zorder=4, **style | {"s": 2.5 * style["s"]})
     if below := len(mine) - len(shown):
-        style: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "fontsize": SMALL, "va": "center"}
-        style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-        ax.text(0.01, row, f"\N{LEFTWARDS ARROW} {below:,}", **style, zorder=5)
+        words: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "fontsize": SMALL, "va": "center"}
+        words["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+        ax.text(0.01, row, f"\N{LEFTWARDS ARROW} {below:,}", **words, zorder=5)
 
 
 def _heights(rows: pd.DataFrame, row: int) -> Any:
