@@ -31,7 +31,7 @@ FIGURES = sorted(set(targets(*STUDY_FIGURES, views="figure_views")))
 FIGURES += [
     path
     for path in targets(*LAYER_FIGURES, views="figure_views")
-    if not left_out(STUDIES[path.split("/")[1]], "figures of single layers")
+    if not left_out(STUDIES[Path(path).parts[1]], "figures of single layers")
 ]
 FIGURES += in_enriched_views(*EVIDENCE_FIGURES, SPLIT_FIGURES)
 FIGURES += [path.format(study=study.name) for study in MEASURED for path in EFFECT_FIGURES]
