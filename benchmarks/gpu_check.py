@@ -231,9 +231,10 @@ class Check:
 
 
 def job_seconds(study: str) -> dict[str, float]:
-    """Wall seconds of the heavy jobs of a study, those of one rule added up."""
+    """Wall seconds of the heavy jobs of a study and of its model, those of one rule added up."""
     found = dict.fromkeys(HEAVY_JOBS, 0.0)
-    for path in (ROOT / "results/benchmarks" / study).rglob("*.tsv"):
+    folders = [ROOT / "results/benchmarks" / name for name in (study, "models")]
+    for path in (path for folder in folders for path in folder.rglob("*.tsv")):
         if path.stem in found:
             with path.open(newline="") as file:
                 found[path.stem] += sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
