@@ -100,6 +100,7 @@ for study in STUDIES.values():
             enrichment=of_saes(ENRICHMENT, study),
             decoders=of_saes(DECODER, study),
             types=of_saes(f"{STAGES}/types.parquet", study),
+            clusters=of_saes(CLUSTERS, study),
             unembedding=of_model(UNEMBEDDING),
             sets=TOKEN_SETS,
             null_discoveries=NULL_DISCOVERIES,

@@ -7,12 +7,11 @@ joblog.to(snakemake.log[0], threads=snakemake.threads)
 import json
 from collections.abc import Iterator
 
-import pandas as pd
-
 from fsrl import files
 from fsrl.effects import study as effect_study
 from fsrl.models import hub_record, reading, sources
 from fsrl.nulls import quantiles
+from fsrl.nulls.joined import joined
 from fsrl.tables import core as tables
 from fsrl.tables.effects import EFFECTS
 from fsrl.tables.moments import MOMENTS, NULL_QUANTILES
@@ -31,12 +30,12 @@ def layers() -> Iterator[effect_study.EffectInputs]:
     for i, path in enumerate(given.decoders):
         types = tables.read(given.types[i], TYPES)
         of_nulls = (given.quantiles, *given.layer_quantiles[i : i + 1])
-        parts = [tables.read(one, NULL_QUANTILES) for one in of_nulls]
+        shared, *own = (tables.read(one, NULL_QUANTILES) for one in of_nulls)
         yield effect_study.EffectInputs(
             weights.read_decoder(path),
             types[types["scheme"] == params.scheme],
             tables.read(given.moments[i], MOMENTS),
-            quantiles.bounds(pd.concat(parts)),
+            quantiles.bounds(joined(shared, own)),
         )
 
 

@@ -21,7 +21,7 @@ from fsrl.tables.enrichment import (
     SET_COVERAGE,
     SPLITS,
 )
-from fsrl.tables.types import TYPES
+from fsrl.tables.types import CLUSTERS, TYPES
 from fsrl.weights import matrices as weights
 from fsrl.weights import transport
 
@@ -44,8 +44,10 @@ for number, sae in enumerate(params.sae_ids):
     decoder = weights.read_decoder(given.decoders[number], device)
     view = transport.view(decoder, unembedding, params.view, moved)
     types = tables.read(given.types[number], TYPES)
+    clusters = tables.read(given.clusters[number], CLUSTERS)["cluster"].to_numpy()
+    read = (members, types, clusters, unembedding.tokens)
     chosen = {"scheme": params.scheme, "settings": params.settings}
-    made = enrichment_study.layer_tables(tests, study.cut, view, members, types, unembedding.tokens, **chosen)
+    made = enrichment_study.layer_tables(tests, study.cut, view, *read, **chosen)
     metadata = tables.read_metadata(given.enrichment[number])
     metadata |= {"settings": json.dumps(params.settings, sort_keys=True), "scheme": params.scheme}
     metadata |= devices.described(device)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
+from torch import Tensor
 
 from fsrl.claims import claims, dips, null_groups
 from fsrl.claims.claims_list import CLAIMS, ClaimInputs
@@ -80,27 +81,29 @@ def layer(
     )
     typings = _typings(schemes, moments, nulls, here, view.W_dec.shape[1])
     columns = torch.from_numpy(members.to_numpy()[view.token_ids.numpy()].T.copy())
-    covariance = layer_covariance(view.W_dec)
-    found = []
-    for kind, frame in _kinds(nulls.fresh[here]):
-        seeded = {"draws": len(frame), "seed": null_frames.fresh_seed(nulls.seed)}
-        directions = torch.cat(list(null_frames.draw(kind, view.W_dec, view.W_U, **seeded)))
-        groups = _groups(kind, frame, typings, nulls, here, settings["null_features"])
-        found.append(
-            null_groups.null_inputs(
-                kind,
-                directions,
-                view.W_U,
-                (sets, columns),
-                covariance,
-                frame,
-                groups,
-                null_dips=null_dips,
-                dip_features=count,
-                seed=seed,
-            )
-        )
+    chosen_dips = {"null_dips": null_dips, "dip_features": count, "seed": seed}
+    found = _null_inputs(view, (sets, columns), nulls, typings, here, settings["null_features"], chosen_dips)
     return Layer(own, found, measured)
+
+
+def _null_inputs(
+    view: View,
+    sets: tuple[list[str], Bool[Tensor, "n_sets n_tokens"]],
+    nulls: Nulls,
+    typings: Sequence[tuple[str, Typing]],
+    here: str,
+    wanted: int,
+    chosen_dips: Mapping[str, Any],
+) -> list[NullInputs]:
+    """Of each bounding kind; chosen_dips: keyword arguments of `fsrl.claims.null_groups.null_inputs`."""
+    covariance, found = layer_covariance(view.W_dec), []
+    seed = null_frames.fresh_seed(nulls.seed)
+    for kind, frame in _kinds(nulls.fresh[here]):
+        blocks = null_frames.draw(kind, view.W_dec, view.W_U, draws=len(frame), seed=seed)
+        groups = _groups(kind, frame, typings, nulls, here, wanted)
+        known = (kind, torch.cat(list(blocks)), view.W_U, sets, covariance, frame, groups)
+        found.append(null_groups.null_inputs(*known, **chosen_dips))
+    return found
 
 
 def _typings(

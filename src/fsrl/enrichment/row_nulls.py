@@ -21,6 +21,7 @@ third of a decade, mostly upwards.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -189,11 +190,17 @@ def student(cosines: Float64[Tensor, "*any"], k: int) -> Float64[Tensor, "*any"]
 
 def _surprise(cosines: Float32[Tensor, "rows n"], k: int) -> Float64[Tensor, "rows n"]:
     """-log10 of Student's p, from a table: scipy's function would take longer than the draws."""
-    steps = np.linspace(0, math.sqrt(-math.log(torch.finfo(torch.float64).eps)), GRID)
-    table = -rates.log10_p(np.sqrt(np.expm1(steps**2) * (k - 1)), k - 1)
+    steps, table = _table(k)
     unexplained = (1 - cosines.double().pow(2)).clamp(min=torch.finfo(torch.float64).eps)
     place = (-unexplained.log()).clamp(min=0).sqrt().cpu().numpy()
     return torch.from_numpy(np.interp(place, steps, table)).to(cosines.device)
+
+
+@cache
+def _table(k: int) -> tuple[Float64[np.ndarray, "steps"], Float64[np.ndarray, "steps"]]:
+    """sqrt(-log(1 - r^2)) and -log10 of Student's p there; the same for every null of a layer."""
+    steps = np.linspace(0, math.sqrt(-math.log(torch.finfo(torch.float64).eps)), GRID)
+    return steps, -rates.log10_p(np.sqrt(np.expm1(steps**2) * (k - 1)), k - 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float32, Int32, Int64
 
 from fsrl.enrichment import best_sets, scores, splits
 from fsrl.stats import odds
@@ -58,6 +58,7 @@ def layer_tables(
     view: View,
     members: pd.DataFrame,
     types: pd.DataFrame,
+    clusters: Int64[np.ndarray, "features"],
     tokens: tuple[str, ...],
     *,
     scheme: str,
@@ -66,11 +67,11 @@ def layer_tables(
     """The tables of one layer.
 
     cut: the study's largest significant log10 p (NaN: none); members: the table of token sets, a row a token
-    id; types: table `types` of the layer; tokens: as stored, a token id each; scheme: whose labels are used;
-    settings: cluster_cosine, bootstrap, seed and scored, as `enrichment` in the config.
+    id; types: table `types` of the layer; clusters: of its features (`fsrl.stats.odds.decoder_clusters`);
+    tokens: as stored, a token id each; scheme: whose labels are used; settings: bootstrap, seed and scored,
+    as `enrichment` in the config.
     """
     up, down = tests.significant(cut)
-    clusters = odds.decoder_clusters(view.W_dec, threshold=settings["cluster_cosine"])
     best = best_sets.best_sets_frame(
         best_sets.best_sets(*map(torch.from_numpy, (tests.t, tests.log10_p, tests.log10_q))),
         tests.sets,

@@ -123,6 +123,7 @@ class Quantile(Test):
 
     @property
     def expected(self) -> str:
+        """How many of the rows must stand where."""
         return (
             f"{self.at_least} of {len(self.features)} features or more at quantiles of {self.column} of "
             f"{self.within}"
@@ -166,17 +167,29 @@ class Count(Test):
 
 
 @dataclass(frozen=True)
-class Share(Test):
-    """Which share of the rows of all these layers together, or of those `among` them, meets a condition."""
+class _OfRows(Test):
+    """About the share of these layers' rows, or of those `among` them, that meets a condition."""
 
     saes: tuple[str, ...]
     where: Condition
     among: Condition | None
-    within: Range
 
     @property
     def schemes(self) -> tuple[str, ...]:
+        """Those whose labels the conditions name."""
         return _schemes(self.where, self.among)
+
+    def met(self, layer: Layer) -> tuple[int, int]:
+        """How many rows meet the condition, and of how many."""
+        base = np.ones(len(layer.moments), dtype=bool) if self.among is None else self.among.met(layer)
+        return int((self.where.met(layer) & base).sum()), int(base.sum())
+
+
+@dataclass(frozen=True)
+class Share(_OfRows):
+    """Which share of the rows of all these layers together, or of those `among` them, meets a condition."""
+
+    within: Range
 
     @property
     def expected(self) -> str:
@@ -184,19 +197,16 @@ class Share(Test):
 
     def judge(self, layers: Sequence[Layer]) -> Outcome:
         """Held where the share is within the range; a share of no rows is not."""
-        met, of = (sum(counts) for counts in zip(*(_met(self, layer) for layer in layers), strict=True))
+        met, of = (sum(counts) for counts in zip(*(self.met(layer) for layer in layers), strict=True))
         if not of:
             return Outcome(False, f"no row{_among(self.among)}")
         return Outcome(self.within.holds(met / of), f"{met / of:.4g} ({met} of {of})")
 
 
 @dataclass(frozen=True)
-class Trend(Test):
+class Trend(_OfRows):
     """How the share that meets a condition goes over layers; sign: 1 for a rise, -1 for a fall."""
 
-    saes: tuple[str, ...]
-    where: Condition
-    among: Condition | None
     sign: int
     rho: float
 
@@ -205,11 +215,8 @@ class Trend(Test):
             raise FsrlError(f"a trend over {len(self.saes)} layers; name at least {SHORTEST_TREND}")
 
     @property
-    def schemes(self) -> tuple[str, ...]:
-        return _schemes(self.where, self.among)
-
-    @property
     def expected(self) -> str:
+        """The least correlation, with its sign."""
         sign = "at least " if self.sign > 0 else "at most -"
         return (
             f"of the rows{_among(self.among)}, the share with {self.where}: Spearman {sign}{self.rho:g} "
@@ -218,7 +225,7 @@ class Trend(Test):
 
     def judge(self, layers: Sequence[Layer]) -> Outcome:
         """Held where the correlation reaches rho in the direction named."""
-        counts = [_met(self, layer) for layer in layers]
+        counts = [self.met(layer) for layer in layers]
         if 0 in [of for _, of in counts]:
             return Outcome(False, f"{layers[[of for _, of in counts].index(0)].sae} has no row to look at")
         shares = [met / of for met, of in counts]
@@ -242,12 +249,6 @@ def spearman(values: Float64[np.ndarray, "layers"]) -> float:
 
 def _schemes(*conditions: Condition | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.scheme for one in conditions if one is not None and one.scheme))
-
-
-def _met(test: Share | Trend, layer: Layer) -> tuple[int, int]:
-    """How many rows meet the condition, and of how many."""
-    base = np.ones(len(layer.moments), dtype=bool) if test.among is None else test.among.met(layer)
-    return int((test.where.met(layer) & base).sum()), int(base.sum())
 
 
 def _among(condition: Condition | None) -> str:

@@ -93,23 +93,29 @@ def fit(
             sums.add(place, contexts[sites] % 2, J)
             shown.update(len(sites) if place == sums.places[0] else 0)
     means, errors = sums.means(), sums.errors()
-    metadata = {
-        **model.metadata,
-        **devices.described(device),
-        "layers": str(len(bridge.blocks)),
-        "position": "same",
+    metadata = _made_from(model, settings, device) | {
         "method": f"automatic differentiation ({unlike})" if unlike else "closed form",
         "sites": str(len(contexts)),
-        "seed": str(settings.seed),
         "windows": f"{len(inputs)} of {settings.context} tokens, spread over the text",
-        "left_out": json.dumps(settings.leave_out),
-        "first_token": str(windows.first_token(model.tokenizer)),
-        "text_sha256": hashlib.sha256(settings.text.encode()).hexdigest(),
         "split_half_error": json.dumps({hook: round(errors[places[hook]], 6) for hook in hooks}),
     }
     return Transport(
         torch.stack([means[places[hook]] for hook in hooks]).float().cpu(), tuple(hooks), metadata
     )
+
+
+def _made_from(model: Model, settings: Settings, device: str) -> dict[str, str]:
+    """What of the metadata is known before the first site."""
+    return {
+        **model.metadata,
+        **devices.described(device),
+        "layers": str(len(model.bridge.blocks)),
+        "position": "same",
+        "seed": str(settings.seed),
+        "left_out": json.dumps(settings.leave_out),
+        "first_token": str(windows.first_token(model.tokenizer)),
+        "text_sha256": hashlib.sha256(settings.text.encode()).hexdigest(),
+    }
 
 
 def choose_sites(

@@ -71,6 +71,7 @@ def _run(
     caught: dict[Place, Tensor] = {}
 
     def catch(place: Place, activation: Tensor, hook: Any) -> Tensor:
+        """Keep the stream at a place; what the model goes on with."""
         # The graph begins at the first place; the model's parameters are none of it.
         caught[place] = activation.detach().requires_grad_() if place == root else activation
         return caught[place]

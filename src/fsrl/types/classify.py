@@ -18,6 +18,7 @@ rules of a scheme (booleans); its primary label is the first in the scheme's ord
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -113,13 +114,21 @@ class TailTyping:
         """The types that it defines, in their order of precedence."""
         return TYPES
 
+    @cached_property
+    def _log10_p(self) -> tails.PerTail:
+        """Of the layer's features; every label and threshold follows from it."""
+        return tails.log10_p(self.moments, self.known)
+
     def own(self) -> Labels:
         """Of the layer's features."""
-        return self.as_layer(self.moments)
+        return self._called(self.moments, self._log10_p)
 
     def as_layer(self, frame: pd.DataFrame) -> Labels:
         """Of rows that are taken for a layer: significant by their own false discovery rate."""
-        called = tails.significant(tails.log10_p(frame, self.known), self.scheme.level)
+        return self._called(frame, tails.log10_p(frame, self.known))
+
+    def _called(self, frame: pd.DataFrame, log10_p: tails.PerTail) -> Labels:
+        called = tails.significant(log10_p, self.scheme.level)
         return tail_labels(Shapes.of(frame), called, self.scheme)
 
     def others(self, frame: pd.DataFrame) -> Labels:
@@ -130,7 +139,7 @@ class TailTyping:
 
     def critical(self) -> dict[str, float]:
         """Tail -> the largest log10 p that is significant in the layer (`fsrl.types.tails.critical`)."""
-        return tails.critical(tails.log10_p(self.moments, self.known), self.scheme.level)
+        return tails.critical(self._log10_p, self.scheme.level)
 
     def thresholds(self) -> pd.DataFrame:
         """The table `thresholds`: of each type's tails the value from which a feature is significant.
