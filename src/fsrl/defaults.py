@@ -12,7 +12,7 @@ VIEW: dict[str, Any] = {"w_u": "folded", "tokens": "trained", "cosine": False}
 NULL_DRAWS, LAYER_DRAWS, NULL_SEED = 100_000, 20_000, 0
 # types: the default scheme and its settings.
 SCHEME = "calibrated"
-SCHEME_SETTINGS = {"level": 0.05, "tail_tokens": 20, "share": 0.25}
+SCHEME_SETTINGS = {"level": 0.05, "tail_tokens": 17, "share": 0.25, "tail_share": 0.05, "spike_level": 0.01}
 # tokens: occurrences that make a token a trained one; where counts are unknown, directions and their seed.
 MIN_COUNT, TOKEN_DRAWS, TOKEN_SEED = 100, 20_000, 0
 # enrichment.level: false discovery rate of features and token sets.

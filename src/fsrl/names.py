@@ -17,7 +17,11 @@ TAILS = {
     "left_kurtosis": "large left_kurtosis",
     "heavy": "large kurtosis",
     "flat": "small kurtosis",
+    "right_eighth": "large right_eighth: few tokens, far out",
+    "left_eighth": "large left_eighth",
 }
+# Tails of the few tokens that lie farthest out, on either side.
+SPIKES = ("right_eighth", "left_eighth")
 
 # Kind of null -> what its directions are, as the tables and figures say it.
 KINDS = {

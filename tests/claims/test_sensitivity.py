@@ -12,10 +12,10 @@ from fsrl.claims import sensitivity
 from fsrl.claims import stability as sensitivity_layers
 from fsrl.names import BOUNDING, TYPES
 from fsrl.tables import core as tables
-from fsrl.tables.sensitivity import AGREEMENT, DRAWS, SENSITIVITY, STABILITY
+from fsrl.tables.sensitivity import AGREEMENT, DRAWS, SENSITIVITY, SPIKE_Q, STABILITY
 from fsrl.types import chance
 from fsrl.types.rules import parse_scheme, parse_schemes
-from tests.fixtures.type_examples import CALIBRATED, SCHEMES, random_tables, typings, under
+from tests.fixtures.type_examples import CALIBRATED, SCHEMES, WHOLE, random_tables, typings, under
 
 FACTORS = {"level": [4, 1, 0.2], "draws": [1, 0.5], "layer_share": [2, 1, 0.5], "number": [2, 1, 0.5]}
 D_MODEL = 16
@@ -68,19 +68,22 @@ def test_a_sweep_types_anew_with_each_bound(name):
 
 def test_a_sweep_types_anew_with_each_setting(tmp_path):
     layer = example()
-    swept = sensitivity.sweep(layer, [parse_scheme("calibrated", CALIBRATED)], **FACTORS)
-    default = under("types", layer.moments, {"calibrated": CALIBRATED}, layer.null)
+    swept = sensitivity.sweep(layer, [parse_scheme("calibrated", WHOLE)], **FACTORS)
+    default = under("types", layer.moments, {"calibrated": WHOLE}, layer.null)
     keys = {"q": "level", "tail_tokens": "tail_tokens", "right_share": "share"}
+    keys |= {"tail_share": "tail_share", SPIKE_Q: "spike_level"}
     settings_moved = swept[swept["column"] != DRAWS]
     assert set(settings_moved.loc[settings_moved["column"] == "q", "type"]) == set(TYPES)
     for row in settings_moved.itertuples():
-        check(row, layer, "calibrated", CALIBRATED | {keys[row.column]: row.value}, default)
-        assert row.value == pytest.approx(row.factor * CALIBRATED[keys[row.column]])
+        check(row, layer, "calibrated", WHOLE | {keys[row.column]: row.value}, default)
+        assert row.value == pytest.approx(row.factor * WHOLE[keys[row.column]])
     moved = {(row.column, row.factor) for row in settings_moved.itertuples()}
     assert moved == {
         *(("q", factor) for factor in (4, 1, 0.2)),
         *(("tail_tokens", factor) for factor in (2, 1, 0.5)),
         *(("right_share", factor) for factor in (2, 1, 0.5)),
+        *(("tail_share", factor) for factor in (2, 1, 0.5)),
+        *((SPIKE_Q, factor) for factor in (4, 1, 0.2)),
     }
     # A larger level only adds members.
     levels = swept[(swept["column"] == "q") & (swept["type"] == "prediction")].sort_values("factor")

@@ -18,7 +18,7 @@ from fsrl.numbers import headlines as tex_numbers
 from fsrl.numbers import study as numbers_study
 from fsrl.numbers.headlines import StudyTables
 from fsrl.types.rules import parse_scheme, parse_schemes
-from tests.fixtures.type_examples import CALIBRATED, UNIVERSAL_NEURONS
+from tests.fixtures.type_examples import CALIBRATED, UNIVERSAL_NEURONS, WHOLE
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,6 +136,15 @@ def test_rules_by_hand():
         rf" & suppression & {left} \\",
         r"\addlinespace",
     ]
+    (whole,) = parse_schemes({"w": WHOLE})
+    of = dict(
+        row.removesuffix(r" \\").split(" & ")[1:] for row in tex_numbers_fixed.rule_rows([whole]).splitlines()
+    )
+    narrow = r"$m \leq \num{0.05}\,V$"
+    assert of["prediction"] == rf"({right}) and {narrow}"
+    spike = r", or eighth moment ($q \leq \num{0.01}$)"
+    assert of["local context"] == rf"({right}) and {narrow}{spike}; $m \leq \num{{20}}$"
+    assert of["suppression"] == rf"({left}) and {narrow}{spike} and $m \leq \num{{20}}$"
     assert rows[6].startswith(r"universal & prediction & $\kappa > \num{10}$")
     one = parse_scheme("s", {"types": {"partition": {"kurtosis": {"below": "q0.05"}}}})
     assert tex_numbers_fixed.rule_rows([one]) == r"s & partition & $\kappa < q_{0.05}$ \\"

@@ -3,13 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
 from fsrl.errors import FsrlError
+from fsrl.moments.formulas import tail_tokens
 from fsrl.names import TYPES
 from fsrl.types import classify, tails
 from fsrl.types.rules import ORDER
-from tests.fixtures.type_examples import NULL, SCHEMES, random_tables, table, typings, under
+from tests.fixtures.type_examples import NULL, SCHEMES, WHOLE, random_tables, table, typings, under
 
 
 def types_of(moments, name, null=None, **settings):
@@ -90,6 +92,85 @@ def test_calibrated_against_loops(seed):
     # Other rows by the layer's thresholds: its own are typed as they are.
     assert (typing.others(moments).primary == found["type"]).all()
     assert found["type"].nunique() > 3
+
+
+def test_wide_tails_and_spikes_worked_example():
+    # The null's medians are R0 = 2 and E0 = 50; 10,000 lies beyond every eighth moment, 9 / 100 and so on are
+    # the shares of the vocabulary (R - R0)^2 / (E - E0).
+    rows = [
+        # skewness, right_kurtosis, right_eighth, tail_tokens -> label without and with the two settings
+        (50.0, 5.0, 50 + 100.0, 900.0, "prediction", "unclassified"),  # 9 / 100
+        (50.0, 5.0, 50 + 300.0, 300.0, "prediction", "prediction"),  # 9 / 300
+        (50.0, 1.5, 52.5, np.inf, "prediction", "unclassified"),  # no tail
+        (0.1, 2.5, 10_000.0, 3.0, "unclassified", "local_context"),
+        (0.1, 2.5, 10_000.0, 21.0, "unclassified", "unclassified"),
+        (50.0, 5.0, 10_000.0, 3.0, "local_context", "local_context"),
+        # As wide a group as the first, and a spike all the same.
+        (50.0, 24.0, 10_000.0, 3.0, "local_context", "local_context"),
+    ]
+    names = ["skewness", "right_kurtosis", "right_eighth", "tail_tokens"]
+    columns = dict(zip(names, np.array([row[:4] for row in rows]).T, strict=True))
+    moments = table(**columns, kurtosis=4.0)
+    schemes = {"plain": SCHEMES["calibrated"], "whole": WHOLE}
+    plain, whole = (under("types", moments, {name: one}, NULL) for name, one in schemes.items())
+    assert plain["type"].tolist() == [row[4] for row in rows]
+    assert whole["type"].tolist() == [row[5] for row in rows]
+    # The mirror image is a suppression, as a group and as a spike.
+    left = {"skewness": -moments["skewness"], "right_kurtosis": 4 - moments["right_kurtosis"]}
+    left |= {"left_eighth": moments["right_eighth"], "right_eighth": 52.5}
+    left |= {"left_tail_tokens": moments["tail_tokens"], "tail_tokens": np.inf}
+    mirrored = under("types", moments.assign(**left), {"whole": WHOLE}, NULL)
+    promotes = ("local_context", "prediction")
+    assert mirrored["type"].tolist() == ["suppression" if row[5] in promotes else row[5] for row in rows]
+    assert mirrored["spike"].tolist()[3:4] == [True]
+    # Evidence of an eighth moment is that of its root: the null's median is 50, its 0.999 quantile 89.96.
+    root = (100 - 50**0.5) / (89.96**0.5 - 50**0.5)
+    assert whole["evidence"][3] == pytest.approx(root, rel=1e-2)
+    cuts = under("thresholds", moments, {"whole": WHOLE}, NULL)
+    of = cuts.set_index(["type", "column"])["bound"]
+    assert of["local_context", "right_eighth"] == of["suppression", "left_eighth"] == "q<=0.01"
+    assert of["prediction", "tail_share"] == "0.05" and ("prediction", "right_eighth") not in of
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_whole_scheme_against_loops(seed):
+    moments, null = random_tables(seed, n=500)
+    for every, name in ((7, "right_eighth"), (11, "left_eighth")):
+        moments.loc[::every, name] *= 10
+    (typing,) = typings(moments, {"calibrated": WHOLE | {"spike_level": 0.2, "tail_share": 0.3}}, null)
+    levels = dict.fromkeys(tails.COLUMNS, 0.05) | {"right_eighth": 0.2, "left_eighth": 0.2}
+    q = {
+        tail: stats.false_discovery_control(10.0 ** one[~np.isnan(one)])
+        for tail, one in tails.log10_p(moments, typing.known).items()
+    }
+    typical = {name: typing.known["isotropic"][name].median for name in ("right_kurtosis", "right_eighth")}
+    found = classify.types(typing)
+    met_by_spikes = 0
+    for place, row in enumerate(moments[moments["skewness"].notna()].itertuples()):
+        met = {tail for tail, values in q.items() if values[place] <= levels[tail]}
+        sides = {}
+        for side, fourth, eighth, tokens in (
+            ("right", row.right_kurtosis, row.right_eighth, row.tail_tokens),
+            ("left", row.kurtosis - row.right_kurtosis, row.left_eighth, row.left_tail_tokens),
+        ):
+            moments_of = (torch.tensor([one], dtype=torch.float64) for one in (fourth, eighth))
+            share = tail_tokens(*moments_of, 1, *typical.values()).item()
+            group = bool(met & {side, f"{side}_kurtosis"}) and share <= 0.3
+            spike = (group or f"{side}_eighth" in met) and tokens <= 20
+            met_by_spikes += spike and not group
+            sides[side] = group, spike
+        holds = {
+            "partition": "flat" in met,
+            "two_sided": ("heavy" in met and 0.25 <= row.right_share <= 0.75)
+            or (any(sides["right"]) and any(sides["left"])),
+            "local_context": sides["right"][1],
+            "prediction": sides["right"][0],
+            "suppression": any(sides["left"]),
+        }
+        mine = found.loc[row.feature]
+        assert {name: mine[name] for name in holds} == holds
+    assert met_by_spikes
+    assert (typing.others(moments).primary == found["type"]).all()
 
 
 def test_the_rate_is_that_of_the_rows_taken_together():

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from fsrl.errors import FsrlError
+from fsrl.names import TAILS
 from fsrl.types.rules import Bound, TailScheme, parse_bound, parse_schemes
 
 
@@ -116,6 +117,10 @@ def test_a_scheme_of_tails_is_read():
     settings = {"level": 0.05, "tail_tokens": 20, "share": 0.25}
     assert parse_schemes({"t": settings}) == [TailScheme("t", 0.05, 20.0, 0.25)]
     assert parse_schemes({"t": settings})[0].view is None
+    (more,) = parse_schemes({"t": settings | {"tail_share": 0.1, "spike_level": 0.01}})
+    assert more == TailScheme("t", 0.05, 20.0, 0.25, tail_share=0.1, spike_level=0.01)
+    assert more.levels == dict.fromkeys(TAILS, 0.05) | {"right_eighth": 0.01, "left_eighth": 0.01}
+    assert set(parse_schemes({"t": settings})[0].levels) == set(TAILS) - {"right_eighth", "left_eighth"}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +132,12 @@ def test_a_scheme_of_tails_is_read():
         ({"share": "half"}, "scheme t: share is 'half'; write a number more than 0 and at most 0.5"),
         ({"tail_tokens": -1}, "scheme t: tail_tokens is -1; write a number more than 0"),
         ({"tail_tokens": float("inf")}, "scheme t: tail_tokens is inf; write a number more than 0"),
-        ({"q": 1}, "scheme t: unknown key 'q'; choose from level, tail_tokens, share"),
+        ({"tail_share": 1.5}, "scheme t: tail_share is 1.5; write a number more than 0 and at most 1"),
+        ({"spike_level": 0}, "scheme t: spike_level is 0; write a number more than 0 and at most 0.5"),
+        (
+            {"q": 1},
+            "scheme t: unknown key 'q'; choose from level, tail_tokens, share, tail_share, spike_level",
+        ),
         ({"view": "main"}, "scheme t: unknown key 'level'; choose from view, types"),
     ],
 )

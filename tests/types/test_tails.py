@@ -29,6 +29,14 @@ READS = {
     ),
     "heavy": (lambda frame: frame["kurtosis"], lambda null: [*null["kurtosis"]]),
     "flat": (lambda frame: -frame["kurtosis"], lambda null: [*-null["kurtosis"]]),
+    "right_eighth": (
+        lambda frame: frame["right_eighth"],
+        lambda null: [*null["right_eighth"], *null["left_eighth"]],
+    ),
+    "left_eighth": (
+        lambda frame: frame["left_eighth"],
+        lambda null: [*null["right_eighth"], *null["left_eighth"]],
+    ),
 }
 
 
@@ -93,9 +101,12 @@ def test_turning_every_direction_round_exchanges_the_sides(seed):
         skewness=-moments["skewness"],
         right_kurtosis=moments["left_kurtosis"],
         left_kurtosis=moments["right_kurtosis"],
+        right_eighth=moments["left_eighth"],
+        left_eighth=moments["right_eighth"],
     )
     here, there = tails.tails_frame(moments, known), tails.tails_frame(turned, known)
     mirror = {"right": "left", "right_kurtosis": "left_kurtosis", "heavy": "heavy", "flat": "flat"}
+    mirror |= {"right_eighth": "left_eighth"}
     for one, other in mirror.items():
         for name in ("p", "q", "evidence"):
             np.testing.assert_array_equal(here[f"{name}_{one}"], there[f"{name}_{other}"])
@@ -111,7 +122,8 @@ def test_significant_is_at_most_the_critical_p(seed):
     moments, null = random_tables(seed, n=400)
     p = tails.log10_p(moments, quantiles.of_draws(null))
     for level in (0.05, 0.3):
-        called, least = tails.significant(p, level), tails.critical(p, level)
+        levels = dict.fromkeys(p, level)
+        called, least = tails.significant(p, levels), tails.critical(p, levels)
         for tail, one in p.items():
             assert called[tail].tolist() == (one <= least[tail]).tolist()
             if not called[tail].any():

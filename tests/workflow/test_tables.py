@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from safetensors.numpy import load_file
 from scipy import stats
 
@@ -14,7 +15,7 @@ from fsrl.tables import core as tables
 from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS, NULL
 from fsrl.tables.tokens import TOKENS
 from fsrl.tables.types import TAIL_TABLE, TYPE_COUNTS, TYPES
-from tests.fixtures.project import Project
+from tests.fixtures.project import ROOT, Project
 from tests.fixtures.tiny_study import D_SAE, MIN_COUNT, SAE_IDS
 
 VIEWS = ("main", "trained", "cosine")
@@ -113,30 +114,40 @@ def test_null_is_what_random_directions_give(built: Project, tiny_study: Path, v
 
 
 @layers
-def test_calibrated_types_are_what_lies_beyond_the_null(built: Project, sae: str, view: str) -> None:
+def test_calibrated_types_are_what_lies_beyond_the_null(
+    built: Project, tiny_study: Path, sae: str, view: str
+) -> None:
     moments = table(built, sae, view, "moments")
     shaped = ~moments["skewness"].isna()
     tails = table(built, sae, view, "tails")
     null = tables.read(built.folder / f"results/models/tiny-model/nulls/{view}.parquet", NULL)
+    settings = yaml.safe_load((ROOT / "config/config.yaml").read_text())["types"]["schemes"]["calibrated"]
     called = {}
     for tail in TAILS:
         p, q = tails[f"p_{tail}"], tails[f"q_{tail}"]
         assert q[shaped].to_numpy() == pytest.approx(stats.false_discovery_control(p[shaped], method="bh"))
         assert (p[shaped] >= tails.loc[shaped, f"p_{tail}_isotropic"]).all()
-        called[tail] = (q <= 0.05).to_numpy()
+        level = settings["spike_level" if tail.endswith("eighth") else "level"]
+        called[tail] = (q <= level).to_numpy()
     # A null direction is as likely as its negative. What is kept of the draws are some of their quantiles.
     both = np.concatenate([null["skewness"], -null["skewness"]])
     counted = np.array([(1 + (both >= x).sum()) / (1 + len(both)) for x in moments.loc[shaped, "skewness"]])
     known = tails.loc[shaped, "p_right_isotropic"].to_numpy()
     inside = counted > 20 / len(both)
     assert np.log10(known[inside]) == pytest.approx(np.log10(counted[inside]), abs=0.06)
-    right, left = (called[side] | called[f"{side}_kurtosis"] for side in ("right", "left"))
+    n_tokens = len(naive_view(tiny_study, sae, view)[2])
+    groups, spikes = [], []
+    for side, tokens in (("right", "tail_tokens"), ("left", "left_tail_tokens")):
+        narrow = moments[tokens] <= settings["tail_share"] * n_tokens
+        groups.append((called[side] | called[f"{side}_kurtosis"]) & narrow)
+        spikes.append((groups[-1] | called[f"{side}_eighth"]) & (moments[tokens] <= settings["tail_tokens"]))
+    both = (groups[0] | spikes[0]) & (groups[1] | spikes[1])
     members = {
         "partition": called["flat"],
-        "two_sided": (called["heavy"] & moments["right_share"].between(0.25, 0.75)) | (right & left),
-        "local_context": right & (moments["tail_tokens"] <= 20),
-        "prediction": right,
-        "suppression": left,
+        "two_sided": (called["heavy"] & moments["right_share"].between(0.25, 0.75)) | both,
+        "local_context": spikes[0],
+        "prediction": groups[0],
+        "suppression": groups[1] | spikes[1],
     }
     found = table(built, sae, view, "types")
     found = found[found["scheme"] == "calibrated"].reset_index(drop=True)

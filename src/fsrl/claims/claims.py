@@ -23,7 +23,7 @@ from fsrl.stats import odds as enrichment_odds
 from fsrl.stats import two_groups
 from fsrl.stats.two_groups import Comparison, Excess
 from fsrl.types import tails
-from fsrl.types.classify import SPEAKING
+from fsrl.types.classify import speaking
 from fsrl.types.rules import Scheme, TailScheme
 
 # A statistic, as `fsrl.enrichment.store.statistic` reads it.
@@ -85,7 +85,7 @@ def rule_columns(scheme: Scheme | TailScheme, label: str) -> set[str] | None:
         rule = scheme.rules.get(label)
         return None if rule is None else {condition.column for condition in rule}
     own = {"local_context": {"tail_tokens"}, "two_sided": {"right_share"}}.get(label, set())
-    return own | {tails.COLUMNS[tail][0] for tail in SPEAKING[label]}
+    return own | {tails.COLUMNS[tail][0] for tail in speaking(label, scheme)}
 
 
 def _beside_nulls(

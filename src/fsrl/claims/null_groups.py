@@ -23,7 +23,7 @@ from fsrl.claims.dips import MATCHED, of_rows, sample
 from fsrl.enrichment.covariance import LayerCovariance
 from fsrl.enrichment.effect_sizes import t_and_eta2
 from fsrl.types import classify, tails
-from fsrl.types.classify import SPEAKING, TailTyping, Typing
+from fsrl.types.classify import TailTyping, Typing
 
 WIDEST = 0.05
 
@@ -60,14 +60,16 @@ def equally_typed(typing: Typing, fresh: pd.DataFrame, label: str, *, wanted: in
     if not isinstance(typing, TailTyping):
         return Grouped(typing.others(fresh).primary, 1.0)
     p, least = tails.log10_p(fresh, typing.known), typing.critical()
-    shapes, factor = classify.Shapes.of(fresh), 1.0
+    shapes, factor = typing.shapes(fresh), 1.0
     while True:
         at = {tail: _loosened(one, factor) for tail, one in least.items()}
-        called = {tail: p[tail] <= at[tail] for tail in p}
+        called = {tail: p[tail] <= one for tail, one in at.items()}
         labels = classify.tail_labels(shapes, called, typing.scheme).primary
         widest = all(one >= np.log10(WIDEST) for one in at.values())
         if widest or (labels == label).sum() >= wanted:
-            return Grouped(labels, 10 ** max(at[tail] - least[tail] for tail in SPEAKING[label]))
+            return Grouped(
+                labels, 10 ** max(at[tail] - least[tail] for tail in classify.speaking(label, typing.scheme))
+            )
         factor *= 2
 
 

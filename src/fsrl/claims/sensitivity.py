@@ -2,9 +2,10 @@
 
 Sweeps move one bound at a time by a factor f. A quantile bound keeps a share of the features: 1 - q for min
 and above, q for max and below. That share is multiplied by f, so f < 1 is stricter. A number is multiplied
-itself; 0 stays where it is. Of a scheme of tails the false discovery rate, the most tail tokens and the share
-of either side are such numbers, and it is asked what fewer null draws would have given (the first of them).
-What chance gives is counted among fresh directions, whose types follow from the same moved bounds.
+itself; 0 stays where it is. Of a scheme of tails the false discovery rates, the most tail tokens, the share
+of either side and the widest tail are such numbers, and it is asked what fewer null draws would have given
+(the first of them). What chance gives is counted among fresh directions, whose types follow from the same
+moved bounds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from jaxtyping import Bool, Float64, Shaped
 from fsrl.names import BOUNDING, TYPES
 from fsrl.nulls import quantiles
 from fsrl.nulls.quantiles import Bounds
-from fsrl.tables.sensitivity import AGREEMENT, DRAWS, SENSITIVITY, Q
+from fsrl.tables.sensitivity import AGREEMENT, DRAWS, SENSITIVITY, SPIKE_Q, Q
 from fsrl.types import chance, classify, tails
 from fsrl.types import cuts as type_cuts
 from fsrl.types.classify import Labels, RuleTyping, Shapes
@@ -120,11 +121,11 @@ class _Rows:
     @classmethod
     def of(cls, frame: pd.DataFrame, known: Bounds) -> "_Rows":
         """Of a table `moments` or `null`."""
-        return cls(Shapes.of(frame), tails.log10_p(frame, known))
+        return cls(Shapes.of(frame, known), tails.log10_p(frame, known))
 
     def labels(self, scheme: TailScheme) -> Labels:
         """Types of the rows, taken for a layer."""
-        return classify.tail_labels(self.shapes, tails.significant(self.log10_p, scheme.level), scheme)
+        return classify.tail_labels(self.shapes, tails.significant(self.log10_p, scheme.levels), scheme)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,10 +169,12 @@ def _moved_tails(
         ("level", Q, "max", level, TYPES, 0.5),
         ("tail_tokens", "tail_tokens", "max", number, ("local_context",), np.inf),
         ("share", "right_share", "min", number, ("two_sided",), 0.5),
+        ("tail_share", "tail_share", "max", number, ("prediction", "suppression"), 1.0),
+        ("spike_level", SPIKE_Q, "max", level, ("local_context", "suppression"), 0.5),
     )
     for name, column, word, factors, decided, most in settings:
         config = getattr(scheme, name)
-        for factor in factors:
+        for factor in factors if config is not None else ():
             if (value := config * factor) <= most:
                 bound = (column, word, f"{config:.12g}", factor, value, value)
                 yield bounded.case(bound, replace(scheme, **{name: value}), decided)

@@ -17,7 +17,9 @@ COLUMNS = {
     "std": "std / norm",
     "tail_tokens": "tail tokens",
     "right_share": "right share",
+    "tail_share": "tail share",
     "q": "$q$",
+    "q of spikes": "$q$ of spikes",
     "variance_x_d_model": r"variance $\times\,d$",
 }
 # Heads of narrow columns.

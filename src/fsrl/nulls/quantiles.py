@@ -127,9 +127,11 @@ class NullTail:
                 low = middle
         return high
 
-    def evidence(self, x: Float64[np.ndarray, "*any"]) -> Float64[np.ndarray, "*any"]:
-        """(x - median) / (0.999 quantile - median): 1 at that quantile."""
-        return (x - self.median) / (self.extreme - self.median)
+    def evidence(self, x: Float64[np.ndarray, "*any"], *, root: bool = False) -> Float64[np.ndarray, "*any"]:
+        """(x - median) / (0.999 quantile - median): 1 at that quantile; root: of their square roots."""
+        scale = np.sqrt if root else np.asarray
+        low, high = scale(self.median), scale(self.extreme)
+        return (scale(x) - low) / (high - low)
 
     def resampled(self, generator: np.random.Generator) -> Float64[np.ndarray, "ranks"]:
         """`beyond` of as many values drawn with replacement from these."""

@@ -63,14 +63,20 @@ def _conditions(scheme: Scheme | TailScheme) -> list[tuple[str, str]]:
     level = rf"(each $q \leq \num{{{scheme.level:g}}}$)"
     few = rf"$m \leq \num{{{scheme.tail_tokens:g}}}$"
     share, rest = (rf"\num{{{one:g}}}" for one in (scheme.share, 1 - scheme.share))
-    right, left = "right or right kurtosis", "left or left kurtosis"
-    both = rf"heavy, ${share} \leq$ right share $\leq {rest}$; or ({right}) and ({left})"
+    groups = ["right or right kurtosis", "left or left kurtosis"]
+    sides = f"({groups[0]}) and ({groups[1]})"
+    if scheme.tail_share is not None:
+        groups = [rf"({group}) and $m \leq \num{{{scheme.tail_share:g}}}\,V$" for group in groups]
+        sides = "both sides, each as below"
+    spikes = ""
+    if scheme.spike_level is not None:
+        spikes = rf", or eighth moment ($q \leq \num{{{scheme.spike_level:g}}}$)"
     return [
         ("partition", f"flat {level}"),
-        ("two_sided", both),
-        ("local_context", f"{right}; {few}"),
-        ("prediction", right),
-        ("suppression", left),
+        ("two_sided", rf"heavy, ${share} \leq$ right share $\leq {rest}$; or {sides}"),
+        ("local_context", f"{groups[0]}{spikes}; {few}"),
+        ("prediction", groups[0]),
+        ("suppression", f"{groups[1]}{spikes and spikes + ' and ' + few}"),
     ]
 
 

@@ -2,8 +2,9 @@
 
 from fsrl.tables.core import SAE, SCHEME, TYPE, Column, Table
 
-# In place of a column: the rows of a scheme of tails in which its level is moved, and those with fewer draws.
-Q, DRAWS = "q", "null draws"
+# In place of a column: the rows of a scheme of tails in which its level, or that of its spikes, is moved, and
+# those with fewer draws.
+Q, SPIKE_Q, DRAWS = "q", "q of spikes", "null draws"
 SENSITIVITY = Table(
     "sensitivity",
     {
@@ -11,7 +12,10 @@ SENSITIVITY = Table(
         "scheme": SCHEME,
         "type": TYPE,
         "column": Column(
-            "string", "1", f"column whose bound is moved; {Q}: every tail's; {DRAWS}: how many set the bounds"
+            "string",
+            "1",
+            f"column whose bound is moved; {Q}: every tail's but the eighth moments'; {SPIKE_Q}: theirs; "
+            f"{DRAWS}: how many set the bounds",
         ),
         "word": Column("string", "1", "min (>=), above (>), max (<=) or below (<)", nullable=True),
         "bound": Column("string", "1", "the bound as the config writes it", nullable=True),

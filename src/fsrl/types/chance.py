@@ -21,7 +21,7 @@ from jaxtyping import Float64, Int64, Shaped
 from fsrl.errors import FsrlError
 from fsrl.names import BOUNDING, DEGENERATE, UNCLASSIFIED
 from fsrl.types import tails
-from fsrl.types.classify import Labels, Shapes, TailTyping, Typing, tail_labels
+from fsrl.types.classify import Labels, TailTyping, Typing, tail_labels
 
 DRAWS = 200
 INTERVAL = (0.025, 0.975)
@@ -164,7 +164,7 @@ class _Again:
     """The features of a layer under nulls whose directions are drawn again."""
 
     def __init__(self, typing: TailTyping) -> None:
-        self.scheme, self.shapes = typing.scheme, Shapes.of(typing.moments)
+        self.scheme, self.shapes = typing.scheme, typing.shapes(typing.moments)
         self.kinds, read = tails.bounding(typing.known), tails.values(typing.moments)
         # Where the features lie among the nulls' ranks is found once.
         self.placed = {
@@ -185,7 +185,7 @@ class _Again:
                 null = tails.MIRRORED.get(tail, tail)
                 one = known[null].log10_p_at(place, drawn[null])
                 p[tail] = np.maximum(p[tail], one) if tail in p else one
-        called = tails.significant({tail: one[rows] for tail, one in p.items()}, self.scheme.level)
+        called = tails.significant({tail: one[rows] for tail, one in p.items()}, self.scheme.levels)
         return tail_labels(self.shapes.rows(rows), called, self.scheme).primary
 
 

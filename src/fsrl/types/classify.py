@@ -2,14 +2,16 @@
 
 The types' words are published, their thresholds never were, so several named schemes stand side by side. A
 scheme of tails (the default, `calibrated`) asks what a direction's logit weights have that chance does not
-give; significant means q <= level (`fsrl.types.tails`):
+give; significant means q <= level (`fsrl.types.tails`). A side is far out as a group where its skewness or
+its fourth moment is significant and its tail is made of at most tail_share of the vocabulary (a wider one is
+an uneven partition); and as a spike where its tail is made of at most tail_tokens tokens and its group, or
+its eighth moment at spike_level, is significant:
 
     partition      flat
-    two_sided      heavy, with a share of right_share on either side; or (right or right_kurtosis) and
-                   (left or left_kurtosis)
-    local_context  (right or right_kurtosis) and tail_tokens <= its setting
-    prediction     right or right_kurtosis
-    suppression    left or left_kurtosis; a spike where left_tail_tokens <= the same setting, else a group
+    two_sided      heavy, with a share of right_share on either side; or right and left, each a group or spike
+    local_context  a spike to the right
+    prediction     a group to the right
+    suppression    a spike or a group to the left
 
 Schemes of rules (`fsrl.types.rules`) bound columns by published words or numbers. A feature may meet several
 rules of a scheme (booleans); its primary label is the first in the scheme's order of precedence, else
@@ -17,7 +19,7 @@ rules of a scheme (booleans); its primary label is the first in the scheme's ord
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -26,22 +28,29 @@ import pandas as pd
 from jaxtyping import Bool, Float64, Int64, Shaped
 
 from fsrl.errors import FsrlError
-from fsrl.names import DEGENERATE, TAILS, TYPES, UNCLASSIFIED
+from fsrl.names import DEGENERATE, SHARED, TAILS, TYPES, UNCLASSIFIED
 from fsrl.nulls.quantiles import Bounds
 from fsrl.types import cuts, tails
 from fsrl.types.cuts import Resolved
 from fsrl.types.rules import ORDER, Scheme, TailScheme
 
+# Tails of a group on either side; then that of a spike.
 RIGHT, LEFT = ("right", "right_kurtosis"), ("left", "left_kurtosis")
+RIGHT_SPIKE, LEFT_SPIKE = "right_eighth", "left_eighth"
 # Label -> the tails that speak for it.
 SPEAKING = {
     "partition": ("flat",),
-    "two_sided": ("heavy", *RIGHT, *LEFT),
-    "local_context": RIGHT,
+    "two_sided": ("heavy", *RIGHT, *LEFT, RIGHT_SPIKE, LEFT_SPIKE),
+    "local_context": (*RIGHT, RIGHT_SPIKE),
     "prediction": RIGHT,
-    "suppression": LEFT,
+    "suppression": (*LEFT, LEFT_SPIKE),
     UNCLASSIFIED: tuple(TAILS),
 }
+
+
+def speaking(label: str, scheme: TailScheme) -> tuple[str, ...]:
+    """The tails that speak for a label under a scheme, which may ask no eighth moments."""
+    return tuple(tail for tail in SPEAKING[label] if tail in scheme.levels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,18 +137,22 @@ class TailTyping:
         return self._called(frame, tails.log10_p(frame, self.known))
 
     def _called(self, frame: pd.DataFrame, log10_p: tails.PerTail) -> Labels:
-        called = tails.significant(log10_p, self.scheme.level)
-        return tail_labels(Shapes.of(frame), called, self.scheme)
+        called = tails.significant(log10_p, self.scheme.levels)
+        return tail_labels(self.shapes(frame), called, self.scheme)
+
+    def shapes(self, frame: pd.DataFrame) -> "Shapes":
+        """What the scheme reads of rows beside their tails."""
+        return Shapes.of(frame, self.known)
 
     def others(self, frame: pd.DataFrame) -> Labels:
         """Of other rows (with the moments' columns), by the p that is significant in the layer."""
         p, least = tails.log10_p(frame, self.known), self.critical()
-        called = {tail: one <= least[tail] for tail, one in p.items()}
-        return tail_labels(Shapes.of(frame), called, self.scheme)
+        called = {tail: p[tail] <= one for tail, one in least.items()}
+        return tail_labels(self.shapes(frame), called, self.scheme)
 
     def critical(self) -> dict[str, float]:
         """Tail -> the largest log10 p that is significant in the layer (`fsrl.types.tails.critical`)."""
-        return tails.critical(self._log10_p, self.scheme.level)
+        return tails.critical(self._log10_p, self.scheme.levels)
 
     def thresholds(self) -> pd.DataFrame:
         """The table `thresholds`: of each type's tails the value from which a feature is significant.
@@ -147,21 +160,30 @@ class TailTyping:
         Where no feature is, what one alone would have to reach. Any one of a type's tails does.
         """
         reached, scheme = self.critical(), self.scheme
-        level, tokens, share = (f"{one:.12g}" for one in (scheme.level, scheme.tail_tokens, scheme.share))
         rows: list[tuple[Any, ...]] = []
-        of_types = {name: SPEAKING[name] for name in TYPES} | {"two_sided": ("heavy",)}
-        for name, speaking in of_types.items():
-            for tail in speaking:
+        of_types = {name: speaking(name, scheme) for name in TYPES} | {"two_sided": ("heavy",)}
+        for name, asked in of_types.items():
+            for tail in asked:
                 value, kind = tails.critical_value(self.known, tail, reached[tail])
                 column, sign = tails.COLUMNS[tail]
                 word = "min" if sign > 0 else "max"
-                rows.append((self.name, name, column, word, f"q<={level}", value, kind))
-            if name == "two_sided":
-                rows.append((self.name, name, "right_share", "min", share, scheme.share, None))
-                rows.append((self.name, name, "right_share", "max", f"1-{share}", 1 - scheme.share, None))
-            if name == "local_context":
-                rows.append((self.name, name, "tail_tokens", "max", tokens, scheme.tail_tokens, None))
+                bound = f"q<={scheme.levels[tail]:.12g}"
+                rows.append((self.name, name, column, word, bound, value, kind))
+            rows += [(self.name, name, *bound, None) for bound in _shape_bounds(name, scheme)]
         return _thresholds(rows)
+
+
+def _shape_bounds(label: str, scheme: TailScheme) -> list[tuple[str, str, str, float]]:
+    """Column, word, bound as written and threshold of what a type asks beside its tails."""
+    tokens, share = f"{scheme.tail_tokens:.12g}", f"{scheme.share:.12g}"
+    if label == "two_sided":
+        upper = ("right_share", "max", f"1-{share}", 1 - scheme.share)
+        return [("right_share", "min", share, scheme.share), upper]
+    if label == "local_context":
+        return [("tail_tokens", "max", tokens, scheme.tail_tokens)]
+    if label in ("prediction", "suppression") and scheme.tail_share is not None:
+        return [("tail_share", "max", f"{scheme.tail_share:.12g}", scheme.tail_share)]
+    return []
 
 
 Typing = RuleTyping | TailTyping
@@ -211,30 +233,62 @@ class Shapes:
 
     right_share: Float64[np.ndarray, "rows"]
     tail_tokens: Float64[np.ndarray, "rows"]
+    left_tail_tokens: Float64[np.ndarray, "rows"]
+    # Shares of the vocabulary that make either tail.
+    tail_share: Float64[np.ndarray, "rows"]
+    left_tail_share: Float64[np.ndarray, "rows"]
     degenerate: Bool[np.ndarray, "rows"]
 
     @classmethod
-    def of(cls, frame: pd.DataFrame) -> "Shapes":
-        """Of a table `moments` or `null`."""
-        share, tokens = (frame[name].to_numpy(dtype=np.float64) for name in ("right_share", "tail_tokens"))
-        return cls(share, tokens, (frame["skewness"].isna() | frame["kurtosis"].isna()).to_numpy())
+    def of(cls, frame: pd.DataFrame, known: Bounds) -> "Shapes":
+        """Of a table `moments` or `null`; known: of the view's nulls (what is typical)."""
+        names = ("right_share", "tail_tokens", "left_tail_tokens", "right_kurtosis", "kurtosis")
+        share, tokens, left_tokens, right, kurtosis = (
+            frame[name].to_numpy(dtype=np.float64) for name in names
+        )
+        right_part, left_part = (
+            _tail_share(fourth, frame[eighth].to_numpy(dtype=np.float64), known)
+            for fourth, eighth in ((right, RIGHT_SPIKE), (kurtosis - right, LEFT_SPIKE))
+        )
+        degenerate = (frame["skewness"].isna() | frame["kurtosis"].isna()).to_numpy()
+        return cls(share, tokens, left_tokens, right_part, left_part, degenerate)
 
     def rows(self, chosen: Int64[np.ndarray, "chosen"]) -> "Shapes":
         """Of some of the rows, in the given order."""
-        return Shapes(self.right_share[chosen], self.tail_tokens[chosen], self.degenerate[chosen])
+        return Shapes(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+def _tail_share(
+    fourth: Float64[np.ndarray, "rows"], eighth: Float64[np.ndarray, "rows"], known: Bounds
+) -> Float64[np.ndarray, "rows"]:
+    """`fsrl.moments.formulas.tail_tokens` over the number of tokens, which no table says."""
+    typical = known[SHARED]
+    rise, eighth_rise = fourth - typical["right_kurtosis"].median, eighth - typical["right_eighth"].median
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = rise**2 / eighth_rise
+    return np.where((rise <= 0) | (eighth_rise <= 0), np.inf, share)
 
 
 def tail_labels(shapes: Shapes, called: Mapping[str, Bool[np.ndarray, "rows"]], scheme: TailScheme) -> Labels:
     """Types of rows; called: tail -> which of them are significant."""
-    right, left = (np.logical_or.reduce([called[tail] for tail in side]) for side in (RIGHT, LEFT))
+    widest = np.inf if scheme.tail_share is None else scheme.tail_share
+    sides = []
+    for group, spike, tokens, part in (
+        (RIGHT, RIGHT_SPIKE, shapes.tail_tokens, shapes.tail_share),
+        (LEFT, LEFT_SPIKE, shapes.left_tail_tokens, shapes.left_tail_share),
+    ):
+        far = np.logical_or.reduce([called[tail] for tail in group]) & (part <= widest)
+        few = (far | called.get(spike, np.False_)) & (tokens <= scheme.tail_tokens)
+        sides.append((far, few))
+    (right, right_spike), (left, left_spike) = sides
     share = shapes.right_share
     both = (share >= scheme.share) & (share <= 1 - scheme.share)
     members = {
         "partition": called["flat"],
-        "two_sided": (called["heavy"] & both) | (right & left),
-        "local_context": right & (shapes.tail_tokens <= scheme.tail_tokens),
+        "two_sided": (called["heavy"] & both) | ((right | right_spike) & (left | left_spike)),
+        "local_context": right_spike,
         "prediction": right,
-        "suppression": left,
+        "suppression": left | left_spike,
     }
     return Labels(members, _primary(members, shapes.degenerate, TYPES))
 
@@ -242,9 +296,9 @@ def tail_labels(shapes: Shapes, called: Mapping[str, Bool[np.ndarray, "rows"]], 
 def _evidence(typing: TailTyping, own: Labels) -> Float64[np.ndarray, "features"]:
     """The largest over the tails that speak for each feature's label."""
     found, of_tails = np.full(len(own.primary), np.nan), tails.evidence(typing.moments, typing.known)
-    for label, speaking in SPEAKING.items():
+    for label in SPEAKING:
         mine = own.primary == label
-        found[mine] = np.max([of_tails[tail][mine] for tail in speaking], axis=0)
+        found[mine] = np.max([of_tails[tail][mine] for tail in speaking(label, typing.scheme)], axis=0)
     return found
 
 

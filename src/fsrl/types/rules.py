@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fsrl.errors import FsrlError
+from fsrl.names import SPIKES, TAILS
 
 # `std` means std / norm, and `variance_x_d_model` its square times d_model: norms and widths vary.
 COLUMNS = (
@@ -82,14 +83,24 @@ class TailScheme:
     """A scheme of tails that chance does not reach (`fsrl.types.tails`); it types each view by itself.
 
     level: false discovery rate over a layer and tail; tail_tokens: most tokens of a local context, or of a
-    spike; share: least share of the excess kurtosis that each side of a two-sided feature has.
+    spike; share: least share of the excess kurtosis that each side of a two-sided feature has; tail_share:
+    largest share of the vocabulary that a group makes its tail of (None: any); spike_level: false discovery
+    rate of the eighth moments (None: they are not asked).
     """
 
     name: str
     level: float
     tail_tokens: float
     share: float
+    tail_share: float | None = None
+    spike_level: float | None = None
     view: None = None
+
+    @property
+    def levels(self) -> dict[str, float]:
+        """Tail (`fsrl.names.TAILS`) -> its false discovery rate, for those that are asked."""
+        spikes = {} if self.spike_level is None else dict.fromkeys(SPIKES, self.spike_level)
+        return {tail: self.level for tail in TAILS if tail not in SPIKES} | spikes
 
 
 def parse_bound(value: Any, place: str = "bound") -> Bound:
@@ -112,7 +123,8 @@ def parse_schemes(schemes: Mapping[str, Any]) -> list[Scheme | TailScheme]:
 
 
 def parse_scheme(name: str, scheme: Any) -> Scheme | TailScheme:
-    """Read one scheme of the config: of rules (view, types) or of tails (level, tail_tokens, share).
+    """Read one scheme of the config: of rules (view, types) or of tails (level, tail_tokens, share, and
+    where they are wanted tail_share and spike_level).
 
     Raises FsrlError at the first mistake, with its place.
     """
@@ -136,12 +148,16 @@ def parse_scheme(name: str, scheme: Any) -> Scheme | TailScheme:
 
 # Setting of a scheme of tails -> what it lies between, ends left out, but for the last end of share.
 _SETTINGS = {"level": (0.0, 0.5), "tail_tokens": (0.0, math.inf), "share": (0.0, 0.5)}
+# The same of settings that a scheme may leave out.
+_OPTIONAL = {"tail_share": (0.0, 1.0), "spike_level": (0.0, 0.5)}
 
 
 def _parse_tails(name: str, scheme: Mapping[str, Any], place: str) -> TailScheme:
-    _refuse_unknown(scheme, tuple(_SETTINGS), place, "key")
-    numbers = {}
-    for key, (low, high) in _SETTINGS.items():
+    _refuse_unknown(scheme, (*_SETTINGS, *_OPTIONAL), place, "key")
+    numbers: dict[str, Any] = {}
+    for key, (low, high) in (_SETTINGS | _OPTIONAL).items():
+        if key not in scheme and key in _OPTIONAL:
+            continue
         if key not in scheme:
             raise FsrlError(f"{place}: no {key}; give {', '.join(_SETTINGS)} (or view and types, for rules)")
         value = scheme[key]
@@ -150,7 +166,7 @@ def _parse_tails(name: str, scheme: Mapping[str, Any], place: str) -> TailScheme
             within = "more than 0" if math.isinf(high) else f"more than 0 and at most {high:g}"
             raise FsrlError(f"{place}: {key} is {value!r}; write a number {within}")
         numbers[key] = float(value)
-    return TailScheme(name, numbers["level"], numbers["tail_tokens"], numbers["share"])
+    return TailScheme(name, **numbers)
 
 
 def _parse_rule(rule: Any, place: str) -> tuple[Condition, ...]:
