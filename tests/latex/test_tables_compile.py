@@ -88,6 +88,7 @@ def tables() -> dict[str, str]:
             {"gpt2-small": "GPT-2 small", "gpt2-small-neurons": "GPT-2 small, MLP neurons"},
         ),
         "type_overlap": tex_tables_types.type_overlap(ex.of("types")),
+        "tail_calibration": tex_tables_types.tail_calibration(ex.calibration()),
         "exemplars": tex_tables_types.exemplars(ex.exemplar_layers(), ex.SCHEME),
         "claims": tex_tables_claims.claims(claims, ex.SCHEME),
         "claims_by_scheme": tex_tables_claims.claims_by_scheme(claims),

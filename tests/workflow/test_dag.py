@@ -64,6 +64,7 @@ LATEX_TABLES = (
     "sensitivity",
     "set_coverage",
     "studies",
+    "tail_calibration",
     "type_overlap",
     "types_by_layer",
 )

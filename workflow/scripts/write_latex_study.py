@@ -12,7 +12,7 @@ from fsrl.latex import types as type_tables
 from fsrl.tables import core as tables
 from fsrl.tables.explanations import EXPLANATIONS
 from fsrl.tables.moments import EXTREMES, MOMENTS, NULL
-from fsrl.tables.types import TYPE_COUNTS, TYPES
+from fsrl.tables.types import TAIL_CALIBRATION, TYPE_COUNTS, TYPES
 
 given, params = snakemake.input, snakemake.params
 saes, scheme = params.sae_ids, params.scheme
@@ -37,6 +37,7 @@ made = {
     "moments_by_layer": study_tables.moments_by_layer(moments, tables.read(given.null[0], NULL)),
     "types_by_layer": type_tables.types_by_layer(counts, types, scheme),
     "type_overlap": type_tables.type_overlap(types),
+    "tail_calibration": type_tables.tail_calibration(by_layer(given.tail_calibration, TAIL_CALIBRATION)),
     "exemplars": type_tables.exemplars(layers, scheme),
 }
 for path in snakemake.output:

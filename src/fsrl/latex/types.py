@@ -10,7 +10,7 @@ from fsrl.explanations import local as explanations
 from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
-from fsrl.names import TYPES, type_label
+from fsrl.names import KINDS, TYPES, type_label
 from fsrl.types.select import OFTEN, by_evidence, of_scheme, scheme_counts, typed
 
 PER_TYPE = 3
@@ -92,6 +92,29 @@ def type_overlap(types: Mapping[str, pd.DataFrame]) -> str:
         columns.append(Column(head, [tex.count(value, bare=True) for value in cells], "S"))
     groups = [("", 3), ("of the former also meet the rule of", len(TYPES))]
     return tabular(columns, groups=groups, headings=headings, tabcolsep=5)
+
+
+def tail_calibration(layers: Mapping[str, pd.DataFrame]) -> str:
+    """How often fresh directions of each kind have a p of at most some levels, over the level: 1 as promised.
+
+    layers: SAE id -> table `tail_calibration`. Directions of all layers are counted together; those that the
+    layers share, the isotropic ones, count in each, which leaves their share what it is.
+    """
+    sums = pd.concat(layers.values()).groupby(["kind", "tail", "level"], sort=False)
+    counts = sums[["beyond", "draws"]].sum()
+    ratios = (counts["beyond"] / counts["draws"] / counts.index.get_level_values("level")).unstack("level")
+    ratios = ratios[sorted(ratios, reverse=True)]
+    rows: list[tuple[str, ...]] = []
+    headings = {}
+    for kind, part in ratios.groupby(level="kind", sort=False):
+        headings[len(rows)] = rf"\emph{{{tex.escape(KINDS[str(kind)])}}}"
+        for (_, tail), values in part.iterrows():
+            label = rf"\quad {type_label(str(tail))}"
+            rows.append((label, *(tex.number(value, digits=2, bare=True) for value in values)))
+    names, *cells = zip(*rows, strict=True)
+    heads = [rf"$p \leq {level:g}$" for level in ratios]
+    columns = [Column("Tail", names), *(Column(head, of, "S") for head, of in zip(heads, cells, strict=True))]
+    return tabular(columns, headings=headings, tabcolsep=5)
 
 
 @dataclass(frozen=True, eq=False)
