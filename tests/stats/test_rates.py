@@ -67,6 +67,17 @@ def test_benjamini_hochberg_keeps_tiny_p_and_leaves_null_out():
     assert rates.benjamini_hochberg(np.empty((0, 3))).shape == (0, 3)
 
 
+@given(
+    st.lists(st.floats(-4, 0).map(lambda x: round(x, 1)) | st.just(np.nan), max_size=60), st.floats(0.001, 1)
+)
+@settings(deadline=None)
+def test_significant_are_those_with_a_small_q(log10_p, level):
+    log10_p = np.array(log10_p, dtype=np.float64)
+    np.testing.assert_array_equal(
+        rates.significant(log10_p, level), rates.benjamini_hochberg(log10_p) <= np.log10(level)
+    )
+
+
 def test_benjamini_hochberg_of_equal_p_is_equal():
     found = rates.benjamini_hochberg(np.array([-3.0, -1.0, -3.0, -1.0, -3.0]))
     assert len(set(found[[0, 2, 4]].tolist())) == 1

@@ -17,6 +17,7 @@ never the draws, so that a notebook without the draws gives the answer that the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -135,10 +136,14 @@ class NullTail:
 
     def resampled(self, generator: np.random.Generator) -> Float64[np.ndarray, "ranks"]:
         """`beyond` of as many values drawn with replacement from these."""
-        shares = -np.diff(self.beyond, append=0) / self.size
-        below = max(1.0 - shares.sum(), 0.0)
-        counts = generator.multinomial(self.size, np.append(shares, below))[:-1]
+        counts = generator.multinomial(self.size, self._shares)[:-1]
         return counts[::-1].cumsum()[::-1].astype(np.float64)
+
+    @cached_property
+    def _shares(self) -> Float64[np.ndarray, "ranks+1"]:
+        """Of the values from each rank to the next, and of those below all ranks."""
+        shares = -np.diff(self.beyond, append=0) / self.size
+        return np.append(shares, max(1.0 - shares.sum(), 0.0))
 
 
 # Kind of null -> tail -> what is known of it.

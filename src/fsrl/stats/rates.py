@@ -9,7 +9,7 @@ incomplete beta function I_x(df / 2, 1 / 2). scipy's value is used where it is w
 """
 
 import numpy as np
-from jaxtyping import Float, Float64, Real
+from jaxtyping import Bool, Float, Float64, Real
 from scipy import special
 
 # Below this p the series takes over. |t| is above 30 there whatever df, so a term is at most (2n + 1) / 900
@@ -60,6 +60,17 @@ def benjamini_hochberg(log10_p: Float[np.ndarray, "*any"]) -> Float64[np.ndarray
     result = np.full(log10_p.shape, np.nan)
     result[tested] = found
     return result
+
+
+def significant(log10_p: Float[np.ndarray, "*any"], level: float) -> Bool[np.ndarray, "*any"]:
+    """Which entries `benjamini_hochberg` gives a q of at most `level`; NaN has none."""
+    n = int(np.count_nonzero(~np.isnan(log10_p)))
+    # q is p or more, to rounding, so that few entries need a rank.
+    near = log10_p[log10_p <= np.log10(level) + 1e-9]
+    values = np.sort(near.astype(np.float64))
+    raw = values + np.log10(max(n, 1)) - np.log10(np.arange(1, len(values) + 1))
+    met = (raw <= np.log10(level)).nonzero()[0]
+    return log10_p <= values[met[-1]] if len(met) else np.zeros(log10_p.shape, dtype=bool)
 
 
 def discoveries(log10_p: Float[np.ndarray, "*any"], level: float) -> int:

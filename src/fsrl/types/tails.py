@@ -22,6 +22,7 @@ from scipy import stats
 from fsrl.errors import FsrlError
 from fsrl.names import BOUNDING, SHARED, SPIKES
 from fsrl.nulls.quantiles import Bounds, NullTail
+from fsrl.stats import rates
 from fsrl.stats.rates import benjamini_hochberg
 from fsrl.tables.types import TAIL_CALIBRATION, TAIL_TABLE
 
@@ -123,8 +124,7 @@ def calibration(fresh: pd.DataFrame, known: Bounds) -> pd.DataFrame:
 
 def significant(p: PerTail, levels: Mapping[str, float]) -> dict[str, Bool[np.ndarray, "rows"]]:
     """Tail -> which rows of a layer have q at most its level, for the tails that have one; p: log10."""
-    # NaN (no shape) compares as False.
-    return {tail: benjamini_hochberg(p[tail]) <= np.log10(level) for tail, level in levels.items()}
+    return {tail: rates.significant(p[tail], level) for tail, level in levels.items()}
 
 
 def critical(p: PerTail, levels: Mapping[str, float]) -> dict[str, float]:
