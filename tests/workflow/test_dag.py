@@ -223,8 +223,8 @@ def test_a_second_run_does_nothing(built: Project) -> None:
         ("enrichment/calibration.py", {"null_p_values": 1, **AFTER_ENRICHMENT}),
         ("enrichment/scores.py", AFTER_ENRICHMENT),
         # The engine decides no measured effect but through the types.
-        ("moments/frames.py", {**OF_MOMENTS, "assign_types": 6, **AFTER_TYPES}),
-        ("types/classify.py", {"assign_types": 6, **AFTER_TYPES}),
+        ("moments/frames.py", {**OF_MOMENTS, "assign_types_tiny": 2, **AFTER_TYPES}),
+        ("types/classify.py", {"assign_types_tiny": 2, **AFTER_TYPES}),
         ("types/summary.py", {"summarise_types": 1, **INDEX}),
         ("claims/claims_list.py", AFTER_CLAIMS),
         ("claims/sensitivity.py", AFTER_SENSITIVITY),

@@ -15,6 +15,7 @@ CLUSTER = {
     "weights.{study}": {
         "export_weights": 10,
         "find_token_sets": 10,
+        "cluster_features": 10,
         "measure_activation_covariances": 20,
         "measure_axis_shares": 10,
         "fit_transport": 30,
@@ -22,7 +23,6 @@ CLUSTER = {
     "layer.{study}.{sae}": {
         "compute_moments": 10,
         "compute_layer_nulls": 10,
-        "cluster_features": 10,
         "assign_types": 10,
         "test_enrichment": 10,
     },

@@ -15,48 +15,63 @@ def read_by_schemes(pattern):
     )
 
 
-rule cluster_features:
-    input:
-        decoder=DECODER,
-        code=library("cluster_features.py"),
-    output:
-        CLUSTERS,
-    log:
-        "logs/{study}/{sae}/cluster_features.log",
-    benchmark:
-        "results/benchmarks/{study}/{sae}/cluster_features.tsv"
-    threads: ONE
-    resources:
-        mem_mb=1500,
-    params:
-        threshold=config["enrichment"]["cluster_cosine"],
-    script:
-        "../scripts/cluster_features.py"
+# One job a study: an SAE takes less than the start of a job.
+for study in STUDIES.values():
+
+    rule:
+        name:
+            f"cluster_features_{study.name}"
+        input:
+            decoders=of_saes(DECODER, study),
+            code=library("cluster_features.py"),
+        output:
+            of_saes(CLUSTERS, study),
+        log:
+            "logs/{study}/cluster_features.log",
+        benchmark:
+            "results/benchmarks/{study}/cluster_features.tsv"
+        wildcard_constraints:
+            study=re.escape(study.name),
+        threads: ALL
+        resources:
+            mem_mb=1500,
+        params:
+            threshold=config["enrichment"]["cluster_cosine"],
+        script:
+            "../scripts/cluster_features.py"
 
 
-rule assign_types:
-    input:
-        moments=read_by_schemes(f"{STAGES}/moments.parquet"),
-        quantiles=all_of_model(NULL_QUANTILES, *([LAYER_NULL_QUANTILES] if LAYER_KINDS else [])),
-        fresh=read_by_schemes(FRESH_NULL),
-        layer_fresh=read_by_schemes(LAYER_FRESH_NULL) if LAYER_KINDS else [],
-        clusters=CLUSTERS,
-        code=library("assign_types.py"),
-    output:
-        **{table: f"{STAGES}/{table}.parquet" for table in TYPE_TABLES},
-    log:
-        "logs/{study}/{sae}/{view}/assign_types.log",
-    benchmark:
-        "results/benchmarks/{study}/{sae}/{view}/assign_types.tsv"
-    threads: ONE
-    resources:
-        mem_mb=1000,
-    params:
-        views=lambda wildcards: settings.views_read(config, wildcards.view),
-        schemes=config["types"]["schemes"],
-        seed=config["nulls"]["seed"],
-    script:
-        "../scripts/assign_types.py"
+# All views of a layer in one job: a scheme with a view of its own is counted once for all of them.
+for study in STUDIES.values():
+
+    rule:
+        name:
+            f"assign_types_{study.name}"
+        input:
+            moments=of_job_in_views(f"{STAGES}/moments.parquet", study),
+            quantiles=of_views(at_model(NULL_QUANTILES, study), study),
+            layer_quantiles=of_job_in_views(LAYER_NULL_QUANTILES, study) if LAYER_KINDS else [],
+            fresh=of_views(at_model(FRESH_NULL, study), study),
+            layer_fresh=of_job_in_views(LAYER_FRESH_NULL, study) if LAYER_KINDS else [],
+            clusters=of_job(CLUSTERS, study),
+            code=library("assign_types.py"),
+        output:
+            **{table: of_job_in_views(f"{STAGES}/{table}.parquet", study) for table in TYPE_TABLES},
+        log:
+            f"logs/{job_of(study)}/assign_types.log",
+        benchmark:
+            f"results/benchmarks/{job_of(study)}/assign_types.tsv"
+        wildcard_constraints:
+            study=re.escape(study.name),
+        threads: ONE
+        resources:
+            mem_mb=1000,
+        params:
+            views=study.views,
+            schemes=config["types"]["schemes"],
+            seed=config["nulls"]["seed"],
+        script:
+            "../scripts/assign_types.py"
 
 
 rule summarise_types:

@@ -147,17 +147,32 @@ def intervals(
     labels = (*typing.order, UNCLASSIFIED, DEGENERATE)
     counts = np.empty((draws, len(labels)))
     order = np.argsort(clusters, kind="stable")
-    ends = np.cumsum(np.bincount(np.unique(clusters, return_inverse=True)[1]))
-    members = np.split(order, ends[:-1])
-    again = _Again(typing) if isinstance(typing, TailTyping) else None
+    sizes = np.bincount(np.unique(clusters, return_inverse=True)[1])
+    starts = np.cumsum(sizes) - sizes
     primary = typing.own().primary
+    again = _Again(typing) if isinstance(typing, TailTyping) else None
+    # Labels that do not change with the draw are counted once, cluster by cluster.
+    kept = np.stack([np.add.reduceat((primary == label)[order].astype(np.int64), starts) for label in labels])
     for draw in counts:
-        rows = np.concatenate([members[one] for one in generator.integers(len(members), size=len(members))])
-        found = primary[rows] if again is None else again.labels(rows, generator)
+        drawn = generator.integers(len(sizes), size=len(sizes))
+        if again is None:
+            found = kept[:, drawn].sum(axis=1)
+        else:
+            rows = order[_ranges(starts[drawn], sizes[drawn])]
+            one = again.labels(rows, generator)
+            found = np.array([(one == label).sum() for label in labels])
         # Clusters differ in size, so the draw does too.
-        draw[:] = [(found == label).sum() * len(primary) / len(rows) for label in labels]
+        draw[:] = found * len(primary) / sizes[drawn].sum()
     low, high = np.quantile(counts, INTERVAL, axis=0)
     return {label: (float(low[i]), float(high[i])) for i, label in enumerate(labels)}
+
+
+def _ranges(
+    starts: Int64[np.ndarray, "ranges"], sizes: Int64[np.ndarray, "ranges"]
+) -> Int64[np.ndarray, "total"]:
+    """start, start + 1, ... of each range in turn, as many as its size says."""
+    before = np.cumsum(sizes) - sizes
+    return np.repeat(starts - before, sizes) + np.arange(sizes.sum())
 
 
 class _Again:
