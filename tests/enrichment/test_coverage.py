@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fsrl.enrichment import coverage
+from fsrl.enrichment import coverage, coverage_sums
 from fsrl.enrichment.study import LayerTests
 from fsrl.latex import coverage as latex_coverage
 from fsrl.names import LABELS
@@ -39,9 +39,9 @@ def test_worked_example(tmp_path):
     assert (first["features"], first["significant"], first["share"]) == (1, 2, 0.5)
     assert found.loc[found["set"] == "set_2", "share"].isna().all()
     assert found.loc[found["set"].isna() & (found["type"] == "prediction"), "significant"].item() == 3
-    summed = coverage.by_label(pd.concat([found, found.assign(sae="blocks.1.hook_resid_pre")]))
-    assert list(summed.index) == [coverage.ANY, "set_0", "set_1", "set_2"]
-    assert summed.loc[coverage.ANY, ["typed", "untyped", "significant"]].tolist() == [2, 4, 6]
+    summed = coverage_sums.by_label(pd.concat([found, found.assign(sae="blocks.1.hook_resid_pre")]))
+    assert list(summed.index) == [coverage_sums.ANY, "set_0", "set_1", "set_2"]
+    assert summed.loc[coverage_sums.ANY, ["typed", "untyped", "significant"]].tolist() == [2, 4, 6]
     assert summed.loc["set_0", "share"] == 0.5 and summed.loc["set_1", "share"] == 0
     assert np.isnan(summed.loc["set_2", "share"])
 

@@ -147,7 +147,15 @@ def test_a_change_of_the_figures_style_makes_no_table_and_no_number_anew(script:
     assert "figures" not in rooms(script)
 
 
-@pytest.mark.parametrize("script", ["assign_types.py", "write_paper_index.py"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "assign_types.py",
+        "write_latex_coverage.py",
+        "write_paper_index.py",
+        "write_paper_numbers.py",
+    ],
+)
 def test_no_torch_is_loaded_where_nothing_is_computed(script: str) -> None:
     for path in imports.closure(ROOT / "workflow/scripts" / script, PACKAGE):
         assert path.suffix != ".py" or "import torch" not in path.read_text(), path

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import scipy
 from jaxtyping import Int64
-from scipy import stats
 
 from fsrl.names import TYPES
 from fsrl.tables.sensitivity import STABILITY
@@ -23,7 +23,7 @@ def stability(counts: Sequence[pd.DataFrame]) -> pd.DataFrame:
         # By the layer's own bounds: null directions that are judged as a layer of their own get no type.
         by_chance = part["expected_at_bounds"].to_numpy() / totals
         # That no null direction got a label does not make its rate nought: one feature alone is no excess.
-        limit = np.maximum(stats.binom.ppf(TAIL, totals, by_chance), 1)
+        limit = np.maximum(scipy.stats.binom.ppf(TAIL, totals, by_chance), 1)
         above = int((part["features"].to_numpy() > limit).sum())
         spread = float(share.std(ddof=1)) if len(share) > 1 else np.nan
         rows.append((scheme, name, len(share), share.mean(), spread, share.min(), share.max(), above))

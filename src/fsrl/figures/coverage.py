@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fsrl.enrichment.coverage import ANY, by_label
+from fsrl.enrichment.coverage_sums import ANY, by_label
 from fsrl.figures.style import DOUBLE, SMALL, TYPE_COLORS, new_figure, percent, styled
 from fsrl.names import type_label
 

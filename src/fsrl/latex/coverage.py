@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from fsrl.enrichment.coverage import ANY, by_label
+from fsrl.enrichment.coverage_sums import ANY, by_label
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
 from fsrl.names import TYPES, type_label

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fsrl.enrichment.coverage import ANY, by_label
+from fsrl.enrichment.coverage_sums import ANY, by_label
 from fsrl.latex import text as tex
 from fsrl.names import TYPES
 from fsrl.numbers.headlines import StudyTables, Values, extremes, headline, listed

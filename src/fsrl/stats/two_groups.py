@@ -33,8 +33,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy  # its stats are loaded where they are first used: half a second that most jobs can do without
 from jaxtyping import Bool, Float, Float64, Int, Shaped
-from scipy import stats
 
 # A sample that could not reach this p says nothing.
 LEAST_P = 0.05
@@ -98,16 +98,16 @@ def ranks(mine: Float[np.ndarray, "mine"], others: Float[np.ndarray, "others"]) 
     m, n = len(mine), len(others)
     if not (m and n):
         return Comparison(m, n)
-    everything = stats.rankdata(np.concatenate([mine, others]))
+    everything = scipy.stats.rankdata(np.concatenate([mine, others]))
     # Placements: for each unit, the share of the other side that it exceeds.
-    above = (everything[:m] - stats.rankdata(mine)) / n
-    below = 1 - (everything[m:] - stats.rankdata(others)) / m
+    above = (everything[:m] - scipy.stats.rankdata(mine)) / n
+    below = 1 - (everything[m:] - scipy.stats.rankdata(others)) / m
     auc = float(above.mean())
     low = high = error = np.nan
     if m > 1 and n > 1:
         error = float(np.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n))
         low, high = (float(np.clip(auc + side * _Z * error, 0, 1)) for side in (-1, 1))
-    p = float(stats.mannwhitneyu(mine, others, method="asymptotic").pvalue)
+    p = float(scipy.stats.mannwhitneyu(mine, others, method="asymptotic").pvalue)
     medians = float(np.median(mine)), float(np.median(others))
     # All values equal: there is nothing to rank, and no evidence either.
     return Comparison(m, n, *medians, auc, low, high, error, 1.0 if np.isnan(p) else p)
@@ -124,7 +124,7 @@ def excess(found: Comparison, null: Comparison, kind: str) -> Excess:
     difference = found.effect - null.effect
     alike = np.sqrt(auc_variance(theta, m, n) + auc_variance(theta, m_null, n_null))
     # Both 0, or both 1: there is no difference.
-    p = float(2 * stats.norm.sf(abs(difference) / alike)) if alike > 0 else 1.0
+    p = float(2 * scipy.stats.norm.sf(abs(difference) / alike)) if alike > 0 else 1.0
     error = float(np.hypot(_error(found), _error(null)))
     low, high = (difference + side * _Z * error for side in (-1, 1))
     return Excess(kind, m_null, null.effect, difference, low, high, error, p)
@@ -198,7 +198,7 @@ def odds_ratio(
 def _fisher(yes: int, total: int, m: int, n: int) -> float:
     """Two-sided p where `yes` of the `total` that say yes are among the m, the rest among the n."""
     rest = total - yes
-    return float(stats.fisher_exact([[yes, m - yes], [rest, n - rest]]).pvalue)
+    return float(scipy.stats.fisher_exact([[yes, m - yes], [rest, n - rest]]).pvalue)
 
 
 def holm(p: Float[np.ndarray, "tests"]) -> Float64[np.ndarray, "tests"]:

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import scipy  # its stats are loaded where they are first used: half a second that most jobs can do without
 from jaxtyping import Bool, Float64
-from scipy import stats
 
 from fsrl.errors import FsrlError
 from fsrl.names import BOUNDING, SHARED, SPIKES
@@ -116,7 +116,7 @@ def calibration(fresh: pd.DataFrame, known: Bounds) -> pd.DataFrame:
             p = 10.0 ** of_kind(null, tail).log10_p(x)
             for level in LEVELS:
                 beyond, draws = int((p <= level).sum()), len(part)
-                interval = stats.binomtest(beyond, draws).proportion_ci(0.95)
+                interval = scipy.stats.binomtest(beyond, draws).proportion_ci(0.95)
                 rows.append((kind, tail, level, draws, beyond, beyond / draws, interval.low, interval.high))
     frame = pd.DataFrame(rows, columns=list(TAIL_CALIBRATION.columns))
     return frame.astype({"kind": "str", "tail": "str"})
