@@ -26,6 +26,7 @@ LONGEST_TITLE, LONGEST_WORD = 80, 24
 # Folders of results/{study} beside those of SAEs.
 BESIDE_SAES = (
     "claims",
+    "dataset",
     "discoveries",
     "explanations",
     "fresh_nulls",
@@ -212,6 +213,7 @@ def _check_names(config: dict[str, Any]) -> None:
     _check_known("planted.studies", "study", config["planted"]["studies"], config["studies"])
     _check_known("effects.view", "view", [config["effects"]["view"]], config["views"])
     _check_known("explanations.view", "view", [config["explanations"]["view"]], config["views"])
+    _check_known("dataset.neuronpedia_views", "view", config["dataset"]["neuronpedia_views"], config["views"])
     view = config["views"][config["effects"]["view"]]
     if view["w_u"] != "folded" or view["cosine"] or "transport" in view:
         raise _fault(

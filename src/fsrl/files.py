@@ -8,6 +8,7 @@ same target next, or makes the same kind of folder, removes those whose process 
 import contextlib
 import errno
 import glob
+import hashlib
 import json
 import os
 import platform
@@ -58,6 +59,29 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; on success it takes the place of `path`, else it is removed.
+
+    What was at `path` is gone a moment before the new folder is there. FsrlError as of `atomic_write`.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}{_ending()}")
+    try:
+        sweep(target.parent.glob(glob.escape(f".{target.name}.") + "*.tmp"))
+        temporary.mkdir(parents=True)
+        yield temporary
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(temporary, target)
+    except OSError as error:
+        if error.errno not in NO_ROOM and temporary.name not in str(error):
+            raise
+        raise _refused(target, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
 def temporary_folder(kind: str, within: str | Path | None = None) -> Iterator[Path]:
     """Yield an empty folder, removed at the end, among the system's temporary files or `within` a folder;
     kind: begins its name.
@@ -85,6 +109,12 @@ def sweep(paths: Iterable[Path]) -> None:
 def user_cache() -> Path:
     """The folder of what is kept between runs: ~/.cache/fsrl, or below XDG_CACHE_HOME."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fsrl"
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: str | Path) -> str:

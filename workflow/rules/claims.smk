@@ -2,6 +2,7 @@
 # found again.
 CLAIMS = "results/{study}/claims/{view}.parquet"
 CLAIMS_SUMMARY = "results/{study}/claims/{view}_summary.parquet"
+DIPS = "results/{study}/claims/{view}_dips.parquet"
 EVIDENCE += in_enriched_views(CLAIMS)
 
 
@@ -35,7 +36,7 @@ rule test_claims:
     output:
         claims=CLAIMS,
         summary=CLAIMS_SUMMARY,
-        dips="results/{study}/claims/{view}_dips.parquet",
+        dips=DIPS,
         verdicts="results/{study}/claims/{view}.tsv",
     log:
         "logs/{study}/test_claims/{view}.log",

@@ -66,6 +66,8 @@ CLUSTER = {
         "compile_paper_pdf": 10,
     },
     "notebooks": {"run_notebook": 10},
+    "dataset.{study}": {"write_dataset": 30},
+    "crate": {"write_run_crate": 10},
 }
 
 

@@ -1,0 +1,191 @@
+"""The RO-Crate of a run: its files with their hashes, what made them, of which weights, with which versions.
+
+A crate in the project's folder, by the profiles Workflow RO-Crate and Process Run Crate
+(https://w3id.org/ro/crate): the workflow, its settings and every file that it made, each with size and
+SHA-256; an action for each script with its results; and, from the tables' own metadata, the weights (by
+SHA-256), the libraries and the devices that each table comes from. Written by rocrate, imported here alone.
+
+(snakemake-report-plugin-fairscape 0.1.0 was tried: it hashes no file, names whoever runs it and absolute
+paths, and has a licence of its own choice.)
+"""
+
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fsrl import files
+from fsrl.dataset.merge import public
+from fsrl.tables import core
+
+NAME = "ro-crate-metadata.json"
+# What of a table's metadata names weights: (SHA-256, where they are, their revision).
+WEIGHTS = (
+    ("model_sha256", "model", "model_revision"),
+    ("sae_sha256", "sae", "sae_revision"),
+    ("W_dec_sha256", "sae", "decoder_rows"),
+    ("W_U_sha256", "model", "W_U_processing"),
+)
+LIBRARIES = ("torch", "transformers", "transformer-lens", "sae-lens")
+FORMATS = {
+    ".parquet": "application/vnd.apache.parquet",
+    ".tsv": "text/tab-separated-values",
+    ".json": "application/json",
+    ".yaml": "application/yaml",
+    ".safetensors": "application/octet-stream",
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".html": "text/html",
+    ".ipynb": "application/x-ipynb+json",
+    ".tex": "application/x-tex",
+    ".py": "text/x-python",
+    ".smk": "text/plain",
+    ".lock": "text/plain",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run was: paths are relative to the project's folder.
+
+    results: what it made, folders included; scripts: of each result, the script that made it (None: none
+    did); given: settings and inputs; workflow: the Snakefile; citation: what CITATION.cff holds.
+    """
+
+    results: Sequence[str]
+    scripts: Sequence[str | None]
+    given: Sequence[str]
+    workflow: str
+    citation: Mapping[str, Any]
+    studies: Sequence[str] = field(default_factory=list)
+
+
+def write(folder: Path, run: Run) -> None:
+    """Write NAME in `folder`, the project's, where the run's files are. FsrlError where one is missing."""
+    text = json.dumps(describe(folder, run), indent=1, ensure_ascii=False)
+    with files.atomic_write(folder / NAME) as path:
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+def describe(folder: Path, run: Run) -> dict[str, Any]:
+    """The crate's JSON-LD."""
+    from rocrate.rocrate import ROCrate
+
+    crate = ROCrate()
+    said = run.citation
+    crate.name = f"{said['title']}: run of {', '.join(run.studies)}"
+    crate.description = str(said["abstract"])
+    crate.keywords = ", ".join(said["keywords"])
+    license_id = f"https://spdx.org/licenses/{said['license']}"
+    crate.license = crate.add_jsonld({"@id": license_id, "@type": "CreativeWork", "name": said["license"]})
+    crate.creator = [
+        crate.add_jsonld({"@id": f"#{_slug(one['name'])}", "@type": "Organization", "name": one["name"]})
+        for one in said["authors"]
+    ]
+    described = _Described(crate, folder)
+    workflow = crate.add_workflow(
+        run.workflow,
+        run.workflow,
+        main=True,
+        lang="snakemake",
+        lang_version=metadata.version("snakemake"),
+        properties=described.hashed(run.workflow) | {"name": "fsrl", "version": said["version"]},
+    )
+    used = [described.file(path) for path in run.given]
+    made: dict[str, list[Any]] = {}
+    for result, script in zip(run.results, run.scripts, strict=True):
+        found = [described.file(path) for path in _inside(folder, result)]
+        made.setdefault(script or run.workflow, []).extend(found)
+    workflow["softwareRequirements"] = described.software()
+    for script, results in sorted(made.items()):
+        instrument = workflow if script == run.workflow else described.file(script)
+        action = {"name": f"run of {script}", "endTime": described.latest(results)}
+        crate.add_action(instrument, f"#run-{_slug(script)}", used, results, action)
+    crate.datePublished = described.latest([one for results in made.values() for one in results])
+    return crate.metadata.generate()
+
+
+class _Described:
+    """The entities of a crate as they are added, each once."""
+
+    def __init__(self, crate: Any, folder: Path) -> None:
+        self.crate, self.folder = crate, folder
+        self.versions: set[tuple[str, str]] = set()
+        self.times: dict[str, float] = {}
+
+    def hashed(self, path: str) -> dict[str, Any]:
+        """Size, hash and format of a file."""
+        found = self.folder / path
+        said = {"contentSize": str(found.stat().st_size), "sha256": files.sha256(found)}
+        kind = FORMATS.get(found.suffix)
+        return said | ({"encodingFormat": kind} if kind else {})
+
+    def file(self, path: str) -> Any:
+        """A file, and what its metadata says where it is a table of ours."""
+        if path in self.crate:
+            return self.crate.get(path)
+        self.times[path] = (self.folder / path).stat().st_mtime
+        properties = self.hashed(path) | {"name": Path(path).name}
+        if path.endswith((".py", ".smk")):
+            properties["@type"] = ["File", "SoftwareSourceCode"]
+        if path.endswith(".parquet"):
+            properties |= self._made_from(core.read_metadata(self.folder / path))
+        return self.crate.add_file(path, path, properties=properties)
+
+    def software(self) -> list[Any]:
+        """The libraries that the tables name, Python and Snakemake; in the order of their names."""
+        self.versions |= {("python", platform.python_version()), ("snakemake", metadata.version("snakemake"))}
+        return [
+            self._entity(f"#{name}-{version}", "SoftwareApplication", name=name, softwareVersion=version)
+            for name, version in sorted(self.versions)
+        ]
+
+    def latest(self, made: Sequence[Any]) -> str:
+        """When the last of these files was written (UTC, ISO 8601)."""
+        seconds = max((self.times[one.id] for one in made), default=0)
+        return datetime.fromtimestamp(int(seconds), UTC).isoformat()
+
+    def _made_from(self, said: Mapping[str, str]) -> dict[str, Any]:
+        """Weights and device of a table."""
+        self.versions |= {(name, said[name]) for name in LIBRARIES if name in said}
+        weights = [
+            self._entity(
+                f"#sha256-{said[key]}",
+                "CreativeWork",
+                name=public(said.get(name, key)),
+                version=public(said.get(revision, "")),
+                sha256=said[key],
+                description=key,
+            )
+            for key, name, revision in WEIGHTS
+            if key in said
+        ]
+        found: dict[str, Any] = {"isBasedOn": weights} if weights else {}
+        if "device" in said:
+            value = f"{said['device']} ({said.get('device_name', 'unnamed')})"
+            device = self._entity(f"#device-{_slug(value)}", "PropertyValue", name="device", value=value)
+            found["additionalProperty"] = device
+        return found
+
+    def _entity(self, identifier: str, kind: str, **properties: str) -> Any:
+        if identifier in self.crate:
+            return self.crate.get(identifier)
+        return self.crate.add_jsonld({"@id": identifier, "@type": kind} | properties)
+
+
+def _inside(folder: Path, result: str) -> Iterator[str]:
+    """The file, or the files of a folder but Snakemake's mark."""
+    if not (folder / result).is_dir():
+        yield result
+        return
+    for path in sorted((folder / result).rglob("*")):
+        if path.is_file() and not path.name.startswith(".snakemake"):
+            yield str(path.relative_to(folder))
+
+
+def _slug(text: str) -> str:
+    return "".join(char if char.isalnum() else "-" for char in text)
