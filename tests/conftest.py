@@ -38,6 +38,7 @@ TOGETHER = {
     "built": [
         "workflow/test_cluster.py",
         "workflow/test_dag.py",
+        "workflow/test_dataset.py",
         "workflow/test_local_explanations.py",
         "workflow/test_predictions.py",
         "workflow/test_model_folders.py",

@@ -115,6 +115,7 @@ GIVEN = [
         "config/*.yaml",
         "workflow/**/*.py",
         "workflow/**/*.smk",
+        "src/fsrl/**/*.py",
         "requirements.lock",
         "CITATION.cff",
     )
@@ -139,8 +140,8 @@ def scripts_of(wildcards, input):
     return found
 
 
-# Where the weights lie in folders within the project they are files of the crate.
 def own_weights(wildcards):
+    """Weights that lie in folders within the project: files of the crate."""
     found = [path for study in STUDIES.values() for path in study.local_files()]
     return sorted({path for path in found if not Path(path).is_absolute() and ".." not in Path(path).parts})
 

@@ -12,7 +12,7 @@ paths, and has a licence of its own choice.)
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,16 +20,18 @@ from typing import Any
 
 from fsrl import files
 from fsrl.dataset.merge import public
+from fsrl.errors import FsrlError
 from fsrl.tables import core
 
 NAME = "ro-crate-metadata.json"
-# What of a table's metadata names weights: (SHA-256, where they are, their revision).
-WEIGHTS = (
-    ("model_sha256", "model", "model_revision"),
-    ("sae_sha256", "sae", "sae_revision"),
-    ("W_dec_sha256", "sae", "decoder_rows"),
-    ("W_U_sha256", "model", "W_U_processing"),
-)
+# What of a table's metadata names weights: (SHA-256, whose they are, their revision), and what they are.
+WEIGHTS = {
+    ("model_sha256", "model", "model_revision"): "weights of the model",
+    ("W_U_sha256", "model", "model_revision"): "its unembedding",
+    ("sae_sha256", "sae", "sae_revision"): "weights of the SAE",
+    ("W_dec_sha256", "sae", "sae_revision"): "its decoder",
+}
+CODE = (".py", ".smk")
 LIBRARIES = ("torch", "transformers", "transformer-lens", "sae-lens")
 FORMATS = {
     ".parquet": "application/vnd.apache.parquet",
@@ -53,7 +55,8 @@ class Run:
     """What a run was: paths are relative to the project's folder.
 
     results: what it made, folders included; scripts: of each result, the script that made it (None: none
-    did); given: settings and inputs; workflow: the Snakefile; citation: what CITATION.cff holds.
+    did); given: code, settings and weights; workflow: the Snakefile; citation: what CITATION.cff holds;
+    studies: titles of those that were built.
     """
 
     results: Sequence[str]
@@ -61,7 +64,7 @@ class Run:
     given: Sequence[str]
     workflow: str
     citation: Mapping[str, Any]
-    studies: Sequence[str] = field(default_factory=list)
+    studies: Sequence[str]
 
 
 def write(folder: Path, run: Run) -> None:
@@ -95,7 +98,9 @@ def describe(folder: Path, run: Run) -> dict[str, Any]:
         lang_version=metadata.version("snakemake"),
         properties=described.hashed(run.workflow) | {"name": "fsrl", "version": said["version"]},
     )
-    used = [described.file(path) for path in run.given]
+    given = [described.file(path) for path in run.given]
+    # Code is an instrument; which of the rest a script reads its rule says.
+    used = [one for path, one in zip(run.given, given, strict=True) if not path.endswith(CODE)]
     made: dict[str, list[Any]] = {}
     for result, script in zip(run.results, run.scripts, strict=True):
         found = [described.file(path) for path in _inside(folder, result)]
@@ -128,9 +133,11 @@ class _Described:
         """A file, and what its metadata says where it is a table of ours."""
         if path in self.crate:
             return self.crate.get(path)
+        if not (self.folder / path).is_file():
+            raise FsrlError(f"{path}: no such file in {self.folder}; build it first (snakemake --cores 8)")
         self.times[path] = (self.folder / path).stat().st_mtime
         properties = self.hashed(path) | {"name": Path(path).name}
-        if path.endswith((".py", ".smk")):
+        if path.endswith(CODE):
             properties["@type"] = ["File", "SoftwareSourceCode"]
         if path.endswith(".parquet"):
             properties |= self._made_from(core.read_metadata(self.folder / path))
@@ -159,9 +166,9 @@ class _Described:
                 name=public(said.get(name, key)),
                 version=public(said.get(revision, "")),
                 sha256=said[key],
-                description=key,
+                description=what,
             )
-            for key, name, revision in WEIGHTS
+            for (key, name, revision), what in WEIGHTS.items()
             if key in said
         ]
         found: dict[str, Any] = {"isBasedOn": weights} if weights else {}
