@@ -122,7 +122,7 @@ def features(source: Source) -> Iterator[Row]:
     }
     for index in sorted(rows):
         feature, density, (heights, values) = rows[index]
-        row = {"modelId": source.model_id, "layer": source.name, "index": index}
+        row: Row = {"modelId": source.model_id, "layer": source.name, "index": index}
         row |= {"sourceSetName": source.set_name, "creatorId": CREATOR, "hookName": source.hook}
         row |= {} if math.isnan(density) else {"frac_nonzero": float(f"{10.0**density:.5g}")}
         row |= {"logits_hist_data_bar_heights": heights, "logits_hist_data_bar_values": values}
@@ -141,7 +141,7 @@ def explanations(source: Source) -> Iterator[Row]:
     columns = (frame["feature"], number, frame["description"], frame["type"], frame["model"])
     for feature, which, description, kind, model in zip(*columns, strict=True):
         place = f"{source.model_id}/{source.name}/{feature}/{which}"
-        row = {"id": "f" + hashlib.sha256(place.encode()).hexdigest()[:24]}
+        row: Row = {"id": "f" + hashlib.sha256(place.encode()).hexdigest()[:24]}
         row |= {"modelId": source.model_id, "layer": source.name, "index": str(feature)}
         row |= {"authorId": CREATOR, "description": description, "embedding": None}
         row |= {"typeName": _text(kind), "explanationModelName": _text(model)}

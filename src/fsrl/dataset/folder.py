@@ -93,14 +93,19 @@ def _sources(
     found = []
     for sae, (model_id, name) in places.items():
         said = _of_sae(tables, sae)
+        moments, extremes, histograms = (
+            paths[table, sae, view] for table in ("moments", "extremes", "histograms")
+        )
         found.append(
             bulk.Source(
                 model_id,
                 name or bulk.source_name(sae, int(said["layer"]), about.study),
                 sae,
                 said["hook"],
-                *(paths[table, sae, view] for table in ("moments", "extremes", "histograms")),
-                explanations=explained.get(sae),
+                moments,
+                extremes,
+                histograms,
+                explained.get(sae),
             )
         )
     return found
