@@ -33,6 +33,7 @@ include: "workflow/rules/notebooks.smk"
 include: "workflow/rules/paper.smk"
 include: "workflow/rules/dictionaries.smk"
 include: "workflow/rules/dataset.smk"
+include: "workflow/rules/browser.smk"
 include: "workflow/rules/train_mini.smk"
 include: "workflow/rules/cluster.smk"
 include: "workflow/rules/end.smk"
@@ -57,3 +58,4 @@ rule all:
         FIGURES,
         NOTEBOOKS,
         PAPER_TARGETS,
+        BROWSERS,

@@ -25,6 +25,7 @@ from fsrl.types import rules as type_rules
 LONGEST_TITLE, LONGEST_WORD = 80, 24
 # Folders of results/{study} beside those of SAEs.
 BESIDE_SAES = (
+    "browser",
     "claims",
     "dataset",
     "discoveries",
@@ -211,6 +212,7 @@ def _check_names(config: dict[str, Any]) -> None:
     _check_known("types.default_scheme", "scheme", [types["default_scheme"]], types["schemes"])
     _check_known("enrichment.views", "view", config["enrichment"]["views"] or [], config["views"])
     _check_known("planted.studies", "study", config["planted"]["studies"], config["studies"])
+    _check_known("browser.studies", "study", config["browser"]["studies"], config["studies"])
     _check_known("effects.view", "view", [config["effects"]["view"]], config["views"])
     _check_known("explanations.view", "view", [config["explanations"]["view"]], config["views"])
     _check_known("dataset.neuronpedia_views", "view", config["dataset"]["neuronpedia_views"], config["views"])

@@ -39,7 +39,8 @@ from fsrl.nulls import cache as null_cache
 from fsrl.nulls import frames as nulls
 from fsrl.nulls.quantiles import of_draws
 from fsrl.nulls.typical import typical as typical_of
-from fsrl.pages.facts import SIDES, FeatureRows
+from fsrl.pages.facts import FeatureRows
+from fsrl.pages.sets import SIDES
 from fsrl.stats import rates
 from fsrl.tokens import sets as token_sets
 from fsrl.types import classify

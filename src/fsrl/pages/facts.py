@@ -11,11 +11,10 @@ import pandas as pd
 from fsrl import arguments
 from fsrl.errors import FsrlError
 from fsrl.moments.formulas import HISTOGRAM_HALF_WIDTH
+from fsrl.pages.sets import SIDES, how_many
 from fsrl.types.select import of_scheme
 
 MOMENTS = ("mean", "std", "skewness", "kurtosis", "norm", "log10_density")
-SIDES = {"promoted": 1, "suppressed": -1}  # the sign of t
-SETS_PER_SIDE = 10
 ROUNDING = 1e-5  # a mean of this share of the std is 0
 
 
@@ -193,7 +192,7 @@ def _listed(sets: pd.DataFrame) -> list[dict[str, Any]]:
     for side in SIDES:
         mine = sets[(sets["side"] == side) & sets["log10_p"].notna()].sort_values("log10_p", kind="stable")
         n = int(mine["significant"].astype("boolean").sum())
-        for row in mine.head(min(max(n, 1), SETS_PER_SIDE)).to_dict("records"):
+        for row in mine.head(how_many(n)).to_dict("records"):
             q, significant = _number(row["log10_q"]), row["significant"]
             found.append(
                 {

@@ -18,9 +18,10 @@ from fsrl.errors import FsrlError
 from fsrl.figures import style as plot_style
 from fsrl.moments.frames import ALIVE_LOG10_DENSITY
 from fsrl.names import type_label
+from fsrl.pages import catalog
 from fsrl.pages import histogram as dashboard_histogram
 from fsrl.pages.facts import FeatureFacts
-from fsrl.pages.text import ABSENT, TOKEN_LIMIT, column, is_number, number, plain, power, token_parts
+from fsrl.pages.text import TOKEN_LIMIT, column, is_number, number, plain, power, token_parts
 from fsrl.tokens.text import legible
 
 # A shade tells activations from each other and is faint enough for black text at its strongest.
@@ -32,13 +33,6 @@ HIDDEN = {
     "plots": ("histogram", "moments", "top", "bottom"),
     "activations": ("examples",),
 }
-_MOMENTS = (
-    ("mean", "Mean", ""),  # in the logit weights' own unit
-    ("std", "Standard deviation", ""),
-    ("skewness", "Skewness", "0 for a Gaussian"),
-    ("kurtosis", "Kurtosis", "3 for a Gaussian"),
-    ("norm", "Norm of the direction", "residual per unit of activation"),
-)
 
 
 def feature_page(facts: FeatureFacts, hide: Collection[str] = ()) -> str:
@@ -64,6 +58,9 @@ def feature_page(facts: FeatureFacts, hide: Collection[str] = ()) -> str:
         explanations=[_explanation(row) for row in facts.explanations],
         sets=[_set(row) for row in facts.sets],
         examples=_examples(facts),
+        sections=catalog.SECTIONS,
+        set_facts=catalog.SETS,
+        sets_note=catalog.SETS_NOTE,
         hidden=[section for part in hide for section in HIDDEN.get(part, ())],
     )
 
@@ -93,16 +90,13 @@ def _template() -> Any:
 def _moments(moments: dict[str, float | None], own: str) -> list[dict[str, str]]:
     """Label, value and unit of each moment, and how often the feature fires."""
     cells = [
-        {"label": label, "value": number(moments.get(name)), "unit": unit or plain(own)}
-        for name, label, unit in _MOMENTS
+        {"label": fact.label, "value": number(moments.get(fact.key)), "unit": fact.unit or plain(own)}
+        for fact in catalog.MOMENTS
     ]
-    density = moments.get("log10_density")
-    value, unit = ABSENT, "density unknown"
-    if density is not None and is_number(density):
-        alive = density >= ALIVE_LOG10_DENSITY
-        value = plot_style.percent(10**density) if alive else "dead"
-        unit = f"of tokens; {plot_style.LOG10} {number(density)}"
-    return [*cells, {"label": "Fires on", "value": value, "unit": unit}]
+    log10 = moments.get(catalog.DENSITY.key)
+    alive = log10 is not None and is_number(log10) and log10 >= ALIVE_LOG10_DENSITY
+    value, unit = catalog.density(log10, alive=alive)
+    return [*cells, {"label": catalog.DENSITY.label, "value": value, "unit": unit}]
 
 
 def _sides(facts: FeatureFacts) -> list[dict[str, Any]]:
@@ -111,10 +105,7 @@ def _sides(facts: FeatureFacts) -> list[dict[str, Any]]:
     shown = iter(column(weights))
     largest = max((abs(weight) for weight in weights if is_number(weight)), default=0.0) or 1.0
     sides = []
-    for heading, word, rows in (
-        ("Most promoted tokens", "top", facts.top),
-        ("Most suppressed tokens", "bottom", facts.bottom),
-    ):
+    for word, rows in (("top", facts.top), ("bottom", facts.bottom)):
         lines = [
             {
                 "parts": token_parts(token),
@@ -124,7 +115,7 @@ def _sides(facts: FeatureFacts) -> list[dict[str, Any]]:
             }
             for token, weight in rows
         ]
-        sides.append({"heading": heading, "word": word, "lines": lines})
+        sides.append({"word": word, "lines": lines})
     return sides
 
 
@@ -135,12 +126,9 @@ def _whole(token: str) -> str:
 
 
 def _explanation(row: dict[str, Any]) -> dict[str, str]:
-    """An explanation and who made it how, as far as it says so."""
-    by = [plain(row[name]) for name in ("explanationModelName", "typeName") if row.get(name)]
-    return {
-        "description": plain(row.get("description") or "") or "(empty)",
-        "by": " \u00b7 ".join(by) or "author not stated",
-    }
+    said = [row.get(name) for name in ("description", "explanationModelName", "typeName")]
+    description, by = catalog.explanation(*said)
+    return {"description": description, "by": by}
 
 
 def _set(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,45 @@
+// Chunks of data, and elements of the page. Text becomes text nodes: nothing here, or elsewhere, parses it as HTML.
+"use strict";
+
+const fsrl = (() => {
+  const waiting = new Map(), loaded = new Map();
+
+  async function unpack(text) {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  }
+
+  // What the script data/{name}.js holds; loaded once.
+  function load(name) {
+    if (!loaded.has(name)) {
+      loaded.set(name, new Promise((resolve, reject) => {
+        const script = document.createElement("script");
+        waiting.set(name, resolve);
+        script.src = `data/${name}.js`;
+        script.onerror = () => reject(new Error(`data/${name}.js is missing`));
+        document.head.append(script);
+      }));
+    }
+    return loaded.get(name);
+  }
+
+  // Called by the scripts of data.
+  function chunk(name, text) {
+    waiting.get(name)(unpack(text));
+  }
+
+  return { load, chunk };
+})();
+
+// An element with attributes (functions: listeners) and children: nodes, or text.
+function element(tag, attributes = {}, ...children) {
+  const made = ["svg", "path", "rect", "text", "g", "title", "defs", "pattern"].includes(tag)
+    ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") made.addEventListener(name, value);
+    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  return made;
+}
