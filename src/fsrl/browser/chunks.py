@@ -43,7 +43,8 @@ def short(value: float | None, digits: int = DIGITS) -> float | int | None:
     if value is None or not math.isfinite(value):
         return None
     rounded = float(f"{value:.{digits}g}")
-    if f"{rounded:.2e}" != f"{value:.2e}" or f"{rounded:.1e}" != f"{value:.1e}":
+    # Three digits, two, and whole numbers: rounding twice may end elsewhere than rounding once.
+    if any(f"{rounded:{form}}" != f"{value:{form}}" for form in (".2e", ".1e", ".0f")):
         rounded = float(value)
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
 

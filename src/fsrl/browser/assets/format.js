@@ -37,7 +37,7 @@ const format = (() => {
     const [mantissa, exponent] = scientific(value, digits - 1);
     const size = Math.abs(Number(`${mantissa}e${exponent}`));
     if (size && (size < 1e-3 || size >= 1e6)) return minus(`${mantissa}e${exponent}`);
-    return minus(grouped(fixed(value, size ? Math.max(0, digits - 1 - exponent) : digits - 1)));
+    return minus(grouped(fixed(value, size ? Math.max(0, digits - 1 - exponent) : 0)));
   }
 
   // Signed, with the same decimals: three digits of the largest.
