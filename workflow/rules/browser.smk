@@ -4,6 +4,7 @@ from fsrl.neuronpedia import links as neuronpedia_links
 
 BROWSER = "results/{study}/browser"
 NEIGHBOURS = "results/{study}/{sae}/neighbours.parquet"
+CONTEXTS = "results/{study}/{sae}/contexts.parquet"
 NULL_SHAPES = f"{STAGES}/null_shapes.parquet"
 BROWSERS = [BROWSER.format(study=name) for name in config["browser"]["studies"] if name in STUDIES]
 
@@ -22,6 +23,7 @@ def browsed(study):
     enriched = ["enrichment", "best_sets", "scores"]
     found |= {table: of_view(table, view) if view in enriched_views(study) else [] for table in enriched}
     found["effects"] = of_view("effects", view) if view == EFFECT_VIEW and study in MEASURED else []
+    found["contexts"] = of_saes(CONTEXTS, study) if study in MEASURED else []
     own = of_saes(EXPLAINED.format(study=study.name, sae="{sae}"), study)
     found["explanations"] = own if set(own) <= set(explanations_at_hand(study)[0]) else []
     found |= {f"transported_{table}": of_view(table, view) for view in moved for table in MOMENT_TABLES}
@@ -44,8 +46,41 @@ def said_of(study):
             for sae in study.sae_ids
         ],
         "transported": moved[0] if moved else None,
+        "text": Path(study.evaluation_text).name if study in MEASURED else None,
         "unit": "cosine" if config["views"][view]["cosine"] else "logit per unit of activation",
     }
+
+
+# The same models as those whose effects are measured: the SAEs' encoders are run on the same text.
+for study in MEASURED:
+
+    rule:
+        name:
+            f"find_contexts_{study.name}"
+        input:
+            weights=local_files,
+            fetched=fetched,
+            decoders=of_saes(DECODER, study),
+            text=evaluation_text,
+            code=library("find_contexts.py"),
+        output:
+            of_saes(CONTEXTS, study),
+        log:
+            "logs/{study}/find_contexts.log",
+        benchmark:
+            "results/benchmarks/{study}/find_contexts.tsv"
+        wildcard_constraints:
+            study=re.escape(study.name),
+        threads: ALL
+        resources:
+            **GPU,
+            mem_mb=3000,
+        params:
+            source=source_of,
+            settings={**config["browser"]["text"], "context": config["effects"]["context"]},
+            device=config["device"],
+        script:
+            "../scripts/find_contexts.py"
 
 
 rule browser:

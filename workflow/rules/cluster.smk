@@ -37,7 +37,7 @@ CLUSTER = {
         "recover_planted_types": 20,
         "compare_nulls": 10,
     },
-    "browser.{study}": {"compare_directions": 60, "write_browser": 20},
+    "browser.{study}": {"compare_directions": 60, "find_contexts": 30, "write_browser": 20},
     "effects.{study}": {"measure_effects": 60, "effect_summary": 10},
     "figures.{study}": {
         "summarise_types": 10,

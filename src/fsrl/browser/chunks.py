@@ -42,9 +42,11 @@ def short(value: float | None, digits: int = DIGITS) -> float | int | None:
     """The number with few digits, printed as the number itself would be; None for NaN and infinity."""
     if value is None or not math.isfinite(value):
         return None
-    rounded = float(f"{value:.{digits}g}")
-    # Three digits, two, and whole numbers: rounding twice may end elsewhere than rounding once.
-    if any(f"{rounded:{form}}" != f"{value:{form}}" for form in (".2e", ".1e", ".0f")):
+    text = f"{value:.{digits - 1}e}"
+    rounded = float(text)
+    # Three digits, two, and whole numbers: rounding twice may end elsewhere than rounding once, after a 5.
+    ends_in_5 = text.partition("e")[0].rstrip("0").endswith("5")
+    if ends_in_5 and any(f"{rounded:{form}}" != f"{value:{form}}" for form in (".2e", ".1e", ".0f")):
         rounded = float(value)
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
 

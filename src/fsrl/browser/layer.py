@@ -54,6 +54,7 @@ class LayerTables:
     scores: pd.DataFrame | None = None
     effects: pd.DataFrame | None = None
     explanations: pd.DataFrame | None = None
+    contexts: pd.DataFrame | None = None
     transported: Shown | None = None
 
 
@@ -90,6 +91,7 @@ def of_tables(tables: LayerTables, *, scheme: str, saes: Sequence[str], sets: Se
         _page_of_sets(tables, place),
         _page_of_effects(tables.effects),
         _page_of_neighbours(tables.neighbours, tables.sae, saes),
+        _page_of_contexts(tables.contexts),
         _page_of_transport(tables.transported, n),
     ]
     return Layer(
@@ -268,6 +270,18 @@ def _page_of_neighbours(
         }
 
     return page
+
+
+def _page_of_contexts(contexts: pd.DataFrame | None) -> Callable[[int], dict[str, Any]]:
+    """[activation, place of the peak, token ids, hundredths of the peak] of each context, strongest first."""
+    if contexts is None:
+        return lambda feature: {}
+    found: dict[int, list[list[Any]]] = {}
+    columns = ["feature", "activation", "peak", "token_ids", "shares"]
+    rows = contexts.sort_values(["feature", "rank"], kind="stable")[columns]
+    for feature, activation, peak, ids, shares in rows.itertuples(index=False):
+        found.setdefault(feature, []).append([short(activation), peak, ids.tolist(), shares.tolist()])
+    return lambda feature: {"examples": found.get(feature, [])}
 
 
 def _page_of_transport(shown: Shown | None, n: int) -> Callable[[int], dict[str, Any]]:

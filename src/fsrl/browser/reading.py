@@ -11,7 +11,7 @@ from fsrl.names import BOUNDING
 from fsrl.nulls.joined import joined
 from fsrl.tables import core as tables
 from fsrl.tables.core import Table
-from fsrl.tables.directions import NEIGHBOURS, NULL_SHAPES
+from fsrl.tables.directions import CONTEXTS, NEIGHBOURS, NULL_SHAPES
 from fsrl.tables.effects import EFFECTS
 from fsrl.tables.enrichment import BEST_SETS, SCORES
 from fsrl.tables.explanations import EXPLANATIONS
@@ -22,7 +22,13 @@ from fsrl.tables.types import TYPES
 SHOWN = {"moments": MOMENTS, "extremes": EXTREMES, "histograms": HISTOGRAMS}
 ALWAYS = {"types": TYPES, "neighbours": NEIGHBOURS, "shapes": NULL_SHAPES}
 # Where the study has them.
-OTHERS = {"best_sets": BEST_SETS, "scores": SCORES, "effects": EFFECTS, "explanations": EXPLANATIONS}
+OTHERS = {
+    "best_sets": BEST_SETS,
+    "scores": SCORES,
+    "effects": EFFECTS,
+    "explanations": EXPLANATIONS,
+    "contexts": CONTEXTS,
+}
 TRANSPORTED = "transported_"  # begins the names of SHOWN in the view with transport
 # What of the provenance a site prints.
 MADE = ("model", "model_revision", "model_sha256", "release", "W_U_processing", "trained_tokens", "torch")
@@ -34,8 +40,8 @@ def layers(
     """The tables of each SAE. paths: table -> one file an SAE, none where the study has no such table.
 
     Tables: moments, extremes, histograms, types, neighbours and shapes; null: of the layer's own directions;
-    enrichment, best_sets, scores, effects, explanations; moments, extremes and histograms with "transported_"
-    before the name. shared_null: directions that layers share. FsrlError for a table that is none.
+    enrichment, best_sets, scores, effects, explanations, contexts; moments, extremes and histograms with
+    "transported_" before the name. shared_null: directions that layers share. FsrlError for no such table.
     """
     shared = _null(shared_null)
     for number, sae in enumerate(saes):

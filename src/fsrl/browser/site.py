@@ -46,7 +46,7 @@ class Site:
     """What a site says of its study. saes: ids in the study's order; tokens: as stored, by id;
     sets: names of the token sets; view: its name; scheme: of the types; made: provenance, by name;
     neuronpedia: of each SAE the beginning of its features' addresses, null where it is not hosted;
-    transported: the name of the second view, if there is one.
+    transported: the name of the second view, if there is one; text: what names the text of the contexts.
     """
 
     study: str
@@ -59,6 +59,7 @@ class Site:
     neuronpedia: Sequence[str | None]
     unit: str = "logit per unit of activation"
     transported: str | None = None
+    text: str | None = None
     made: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -146,6 +147,7 @@ def _study(site: Site, layers: list[dict[str, Any]]) -> dict[str, Any]:
         "scheme": site.scheme,
         "unit": site.unit,
         "transported": site.transported,
+        "text": None if site.text is None else plain(site.text),
         "made": {plain(key): plain(value) for key, value in site.made.items()},
         "layers": [one | {"neuronpedia": addresses[i]} for i, one in enumerate(layers)],
         "sets": [plain(name) for name in site.sets],

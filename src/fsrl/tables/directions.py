@@ -1,4 +1,4 @@
-"""Tables of what lies beside features: the nearest directions, and the spread of null ones' logit weights."""
+"""Tables of what lies beside features: nearest directions, null ones' logit weights, contexts of a text."""
 
 from fsrl.tables.core import FEATURE, NULL_KIND, Column, Table
 
@@ -20,5 +20,20 @@ NULL_SHAPES = Table(
         "underflow": Column("int64", "tokens", "below a direction's mean - 8 std"),
         "counts": Column("list<int64>", "tokens", "in each bin, as in the table histograms"),
         "overflow": Column("int64", "tokens", "at or above its mean + 8 std"),
+    },
+)
+CONTEXTS = Table(
+    "contexts",
+    {
+        "feature": FEATURE,
+        "rank": Column("int32", "1", "0 is the context in which the feature is most active"),
+        "context": Column("int32", "1", "number of the window of the text"),
+        "position": Column(
+            "int32", "tokens", "where in the window it is most active, its first token being 0"
+        ),
+        "activation": Column("float32", "residual units", "activation there"),
+        "peak": Column("int32", "tokens", "that place among token_ids"),
+        "token_ids": Column("list<int64>", "1", "the tokens around it"),
+        "shares": Column("list<int64>", "1 / 100", "activation at each of them, of the greatest"),
     },
 )

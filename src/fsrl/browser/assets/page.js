@@ -148,13 +148,15 @@ class Page {
     return this.table([["layer", ""], ["nearest feature", ""], ["cosine", "of the two rows of the decoders", true]], body);
   }
 
-  // [activation, place of the peak, ids, shares of the peak in hundredths] of each context.
-  examples({ from, lines }) {
+  // [activation, place of the peak, ids, hundredths of the peak] of each context.
+  examples(lines) {
+    const from = this.study.text;
     if (!lines.length) return element("p", { class: "none" }, `Never active on ${from}.`);
-    return element("ol", { class: "examples" }, lines.map(([activation, peak, ids, shares]) => element("li", {},
+    const note = `From ${from}. Number and underline: the greatest activation of each context. Shade: activation, of the greatest in that context.`;
+    return [element("p", { class: "says" }, note), element("ol", { class: "examples" }, lines.map(([activation, peak, ids, shares]) => element("li", {},
       element("span", { class: "activation" }, format.number(activation)),
-      element("p", {}, ids.map((id, i) => element("bdi", { class: i === peak ? "peak" : null, style: shares[i] ? `background: rgb(230 159 0 / ${shares[i] / 100})` : null },
-        format.token(this.tokens.shown[id])))))));
+      element("p", {}, ids.map((id, i) => element("bdi", { class: i === peak ? "peak" : null, style: shares[i] ? `background: rgb(230 159 0 / ${0.1 + 0.75 * shares[i] / 100})` : null, title: `${shares[i]} %` },
+        format.token(this.tokens.shown[id]))))))) ];
   }
 }
 

@@ -1,0 +1,36 @@
+"""Contexts in which features are most active, all at once, against the search one by one."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from fsrl.effects import contexts
+from fsrl.models import examples
+from fsrl.tables.directions import CONTEXTS
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("k", [1, 3, 50])
+def test_all_at_once_is_one_by_one(seed: int, k: int) -> None:
+    """`fsrl.models.examples` is the oracle, of activations that tie, vanish and peak at a context's ends."""
+    generator = torch.Generator().manual_seed(seed)
+    stored = torch.randint(-6, 5, (21, 30, 8), generator=generator).float()
+    stored[:, :, 5], stored[:, 0, 6], stored[3, 29, 7], stored[4, 1, 7] = -1.0, 99.0, 50.0, 50.0
+    tokens = torch.randint(0, 100, (21, 30), generator=generator)
+    identity = SimpleNamespace(encode=lambda vectors: vectors)
+    wanted = examples.top_activating_of(stored, identity, tokens, range(8), k=k, window=contexts.WINDOW)
+    batches = (batch.permute(2, 0, 1) for batch in stored.split(4))
+    found = contexts.frame(tokens, *contexts.strongest(batches, k))
+    assert list(found.columns) == list(CONTEXTS.columns)
+    for feature in range(8):
+        rows = found[found["feature"] == feature]
+        assert rows["rank"].tolist() == list(range(len(wanted[feature])))
+        for row, one in zip(rows.itertuples(), wanted[feature], strict=True):
+            assert (row.context, row.position, row.peak) == (one.context, one.position, one.max_index)
+            assert row.token_ids.tolist() == list(one.token_ids)
+            assert row.activation == one.activation
+            shares = [round(100 * max(value, 0) / one.activation) for value in one.values]
+            assert np.abs(row.shares - shares).max() <= 1  # halves
+    assert not len(found[found["feature"] == 5]) and len(wanted[5]) == 0
