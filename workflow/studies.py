@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fsrl.effects import scope
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files, hub_record
 from fsrl.models.hub_files import HubFile
@@ -83,12 +82,9 @@ class Study:
 
     def positions(self) -> tuple[int, str] | None:
         """How many tokens the model reads at once, and which key of which file says so; None where it is not
-        on this machine or says nothing.
+        on this machine or says nothing. Raises FsrlError for a file that is broken.
         """
-        try:
-            found = self.model.config() or {}
-        except FsrlError:  # whoever reads the model says it
-            return None
+        found = _located(f"config: studies.{self.name}.model", self.model.config) or {}
         text = found.get("text_config")
         found = found | (text if isinstance(text, dict) else {})
         for key in POSITIONS:
@@ -116,11 +112,6 @@ class Study:
             )
         moved = hub_record.moved(self.hub_files(), record)
         return False, None if moved is None else f"study {self.name}: {moved}"
-
-    def unmeasured(self) -> str | None:
-        """Why effects cannot be measured in the model; None where they can, or nobody knows yet."""
-        config = _located(f"config: studies.{self.name}.model", self.model.config)
-        return None if config is None else scope.unlike_gpt2(config)
 
     def neuronpedia(self) -> dict[str, tuple[str, str] | None]:
         """Model and source at Neuronpedia of each SAE, None where it has none; asks no network."""

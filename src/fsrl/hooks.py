@@ -17,6 +17,8 @@ EMBEDDING = "hook_embed"  # in no block
 WRITTEN = (*STREAM, "hook_attn_out", "hook_mlp_out", EMBEDDING)
 # Points that a matrix of the block maps into the stream, by the matrix's name in TransformerLens.
 MAPPED = {"hook_z": "W_O", "hook_post": "W_out"}
+# Of these, what a block's attention writes.
+ATTENTION = ("hook_z", "hook_attn_out")
 # Within a block, in the order in which the model computes.
 BY_DEPTH = (
     "hook_resid_pre",
@@ -78,8 +80,12 @@ def layer_of(hook: str) -> int:
     return layer
 
 
-def place_of(hook: str) -> Place:
-    """Where directions of a hook are added; FsrlError for one that doesn't write to the residual stream."""
+def place_of(hook: str, *, parallel: bool = False) -> Place:
+    """Where directions of a hook are added; FsrlError for one that doesn't write to the residual stream.
+
+    parallel: whether attention and MLP of the block read the same stream (GPT-NeoX, GPT-J): what the
+    attention writes then reaches the stream after the block.
+    """
     if hook == EMBEDDING:
         return Place(0, False)
     match = _HOOK.fullmatch(hook)
@@ -87,6 +93,8 @@ def place_of(hook: str) -> Place:
         known = ", ".join(point.removeprefix("hook_") for point in _DONE_BEFORE)
         raise FsrlError(f"effects: nothing can be added at {hook!r}; known hooks: {known}")
     done = _DONE_BEFORE[match[3]]
+    if parallel and match[3] in ATTENTION:
+        done = 2
     return Place(int(match[1]) + done // 2, done == 1)
 
 

@@ -139,12 +139,10 @@ def test_a_model_that_computes_something_else_is_refused(exact):
     _, tail, clean, W_U = exact
     other = Tail([replace(tail.blocks[0], b_O=tail.blocks[0].b_O + 1), *tail.blocks[1:]], tail.eps)
     nothing = torch.zeros(4, 1, ex.D_MODEL, dtype=W_U.dtype)
-    with pytest.raises(FsrlError, match="something else than a GPT-2"):
+    with pytest.raises(FsrlError, match="this model's blocks compute something else"):
         changes(other, clean, Place(0, False), CONTEXTS, POSITIONS, nothing)
     config = GPT2Config(activation_function="relu")
-    with pytest.raises(
-        FsrlError, match="activation_function is 'relu'; effects are measured in GPT-2 models"
-    ):
+    with pytest.raises(FsrlError, match="activation_function is 'relu'; these blocks are GPT-2's"):
         Tail.of(SimpleNamespace(original_model=SimpleNamespace(config=config)))
 
 

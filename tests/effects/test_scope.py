@@ -1,4 +1,4 @@
-"""Which models effects are measured in."""
+"""Which models have the blocks that are written out."""
 
 import json
 
@@ -8,7 +8,7 @@ from transformers import GPT2Config, LlamaConfig
 from fsrl.effects.scope import unlike_gpt2
 
 
-def test_gpt2_is_measured_whatever_its_size_and_however_short_its_config():
+def test_gpt2_has_them_whatever_its_size_and_however_short_its_config():
     assert unlike_gpt2(GPT2Config(n_embd=16, n_layer=2).to_dict()) is None
     assert unlike_gpt2({"model_type": "gpt2"}) is None
 

@@ -15,7 +15,7 @@ from tests.fixtures import architectures
 
 MODELS = [name for name in architectures.SETTINGS if name not in architectures.POST_NORM]
 # What each model's config and source in transformers say; LayerNorm as a rule, with its weight as the gain.
-RMS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "granite")
+RMS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "granite", "olmo2")
 OFFSET = ("gemma", "gemma2", "gemma3", "nemotron")
 SCALES, CAPS = {"granite": 1 / 8}, {"gemma2": 3.0}
 
@@ -25,12 +25,6 @@ def case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / request.param
     own = architectures.write(request.param, folder)
     return request.param, own, reading.read_model(ModelSource(folder=str(folder)))
-
-
-def final_norm(own):
-    inner = getattr(own, own.base_model_prefix)
-    places = (getattr(inner, "decoder", inner), ("ln_f", "final_layer_norm", "final_layernorm", "norm"))
-    return next(getattr(places[0], name) for name in places[1] if hasattr(places[0], name))
 
 
 def logits_with(own, norm, stream=None):
@@ -52,7 +46,7 @@ def test_what_is_added_at_the_end_of_the_stream_changes_the_models_own_logits_by
     """Another stream of the same scale stands for the norm's scale held: the model itself does the rest."""
     name, own, model = case
     own = own.double().eval()
-    norm = final_norm(own)
+    norm = architectures.final_norm(own)
     plain, x = logits_with(own, norm)
     centre = (lambda z: z) if name in RMS else (lambda z: z - z.mean(-1, keepdim=True))
     size = centre(x).square().mean(-1, keepdim=True)

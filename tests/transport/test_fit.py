@@ -160,13 +160,14 @@ def pushed(model, tokens, position, hook, vector, step=1e-5):
     return (plus - minus) / (2 * step) * scale
 
 
-def test_a_parallel_block_has_no_middle(tmp_path):
+def test_in_parallel_blocks_what_the_attention_writes_reaches_the_stream_after_the_block(tmp_path):
     architectures.write("gpt_neox", tmp_path / "parallel")
     model = reading.read_model(ModelSource(folder=str(tmp_path / "parallel")))
-    with pytest.raises(
-        FsrlError, match="no blocks.0.hook_resid_mid, where directions of blocks.0.attn.hook_z"
-    ):
-        fit.fit(model, ["blocks.0.attn.hook_z"], SETTINGS, progress=False)
+    hooks = ["blocks.0.attn.hook_z", "blocks.1.hook_resid_pre"]
+    found = fit.fit(model, hooks, SETTINGS, progress=False)
+    assert torch.equal(found.T[0], found.T[1])
+    with pytest.raises(FsrlError, match="no blocks.0.hook_resid_mid, where directions of blocks.0.hook_r"):
+        fit.fit(model, ["blocks.0.hook_resid_mid"], SETTINGS, progress=False)
 
 
 def len_of_one(model):

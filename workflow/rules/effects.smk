@@ -1,6 +1,4 @@
 # What adding features really does to the logits, beside their logit weights.
-from fsrl.effects import scope
-
 EFFECT_VIEW = config["effects"]["view"]
 EFFECT_TABLE = f"{STAGES}/effects.parquet".replace("{view}", EFFECT_VIEW)
 EFFECT_SUMMARY = multiext(
@@ -8,26 +6,10 @@ EFFECT_SUMMARY = multiext(
 )
 
 
-def measured():
-    """The studies whose effects are measured: those of GPT-2 models, in whose views that of the effects is."""
-    # The jobs that snakemake starts follow what was decided before the first: a model may be fetched since.
-    if not workflow.is_main_process and "FSRL_MEASURED" in os.environ:
-        return [study for name, study in STUDIES.items() if name in os.environ["FSRL_MEASURED"].split()]
-    wanted = [study for study in STUDIES.values() if not left_out(study, "effects")]
-    studies = [study for study in wanted if EFFECT_VIEW in study.views]
-    try:
-        unlike = {study.name: study.unmeasured() for study in studies}
-    except FsrlError as error:
-        stop(error)
-    for name, reason in unlike.items():
-        if reason is not None:
-            skip(f"study {name} is built without effects: {reason}, and {scope.ONLY}")
-    found = [study for study in studies if unlike[study.name] is None]
-    os.environ["FSRL_MEASURED"] = " ".join(study.name for study in found)
-    return found
-
-
-MEASURED = measured()
+# The studies whose effects are measured: those in whose views that of the effects is.
+MEASURED = [
+    study for study in STUDIES.values() if not left_out(study, "effects") and EFFECT_VIEW in study.views
+]
 EFFECTS = [
     path.format(study=study.name)
     for study in MEASURED

@@ -4,16 +4,19 @@ An SAE's encoder is read through SAELens and applied to what its hook holds in t
 form that the SAE was trained on (`sae_config.processing`: model_from_pretrained_kwargs, or TransformerLens'
 defaults where the SAE names none):
 
-    centred writing weights   less its mean over d_model, in the residual stream or at what is added to it
+    centred writing weights   less its mean over d_model, in the residual stream or at what is added to it,
+                              in a model with LayerNorms: TransformerLens centres no other
     folded value biases       less b_V, at hook_z (b_O holds them then)
 
 An activation times row i of the decoder is what the feature adds to the hook; where an SAE divides by the
 scale of each activation vector first, it is multiplied back in. A feature is active where its activation is
 not 0 (AbsTopK's have both signs). A neuron's activation is what its layer's hook_post holds, after the
-nonlinearity; the little that GELU lets through below 0 (at most .17) counts as not active.
+nonlinearity; the little that GELU lets through below 0 (at most .17) counts as not active. In a gated MLP
+(Llama, Gemma) that is the nonlinearity times a linear part of either sign, and the gate says what is active.
 """
 
 import logging
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -49,14 +52,17 @@ def activations(
     sae: Any,
     stored: Float[Tensor, "contexts positions *width"],
     hook: str,
-    b_V: Float[Tensor, "layers heads d_head"],
+    b_V: Float[Tensor, "layers heads d_head"] | None,
     features: Int64[Tensor, "features"],
+    *,
+    norm: str = "LayerNorm",
 ) -> Float[Tensor, "contexts positions features"]:
     """Activations on the CPU, in residual units, of the features asked for.
 
-    stored: what the raw model's hook holds, [..., heads, d_head] at hook_z and [..., d_model] elsewhere.
+    stored: what the raw model's hook holds, [..., heads, d_head] at hook_z and [..., d_model] elsewhere; b_V:
+    None for a model without value biases; norm: the model's (`fsrl.models.head`).
     """
-    x = _as_trained(sae, stored, hook, b_V)
+    x = _as_trained(sae, stored, hook, b_V, norm)
     # An SAE over hook_z would flatten the heads itself; they are flat here.
     sae.turn_off_forward_pass_hook_z_reshaping()
     size = forward.rows(x.device, COPIES * x.element_size() * int(sae.cfg.d_sae))
@@ -71,28 +77,60 @@ def activations(
 
 
 def of_neurons(
-    stored: Float[Tensor, "contexts positions d_mlp"], features: Int64[Tensor, "features"]
+    stored: Float[Tensor, "contexts positions d_mlp"],
+    features: Int64[Tensor, "features"],
+    gate: Float[Tensor, "contexts positions d_mlp"] | None = None,
 ) -> Float[Tensor, "contexts positions features"]:
     """Activations on the CPU of the neurons asked for, 0 where they are not active.
 
     stored: what hook_post of the raw model holds. Times row i of W_out it is what neuron i adds to the
-    residual stream, so these are in residual units.
+    residual stream, so these are in residual units. gate: of a gated MLP, what its nonlinearity reads; a
+    neuron is active where that is above 0.
     """
-    return stored[..., features.to(stored.device)].clamp(min=0).cpu()
+    own = stored[..., features.to(stored.device)]
+    if gate is None:
+        return own.clamp(min=0).cpu()
+    return (own * (gate[..., features.to(gate.device)] > 0)).cpu()
+
+
+def gate_of(hook: str) -> str:
+    """The hook that holds what the nonlinearity of a layer's MLP reads, beside its hook_post."""
+    return f"{hook.removesuffix('hook_post')}hook_pre"
+
+
+def gates(bridge: Any, hooks: Iterable[str]) -> list[str]:
+    """`gate_of` the hooks at neurons, in a model with gated MLPs."""
+    gated = bool(getattr(bridge.cfg, "gated_mlp", False))
+    return [gate_of(hook) for hook in hooks if gated and point_of(hook) == "hook_post"]
+
+
+def value_biases(bridge: Any, hooks: Collection[str]) -> Float[Tensor, "layers heads d_head"] | None:
+    """b_V, of each query head where heads share their values; None for a model without, and where no hook
+    of heads is read.
+    """
+    attention = [block.attn for block in bridge.blocks if hasattr(block, "attn")]
+    none = any(getattr(part, "b_V", None) is None for part in attention)
+    if none or not any(point_of(hook) == "hook_z" for hook in hooks):
+        return None
+    b_V = bridge.b_V.detach()
+    return b_V.repeat_interleave(bridge.cfg.n_heads // b_V.shape[1], dim=1)
 
 
 def _as_trained(
     sae: Any,
     stored: Float[Tensor, "contexts positions *width"],
     hook: str,
-    b_V: Float[Tensor, "layers heads d_head"],
+    b_V: Float[Tensor, "layers heads d_head"] | None,
+    norm: str,
 ) -> Float[Tensor, "contexts positions d_in"]:
     """What the hook of the model that the SAE was trained on would hold."""
     processed = sae_config.processing(sae.cfg.metadata)
     if point_of(hook) == "hook_z":
-        value = b_V[layer_of(hook)].to(stored) if processed["fold_value_biases"] else 0
-        return (stored.reshape(*stored.shape[:2], *b_V.shape[1:]) - value).flatten(2)
-    if point_of(hook) in WRITTEN and processed["center_writing_weights"]:
+        flat = stored.flatten(2)
+        if b_V is None or not processed["fold_value_biases"]:
+            return flat
+        return flat - b_V[layer_of(hook)].flatten().to(flat)
+    if point_of(hook) in WRITTEN and processed["center_writing_weights"] and norm == "LayerNorm":
         return stored - stored.mean(-1, keepdim=True)
     return stored
 

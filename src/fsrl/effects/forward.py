@@ -3,8 +3,9 @@
 A vector added at position p reaches the logits of position p through position p alone: what later layers read
 from earlier positions, their keys and values, is unchanged. So with the keys and values of the clean run at
 hand only one position has to be carried from the hook to the end, for all (feature, position) pairs at once.
-`Tail` is that part of a GPT-2, written out; it is checked against the model's own forward pass on every run
-(nothing added must give the clean residual) and against hooks in the tests.
+`Tail` is that part of a GPT-2, written out; other models do it themselves (`fsrl.effects.own_pass`). Either
+is checked against the model's own forward pass on every run (nothing added must give the clean residual) and
+against hooks in the tests.
 
 Where a direction is added (`place_of`): at hook_resid_* in the residual stream itself; directions of hook_z
 (through W_O), hook_attn_out, hook_mlp_out and of neurons (rows of W_out) lie in the residual stream already
@@ -12,9 +13,10 @@ and are added where these write, after the attention or the MLP of their block, 
 (A TransformerBridge's own hook_resid_mid is the MLP's input alone; what is added there skips the sum.)
 """
 
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int64
@@ -24,7 +26,7 @@ from tqdm import tqdm
 
 from fsrl.effects import scope
 from fsrl.errors import FsrlError
-from fsrl.hooks import Place
+from fsrl.hooks import Place, in_block, place_of
 
 # Largest difference from the model's own forward pass, relative to the largest value, in float32.
 TOLERANCE = 1e-4
@@ -58,8 +60,8 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Clean:
-    """What a forward pass leaves behind: keys and values of each layer, the residual stream at each place
-    asked for and at the end, and what other hooks hold.
+    """What a forward pass leaves behind: keys and values of each layer (none where no `Tail` reads them), the
+    residual stream at each place asked for and at the end, and what other hooks hold.
     """
 
     keys: list[Float[Tensor, "contexts heads positions d_head"]]
@@ -69,13 +71,47 @@ class Clean:
     hooks: dict[str, Float[Tensor, "contexts positions ..."]]
 
 
+class Rest(Protocol):
+    """The rest of a model after any place of the stream. norm, eps: of its final norm."""
+
+    @property
+    def norm(self) -> str: ...
+
+    @property
+    def eps(self) -> float: ...
+
+    def place(self, hook: str) -> Place:
+        """Where directions of a hook are added."""
+        ...
+
+    def push(
+        self,
+        x: Float[Tensor, "sites versions d_model"],
+        place: Place,
+        clean: Clean,
+        contexts: Int64[Tensor, "sites"],
+        positions: Int64[Tensor, "sites"],
+    ) -> Float[Tensor, "sites versions d_model"]:
+        """The residual stream at the end when it is x at `place`; contexts, positions: of the sites."""
+        ...
+
+
+def centred(x: Float[Tensor, "*any d_model"], norm: str) -> Float[Tensor, "*any d_model"]:
+    """What of the stream the norm reads: all but its mean in a LayerNorm; norm: as in `fsrl.models.head`."""
+    return x - x.mean(-1, keepdim=True) if norm == "LayerNorm" else x
+
+
 def normalise(
-    x: Float[Tensor, "*any d_model"], eps: float
+    x: Float[Tensor, "*any d_model"], eps: float, norm: str = "LayerNorm"
 ) -> tuple[Float[Tensor, "*any d_model"], Float[Tensor, "*any 1"]]:
-    """LayerNorm without its weights: x centred and divided by its scale; and the scale."""
-    centred = x - x.mean(-1, keepdim=True)
-    scale = (centred.pow(2).mean(-1, keepdim=True) + eps).sqrt()
-    return centred / scale, scale
+    """The final norm without its weights: x, centred in a LayerNorm, divided by its scale; and the scale, 1
+    where there is no norm.
+    """
+    if norm == "none":
+        return x, torch.ones_like(x[..., :1])
+    x = centred(x, norm)
+    scale = (x.pow(2).mean(-1, keepdim=True) + eps).sqrt()
+    return x / scale, scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,14 +122,19 @@ class Tail:
 
     blocks: list[Block]
     eps: float
+    norm = "LayerNorm"
 
     @classmethod
     def of(cls, bridge: Any, device: str | torch.device = "cpu") -> "Tail":
         """From raw weights. Raises FsrlError for a model that is no GPT-2."""
         odd = scope.unlike_gpt2(bridge.original_model.config.to_dict())
         if odd:
-            raise FsrlError(f"effects: {odd}; {scope.ONLY}")
+            raise FsrlError(f"effects: {odd}; these blocks are GPT-2's")
         return cls([_block(block).to(device) for block in bridge.blocks], bridge.cfg.eps)
+
+    def place(self, hook: str) -> Place:
+        """Where directions of a hook are added."""
+        return place_of(hook)
 
     def push(
         self,
@@ -162,16 +203,19 @@ def run_clean(
     hooks: Iterable[str],
     device: str | torch.device,
     *,
+    attention: bool = True,
     progress: bool = True,
 ) -> Clean:
     """One forward pass over token ids, in batches; what it keeps lies on `device`.
 
-    progress: show a bar on a terminal. Raises FsrlError for a hook that the model lacks.
+    attention: keep keys and values, which a `Tail` needs; progress: show a bar on a terminal. Raises
+    FsrlError for a hook that the model lacks.
     """
     n = len(bridge.blocks)
     names = {place: place.name(n) for place in [*places, Place(n, False)]}
+    layers = range(n if attention else 0)
     wanted = {*names.values(), *hooks}
-    wanted |= {f"blocks.{layer}.attn.hook_{part}" for layer in range(n) for part in "kv"}
+    wanted |= {f"blocks.{layer}.attn.hook_{part}" for layer in layers for part in "kv"}
     if unknown := sorted(wanted - set(bridge.hook_dict)):
         raise FsrlError(f"effects: the model has no {unknown[0]}; check the SAE's hook")
     # Filled in place: a list of batches joined at the end would hold everything twice.
@@ -180,9 +224,8 @@ def run_clean(
     batches = inputs.split(size)
     hidden = None if progress else True
     for i, batch in enumerate(tqdm(batches, desc="clean run", unit="batch", mininterval=5, disable=hidden)):
-        # Logits of one position, as none are wanted: all take a third of the time and most of the memory.
         _, cache = bridge.run_with_cache(
-            batch, names_filter=sorted(wanted), return_type=None, logits_to_keep=1
+            batch, names_filter=sorted(wanted), return_type=None, **few_logits(bridge)
         )
         for name in wanted:
             if name not in caught:
@@ -190,10 +233,26 @@ def run_clean(
             start = i * size
             caught[name][start : start + len(batch)] = cache[name]
     keys, values = (
-        [caught[f"blocks.{layer}.attn.hook_{part}"].transpose(1, 2) for layer in range(n)] for part in "kv"
+        [caught[f"blocks.{layer}.attn.hook_{part}"].transpose(1, 2) for layer in layers] for part in "kv"
     )
     residual = {place: caught[name] for place, name in names.items()}
     return Clean(keys, values, residual, residual[Place(n, False)], {name: caught[name] for name in hooks})
+
+
+def few_logits(bridge: Any) -> dict[str, int]:
+    """What makes a model compute logits of one position where none are wanted: all of them take a third of
+    the time and most of the memory. Nothing for a model that does not take it.
+    """
+    known = inspect.signature(bridge.original_model.forward).parameters
+    return {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+
+
+def place_in(bridge: Any, hook: str) -> Place:
+    """Where directions of a hook are added in this model, whose blocks may be parallel (`place_of`)."""
+    layer = in_block(hook)
+    return place_of(
+        hook, parallel=layer is not None and Place(layer, True).name(layer + 1) not in bridge.hook_dict
+    )
 
 
 def _context_bytes(cfg: Any, positions: int) -> int:
@@ -204,7 +263,7 @@ def _context_bytes(cfg: Any, positions: int) -> int:
 
 @torch.no_grad()
 def changes(
-    tail: Tail,
+    rest: Rest,
     clean: Clean,
     place: Place,
     contexts: Int64[Tensor, "sites"],
@@ -214,14 +273,14 @@ def changes(
     """Change of the normalised stream at the end by vectors added at sites, each on its own.
 
     contexts, positions: of the sites; a zero vector changes nothing. The change times W_U (folded) is that of
-    the logits, LN(x + added) W_U - LN(x) W_U: biases drop out. Raises FsrlError where the tail doesn't repeat
-    the clean run.
+    the logits, norm(x + added) W_U - norm(x) W_U: biases drop out. Raises FsrlError where the rest doesn't
+    repeat the clean run.
     """
     at = clean.residual[place][contexts, positions][:, None]
     # The stream as it was is pushed along: rounding is then the same on both sides of the difference.
-    pushed = tail.push(torch.cat([at, at + added], dim=1), place, clean, contexts, positions)
+    pushed = rest.push(torch.cat([at, at + added], dim=1), place, clean, contexts, positions)
     _check_same(pushed[:, 0], clean.final[contexts, positions])
-    final, _ = normalise(pushed, tail.eps)
+    final, _ = normalise(pushed, rest.eps, rest.norm)
     return final[:, 1:] - final[:, :1]
 
 
@@ -239,12 +298,17 @@ def check_repeats(
     _check_same(pushed[:, 0], clean.final[contexts, positions])
 
 
+def difference(repeated: Float[Tensor, "*any d_model"], clean: Float[Tensor, "*any d_model"]) -> float:
+    """The largest, in units of the clean run's largest value."""
+    return float((repeated - clean).abs().max() / clean.abs().max())
+
+
 def _check_same(repeated: Float[Tensor, "sites d_model"], clean: Float[Tensor, "sites d_model"]) -> None:
-    worst = float((repeated - clean).abs().max() / clean.abs().max())
+    worst = difference(repeated, clean)
     if not worst <= TOLERANCE:
         raise FsrlError(
             f"effects: without anything added the residual stream at the end differs by {worst:.1e} of its "
-            "largest value from the model's own forward pass; this model computes something else than a GPT-2"
+            "largest value from the model's own forward pass; this model's blocks compute something else"
         )
 
 

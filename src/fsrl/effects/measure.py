@@ -20,8 +20,8 @@ from tqdm import tqdm
 from fsrl.effects import agreement, forward
 from fsrl.effects import sample as effect_sample
 from fsrl.effects.agreement import SIDES
-from fsrl.effects.forward import Clean, Tail
-from fsrl.hooks import Place, place_of
+from fsrl.effects.forward import Clean, Rest, Tail
+from fsrl.hooks import Place
 from fsrl.weights.matrices import Decoder
 
 # Rows of the vectors of a feature: its own direction, a random one, another feature's.
@@ -52,7 +52,7 @@ class Measured:
 
 
 def measure(
-    tail: Tail,
+    rest: Rest,
     clean: Clean,
     decoder: Decoder,
     vocabulary: agreement.Vocabulary,
@@ -75,11 +75,14 @@ def measure(
     sites = effect_sample.sites(activations, seeds, positions)
     own = effect_sample.mean_activation(activations)
     vectors, alphas = _vectors(decoder.W_dec, features, seeds).to(clean.final), _alphas(own).to(clean.final)
-    layer = _Layer(tail, clean, place_of(decoder.hook), vectors, alphas, vocabulary)
+    layer = _Layer(rest, clean, rest.place(decoder.hook), vectors, alphas, vocabulary)
+    index = torch.stack([sites.feature, sites.context, sites.position]).to(clean.final.device)
+    # A model's own pass uses all threads itself, and takes the sites of a window together.
+    done = None if isinstance(rest, Tail) else [layer.push(index)]
     with agreement.single_threads(clean.final.device) as workers, ThreadPoolExecutor(workers) as pool:
-        index = torch.stack([sites.feature, sites.context, sites.position]).to(clean.final.device)
-        size = batch or forward.rows(clean.final.device, layer.site_bytes())
-        done = list(pool.map(layer.push, index.split(size, dim=1)))
+        if done is None:
+            size = batch or forward.rows(clean.final.device, layer.site_bytes())
+            done = list(pool.map(layer.push, index.split(size, dim=1)))
         change, scale, relative = (torch.cat(parts) for parts in zip(*done, strict=True))
         pushed = _Pushed(change, scale, relative, sites.state)
 
@@ -95,7 +98,7 @@ def measure(
 
 @dataclass(frozen=True, eq=False)
 class _Pushed:
-    """Sites of all features or of one; scale: of the final LayerNorm; relative: step."""
+    """Sites of all features or of one; scale: of the final norm; relative: step."""
 
     change: Float[Tensor, "sites pushes d_model"]
     scale: Float[Tensor, "sites"]
@@ -125,7 +128,7 @@ class _Pushed:
 class _Layer:
     """What one layer's measurements share; vectors: OWN, RANDOM and OTHER of each feature."""
 
-    tail: Tail
+    rest: Rest
     clean: Clean
     place: Place
     vectors: Float[Tensor, "features 3 d_model"]
@@ -135,7 +138,8 @@ class _Layer:
     def site_bytes(self) -> int:
         """What one site takes on its way through a block: its versions, and its context's keys and values."""
         context = sum(kept[0][0].numel() for kept in (self.clean.keys, self.clean.values) if kept)
-        width = max((block.W_in.shape[1] for block in self.tail.blocks), default=self.vectors.shape[-1])
+        blocks = self.rest.blocks if isinstance(self.rest, Tail) else []
+        width = max((block.W_in.shape[1] for block in blocks), default=self.vectors.shape[-1])
         return self.vectors.element_size() * (2 * context + 4 * width * (len(PUSHES) + 1))
 
     def push(
@@ -145,10 +149,10 @@ class _Layer:
         feature, context, position = sites
         alphas = torch.nan_to_num(self.alphas[feature], nan=1.0)
         added = alphas[..., None] * self.vectors[feature][:, [vector for vector, _ in PUSHES]]
-        change = forward.changes(self.tail, self.clean, self.place, context, position, added)
-        _, scale = forward.normalise(self.clean.final[context, position], self.tail.eps)
-        at = self.clean.residual[self.place][context, position]
-        length = (at - at.mean(-1, keepdim=True)).norm(dim=-1)
+        change = forward.changes(self.rest, self.clean, self.place, context, position, added)
+        norm = self.rest.norm
+        _, scale = forward.normalise(self.clean.final[context, position], self.rest.eps, norm)
+        length = forward.centred(self.clean.residual[self.place][context, position], norm).norm(dim=-1)
         return change, scale[:, 0], added.norm(dim=-1) / length[:, None]
 
     def readings(self, i: int, pushed: _Pushed) -> pd.DataFrame:

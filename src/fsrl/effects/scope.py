@@ -1,12 +1,11 @@
-"""Which models effects are measured in: those whose blocks `fsrl.effects.forward` repeats, which are GPT-2's.
+"""Which models have GPT-2's blocks, which `fsrl.effects.forward` and `fsrl.transport.closed_form` write out.
 
-Light: nothing here imports torch, so that it is known before the first job.
+Others go by their own forward pass (`fsrl.effects.own_pass`) and automatic differentiation.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-ONLY = "effects are measured in GPT-2 models only"
 # A key of config.json, what it must say, and what it says where it is left out.
 REPEATED = (
     ("model_type", "gpt2", None),

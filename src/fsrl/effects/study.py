@@ -11,14 +11,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fsrl import devices
-from fsrl.effects import agreement, forward
+from fsrl.effects import agreement, forward, scope
 from fsrl.effects import encoders as effect_encoders
 from fsrl.effects import frames as effect_frames
 from fsrl.effects import measure as effect_measure
 from fsrl.effects import sample as effect_sample
+from fsrl.effects.own_pass import OwnPass
 from fsrl.effects.sample import SampleSize
 from fsrl.errors import FsrlError
-from fsrl.hooks import place_of
 from fsrl.models import windows
 from fsrl.models.reading import Model
 from fsrl.models.sources import SAESource
@@ -62,9 +62,9 @@ class _CleanRun:
     itself computed, its value biases, centred W_U and the sample's size; said: for the tables' metadata.
     """
 
-    tail: forward.Tail
+    rest: forward.Rest
     clean: forward.Clean
-    b_V: Float[Tensor, "layers heads d_head"]
+    b_V: Float[Tensor, "layers heads d_head"] | None
     vocabulary: agreement.Vocabulary
     size: SampleSize
     said: dict[str, str]
@@ -81,7 +81,8 @@ def measure_study(
     """The table `effects` of each layer, with what to say of it in its metadata.
 
     hooks: those of the layers' decoders, in their order, known before the layers are read: of these only one
-    need be held at a time. W_U: folded, as the view sees it. Raises FsrlError for a model that is no GPT-2,
+    need be held at a time. W_U: folded, as the view sees it. In a GPT-2 positions are pushed by its blocks
+    written out, in another model by its own forward pass. Raises FsrlError for a hook that the model lacks,
     and for a layer of another hook than said.
     """
     run = _run_clean(model, hooks, W_U, settings)
@@ -111,7 +112,11 @@ def _run_clean(
         d_vocab=model.bridge.cfg.d_vocab,
     )
     bridge = model.bridge if device == "cpu" else model.bridge.to(device)
-    places = [place_of(hook) for hook in hooks]
+    inputs = inputs.to(device)
+    places = [forward.place_in(bridge, hook) for hook in hooks]
+    unlike = scope.unlike_gpt2(bridge.original_model.config.to_dict())
+    caught = [*hooks, *effect_encoders.gates(bridge, hooks)]
+    clean = forward.run_clean(bridge, inputs, places, caught, device, attention=unlike is None)
     said = {
         **devices.described(device),
         "sample": str(size),
@@ -120,10 +125,16 @@ def _run_clean(
         "contexts": f"{len(inputs)} windows of {context} tokens, spread over the text",
         "first_token": str(windows.first_token(model.tokenizer)),
     }
+    rest: forward.Rest
+    if unlike is None:
+        rest = forward.Tail.of(bridge, device)
+    else:
+        rest = own = OwnPass.of(bridge, inputs, model.head.norm, clean)
+        said["forward_pass"] = f"{own.described} ({unlike})"
     return _CleanRun(
-        tail=forward.Tail.of(bridge, device),
-        clean=forward.run_clean(bridge, inputs.to(device), places, hooks, device),
-        b_V=bridge.b_V.detach(),
+        rest=rest,
+        clean=clean,
+        b_V=effect_encoders.value_biases(bridge, hooks),
         vocabulary=agreement.Vocabulary.of(W_U.to(device)),
         size=size,
         said=said,
@@ -153,7 +164,7 @@ def _measure_layer(
     features = torch.tensor(sample["feature"].to_numpy(dtype="int64"))
     activations = _activations(decoder, source, run, features)
     measured = effect_measure.measure(
-        run.tail,
+        run.rest,
         run.clean,
         decoder,
         run.vocabulary,
@@ -182,10 +193,13 @@ def _activations(
     """Activations of the features: by the SAE's encoder, or of the neurons themselves."""
     clean, hook = run.clean, decoder.hook
     if source.neurons is not None:
-        found = effect_encoders.of_neurons(clean.hooks[hook], features)
+        gate = clean.hooks.get(effect_encoders.gate_of(hook))
+        found = effect_encoders.of_neurons(clean.hooks[hook], features, gate)
     else:
         encoder = effect_encoders.read_encoder(source, decoder.sae, clean.final.device)
-        found = effect_encoders.activations(encoder, clean.hooks[hook], hook, run.b_V, features)
+        found = effect_encoders.activations(
+            encoder, clean.hooks[hook], hook, run.b_V, features, norm=run.rest.norm
+        )
     never = int((found[:, windows.FIRST_POSITION :] == 0).all(0).all(0).sum())
     logger.info("%s: %d features, %d never active in the contexts", decoder.sae, len(features), never)
     return found

@@ -69,13 +69,11 @@ def norm_part(
     N = torch.eye(d_model, dtype=final.dtype, device=final.device).expand(len(final), -1, -1)
     if norm == "none":
         return N
+    if norm not in ("LayerNorm", "RMSNorm"):
+        raise FsrlError(f"transport: the final norm is {norm!r}; known: LayerNorm, RMSNorm, none")
     if norm == "LayerNorm":
         N = N - 1 / d_model
-        unit, _ = normalise(final, eps)
-    elif norm == "RMSNorm":
-        unit = final / (final.pow(2).mean(-1, keepdim=True) + eps).sqrt()
-    else:
-        raise FsrlError(f"transport: the final norm is {norm!r}; known: LayerNorm, RMSNorm, none")
+    unit, _ = normalise(final, eps, norm)
     return N - unit[:, :, None] * unit[:, None, :] / d_model
 
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from fsrl import devices
 from fsrl.effects import forward, scope
 from fsrl.errors import FsrlError
-from fsrl.hooks import Place, place_of
+from fsrl.hooks import Place
 from fsrl.models import windows
 from fsrl.models.reading import Model
 from fsrl.transport import closed_form, reverse
@@ -67,7 +67,7 @@ def fit(
     FsrlError for a hook outside the stream, a place that the model lacks and a text without windows enough.
     """
     hooks = list(dict.fromkeys(hooks))
-    places = {hook: place_of(hook) for hook in hooks}
+    places = {hook: forward.place_in(model.bridge, hook) for hook in hooks}
     reverse.check_places(model.bridge, places)
     inputs = windows.windows(
         model.tokenizer,

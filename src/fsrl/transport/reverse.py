@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from fsrl.effects import forward
 from fsrl.errors import FsrlError
 from fsrl.hooks import Place
 from fsrl.transport import closed_form
@@ -78,5 +79,5 @@ def _run(
 
     hooks = [(place.name(n), partial(catch, place)) for place in {*places, root, end}]
     with torch.enable_grad(), bridge.hooks(fwd_hooks=hooks):
-        bridge(batch, return_type=None)
+        bridge(batch, return_type=None, **forward.few_logits(bridge))
     return caught
