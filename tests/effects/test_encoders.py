@@ -5,7 +5,9 @@ import torch
 
 from fsrl.effects import encoders as effect_encoders
 from fsrl.effects import forward
-from fsrl.models.sources import SAESource
+from fsrl.models import reading
+from fsrl.models.sources import ModelSource, SAESource
+from tests.fixtures import architectures
 from tests.fixtures import effect_examples as ex
 from tests.fixtures import tiny_study as tiny
 from tests.fixtures.adapter_examples import make_sae
@@ -106,3 +108,59 @@ def test_activations_depend_on_no_batch(sae, monkeypatch):
     monkeypatch.setattr(forward, "CPU_BYTES", 2 * effect_encoders.COPIES * 4 * tiny.D_SAE)
     torch.testing.assert_close(effect_encoders.activations(*given), together)
     assert sizes == [2] * 7 + [1]
+
+
+def of_architecture(name, folder, hooks, **settings):
+    """A tiny model, and what it holds at hooks."""
+    architectures.write(name, folder, **settings)
+    model = reading.read_model(ModelSource(folder=str(folder)))
+    caught = [*hooks, *effect_encoders.gates(model.bridge, hooks)]
+    return model, forward.run_clean(model.bridge, ex.TOKENS, [], caught, "cpu", attention=False).hooks
+
+
+def test_no_other_norm_than_a_layer_norm_is_centred_for(sae):
+    given = (sae, STORED, "blocks.0.hook_resid_pre", None, FEATURES)
+    for norm in ("RMSNorm", "none"):
+        torch.testing.assert_close(effect_encoders.activations(*given, norm=norm), by_hand(sae, STORED))
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma"])
+def test_a_gated_neuron_is_active_where_its_gate_is_open(name, tmp_path):
+    hook = "blocks.1.mlp.hook_post"
+    model, stored = of_architecture(name, tmp_path / name, [hook, "blocks.1.hook_mlp_out"])
+    gate = stored[effect_encoders.gate_of(hook)]
+    every = effect_encoders.of_neurons(stored[hook], torch.arange(gate.shape[-1]), gate)
+    assert (every < 0).any() and (every > 0).any() and ((every != 0) == (gate > 0)).all()
+    assert torch.equal(effect_encoders.of_neurons(stored[hook], FEATURES, gate), every[..., FEATURES])
+    # All of them, open or not, are what the MLP writes; neurons of other models have no gate.
+    torch.testing.assert_close(stored[hook] @ model.bridge.W_out[1], stored["blocks.1.hook_mlp_out"])
+
+
+def test_models_without_gates_have_none(tmp_path):
+    architectures.write("gpt_neox", tmp_path / "one")
+    bridge = reading.read_model(ModelSource(folder=str(tmp_path / "one"))).bridge
+    assert effect_encoders.gates(bridge, ["blocks.0.mlp.hook_post"]) == []
+
+
+def test_heads_that_share_their_values_share_the_bias(tmp_path):
+    """What a head of the raw model holds, less its bias, is the pattern times the values without bias."""
+    hook = "blocks.0.attn.hook_z"
+    model, stored = of_architecture(
+        "qwen2", tmp_path / "qwen2", [hook, "blocks.0.attn.hook_pattern"], num_key_value_heads=1
+    )
+    b_V = effect_encoders.value_biases(model.bridge, [hook])
+    assert b_V.shape == (2, 2, 8) and torch.equal(b_V[:, 0], b_V[:, 1]) and b_V.any()
+    assert effect_encoders.value_biases(model.bridge, ["blocks.0.hook_resid_pre"]) is None
+    without = model.bridge.original_model.model.layers[0].self_attn.v_proj
+    without = getattr(without, "original_component", without)
+    with torch.no_grad():
+        without.bias.zero_()
+    again = forward.run_clean(model.bridge, ex.TOKENS, [], [hook], "cpu", attention=False).hooks[hook]
+    flat = (stored[hook] - b_V[0]).flatten(2)
+    torch.testing.assert_close(flat, again.flatten(2), rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_without_value_biases_has_none(tmp_path):
+    architectures.write("llama", tmp_path / "llama")
+    bridge = reading.read_model(ModelSource(folder=str(tmp_path / "llama"))).bridge
+    assert effect_encoders.value_biases(bridge, ["blocks.0.attn.hook_z"]) is None
