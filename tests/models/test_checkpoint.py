@@ -293,3 +293,35 @@ def test_reading_a_model_prints_nothing_and_leaves_others_bars_alone(folder, cap
     for _ in logging.tqdm(range(2), desc="somebody's own"):
         pass
     assert "somebody's own: 100%" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neo", "gpt_neox", "llama", "gemma2", "gemma3"])
+def test_the_end_alone_is_that_of_the_whole_model(name, tmp_path, monkeypatch):
+    architectures.write(name, tmp_path / name)
+    source = ModelSource(folder=str(tmp_path / name))
+    whole = reading.read_model(source, end_alone=True)
+    assert len(whole.bridge.blocks) == architectures.N_LAYERS
+    assert whole.metadata["model_weights"].startswith("every parameter read")
+    monkeypatch.setattr(reading, "SMALL", 1)
+    end = reading.read_model(source, end_alone=True)
+    assert len(end.bridge.blocks) == 1
+    assert end.metadata == whole.metadata | {
+        "model_weights": "W_U, norm and block 0 read from model.safetensors"
+    }
+    assert torch.equal(end.W_U, whole.W_U) and torch.equal(end.head.gain, whole.head.gain)
+    assert end.head.metadata() == whole.head.metadata() and end.tokens == whole.tokens
+    # Whoever reads more than the end gets all of it.
+    assert len(reading.read_model(source).bridge.blocks) == architectures.N_LAYERS
+
+
+def test_what_no_block_asks_for_is_no_less_refused_where_blocks_are_left_out(tmp_path):
+    architectures.write("llama", tmp_path / "llama")
+    path = tmp_path / "llama/model.safetensors"
+    tensors = load_file(path)
+    save_file({**tensors, "model.layers.0.other": torch.ones(2)}, path, {"format": "pt"})
+    with pytest.raises(FsrlError, match="unexpected: model.layers.0.other"):
+        checkpoint.boot(tmp_path / "llama", "cpu", blocks=1)
+    del tensors["model.layers.0.mlp.up_proj.weight"]
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(FsrlError, match="missing: model.layers.0.mlp.up_proj.weight"):
+        checkpoint.boot(tmp_path / "llama", "cpu", blocks=1)

@@ -16,9 +16,8 @@ source = sources.ModelSource(**params.source)
 for record in snakemake.input.fetched:
     hub_record.restore(source.hub_files(), record)
 device = devices.pick(params.device)
-unembedding = export.unembedding(
-    reading.read_model(source), counts_path=params.token_counts, device=device, **params.trained
-)
+model = reading.read_model(source, end_alone=True)
+unembedding = export.unembedding(model, counts_path=params.token_counts, device=device, **params.trained)
 if params.trained["trained"]:
     weights.stored_unembedding(unembedding, tokens="trained")  # refused here, not by every job that reads it
 unembedding = weights.identified_unembedding(unembedding)

@@ -6,6 +6,9 @@ not finite, whole numbers (quantised weights) and two tensors for one place. Pre
 and wrapped models (`_orig_mod.`, `module.`, `base_model.model.`) are not stripped: such a file is refused
 with the call that saves the model inside. A head that is tied to the embedding needs no tensor. Buffers that
 older versions stored and the model makes itself (attention masks, rotary frequencies) need no place.
+
+A model may be booted with its first blocks alone: what lies beyond the last block, final norm and W_U, is
+then read without the rest. A tensor of a block that is left out is one whose first number is the block's.
 """
 
 import re
@@ -42,16 +45,17 @@ UNLIKE = "config.json and the weights must come from one save_pretrained"
 SHOWN = 2  # names that an error lists
 
 
-def boot(folder: Path, device: str | None = None) -> Any:
+def boot(folder: Path, device: str | None = None, *, blocks: int | None = None) -> Any:
     """A TransformerBridge of a model's folder, unprocessed, float32, with every weight from its files.
 
-    device: TransformerLens' choice where it is None. Raises FsrlError, naming the file, for what cannot be
+    device: TransformerLens' choice where it is None; blocks: how many of the first are read, None for all.
+    Raises FsrlError, naming the file, for what cannot be
     read, for weights that do not fit the config, and where TransformerLens computes other logits than
     transformers (a look at a few tokens, which GPT-2 needs not).
     """
     _check_config(folder / "config.json")
     _check_small(folder)
-    source: Any = _Source(folder)
+    source: Any = _Source(folder, blocks)
     # As TransformerLens would read it, but as the file has it, whatever class is named beside it.
     own = tokenizer.read(folder, add_bos_token=True)
     from transformer_lens.model_bridge import TransformerBridge
@@ -67,20 +71,25 @@ def boot(folder: Path, device: str | None = None) -> Any:
         raise FsrlError(
             f"{shown(folder / sources.CONFIG)}: cannot be read ({_reason(error)}); {UNKNOWN}"
         ) from error
+    if blocks is not None:
+        bridge.cfg.n_layers = len(bridge.blocks)
     _check_bridge(bridge, source, folder)
     return bridge
 
 
-def pretrained(model_class: Any, folder: Path, **kwargs: Any) -> Any:
-    """model_class.from_pretrained(folder, **kwargs) with every weight from its files, or FsrlError."""
+def pretrained(model_class: Any, folder: Path, *, blocks: int | None = None, **kwargs: Any) -> Any:
+    """model_class.from_pretrained(folder, **kwargs) with every weight from its files, or FsrlError.
+
+    blocks: how many the config asks for, None for all that the files have.
+    """
     files = sources.weight_files(folder)
-    held = [tensor for path in files for tensor in _tensors(path)]
+    held = [tensor for path in files for tensor in _tensors(path) if not _is_beyond(tensor.name, blocks)]
     _check_tied(model_class, kwargs.get("config"), held, files)
     with _quiet():
         model, report = model_class.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True, **kwargs
         )
-    _check_report(report, model, files)
+    _check_report(report, model, files, blocks)
     _check_stored(model, held, files)
     for name, tensor in model.state_dict().items():
         # What is not finite stays so in a sum, which takes a fraction of the time.
@@ -92,8 +101,8 @@ def pretrained(model_class: Any, folder: Path, **kwargs: Any) -> Any:
 class _Source:
     """Stands for the model class that TransformerLens loads with, so that what loading reports is seen."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, blocks: int | None) -> None:
+        self.folder, self.blocks = folder, blocks
         self.probe: tuple[Tensor, Tensor] | None = None
 
     def from_pretrained(self, name: str, *, config: Any, **kwargs: Any) -> Any:
@@ -102,13 +111,30 @@ class _Source:
 
         architecture = bridges.determine_architecture_from_hf_config(config)
         model_class = bridges.get_hf_model_class_for_architecture(architecture)
-        model = pretrained(model_class, self.folder, config=config, **kwargs)
+        if self.blocks is not None:
+            _cut(config.get_text_config(), self.blocks)
+        model = pretrained(model_class, self.folder, blocks=self.blocks, config=config, **kwargs)
         if config.model_type not in TESTED:
             given = config.get_text_config()
             tokens = head.probe_tokens(given.vocab_size, getattr(given, "max_position_embeddings", None))
             with torch.no_grad():
                 self.probe = tokens, model(tokens).logits
         return model
+
+
+def _cut(config: Any, blocks: int) -> None:
+    """Ask for the first blocks alone, in the lists of one entry a block too."""
+    every = config.num_hidden_layers
+    config.num_hidden_layers = min(blocks, every)
+    for name, value in list(vars(config).items()):
+        if isinstance(value, list) and len(value) == every:
+            setattr(config, name, value[:blocks])
+
+
+def _is_beyond(name: str, blocks: int | None) -> bool:
+    """Whether a tensor belongs to a block that is left out."""
+    number = re.search(r"\.(\d+)\.", name)
+    return blocks is not None and number is not None and int(number[1]) >= blocks
 
 
 def _check_config(path: Path) -> None:
@@ -172,9 +198,12 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
-def _check_report(report: Mapping[str, Any], model: Any, files: Sequence[Path]) -> None:
+def _check_report(
+    report: Mapping[str, Any], model: Any, files: Sequence[Path], blocks: int | None = None
+) -> None:
     missing = sorted(report["missing_keys"])
-    unexpected = sorted(name for name in report["unexpected_keys"] if not _is_buffer(model, name))
+    unknown = [name for name in report["unexpected_keys"] if not _is_beyond(name, blocks)]
+    unexpected = sorted(name for name in unknown if not _is_buffer(model, name))
     reshaped = sorted(
         f"{name} is {list(found)} (the config wants {list(wanted)})"
         for name, found, wanted in report["mismatched_keys"]

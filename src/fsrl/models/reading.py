@@ -28,6 +28,9 @@ from fsrl.tokens.vocabulary import read as read_vocabulary
 
 logger = logging.getLogger(__name__)
 
+# Bytes of weights files up to which a model is read whole, whatever is asked for.
+SMALL = 2 * 2**30
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -57,11 +60,12 @@ class Model:
         return self.W_U.shape[0]
 
 
-def read_model(source: ModelSource) -> Model:
+def read_model(source: ModelSource, *, end_alone: bool = False) -> Model:
     """The model, from its folder or the hub's cache.
 
-    Raises FsrlError for a missing or broken file, for weights that are not all in the files
-    (`fsrl.models.checkpoint`), and for a model whose logits are not its final norm times W_U
+    end_alone: final norm, W_U and tokens are wanted alone; of a large model no block but the first is read
+    then, and the bridge has no other. Raises FsrlError for a missing or broken file, for weights that are not
+    all in the files (`fsrl.models.checkpoint`), and for a model whose logits are not its final norm times W_U
     (`fsrl.models.head`).
     """
     source.local_files()
@@ -71,17 +75,19 @@ def read_model(source: ModelSource) -> Model:
     folder = source.directory()
     stored = sources.weight_files(folder)
     found = weights_sha256(stored)
-    bridge = checkpoint.boot(folder, "cpu")
+    cut = end_alone and sum(path.stat().st_size for path in stored) > SMALL
+    bridge = checkpoint.boot(folder, "cpu", blocks=1 if cut else None)
     head = read_head(bridge, source.name)
     tokenizer = own_tokenizer(bridge, folder)
     vocabulary = read_vocabulary(tokenizer, bridge.W_U.shape[1])
     # A vocabulary may be padded to a round size: columns after the last token's are left out.
     W_U = bridge.W_U.detach()[:, : len(vocabulary.tokens)].contiguous()
+    read = "W_U, norm and block 0" if cut else "every parameter"
     metadata = {
         "model": source.name,
         "model_revision": "local folder" if source.hub is None else hub_files.commit(folder / "config.json"),
         "model_sha256": found,
-        "model_weights": f"every parameter read from {_names(stored)}",
+        "model_weights": f"{read} read from {_names(stored)}",
         "tokenizer": vocabulary.kind,
         **_versions(),
     }
