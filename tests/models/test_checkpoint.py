@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -325,3 +327,70 @@ def test_what_no_block_asks_for_is_no_less_refused_where_blocks_are_left_out(tmp
     save_file(tensors, path, {"format": "pt"})
     with pytest.raises(FsrlError, match="missing: model.layers.0.mlp.up_proj.weight"):
         checkpoint.boot(tmp_path / "llama", "cpu", blocks=1)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Commands that would have been started: none is, whoever asks for it."""
+    commands = []
+
+    class Blocked(subprocess.Popen):
+        def __init__(self, args, *others, **named):
+            commands.append(args)
+            raise OSError("no process is started here")
+
+    monkeypatch.setattr(subprocess, "Popen", Blocked)
+    return commands
+
+
+@pytest.fixture
+def seeing(tmp_path):
+    """A model of images and texts whose processor cannot be made."""
+    architectures.write_seeing(tmp_path / "seeing")
+    return tmp_path / "seeing"
+
+
+def test_transformer_lens_would_install_packages(started, seeing):
+    """Why there is a guard; a version that does not may do without it."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    TransformerBridge.boot_transformers(str(seeing), device="cpu")
+    [command] = started
+    assert "install" in command and "torchvision" in command
+
+
+def test_booting_a_model_starts_no_process(started, seeing):
+    bridge = checkpoint.boot(seeing, "cpu")
+    assert bridge.processor is None and not started
+    assert bridge.cfg.architecture == "Gemma3ForConditionalGeneration"
+    tokens = torch.tensor([[1, 2, 3]])
+    assert bridge(tokens).shape == (1, 3, bridge.W_U.shape[1])
+
+
+@pytest.mark.parametrize("command", ["pip install a", [sys.executable, "-m", "pip", "install", "a"]])
+def test_an_installer_is_refused_before_it_starts(started, seeing, monkeypatch, command):
+    """On whatever way a later TransformerLens comes to it, and though it swallows what goes wrong."""
+
+    class Loading(checkpoint._Source):
+        def from_pretrained(self, name, **given):
+            try:
+                subprocess.run(command, check=True)
+            except Exception:
+                return super().from_pretrained(name, **given)
+
+    monkeypatch.setattr(checkpoint, "_Source", Loading)
+    with pytest.raises(FsrlError, match=r"would have run '.*pip install a'.*fsrl installs nothing"):
+        checkpoint.boot(seeing, "cpu")
+    assert not started
+
+
+def test_other_processes_start_while_a_model_boots(seeing, monkeypatch):
+    class Loading(checkpoint._Source):
+        def from_pretrained(self, name, **given):
+            assert subprocess.run(["true"], check=True).returncode == 0
+            return super().from_pretrained(name, **given)
+
+    own = subprocess.Popen
+    monkeypatch.setattr(checkpoint, "_Source", Loading)
+    checkpoint.boot(seeing, "cpu")
+    assert subprocess.Popen is own

@@ -12,6 +12,7 @@ then read without the rest. A tensor of a block that is left out is one whose fi
 """
 
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,8 @@ SMALL = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.
 UNKNOWN = "give a model that transformers and TransformerLens know"
 UNLIKE = "config.json and the weights must come from one save_pretrained"
 SHOWN = 2  # names that an error lists
+# What stands in for a part of another module does so in one thread at a time.
+_BOOTING = threading.Lock()
 
 
 def boot(folder: Path, device: str | None = None, *, blocks: int | None = None) -> Any:
@@ -61,9 +64,10 @@ def boot(folder: Path, device: str | None = None, *, blocks: int | None = None) 
     from transformer_lens.model_bridge import TransformerBridge
 
     try:
-        bridge = TransformerBridge.boot_transformers(
-            str(folder), device=device, dtype=torch.float32, model_class=source, tokenizer=own
-        )
+        with _installing_nothing():
+            bridge = TransformerBridge.boot_transformers(
+                str(folder), device=device, dtype=torch.float32, model_class=source, tokenizer=own
+            )
     except FsrlError:
         raise
     except Exception as error:
@@ -179,6 +183,47 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"unknown: {error}"
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@contextmanager
+def _installing_nothing() -> Iterator[None]:
+    """Within, no processor of images is made, which a text needs not: where TransformerLens cannot make one
+    it runs `pip install torchvision`, and changes the environment under whoever works in it.
+
+    Should an installer be started all the same, it is refused before it begins: FsrlError at the end, even
+    if the library swallows that.
+    """
+    import subprocess
+
+    import transformers
+
+    refused = []
+
+    class NoProcessor:
+        @staticmethod
+        def from_pretrained(*_: Any, **__: Any) -> None:
+            """None: the bridge has no processor."""
+
+    class NoInstaller(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, args: Any, *others: Any, **named: Any) -> None:
+            words = args.split() if isinstance(args, str) else [str(word) for word in args]
+            if "install" in words:
+                refused.append(" ".join(words))
+                raise FsrlError(f"refused to run {refused[-1]!r}")
+            super().__init__(args, *others, **named)
+
+    with _BOOTING:
+        own = transformers.AutoProcessor, subprocess.Popen
+        transformers.AutoProcessor, subprocess.Popen = NoProcessor, NoInstaller  # type: ignore[misc,assignment]
+        try:
+            yield
+        finally:
+            transformers.AutoProcessor, subprocess.Popen = own  # type: ignore[misc]
+    if refused:
+        raise FsrlError(
+            f"TransformerLens would have run {refused[0]!r} to read this model; fsrl installs nothing: give "
+            "a model of texts alone, or install by hand what it lacks"
+        )
 
 
 @contextmanager
