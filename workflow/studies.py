@@ -113,6 +113,10 @@ class Study:
         moved = hub_record.moved(self.hub_files(), record)
         return False, None if moved is None else f"study {self.name}: {moved}"
 
+    def transcoders(self) -> list[str]:
+        """Those of its SAEs that read another place of the model than they write; asks no network."""
+        return _located(f"config: studies.{self.name}.saes", self.saes.transcoders)
+
     def neuronpedia(self) -> dict[str, tuple[str, str] | None]:
         """Model and source at Neuronpedia of each SAE, None where it has none; asks no network."""
         if self.saes.release is None:

@@ -1,10 +1,13 @@
 """Releases of every layout, read from the cache by SAELens' loaders; every release, read or refused."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
 
+from fsrl.effects import encoders
 from fsrl.errors import FsrlError
 from fsrl.models import decoder_rows, hub_files, releases, saes
 from fsrl.models.saes import SAEFiles
@@ -15,6 +18,7 @@ from tests.fixtures.adapter_examples import make_sae
 LINEAR = {"W_enc": "encoder.weight", "W_dec": "decoder.weight", "b_enc": "encoder.bias"}
 DIRECT = {name: name for name in ("W_enc", "W_dec", "b_enc", "b_dec")}
 RESID, HOOK_Z = f"blocks.{cached.LAYER}.hook_resid_post", f"blocks.{cached.LAYER}.attn.hook_z"
+MLP_IN = "hook_mlp_in"
 GATED = {"W_enc": "encoder.weight", "W_dec": "decoder.weight", "b_dec": "decoder_bias"}
 GATES = {name: torch.rand(cached.D_SAE) for name in ("r_mag", "gate_bias", "mag_bias")}
 THRESHOLD = torch.tensor(0.5)
@@ -61,9 +65,35 @@ READ = (
     ("goodfire", "goodfire-llama-3.1-8b-instruct", cached.goodfire, "standard", None),
     ("temporal", "temporal-sae-gemma-2-2b", cached.temporal, "temporal", None),
 )
+CLT = "mntss-gemma-2-2b-2.5m-clt-as-per-layer"
+QWEN, QWEN_14B = "mwhanna-qwen3-4b-transcoders", "mwhanna-qwen3-14b-transcoders"
+# Layout, release, writer of the files, architecture, what is read in the block, SAE.
+TRANSCODERS = (
+    (
+        "gemma_2_transcoder",
+        "gemma-scope-2b-pt-transcoders",
+        cached.gemma_2_transcoder,
+        "jumprelu_transcoder",
+        "ln2.hook_normalized",
+        None,
+    ),
+    ("gemma_3", "gemma-scope-2-1b-pt-transcoders-all", cached.gemma_3, "jumprelu_transcoder", MLP_IN, None),
+    (
+        "gemma_3",
+        "gemma-scope-2-270m-pt-transcoders",
+        cached.gemma_3_skipping,
+        "jumprelu_skip_transcoder",
+        MLP_IN,
+        "transcoder/layer_15_width_262k_l0_big_affine",
+    ),
+    ("mwhanna_transcoder", QWEN, cached.mwhanna(), "transcoder", "mlp.hook_in", None),
+    ("mwhanna_transcoder", QWEN, cached.mwhanna("wanb-config.yaml"), "transcoder", "mlp.hook_in", "layer_7"),
+    ("mwhanna_transcoder", QWEN_14B, cached.mwhanna(named=False), "transcoder", "mlp.hook_in", None),
+)
 # Loaders that know the sizes from the names alone: here their SAEs are small.
 SIZED = {
     "gemma_2": "get_gemma_2_config_from_hf",
+    "gemma_2_transcoder": "get_gemma_2_transcoder_config_from_hf",
     "deepseek_r1": "get_deepseek_r1_config_from_hf",
     "qwen_scope": "get_qwen_scope_config_from_hf",
     "goodfire": "get_goodfire_config_from_hf",
@@ -87,7 +117,9 @@ def shrink(monkeypatch, layout):
     getter = getattr(loaders, name)
 
     def small(*arguments, **named):
-        return getter(*arguments, **named) | {"d_in": cached.D_IN, "d_sae": cached.D_SAE}
+        known = getter(*arguments, **named)
+        sizes = {"d_in": cached.D_IN, "d_sae": cached.D_SAE, "d_out": cached.D_IN}
+        return known | {name: size for name, size in sizes.items() if name in known}
 
     monkeypatch.setattr(loaders, name, small)
     monkeypatch.setitem(loaders.NAMED_PRETRAINED_SAE_CONFIG_GETTERS, layout, small)
@@ -129,7 +161,68 @@ def test_a_layout_is_read(hub_cache, monkeypatch, layout, release, write, archit
 
 
 def test_every_layout_that_is_read_is_tried_here_or_on_the_loopback_hub():
-    assert {layout for layout, *_ in READ} == set(releases.LAYOUTS) - {releases.SAE_LENS}
+    tried = {layout for layout, *_ in READ} | {layout for layout, *_ in TRANSCODERS} | {releases.CLT}
+    assert tried == set(releases.LAYOUTS) - {releases.SAE_LENS}
+
+
+@pytest.mark.parametrize(("layout", "release", "write", "architecture", "reads", "name"), TRANSCODERS)
+def test_a_transcoder_is_read_where_it_writes(
+    hub_cache, monkeypatch, layout, release, write, architecture, reads, name
+):
+    """Its rows are what SAELens' own decode gives, and its hook the one that it writes."""
+    shrink(monkeypatch, layout)
+    source, sae_id = written(hub_cache, release, write, name)
+    assert source.listed.layout == layout and source.listed.transcoders
+    assert source.transcoders() == [sae_id] and not hub_files.missing(source.hub_files())
+    sae = saes.load(SAEFiles.of(source, sae_id)).sae
+    assert sae.cfg.architecture() == architecture
+    layer = sae.cfg.metadata.hook_name_out.split(".")[1]
+    assert sae.cfg.metadata.hook_name == f"blocks.{layer}.{reads}"
+    assert sae.cfg.metadata.hook_name_out == f"blocks.{layer}.hook_mlp_out"
+    rows = decoder_rows.decoder_rows(sae)
+    torch.testing.assert_close(rows, cached.tensors()["W_dec"])
+    nothing = torch.zeros(1, cached.D_SAE)
+    one = torch.eye(cached.D_SAE)[5:6]
+    torch.testing.assert_close(sae.decode(one) - sae.decode(nothing), rows[5:6], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(sae.W_enc.detach(), cached.tensors()["W_enc"])
+    assert sae(torch.randn(2, cached.D_IN)).isfinite().all()
+    with pytest.raises(FsrlError, match=f"effects: .* is a .*transcoder, which reads blocks.{layer}.{reads}"):
+        encoders.read_encoder(source, sae_id)
+
+
+@pytest.mark.parametrize(("layer", "target"), [(0, 0), (3, 3), (3, 7), (3, 25), (25, 25)])
+def test_a_cross_layer_transcoder_is_a_dictionary_for_each_layer_it_writes(hub_cache, layer, target):
+    source, sae_id = written(hub_cache, CLT, cached.mntss, f"layer_{layer}_to_{target}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        sae = saes.load(SAEFiles.of(source, sae_id)).sae
+    metadata = sae.cfg.metadata
+    assert metadata.hook_name == f"blocks.{layer}.hook_resid_mid"
+    assert metadata.hook_name_out == f"blocks.{target}.hook_mlp_out"
+    rows = decoder_rows.decoder_rows(sae)
+    assert torch.equal(rows, cached.decoders(layer)[:, target - layer])
+    if layer == target == 25:  # the last layer's one decoder is their sum, which SAELens reads
+        assert torch.equal(rows, cached.decoders(layer).sum(dim=1))
+
+
+def test_every_layer_that_a_cross_layer_transcoder_writes_to_has_a_dictionary():
+    listed = releases.find(CLT)
+    assert len(listed.saes) == 26 * 27 // 2 and listed.targets["layer_3_to_7"] == 7
+    assert listed.path("layer_3_to_7") == "3" and "layer_7_to_3" not in listed.saes
+    with pytest.raises(FsrlError, match="unknown SAE 'layer_3'; did you mean 'layer_3_to_"):
+        SAESource(release=CLT, ids=("layer_3",))
+    files = SAESource(release=CLT, ids=("layer_3_to_3", "layer_3_to_4", "layer_9_to_9")).hub_files()
+    assert [file.path for file in files] == [
+        *("config.yaml", "W_dec_3.safetensors", "W_enc_3.safetensors"),
+        *("W_dec_9.safetensors", "W_enc_9.safetensors"),
+    ]
+
+
+def test_decoders_to_another_number_of_layers_are_refused(hub_cache, monkeypatch):
+    monkeypatch.setattr(cached, "LAYERS", 20)
+    source, sae_id = written(hub_cache, CLT, cached.mntss, "layer_3_to_7")
+    with pytest.raises(FsrlError, match=r"W_dec_3 has shape \[64, 17, 16\], expected decoders to the 23"):
+        saes.load(SAEFiles.of(source, sae_id))
 
 
 def test_the_embedding_of_gemma_is_scaled_as_the_model_scales_it(hub_cache, monkeypatch):
@@ -191,27 +284,6 @@ def whole_directory():
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
     return get_pretrained_saes_directory()
-
-
-def test_every_release_of_sae_lens_is_read_by_name_or_refused_in_one_line():
-    """From the directory alone, so before anything is fetched; what is refused are the transcoders."""
-    directory = whole_directory()
-    assert len(directory) == 170
-    transcoders = set()
-    for name, entry in directory.items():
-        try:
-            source = SAESource(release=name)
-            files = source.hub_files()
-        except FsrlError as error:
-            assert "transcoders" in str(error) and "\n" not in str(error)
-            transcoders.add(name)
-            continue
-        assert list(source.sae_ids) == list(entry.saes_map) and {file.repo for file in files} == {
-            entry.repo_id
-        }
-        assert source.listed.layout == (entry.conversion_func or releases.SAE_LENS)
-    assert transcoders == {name for name in directory if "transcoder" in name or "clt" in name}
-    assert len(transcoders) == 27
 
 
 @pytest.mark.parametrize("layout", ["llama_scope", "llama_scope_r1_distill"])

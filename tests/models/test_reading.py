@@ -12,7 +12,7 @@ from transformers import GPT2LMHeadModel
 
 from fsrl.errors import FsrlError
 from fsrl.hooks import layer_of
-from fsrl.models import dictionaries, export, reading
+from fsrl.models import dictionaries, export, reading, writing
 from fsrl.models.sources import ModelSource, SAESource
 from tests.fixtures import tiny_study as tiny
 
@@ -210,7 +210,7 @@ def test_a_mapped_hook_z_row_is_what_the_model_adds_to_attn_out(model):
     W_dec = torch.randn(3, heads * d_head, generator=torch.Generator().manual_seed(0))
     tokens = torch.tensor([[0, 5, 9, 17]])
     for layer in range(tiny.N_LAYERS):
-        mapped = dictionaries.in_stream(W_dec, model.bridge, f"blocks.{layer}.attn.hook_z", "rows")
+        mapped, _ = writing.in_stream(W_dec, model.bridge, f"blocks.{layer}.attn.hook_z", "rows")
         plain = attn_out(model.bridge, tokens, layer)
         for row, expected in zip(W_dec, mapped, strict=True):
             moved = attn_out(model.bridge, tokens, layer, add=row.reshape(heads, d_head))
@@ -233,7 +233,7 @@ def test_a_hook_z_decoder_of_another_width_is_refused(model):
     with pytest.raises(
         FsrlError, match="rows: W_dec has width 20, but at blocks.0.attn.hook_z the model has 16"
     ):
-        dictionaries.in_stream(torch.zeros(2, 20), model.bridge, hook, "rows")
+        writing.in_stream(torch.zeros(2, 20), model.bridge, hook, "rows")
 
 
 @pytest.mark.parametrize(("hook", "layer"), [("blocks.8.hook_resid_pre", 8), ("blocks.11.attn.hook_z", 11)])

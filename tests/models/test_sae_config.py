@@ -25,7 +25,10 @@ REFUSED = (
     ({"architecture": "Standard"}, "which SAELens does not know; did you mean 'standard'.; give one of"),
     ({"architecture": ["standard"]}, r"architecture is \['standard'\]; give a name"),
     ({"architecture": None}, "no architecture; give one of standard, gated"),
-    ({"architecture": "transcoder", "d_out": 16, "apply_b_dec_to_input": False}, "a transcoder that reads"),
+    (
+        {"architecture": "transcoder"},
+        "a transcoder that does not say where it writes; give its",
+    ),
     ({"d_in": "16"}, "d_in is '16'; give a whole number"),
     ({"d_sae": -3}, "d_sae is -3; give a whole number"),
     ({"d_sae": None}, "d_sae is None; give a whole number"),

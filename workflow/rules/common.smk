@@ -141,7 +141,13 @@ def of_views(pattern, study):
 
 
 def left_out(study, part):
-    """Whether the study is built without this part of what is made by default, as its `without` says."""
+    """Whether the study is built without this part of what is made by default, as its `without` says, or its SAEs."""
+    if part == "effects" and part not in study.without and (found := study.transcoders()):
+        skip(
+            f"study {study.name} is built without effects: {found[0]} is a transcoder, whose features are read at "
+            "another place of the model than they write to"
+        )
+        return True
     if part not in study.without:
         return False
     skip(f"study {study.name} is built without {', '.join(study.without)} (studies.{study.name}.without)")

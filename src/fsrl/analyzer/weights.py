@@ -22,9 +22,8 @@ from fsrl import defaults, plain
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.errors import FsrlError
 from fsrl.hooks import MAPPED, WRITTEN, layer_of, point_of
-from fsrl.models import export, saes
+from fsrl.models import export, saes, writing
 from fsrl.models.decoder_rows import decoder_rows
-from fsrl.models.dictionaries import in_stream
 from fsrl.models.fit import is_bridge
 from fsrl.models.head import Head, read_head
 from fsrl.models.saes import SAEFiles
@@ -201,13 +200,15 @@ def _decoder(sae_model: HookedModel, sparsity: Tensor | None) -> Decoder:
             f"analyzer: directions at {hook} are not in the residual stream and have no logit weights; give "
             "an SAE of a residual, attention or MLP output, of hook_z or of hook_post"
         )
-    rows = in_stream(decoder_rows(adapter.sae), sae_model.model, hook, "analyzer").cpu().contiguous()
+    rows, mapping = writing.in_stream(decoder_rows(adapter.sae), sae_model.model, hook, "analyzer")
+    rows = rows.cpu().contiguous()
     if sparsity is not None:
         sparsity = saes.known_densities(sparsity.detach().cpu(), len(rows), "analyzer")
     density = _densities(adapter) if sparsity is None else sparsity
     layer = -1 if hook == "hook_embed" else layer_of(hook)
     name = adapter.identity.sae_id or hook
-    return Decoder(rows, density, hook, layer, name, {"release": str(adapter.identity.release)})
+    metadata = {"release": str(adapter.identity.release), "decoder_mapping": mapping}
+    return Decoder(rows, density, hook, layer, name, metadata)
 
 
 def _densities(adapter: Any) -> Float32[Tensor, "d_sae"] | None:

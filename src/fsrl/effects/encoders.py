@@ -24,6 +24,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fsrl.effects import forward
+from fsrl.errors import FsrlError
 from fsrl.hooks import WRITTEN, layer_of, point_of
 from fsrl.models import sae_config
 from fsrl.models.decoder_rows import per_vector
@@ -37,11 +38,17 @@ COPIES = 5
 
 
 def read_encoder(source: SAESource, sae_id: str, device: str | torch.device = "cpu") -> Any:
-    """The SAE, in float32, from its folder or the hub's cache. FsrlError if broken.
+    """The SAE, in float32, from its folder or the hub's cache. FsrlError if broken, and for a transcoder: its
+    activations are those of another hook than its directions'.
 
     Warns of an SAE that never saw the windows' first token.
     """
     sae = load(SAEFiles.of(source, sae_id)).sae.to(device=device)
+    if "transcoder" in sae.cfg.architecture():
+        raise FsrlError(
+            f"effects: {sae_id} is a transcoder, which reads {sae.cfg.metadata.hook_name} and writes "
+            f"{sae.cfg.metadata.hook_name_out}; build the study without: [effects]"
+        )
     if sae.cfg.metadata.prepend_bos is False:
         logger.warning("SAE %s was trained without a first token (prepend_bos), which windows have", sae_id)
     return sae

@@ -1,16 +1,18 @@
-"""An SAE's decoder rows (or a model's MLP neurons) as directions of the residual stream, with provenance."""
+"""An SAE's decoder rows (or a model's MLP neurons) as directions of the residual stream, with provenance.
+
+Of a transcoder, which reads one place of the model and writes another, they are directions of the place where
+it writes.
+"""
 
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from fsrl.errors import FsrlError
 from fsrl.hooks import EMBEDDING, MAPPED, at_block, in_block, layer_of, point_of
 from fsrl.models import fit as model_fit
-from fsrl.models import hub_files, sae_config
+from fsrl.models import hub_files, sae_config, writing
 from fsrl.models.decoder_rows import decoder_rows, per_vector
 from fsrl.models.hub_files import shown
 from fsrl.models.reading import Model
@@ -43,8 +45,9 @@ def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
     found = hub_files.checked_sha256(files.weights)
     loaded = load(files)
     sae = loaded.sae
-    _check_model(sae.cfg.metadata.model_name, model, files.settings)
-    hook = _hook(sae.cfg.metadata.hook_name, model, files.settings)
+    _check_model(_trained_on(files, sae), model, files.settings)
+    read, written = sae.cfg.metadata.hook_name, sae.cfg.metadata.hook_name_out
+    hook = _hook(written or read, model, files.settings)
     log10_density = densities(files, sae.cfg.d_sae)
     rows = decoder_rows(sae)
     is_W_dec = torch.equal(rows, sae.W_dec)
@@ -67,9 +70,10 @@ def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
             else "of the residual stream"
         ),
     }
-    if writing := MAPPED.get(point_of(hook)):
-        rows = in_stream(rows, model.bridge, hook, shown(files.weights))
-        metadata["decoder_mapping"] = f"through {writing} into the residual stream"
+    if written not in (None, read):
+        metadata["encoder_hook"] = f"{read}: a transcoder, whose decoder writes elsewhere"
+    if MAPPED.get(point_of(hook)):
+        rows, metadata["decoder_mapping"] = writing.in_stream(rows, model.bridge, hook, shown(files.weights))
     if rows.shape[1] != model.d_model:
         raise FsrlError(
             f"{shown(files.weights)}: W_dec has d_model {rows.shape[1]}, but {model.source.name} has "
@@ -80,27 +84,6 @@ def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
         return Decoder(rows, log10_density, hook, layer, files.sae_id, metadata)
     except FsrlError as error:
         raise FsrlError(f"{shown(files.weights)}: {error}; {remedy(files.weights)}") from None
-
-
-def in_stream(
-    rows: Float[Tensor, "d_sae d_in"], model: Any, hook: str, place: str
-) -> Float[Tensor, "d_sae d_model"]:
-    """Rows over hook_z or hook_post of a TransformerLens model as what they add to the residual stream.
-
-    Rows over other hooks are in it already. place: how errors name the rows. Raises FsrlError for rows of
-    another width than the heads or neurons have together.
-    """
-    writing = MAPPED.get(point_of(hook))
-    if writing is None:
-        return rows
-    matrix = getattr(model, writing)[layer_of(hook)].detach()
-    matrix = matrix.reshape(-1, matrix.shape[-1]).to(rows)
-    if rows.shape[1] != len(matrix):
-        raise FsrlError(
-            f"{place}: W_dec has width {rows.shape[1]}, but at {hook} the model has {len(matrix)}; this SAE "
-            "was trained on another model"
-        )
-    return rows @ matrix
 
 
 def _hook(hook: str | None, model: Model, place: str) -> str:
@@ -129,23 +112,26 @@ def _neurons(sae_id: str, model: Model, study: str) -> Decoder:
             f"{model.source.name} has {len(model.bridge.W_out)} layers; saes.neurons asks for more"
         )
     rows = model.bridge.W_out[layer].detach().float().contiguous()
+    rows, after = writing.after_norm(rows, model.bridge, sae_id, model.source.name)
     metadata = {
         "study": study,
         **model.metadata,
         "release": "none: MLP neurons",
-        "decoder_mapping": "rows of W_out",
+        "decoder_mapping": "rows of W_out" + after,
     }
     return Decoder(rows, None, sae_id, layer, sae_id, metadata)
 
 
+def _trained_on(files: SAEFiles, sae: Any) -> str | None:
+    """The model's name, as the files say it, or the directory where a loader says less than it."""
+    if files.source.release is not None and not files.source.listed.files.names_model:
+        return files.source.listed.model
+    return sae.cfg.metadata.model_name
+
+
 def _check_model(name: str | None, model: Model, place: str) -> None:
     """A folder's model has no official name to compare, so d_model must do there."""
-    if name and model.source.hub and _official(name) != _official(model.source.hub):
+    if name and model.source.hub and not model_fit.same_model(name, model.source.hub):
         raise FsrlError(
             f"{place}: this SAE was trained on {name}, but the study's model is {model.source.hub}"
         )
-
-
-def _official(name: str) -> str:
-    """TransformerLens' name of a model: gpt2 for gpt2-small; the name itself where it knows none."""
-    return model_fit.official_name(name) or name.removeprefix("openai-community/")

@@ -28,6 +28,19 @@ def official_name(name: str) -> str | None:
         return None
 
 
+def same_model(name: str, other: str) -> bool:
+    """Whether two names are of one model: by TransformerLens' names ("gpt2-small" is "gpt2"); by the last
+    parts where it knows none for one that has no other part ("Llama-3.1-8B-Instruct": some of SAELens'
+    loaders leave the rest out). Capitals do not count.
+    """
+    known = [official_name(given) for given in (name, other)]
+    one, two = ((found or given).casefold() for found, given in zip(known, (name, other), strict=True))
+    if one.removeprefix("openai-community/") == two.removeprefix("openai-community/"):
+        return True
+    cut = any("/" not in given and found is None for found, given in zip(known, (one, two), strict=True))
+    return cut and one.rsplit("/", 1)[-1] == two.rsplit("/", 1)[-1]
+
+
 def is_bridge(model: Any) -> bool:
     """Whether this is a TransformerBridge; else a HookedTransformer."""
     return hasattr(model, "enable_compatibility_mode")
@@ -39,8 +52,8 @@ def check(model: Any, sae: Any) -> None:
     Names are compared where TransformerLens knows the model's; for a folder's model d_model must do.
     """
     metadata, name = sae.cfg.metadata, model.cfg.model_name
-    official, trained_on = official_name(str(name)), metadata.model_name
-    if official and trained_on and (official_name(trained_on) or trained_on) != official:
+    trained_on = metadata.model_name
+    if official_name(str(name)) and trained_on and not same_model(trained_on, str(name)):
         raise FsrlError(f"HookedModel: the SAE was trained on {trained_on}, but the model is {name}")
     hook = metadata.hook_name
     if hook is None:

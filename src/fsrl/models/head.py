@@ -74,7 +74,7 @@ def read_head(model: Any, place: str) -> Head:
         )
     W_U = model.W_U.detach()
     tolerance = torch.finfo(W_U.dtype).eps ** 0.5
-    kind, gain, offset = _norm(norm, W_U, tolerance, place)
+    kind, gain, offset = read_norm(norm, W_U[:, 0], f"{place}: the final norm")
     last, read, logits = _run(model, norm)
     if len(read) != 2 or not _close(last, read[0], tolerance):
         raise FsrlError(
@@ -96,13 +96,18 @@ def same_logits(found: Float[Tensor, "*any d_vocab"], expected: Float[Tensor, "*
     return bool((found - expected).abs().max() <= torch.finfo(found.dtype).eps ** 0.5 * expected.std())
 
 
-def _norm(
-    norm: Any, W_U: Float[Tensor, "d_model d_vocab"], tolerance: float, place: str
+def read_norm(
+    norm: Any, like: Float[Tensor, "d_model"], place: str
 ) -> tuple[str, Float32[Tensor, "d_model"] | None, bool]:
-    """Kind, gain, and whether the gain is 1 + weight, of the first formula that repeats the norm's output."""
+    """Kind, gain, and whether the gain is 1 + weight, of the first formula that repeats the norm's output.
+
+    like: a vector of the width, dtype and device that the norm reads; place: how errors name the norm. Raises
+    FsrlError where it is none of NORMS.
+    """
+    tolerance = torch.finfo(like.dtype).eps ** 0.5
     generator = torch.Generator().manual_seed(0)
     # Off centre, so that centring shows; large, so that no eps does (1 changes 5e-7).
-    x = 1000 * (torch.randn(1, PROBE_VECTORS, len(W_U), generator=generator) + 1).to(W_U)
+    x = 1000 * (torch.randn(1, PROBE_VECTORS, len(like), generator=generator) + 1).to(like)
     # Half the difference of opposite inputs: a bias drops out.
     found = ((norm(x) - norm(-x)) / 2).float()
     x = x.float()
@@ -123,8 +128,8 @@ def _norm(
     if _close(found, x, tolerance):
         return "none", None, False
     raise FsrlError(
-        f"{place}: the final norm ({type(getattr(norm, 'original_component', norm)).__name__}) is neither a "
-        "LayerNorm nor an RMSNorm with a weight, so W_U cannot be folded"
+        f"{place} ({type(getattr(norm, 'original_component', norm)).__name__}) is neither a LayerNorm nor an "
+        "RMSNorm with a weight, so what comes before and after it cannot be folded into one"
     )
 
 

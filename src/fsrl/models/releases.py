@@ -7,7 +7,7 @@ SAEs lie in folders named by their ids (as SAELens reads it).
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,15 +24,23 @@ SAE_LENS = "sae_lens"
 class Layout:
     """The files that SAELens' loader of one layout asks the hub for; {path} is the SAE's own path in the
     repository, {stem} that path before ".pt". config: None where the loader knows it from the names alone;
-    the repository may lack the density, and the config where `inferred`.
+    the repository may lack the density, and the config where `inferred`. beside: what the loader reads
+    besides, optional: of which the repository may lack some. transcoder: reads one place of the model and
+    writes another. names_model: False where
+    the loader knows one model alone, or leaves out whose it is.
     """
 
     weights: str
     config: str | None = None
     density: str | None = None
     inferred: bool = False
+    beside: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    transcoder: bool = False
+    names_model: bool = True
 
 
+CLT = "mntss_clt_layer_transcoder"
 # By SAELens' name of the loader (conversion_func).
 LAYOUTS = {
     SAE_LENS: Layout("{path}/sae_weights.safetensors", "{path}/cfg.json", "{path}/sparsity.safetensors"),
@@ -40,15 +48,28 @@ LAYOUTS = {
     "gemma_2": Layout("{path}/params.npz"),
     "gemma_3": Layout("{path}/params.safetensors", "{path}/config.json", inferred=True),
     "llama_scope": Layout("{path}/checkpoints/final.safetensors", "{path}/hyperparams.json"),
-    "llama_scope_r1_distill": Layout("{path}/sae_weights.safetensors", "{path}/config.json"),
-    "dictionary_learning_1": Layout("{path}/ae.pt", "{path}/config.json"),
+    "llama_scope_r1_distill": Layout(
+        "{path}/sae_weights.safetensors", "{path}/config.json", names_model=False
+    ),
+    "dictionary_learning_1": Layout("{path}/ae.pt", "{path}/config.json", names_model=False),
     "deepseek_r1": Layout("{path}"),
     "qwen_scope": Layout("{path}"),
     "goodfire": Layout("{path}"),
     "temporal": Layout("{path}/latest_ckpt.safetensors", "{path}/conf.yaml"),
+    "gemma_2_transcoder": Layout("{path}/params.npz", transcoder=True),
+    "mwhanna_transcoder": Layout(
+        "{path}",
+        "wandb-config.yaml",
+        inferred=True,
+        optional=("wanb-config.yaml", "config.yaml"),  # SAELens: some repositories spell the first so
+        transcoder=True,
+    ),
+    # One decoder for each later layer, all in one file.
+    CLT: Layout(
+        "W_dec_{path}.safetensors", "config.yaml", beside=("W_enc_{path}.safetensors",), transcoder=True
+    ),
 }
-# Loaders of transcoders; of gemma_3 it is the path that says so.
-TRANSCODERS = ("gemma_2_transcoder", "mwhanna_transcoder", "mntss_clt_layer_transcoder")
+# Of gemma_3 it is the path that says which are transcoders.
 TRANSCODER_PATHS = ("transcoder", "clt")
 
 
@@ -56,6 +77,7 @@ TRANSCODER_PATHS = ("transcoder", "clt")
 class Release:
     """One release: saes maps ids to folders (or files) of the repository; scaling holds SAELens'
     norm_scaling_factor for the SAEs that have one; model is the name that the release gives, "" if unknown.
+    targets: of the dictionaries of a cross-layer transcoder the layer that each writes to (see `find`).
     """
 
     name: str
@@ -65,6 +87,7 @@ class Release:
     saes: dict[str, str]
     scaling: dict[str, float]
     overrides: dict[str, Any]
+    targets: dict[str, int] = field(default_factory=dict)
 
     @property
     def listed(self) -> bool:
@@ -75,6 +98,12 @@ class Release:
     def files(self) -> Layout:
         """The names of its files."""
         return LAYOUTS[self.layout]
+
+    @property
+    def transcoders(self) -> bool:
+        """Does it hold transcoders, which read one place of the model and write another?"""
+        named = any(word in path for path in self.saes.values() for word in TRANSCODER_PATHS)
+        return self.files.transcoder or (self.layout == "gemma_3" and named)
 
     def path(self, sae_id: str) -> str:
         """Where in the repository this SAE lies; FsrlError with the ids that there are."""
@@ -88,23 +117,25 @@ class Release:
 def find(name: str) -> Release:
     """The release of this name; FsrlError where there is none, and for one that fsrl does not read: asked
     of the directory alone, so before anything is fetched.
+
+    A feature of a cross-layer transcoder reads one layer and writes with one decoder to it and to each later
+    one. SAELens lists it by the layer that it reads, "layer_3", and adds its decoders up; here each is a
+    dictionary of its own, "layer_3_to_7".
     """
     entry = _entry(name)
     if entry is None:
         return Release(name, name, "", SAE_LENS, {}, {}, {})
     layout = entry.get("conversion_func") or SAE_LENS
-    paths = {sae["id"]: str(sae["path"]) for sae in entry["saes"]}
-    by_path = [path for path in paths.values() if any(word in path for word in TRANSCODER_PATHS)]
-    if layout in TRANSCODERS or (layout == "gemma_3" and by_path):
-        raise FsrlError(
-            f"release {name} holds transcoders, which read one place of the model and write another; fsrl "
-            "reads SAEs, which reconstruct what they read: choose a release of SAEs"
-        )
     if layout not in LAYOUTS:
         raise FsrlError(
             f"release {name} has the layout {layout}, and fsrl reads {', '.join(LAYOUTS)}. Load it with "
             "SAELens, save it with sae.save_model(folder) and give the folder as saes: {folder: ...}"
         )
+    # Some are numbers.
+    paths = {sae["id"]: str(sae["path"]) for sae in entry["saes"]}
+    targets: dict[str, int] = {}
+    if layout == CLT:
+        paths, targets = _by_target(paths)
     return Release(
         name,
         entry["repo_id"],
@@ -113,18 +144,41 @@ def find(name: str) -> Release:
         paths,
         {sae["id"]: sae["norm_scaling_factor"] for sae in entry["saes"] if "norm_scaling_factor" in sae},
         entry.get("config_overrides") or {},
+        targets,
     )
+
+
+def names() -> list[str]:
+    """The names of all releases that SAELens' directory lists, in its order."""
+    return list(_directory()[1])
+
+
+def _by_target(paths: Mapping[str, str]) -> tuple[dict[str, str], dict[str, int]]:
+    """Paths and layers written to of a cross-layer transcoder's dictionaries; every layer is read by one."""
+    found = {
+        f"{sae_id}_to_{target}": (path, target)
+        for sae_id, path in paths.items()
+        for target in range(int(path), len(paths))
+    }
+    return {name: path for name, (path, _) in found.items()}, {
+        name: target for name, (_, target) in found.items()
+    }
 
 
 @cache
 def neuronpedia_ids(name: str) -> Mapping[str, str | None] | None:
     """Of every SAE of a release its place at Neuronpedia, "gpt2-small/7-res-jb", or None where it has none.
 
-    Releases that fsrl cannot read are known here too; None for a repository of the hub. Raises FsrlError for
+    Releases that fsrl cannot read are known here too; None for a repository of the hub. The dictionaries of a
+    cross-layer transcoder are not there: Neuronpedia's are of all its decoders together. Raises FsrlError for
     an unknown release.
     """
     entry = _entry(name)
-    return None if entry is None else {sae["id"]: sae.get("neuronpedia") for sae in entry["saes"]}
+    if entry is None:
+        return None
+    if entry.get("conversion_func") == CLT:
+        return dict.fromkeys(find(name).saes)
+    return {sae["id"]: sae.get("neuronpedia") for sae in entry["saes"]}
 
 
 def neuronpedia_id(name: str, sae_id: str) -> str | None:

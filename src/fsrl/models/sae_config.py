@@ -5,8 +5,8 @@ SAELens reads cfg.json and drops what its classes have no field for. Keys of any
 
 | key | |
 |---|---|
-| architecture | read; refused: those that SAELens does not run, and transcoders |
-| d_in, d_sae | read; refused where W_dec has another shape |
+| architecture | read; refused: those that SAELens does not run |
+| d_in, d_sae, of a transcoder d_out | read; refused where W_dec has another shape |
 | k | read; refused where a topk SAE lacks it (SAELens would take 100) or has fewer features |
 | activation_fn, activation_fn_str, activation_fn_kwargs | read; refused unless the architecture computes it |
 | apply_b_dec_to_input, rescale_acts_by_decoder_norm, tied_weights, ... | read; refused unless true or false |
@@ -17,8 +17,8 @@ SAELens reads cfg.json and drops what its classes have no field for. Keys of any
 | hook_name (hook_point) | read; no logit weights where it neither is in the residual stream nor maps to it |
 | hook_layer (hook_point_layer) | refused where it is not the layer of hook_name |
 | hook_head_index (hook_point_head_index) | refused: the SAE of one head |
-| hook_name_out, hook_head_index_out, d_out, ... | refused where it writes another place than it reads |
-| is_transcoder | refused where true |
+| hook_name_out, d_out, ... | of a transcoder: read; refused where an SAE writes another place than it reads |
+| is_transcoder | refused where true and the architecture is an SAE's |
 | model_name | read; refused where the study's model is another |
 | model_class_name | refused where it is no transformer, as HookedMamba |
 | model_from_pretrained_kwargs | read (`processing`); refused: another checkpoint or basis than the model's |
@@ -171,16 +171,19 @@ class Checker:
             if name in SAE_TRAINING_CLASS_REGISTRY:
                 what, how = "trains, and does not run", "save the SAE with save_inference_model"
             else:
-                known = [known for known in SAE_CLASS_REGISTRY if "transcoder" not in known]
-                what = f"does not know{did_you_mean(name, known)}"
-                how = f"give one of {', '.join(known)}"
+                what = f"does not know{did_you_mean(name, SAE_CLASS_REGISTRY)}"
+                how = f"give one of {', '.join(SAE_CLASS_REGISTRY)}"
             raise self.refuse(f"architecture is {name!r}, which SAELens {what}", how)
         self._transcoder(name or "standard")
 
     def _transcoder(self, architecture: str) -> None:
-        remedy = "give an SAE, which reconstructs what it reads"
+        """What says where it writes: a transcoder must, and an SAE writes what it reads."""
         inside, outside = self.value("hook_name"), self.value("hook_name_out")
-        if "transcoder" in architecture or outside not in (None, inside):
+        if "transcoder" in architecture:
+            self._writing(architecture, outside)
+            return
+        remedy = "give an SAE, which reconstructs what it reads, or a transcoder under its own architecture"
+        if outside not in (None, inside):
             raise self.refuse(f"a {architecture} that reads {inside} and writes {outside}", remedy)
         layer = self.value("hook_layer")
         pairs = {
@@ -194,6 +197,25 @@ class Checker:
                 raise self.refuse(f"{self.shown(name)}, which is of a transcoder", remedy)
         if "transcoder" in str(self.value("training_architecture")):
             raise self.refuse("trained as a transcoder (training_architecture)", remedy)
+
+    def _writing(self, architecture: str, outside: str | None) -> None:
+        if outside is None:
+            raise self.refuse(
+                f"a {architecture} that does not say where it writes", "give its hook as hook_name_out"
+            )
+        if not arguments.is_whole(self.value("d_out"), 1):
+            raise self.refuse(f"d_out is {self.value('d_out')!r}", "give a whole number above 0")
+        layer = self.value("hook_layer_out")
+        if layer is not None and layer != hooks.in_block(outside):
+            raise self.refuse(
+                f"{self.shown('hook_layer_out')} and hook_name_out {outside!r}", "keep the right one"
+            )
+        if (kind := self.value("normalize_activations")) not in (None, "none", False):
+            raise self.refuse(
+                f"a {architecture} with normalize_activations {kind!r}, which scales what it reads and not "
+                "what it writes",
+                "only transcoders of activations as they are can be read",
+            )
 
     def _nulls(self) -> None:
         """SAELens 6 would run with them, and fail or not."""

@@ -1,4 +1,4 @@
-"""SAEs from a release or a folder, whole, through SAELens.
+"""SAEs and transcoders from a release or a folder, whole, through SAELens.
 
 Whatever the layout, SAELens' own loader parses it; here its files are looked up (in a folder, or in the hub's
 cache at the commit that was fetched: nothing is asked of the network), the configuration is checked
@@ -12,6 +12,7 @@ so that a machine without network knows soon, and checks every file against the 
 """
 
 import logging
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -76,6 +77,11 @@ class SAEFiles:
     def revision(self) -> str:
         """The commit of a release."""
         return "local folder" if self.source.folder is not None else hub_files.commit(self.weights)
+
+    @property
+    def target(self) -> int | None:
+        """The layer that a dictionary of a cross-layer transcoder writes to; None for all others."""
+        return self.source.listed.targets.get(self.sae_id) if self.source.release is not None else None
 
     @property
     def settings(self) -> str:
@@ -172,8 +178,11 @@ def naming(path: Path) -> AbstractContextManager[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without SAELens' warning on every SAE of a centred model, whatever model it is then used with."""
+    """Without SAELens' warnings: on every SAE of a centred model, whatever model it is then used with, and of
+    decoders that it adds up, of which one is read here.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This loads the CLT layer as a single layer transcoder")
         warnings.filterwarnings("ignore", r"\s*This SAE has non-empty model_from_pretrained_kwargs")
         yield
 
@@ -207,7 +216,10 @@ def _given_config(files: SAEFiles) -> dict[str, Any]:
     listed = files.source.listed
     getter = loaders.NAMED_PRETRAINED_SAE_CONFIG_GETTERS[layout]
     with _from_cache(files):
-        return getter(listed.repo, listed.path(files.sae_id), "cpu", False, overrides)
+        given = getter(listed.repo, listed.path(files.sae_id), "cpu", False, overrides)
+    if files.target is not None:
+        given["hook_name_out"] = re.sub(r"(?<=^blocks\.)\d+", str(files.target), given["hook_name_out"])
+    return given
 
 
 def _tensors(files: SAEFiles, given: dict[str, Any]) -> dict[str, Tensor]:
@@ -240,12 +252,39 @@ def _from_cache(files: SAEFiles) -> Iterator[None]:
             raise LocalEntryNotFoundError(f"{repo_id} has no {path}")
         return str(found)
 
+    own = loaders.load_safetensors_weights
+
+    def load_weights(path: str, *settings: Any, **named: Any) -> dict[str, Tensor]:
+        """For SAELens' reader of a file: of a cross-layer transcoder's decoders the one to our layer."""
+        if files.target is not None and Path(path) == files.weights:
+            return _one_decoder(files, files.target)
+        return own(path, *settings, **named)
+
     def shapes(repo_id: str, filename: str) -> dict[str, list[int]]:
         """For SAELens' reader of a header on the hub: {tensor: shape}."""
         return {tensor.name: tensor.shape for tensor in stored.tensors(look_up(repo_id, filename))}
 
-    with _LOOKING_UP, _standing_in(loaders, hf_hub_download=look_up, get_safetensors_tensor_shapes=shapes):
+    functions = {"hf_hub_download": look_up, "get_safetensors_tensor_shapes": shapes}
+    with _LOOKING_UP, _standing_in(loaders, **functions, load_safetensors_weights=load_weights):
         yield
+
+
+def _one_decoder(files: SAEFiles, target: int) -> dict[str, Tensor]:
+    """The decoder to one layer [d_sae, 1, d_out] of those that a layer's features have, as the loader adds
+    them up: of 26 layers with 98,304 features all are 23 GB. FsrlError for another number of them.
+    """
+    layer = int(files.source.listed.path(files.sae_id))
+    layers = 1 + max(files.source.listed.targets.values())
+    name = f"W_dec_{layer}"
+    with safe_open(files.weights, framework="pt") as opened:
+        part = opened.get_slice(name)
+        if len(part.get_shape()) != 3 or part.get_shape()[1] != layers - layer:
+            raise FsrlError(
+                f"{shown(files.weights)}: {name} has shape {part.get_shape()}, expected decoders to the "
+                f"{layers - layer} layers from {layer} on, [d_sae, {layers - layer}, d_model]; "
+                f"{remedy(files.weights)}"
+            )
+        return {name: part[:, target - layer : target - layer + 1].float()}
 
 
 @contextmanager
@@ -268,10 +307,11 @@ def _checked(
     the SAE that is to hold them, on the meta device.
     """
     place = shown(files.weights)
-    expected = [empty.cfg.d_sae, empty.cfg.d_in]
+    written = "d_out" if hasattr(empty.cfg, "d_out") else "d_in"
+    expected = [empty.cfg.d_sae, getattr(empty.cfg, written)]
     if "W_dec" in tensors and list(tensors["W_dec"].shape) != expected:
         raise FsrlError(
-            f"{place}: W_dec has shape {list(tensors['W_dec'].shape)}, but d_sae and d_in of "
+            f"{place}: W_dec has shape {list(tensors['W_dec'].shape)}, but d_sae and {written} of "
             f"{files.settings} are {expected}; the two files belong to different SAEs"
         )
     if (

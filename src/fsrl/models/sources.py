@@ -213,11 +213,26 @@ class SAESource:
         """The files to fetch; none for a folder or for neurons."""
         if self.release is None:
             return []
-        found = []
+        found: list[HubFile | None] = []
         for sae_id in self.sae_ids:
-            files = self.config_file(sae_id), self.weights_file(sae_id), self.density_file(sae_id)
-            found += [file for file in files if file is not None]
-        return found
+            found += [self.config_file(sae_id), self.weights_file(sae_id), self.density_file(sae_id)]
+            for names, required in ((self.listed.files.beside, True), (self.listed.files.optional, False)):
+                found += [self._file(sae_id, name, required=required) for name in names]
+        # Some layouts have one file for several SAEs.
+        return [file for file in dict.fromkeys(found) if file is not None]
+
+    def transcoders(self) -> list[str]:
+        """The ids of dictionaries that read another place of the model than they write, as far as names and
+        the files of a folder tell; in a repository that is no listed release nobody looks.
+        """
+        if self.folder is not None:
+            configs = {sae_id: Path(self.folder) / sae_id / SAE_FILES[0] for sae_id in self.sae_ids}
+            return [
+                sae_id
+                for sae_id, path in configs.items()
+                if path.is_file() and "transcoder" in str(read_json(path).get("architecture"))
+            ]
+        return list(self.sae_ids) if self.release is not None and self.listed.transcoders else []
 
     def local_files(self) -> list[Path]:
         """Every file of the folder that is read; FsrlError naming what is missing. [] for hub and neurons."""
