@@ -19,6 +19,7 @@ KEPT_IN_TRAINING = {
     "matryoshka_batchtopk": {"k": 6, "matryoshka_widths": [10, D_SAE]},
     "matching_pursuit": {},
 }
+TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
 
 
 def by_definition(sae):
@@ -96,9 +97,23 @@ def test_what_sae_lens_trains_is_read_as_it_decodes(architecture, tmp_path):
     torch.testing.assert_close(rows.double(), by_definition(sae), rtol=1e-5, atol=1e-6)
 
 
-def test_every_architecture_of_sae_lens_is_tried_or_a_transcoder():
+@pytest.mark.parametrize("architecture", TRANSCODERS)
+def test_a_transcoder_adds_its_row_at_the_place_that_it_writes(architecture, tmp_path):
+    """Wider there than where it reads; what it copies from one place to the other is no feature's."""
+    metadata = {"hook_name_out": "blocks.1.hook_mlp_out"}
+    settings = {"d_out": D_IN + 4, "apply_b_dec_to_input": False}
+    sae = make_sae(architecture, hook="blocks.1.ln2.hook_normalized", metadata=metadata, **settings)
+    read = saes.load(saved(sae, tmp_path))
+    rows = decoder_rows.decoder_rows(read.sae)
+    assert torch.equal(rows, sae.W_dec) and rows.shape == (D_SAE, D_IN + 4)
+    torch.testing.assert_close(rows.double(), by_definition(sae), rtol=1e-6, atol=1e-7)
+    assert read.sae.cfg.metadata.hook_name_out == "blocks.1.hook_mlp_out"
+
+
+def test_every_architecture_of_sae_lens_is_tried():
     import sae_lens  # noqa: F401 (registers them)
     from sae_lens.registry import SAE_CLASS_REGISTRY, SAE_TRAINING_CLASS_REGISTRY
 
-    sae_names = {name for name in SAE_CLASS_REGISTRY if "transcoder" not in name}
-    assert sae_names == set(ARCHITECTURES) and set(SAE_TRAINING_CLASS_REGISTRY) == set(KEPT_IN_TRAINING)
+    assert set(SAE_CLASS_REGISTRY) == {*ARCHITECTURES, *TRANSCODERS}
+    trained = {name for name in SAE_TRAINING_CLASS_REGISTRY if "transcoder" not in name}
+    assert trained == set(KEPT_IN_TRAINING)

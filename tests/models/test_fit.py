@@ -7,6 +7,7 @@ import torch
 
 from fsrl import HookedModel, SAEAdapter
 from fsrl.errors import FsrlError
+from fsrl.models import fit as model_fit
 from tests.fixtures import model_examples
 from tests.fixtures.adapter_examples import make_sae
 
@@ -39,6 +40,25 @@ def test_an_sae_of_another_model_is_refused_by_name(bridge, monkeypatch, trained
         HookedModel(bridge, adapter(metadata={"model_name": trained_on}))
     for same in ("gpt2", "gpt2-small", "openai-community/gpt2", None):
         HookedModel(bridge, adapter(metadata={"model_name": same}))
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "same"),
+    [
+        ("gpt2-small", "openai-community/gpt2", True),
+        ("gemma-2-2b", "google/gemma-2-2b", True),
+        ("Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B-Instruct", True),
+        ("qwen3-4b", "Qwen/Qwen3-4B", True),
+        ("meta-llama/llama-3.1-8b", "meta-llama/Llama-3.1-8B", True),
+        ("Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B", False),
+        ("meta-llama/Llama-3.1-8B", "someone/Llama-3.1-8B", False),
+        ("gpt2", "someone/gpt2", False),
+        ("gemma-2-2b", "someone/gemma-2-2b", False),
+        ("mine", "yours", False),
+    ],
+)
+def test_names_of_one_model(name, other, same):
+    assert model_fit.same_model(name, other) is same and model_fit.same_model(other, name) is same
 
 
 def test_a_model_without_an_official_name_is_taken_at_its_width(bridge):

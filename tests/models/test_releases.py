@@ -43,13 +43,16 @@ def test_a_repository_is_a_release_by_itself():
     assert (release.repo, release.path("folder")) == ("someone/saes", "folder")
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("gpt2-small-res-bj", "did you mean 'gpt2-small-res-jb'"),
-        ("gemma-scope-2b-pt-transcoders", "holds transcoders"),
-    ],
-)
-def test_what_cannot_be_read_is_refused(name, message):
-    with pytest.raises(FsrlError, match=message):
-        releases.find(name)
+def test_an_unknown_release_is_refused():
+    with pytest.raises(FsrlError, match="did you mean 'gpt2-small-res-jb'"):
+        releases.find("gpt2-small-res-bj")
+
+
+def test_a_layout_that_is_not_known_is_refused(monkeypatch):
+    monkeypatch.delitem(releases.LAYOUTS, "goodfire")
+    with pytest.raises(FsrlError, match="has the layout goodfire, and fsrl reads .*Load it with SAELens"):
+        releases.find("goodfire-llama-3.1-8b-instruct")
+
+
+def test_names_are_all_of_the_directory():
+    assert releases.names() == list(WHOLE)

@@ -431,3 +431,57 @@ def test_how_the_model_was_processed(given, expected):
     """SAELens processes nothing that is not asked for; where nobody says, TransformerLens' defaults hold."""
     found = sae_config.processing(SimpleNamespace(model_from_pretrained_kwargs=given))
     assert (found["center_writing_weights"], found["fold_value_biases"]) == expected
+
+
+WRITES = "blocks.1.hook_mlp_out"
+TRANSCODER = {"architecture": "transcoder", "d_out": 16, "apply_b_dec_to_input": False}
+# What a transcoder's file says, at the top and under metadata, and what the line must say.
+REFUSED_TRANSCODERS = (
+    ({}, {}, "a transcoder that does not say where it writes; give its hook as hook_name_out"),
+    ({"d_out": None}, {"hook_name_out": WRITES}, "d_out is"),
+    (
+        {"d_out": 17},
+        {"hook_name_out": WRITES},
+        r"W_dec has shape .*, but d_sae and d_out of .* \[40, 17",
+    ),
+    ({}, {"hook_name_out": WRITES, "hook_layer_out": 0}, "hook_layer_out is 0 and hook_name_out"),
+    ({"normalize_activations": "layer_norm"}, {"hook_name_out": WRITES}, "scales what it reads and not what"),
+    (
+        {},
+        {"hook_name_out": "blocks.1.mlp.hook_pre"},
+        "hook_name is 'blocks.1.mlp.hook_pre', which neither",
+    ),
+    ({}, {"hook_name_out": "blocks.7.hook_mlp_out"}, "but .* has 2 layers"),
+)
+
+
+def transcoder(folder, keys, inside):
+    """One as SAELens saves it, and what its file says changed."""
+    settings = {name: value for name, value in TRANSCODER.items() if name != "architecture"}
+    make_sae("transcoder", hook="blocks.1.ln2.hook_normalized", **settings).save_model(folder / "ours")
+    say(folder, inside, **keys)
+
+
+@pytest.mark.parametrize(("keys", "inside", "message"), REFUSED_TRANSCODERS)
+def test_a_transcoder_whose_place_is_not_known_is_refused(tmp_path, model, keys, inside, message):
+    transcoder(tmp_path, keys, inside)
+    with pytest.raises(FsrlError, match=message) as caught:
+        decoder(tmp_path, model)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_transcoder_has_its_directions_where_it_writes(tmp_path, model):
+    transcoder(tmp_path, {}, {"hook_name_out": WRITES})
+    found = decoder(tmp_path, model)
+    assert (found.hook, found.layer, found.sae) == (WRITES, 1, "ours")
+    stored = load_file(tmp_path / "ours/sae_weights.safetensors")["W_dec"]
+    assert torch.equal(found.W_dec, stored)
+    assert found.metadata["encoder_hook"].startswith("blocks.1.ln2.hook_normalized: a transcoder")
+    assert SAESource(folder=str(tmp_path)).transcoders() == ["ours"]
+    with pytest.raises(FsrlError, match="give an SAE that reconstructs what it reads"):
+        SAEAdapter.from_pretrained(str(tmp_path), "ours")
+
+
+def test_an_sae_has_no_other_hook_in_its_metadata(folder, model):
+    assert "encoder_hook" not in decoder(folder, model).metadata
+    assert SAESource(folder=str(folder)).transcoders() == []

@@ -347,9 +347,9 @@ NONSENSE = {
         {"saes": {"release": "gpt2-small-res-jb", "ids": ["blocks.12.hook_resid_pre"]}},
         r"release gpt2-small-res-jb: unknown SAE 'blocks.12.*known: blocks.0.hook_resid_pre",
     ),
-    "transcoders": (
-        {"saes": {"release": "gemma-scope-2b-pt-transcoders"}},
-        "saes: release .* holds transcoders",
+    "a layer of a cross-layer transcoder": (
+        {"saes": {"release": "mntss-gemma-2-2b-2.5m-clt-as-per-layer", "ids": ["layer_3"]}},
+        "saes: release .*: unknown SAE 'layer_3'; did you mean 'layer_3_to_",
     ),
     "repository without ids": ({"saes": {"release": "me/my-saes"}}, "name its folders under ids"),
     "revision that leads elsewhere": (
