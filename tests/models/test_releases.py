@@ -1,18 +1,11 @@
 """SAELens' directory read in part says what the whole of it says."""
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import pytest
-import yaml
 
 from fsrl.errors import FsrlError
 from fsrl.models import releases
+from tests.fixtures.sae_directory import WHOLE
 
-WHOLE = yaml.load(
-    Path(find_spec("sae_lens").origin).with_name("pretrained_saes.yaml").read_text(),
-    Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),
-)
 GPT2 = [name for name in WHOLE if name.startswith("gpt2-small")]
 
 

@@ -73,13 +73,15 @@ CLUSTER = {
 
 
 # Whatever reaches for the network runs where snakemake does: the nodes of most clusters have none. So do the seconds that
-# judge predictions and print the verdicts.
+# judge predictions, and those that list releases, and print them.
 localrules:
     download,
     fetch_model,
     fetch_weights,
     judge_predictions,
+    list_releases,
     predictions,
+    studies,
 
 
 def growing(amount):

@@ -106,12 +106,10 @@ def _hook(hook: str | None, model: Model, place: str) -> str:
 
 
 def _neurons(sae_id: str, model: Model, study: str) -> Decoder:
-    layer = layer_of(sae_id)
-    if layer >= len(model.bridge.W_out):
-        raise FsrlError(
-            f"{model.source.name} has {len(model.bridge.W_out)} layers; saes.neurons asks for more"
-        )
-    rows = model.bridge.W_out[layer].detach().float().contiguous()
+    layer, layers = layer_of(sae_id), model.bridge.cfg.n_layers
+    if layer >= layers:
+        raise FsrlError(f"{model.source.name} has {layers} layers; saes.neurons asks for more")
+    rows = writing.matrix_of(model.bridge, sae_id, model.source.name).float().contiguous()
     rows, after = writing.after_norm(rows, model.bridge, sae_id, model.source.name)
     metadata = {
         "study": study,

@@ -153,6 +153,15 @@ def names() -> list[str]:
     return list(_directory()[1])
 
 
+@cache
+def facts(name: str) -> Mapping[str, Any]:
+    """What the directory says of a listed release, as it says it; FsrlError where it lists none."""
+    entry = _entry(name)
+    if entry is None:
+        raise FsrlError(f"{name} is no release that SAELens lists")
+    return entry
+
+
 def _by_target(paths: Mapping[str, str]) -> tuple[dict[str, str], dict[str, int]]:
     """Paths and layers written to of a cross-layer transcoder's dictionaries; every layer is read by one."""
     found = {

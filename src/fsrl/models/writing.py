@@ -44,7 +44,7 @@ def in_stream(
     matrix_name = MAPPED.get(point_of(hook))
     if matrix_name is None:
         return rows, "none"
-    matrix = getattr(model, matrix_name)[layer_of(hook)].detach()
+    matrix = matrix_of(model, hook, place)
     matrix = matrix.reshape(-1, matrix.shape[-1]).to(rows)
     if rows.shape[1] != len(matrix):
         raise FsrlError(
@@ -53,6 +53,20 @@ def in_stream(
         )
     mapped, after = after_norm(rows @ matrix, model, hook, place)
     return mapped, f"through {matrix_name}{after} into the residual stream"
+
+
+def matrix_of(model: Any, hook: str, place: str) -> Float[Tensor, "*d_in d_model"]:
+    """W_O or W_out of the hook's block. Raises FsrlError where not every block of the model has one: of
+    experts there are many, and TransformerLens leaves out blocks of other kinds when it stacks them.
+    """
+    name = MAPPED[point_of(hook)]
+    stacked = getattr(model, name, None)
+    if stacked is None or len(stacked) != model.cfg.n_layers:
+        raise FsrlError(
+            f"{place}: directions at {hook} go through {name}, which not every block of the model has "
+            "(experts, or blocks of several kinds); give those of another place"
+        )
+    return stacked[layer_of(hook)].detach()
 
 
 @torch.no_grad()
@@ -84,7 +98,7 @@ def _check_path(model: Any, hook: str, place: str) -> None:
         return
     layer, point = layer_of(hook), point_of(hook)
     name, written = POST_NORMS[point]
-    matrix = getattr(model, MAPPED[point])[layer]
+    matrix = matrix_of(model, hook, place)
     outputs = ("hook_attn_out", "hook_mlp_out", "hook_resid_pre", "hook_resid_post")
     names = [hook, *(f"blocks.{layer}.{output}" for output in outputs)]
     tokens = head.probe_tokens(model.W_U.shape[1], cfg.n_ctx).to(matrix.device)
