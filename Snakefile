@@ -25,6 +25,7 @@ include: "workflow/rules/types.smk"
 include: "workflow/rules/enrichment.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/effects.smk"
+include: "workflow/rules/steering.smk"
 include: "workflow/rules/explanations.smk"
 include: "workflow/rules/predictions.smk"
 include: "workflow/rules/studies.smk"
@@ -52,6 +53,7 @@ rule all:
         TYPES,
         SUMMARIES,
         EFFECTS,
+        STEERING,
         EVIDENCE,
         EXPLANATIONS,
         LATEX_TABLES,

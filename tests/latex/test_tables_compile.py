@@ -15,12 +15,14 @@ from fsrl.latex import dictionaries as tex_tables_dictionaries
 from fsrl.latex import effects as tex_tables_effects
 from fsrl.latex import sensitivity as tex_tables_sensitivity
 from fsrl.latex import speed as tex_tables_speed
+from fsrl.latex import steering as tex_tables_steering
 from fsrl.latex import study as tex_tables_study
 from fsrl.latex import text as tex
 from fsrl.latex import types as tex_tables_types
+from fsrl.steering import forecast
 from fsrl.tokens import text as token_text
 from fsrl.types.dictionaries import dictionaries
-from tests.fixtures import plot_evidence_tables, plot_tables
+from tests.fixtures import plot_evidence_tables, plot_tables, steering_tables
 from tests.fixtures import tex_examples as ex
 
 PACKAGES = ("lmodern", "siunitx", "booktabs", "array")
@@ -96,6 +98,13 @@ def tables() -> dict[str, str]:
         "agreement": tex_tables_sensitivity.agreement(ex.agreement_frame()),
         "effects": tex_tables_effects.effects(summary),
         "effects_by_type": tex_tables_effects.effects_by_type(summary),
+        "steering": tex_tables_steering.forecasts(
+            forecast.summarise(
+                {hook: steering_tables.steering_table(n=30, seed=i) for i, hook in enumerate(ex.HOOKS)},
+                seed=0,
+                draws=50,
+            )
+        ),
         "speed": tex_tables_speed.speed(moments, enrichment),
     }
 

@@ -72,7 +72,7 @@ def resources(printed: str, rule: str) -> tuple[int, int]:
 def test_a_study_is_a_handful_of_submissions(fresh: Project) -> None:
     printed = dry_run(fresh)
     groups = re.findall(r"Group job (\S+) \(", printed)
-    studies = [f"{name}.tiny" for name in ("weights", "evidence", "effects", "figures", "tables")]
+    studies = [f"{name}.tiny" for name in ("weights", "evidence", "effects", "steering", "figures", "tables")]
     studies.append("model.tiny-model")
     assert sorted(groups) == sorted([*studies, *(f"layer.tiny.{sae}" for sae in SAE_IDS), "paper"])
     # All but the target `all`, which has nothing to run, is in one of them.

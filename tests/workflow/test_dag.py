@@ -63,6 +63,7 @@ LATEX_TABLES = (
     "numbers",
     "sensitivity",
     "set_coverage",
+    "steering",
     "studies",
     "tail_calibration",
     "type_overlap",
@@ -91,9 +92,16 @@ AFTER_ENRICHMENT = {
     **AFTER_SENSITIVITY,
 }
 AFTER_EFFECTS = {"effect_summary": 1, "draw_effect_figures": 1, "write_latex_effects": 1, **INDEX}
+AFTER_STEERING = {
+    "summarise_steering": 1,
+    "write_latex_steering": 1,
+    **({"compile_paper_pdf": 1} if PDF else {}),
+}
 AFTER_TYPES = {
     "summarise_types": 1,
     "measure_effects_tiny": 1,
+    "measure_steering_tiny": 1,
+    **AFTER_STEERING,
     **FIGURES,
     **AFTER_EFFECTS,
     **AFTER_ENRICHMENT,

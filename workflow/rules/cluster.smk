@@ -39,6 +39,7 @@ CLUSTER = {
     },
     "browser.{study}": {"compare_directions": 60, "find_contexts": 30, "write_browser": 20},
     "effects.{study}": {"measure_effects": 60, "effect_summary": 10},
+    "steering.{study}": {"measure_steering": 60, "summarise_steering": 10},
     "figures.{study}": {
         "summarise_types": 10,
         "draw_layer_figures": 10,
@@ -54,6 +55,7 @@ CLUSTER = {
         "write_latex_coverage": 10,
         "write_latex_sensitivity": 10,
         "write_latex_effects": 10,
+        "write_latex_steering": 10,
         "write_latex_planted": 10,
         "write_latex_null_comparison": 10,
         "write_paper_numbers": 10,

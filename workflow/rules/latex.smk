@@ -16,6 +16,7 @@ LATEX_OF = {
     "claims": multiext(LATEX, "claims.tex", "claims_by_scheme.tex"),
     "sensitivity": multiext(LATEX, "sensitivity.tex", "agreement.tex"),
     "effects": multiext(LATEX, "effects.tex", "effects_by_type.tex"),
+    "steering": [f"{LATEX}steering.tex"],
     "planted": [f"{LATEX}planted.tex"],
     "nulls": [f"{LATEX}null_comparison.tex"],
 }
@@ -46,6 +47,7 @@ def latex_tables(study):
         "claims": view in enriched_views(study),
         "sensitivity": view in enriched_views(study),
         "effects": view == EFFECT_VIEW and study in MEASURED,
+        "steering": view == EFFECT_VIEW and study in STEERED,
         "planted": study.name in config["planted"]["studies"],
         "nulls": bool(TAIL_SCHEMES) and study.name in config["planted"]["studies"],
     }
@@ -166,6 +168,23 @@ rule write_latex_effects:
         source=latex_source,
     script:
         "../scripts/write_latex_effects.py"
+
+
+rule write_latex_steering:
+    input:
+        forecasts=STEERING_FORECASTS,
+        code=library("write_latex_steering.py"),
+    output:
+        LATEX_OF["steering"],
+    log:
+        "logs/{study}/write_latex_steering.log",
+    benchmark:
+        "results/benchmarks/{study}/write_latex_steering.tsv"
+    threads: ONE
+    params:
+        source=latex_source,
+    script:
+        "../scripts/write_latex_steering.py"
 
 
 rule write_latex_planted:

@@ -29,6 +29,7 @@ def paper_parts(study):
         "other-view": len(study.figure_views) > 1,
         "evidence": view in enriched_views(study),
         "effects": view == EFFECT_VIEW and study in MEASURED,
+        "steering": view == EFFECT_VIEW and study in STEERED,
         "planted": study.name in config["planted"]["studies"],
         "dictionaries": comparison_of(study) is not None,
     }

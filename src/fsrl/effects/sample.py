@@ -6,6 +6,7 @@ position in each of several contexts where it is active, and as many where it is
 a feature are independent and a standard error over them is one over contexts.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,11 @@ def sample_size(
     smaller = dict(large_model_on_cpu)
     limit = smaller.pop("million_parameters") * 10**6
     return SampleSize(**(smaller if device == "cpu" and parameters > limit else sample))
+
+
+def seed_of(seed: int, sae: str) -> tuple[int, int]:
+    """Each SAE's own seed, whatever other SAEs are measured."""
+    return seed, int.from_bytes(hashlib.sha256(sae.encode()).digest()[:4])
 
 
 def choose_features(

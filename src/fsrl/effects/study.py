@@ -157,8 +157,7 @@ def _measure_layer(
     layer: EffectInputs, source: SAESource, run: _CleanRun, settings: Settings
 ) -> pd.DataFrame:
     decoder = layer.decoder
-    # Each SAE's own seed, whatever other SAEs are measured.
-    seed = (settings.seed, int.from_bytes(hashlib.sha256(decoder.sae.encode()).digest()[:4]))
+    seed = effect_sample.seed_of(settings.seed, decoder.sae)
     density = layer.moments.set_index("feature")["log10_density"]
     sample = effect_sample.choose_features(layer.types, density, run.size.features_per_type, seed)
     features = torch.tensor(sample["feature"].to_numpy(dtype="int64"))

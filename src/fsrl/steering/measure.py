@@ -1,0 +1,278 @@
+"""One layer steered: each feature of a sample, and a random direction of the same norm in its place.
+
+Each is added at the last position of every prompt, at a multiple of the feature's largest activation on the
+text, and scored there (`fsrl.steering.scores`); figures are means over the prompts. What its weights forecast
+is the same score with the blocks between left out: at the end of the stream the row itself is added (direct),
+or T times the row (transported, `fsrl.weights.transport`), and the final norm is applied. In a model's last
+place the direct forecast is therefore the measured score.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from fsrl.effects import forward
+from fsrl.errors import FsrlError
+from fsrl.hooks import Place, place_of
+from fsrl.models.windows import FIRST_POSITION
+from fsrl.steering import scores
+from fsrl.steering.prompts import Prompts
+from fsrl.tables.steering import FEATURE, RANDOM, STEERING
+from fsrl.weights.matrices import Decoder
+
+SAMPLED, ALL = "sampled", "all"
+# Features whose activations are held at a time.
+FEATURES_AT_ONCE = 2048
+# Of 4 bytes, what one row and prompt hold of a logit on the way.
+COPIES = 8
+
+
+@dataclass(frozen=True)
+class Steering:
+    """features: `sampled` by type as effects are, or `all`; multiple: of a feature's largest activation, what
+    is added; top_tokens: how many are scored; prompts: texts whose next token is watched.
+
+    Raises FsrlError for another word, no prompt, and numbers that cannot be.
+    """
+
+    features: str
+    multiple: float
+    top_tokens: int
+    prompts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        known = self.features in (SAMPLED, ALL)
+        if not (known and self.multiple > 0 and self.top_tokens > 0 and self.prompts):
+            raise FsrlError(
+                f"steering: features is {self.features!r} ({SAMPLED} or {ALL}), multiple {self.multiple} "
+                f"(above 0), top_tokens {self.top_tokens} (1 or more), prompts {len(self.prompts)} (1 or more)"
+            )
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Steering":
+        """From the config's section."""
+        return cls(**dict(settings) | {"prompts": tuple(settings["prompts"])})
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """W_U folded, of every token, and the ids of those that the view has."""
+
+    W_U: Float[Tensor, "d_model d_vocab"]
+    token_ids: Int64[Tensor, "n_tokens"]
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """What a layer's features are steered with. inputs: token ids of the text that activations are of; T: of
+    the layer's hook, None where a study has none.
+    """
+
+    prompts: Prompts
+    vocabulary: Vocabulary
+    inputs: Int64[Tensor, "contexts positions"]
+    T: Float[Tensor, "d_model d_model"] | None
+    steering: Steering
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """Means over prompts, a row a direction; NaN in what needs T where there is none."""
+
+    relative_push: Float64[Tensor, "n"]
+    clean_score: Float64[Tensor, "n"]
+    output_score: Float64[Tensor, "n"]
+    transported_score: Float64[Tensor, "n"]
+    total_variation: Float64[Tensor, "n"]
+    kl: Float64[Tensor, "n"]
+    direct_forecast: Float64[Tensor, "n"]
+    transported_forecast: Float64[Tensor, "n"]
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """What is added, and the tokens that it is scored on: of largest weight, direct and transported (or
+    None).
+
+    added: rows times what they are multiplied by.
+    """
+
+    added: Float[Tensor, "n d_model"]
+    tokens: Int64[Tensor, "n k"]
+    transported: Int64[Tensor, "n k"] | None
+
+
+# Activations [contexts, positions, features], on the CPU, of the features asked for.
+Activations = Callable[[Int64[Tensor, "features"]], Float[Tensor, "contexts positions features"]]
+
+
+def layer(
+    decoder: Decoder, sample: pd.DataFrame, activations: Activations, watched: Watched, seed: Sequence[int]
+) -> pd.DataFrame:
+    """The table `steering` of one layer.
+
+    sample: of `fsrl.effects.sample.choose_features`; seed: of the SAE, from which each feature's random
+    direction has its own, so that another sample gives a feature the same figures.
+    """
+    largest, own_input, readings = [], [], []
+    for start in range(0, len(sample), FEATURES_AT_ONCE):
+        chosen = torch.tensor(sample["feature"].to_numpy(dtype="int64")[start : start + FEATURES_AT_ONCE])
+        found = _steered(decoder, chosen, activations(chosen), watched, seed)
+        largest.append(found[0])
+        own_input.append(found[1])
+        readings.append(found[2])
+    joined = {name: _joined([part[name] for part in readings]) for name in (FEATURE, RANDOM)}
+    multiple = watched.steering.multiple
+    return frame(sample, torch.cat(largest).numpy(), multiple, torch.cat(own_input).numpy(), joined)
+
+
+def _steered(
+    decoder: Decoder,
+    features: Int64[Tensor, "features"],
+    activations: Float[Tensor, "contexts positions features"],
+    watched: Watched,
+    seed: Sequence[int],
+) -> tuple[Float64[Tensor, "features"], Float64[Tensor, "features"], dict[str, Readings]]:
+    """Of some features the largest activation, the input score and the readings."""
+    activations = activations.clone()
+    activations[:, :FIRST_POSITION] = 0
+    largest = activations.amax((0, 1)).double()
+    largest = largest.masked_fill(largest <= 0, torch.nan)
+    place, W_U, k = place_of(decoder.hook), watched.vocabulary.W_U, watched.steering.top_tokens
+    rows = decoder.W_dec[features].to(W_U)
+    both = {FEATURE: rows, RANDOM: random_rows(rows, [(*seed, int(feature)) for feature in features])}
+    tokens = {
+        name: weights_tokens(part, W_U, watched.vocabulary.token_ids, watched.T, k)
+        for name, part in both.items()
+    }
+    factor = (watched.steering.multiple * largest).nan_to_num(1.0).to(W_U)[:, None]
+    readings = {
+        name: read(watched.prompts, place, Directions(part * factor, *tokens[name]), watched.T)
+        for name, part in both.items()
+    }
+    own = scores.input_scores(activations, watched.inputs, tokens[FEATURE][0].cpu())
+    return largest, own, readings
+
+
+def _joined(parts: Sequence[Readings]) -> Readings:
+    return Readings(
+        **{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Readings)}
+    )
+
+
+def random_rows(
+    rows: Float[Tensor, "n d_model"], seeds: Sequence[Sequence[int]]
+) -> Float[Tensor, "n d_model"]:
+    """A random direction for each row, of the same norm, by a seed of its own."""
+    drawn = [np.random.default_rng((*seed, 2)).standard_normal(rows.shape[1]) for seed in seeds]
+    found = torch.from_numpy(np.stack(drawn))
+    return (found / found.norm(dim=1, keepdim=True) * rows.double().norm(dim=1, keepdim=True).cpu()).to(rows)
+
+
+def weights_tokens(
+    rows: Float[Tensor, "n d_model"],
+    W_U: Float[Tensor, "d_model d_vocab"],
+    token_ids: Int64[Tensor, "n_tokens"],
+    T: Float[Tensor, "d_model d_model"] | None,
+    k: int,
+) -> tuple[Int64[Tensor, "n k"], Int64[Tensor, "n k"] | None]:
+    """The k tokens of largest weight of each row, direct and transported; token_ids: those that a view
+    has."""
+    found: list[Tensor] = []
+    seen = W_U[:, token_ids]
+    for moved in [rows] if T is None else [rows, rows @ T.T]:
+        size = forward.rows(W_U.device, 3 * 4 * len(token_ids))
+        found.append(torch.cat([scores.top_tokens(part @ seen, token_ids, k) for part in moved.split(size)]))
+    return found[0], found[1] if T is not None else None
+
+
+@torch.no_grad()
+def read(
+    prompts: Prompts, place: Place, directions: Directions, T: Float[Tensor, "d_model d_model"] | None
+) -> Readings:
+    """Every direction added at a place of every prompt; T: of the place, None where a study has none."""
+    n_prompts, d_vocab = prompts.offset.shape
+    size = forward.rows(prompts.final.device, COPIES * 4 * n_prompts * d_vocab)
+    parts = []
+    for start in range(0, len(directions.added), size):
+        chosen = slice(start, start + size)
+        moved = None if directions.transported is None else directions.transported[chosen]
+        part = Directions(directions.added[chosen], directions.tokens[chosen], moved)
+        parts.append(_read(prompts, place, part, T))
+    return _joined(parts)
+
+
+def _read(
+    prompts: Prompts, place: Place, directions: Directions, T: Float[Tensor, "d_model d_model"] | None
+) -> Readings:
+    n_prompts = len(prompts.final)
+    tokens = directions.tokens[:, None].expand(-1, n_prompts, -1)
+    steered = prompts.logits(prompts.push(place, directions.added))
+    before = prompts.logits(prompts.final[None]).expand_as(steered)
+    variation, kl = scores.distances(steered, before)
+
+    def forecast(added: Float[Tensor, "n d_model"], of: Int64[Tensor, "n prompts k"]) -> Tensor:
+        return scores.output_scores(prompts.logits(prompts.final + added[:, None]), of)
+
+    unknown = torch.full_like(variation, torch.nan)
+    if T is None or directions.transported is None:
+        by_own, carried = unknown, unknown
+    else:
+        moved = directions.transported[:, None].expand(-1, n_prompts, -1)
+        by_own, carried = scores.output_scores(steered, moved), forecast(directions.added @ T.T, tokens)
+    centred = prompts.stream[place] - prompts.stream[place].mean(-1, keepdim=True)
+    length = directions.added.norm(dim=1)[:, None] / centred.norm(dim=1)
+    found = {
+        "relative_push": length,
+        "clean_score": scores.output_scores(before, tokens),
+        "output_score": scores.output_scores(steered, tokens),
+        "transported_score": by_own,
+        "total_variation": variation,
+        "kl": kl,
+        "direct_forecast": forecast(directions.added, tokens),
+        "transported_forecast": carried,
+    }
+    return Readings(**{name: values.double().mean(1).cpu() for name, values in found.items()})
+
+
+def frame(
+    sample: pd.DataFrame,
+    largest: Float64[np.ndarray, "n"],
+    multiple: float,
+    own_input: Float64[np.ndarray, "n"],
+    readings: dict[str, Readings],
+) -> pd.DataFrame:
+    """The table `steering` of one layer.
+
+    sample: of `fsrl.effects.sample.choose_features`; largest: activation of each of its features, NaN for one
+    that never fires, which has no figures; own_input: its input scores; readings: of `FEATURE` and `RANDOM`.
+    """
+    never = torch.from_numpy(np.isnan(largest))
+    parts = []
+    for direction, found in readings.items():
+        columns = {
+            field.name: getattr(found, field.name).masked_fill(never, torch.nan) for field in fields(Readings)
+        }
+        part = sample.reset_index(drop=True).assign(
+            direction=direction,
+            largest_activation=largest,
+            multiple=float(multiple),
+            input_score=own_input if direction == FEATURE else np.nan,
+            **{name: values.numpy() for name, values in columns.items()},
+        )
+        for name in ("output_score", "total_variation"):
+            among = getattr(readings[RANDOM], name).masked_fill(never, torch.nan)
+            beyond = scores.percentiles(columns[name], among).numpy()
+            part[f"{name}_percentile"] = beyond if direction == FEATURE else np.nan
+        parts.append(part)
+    text = {name: "str" for name, column in STEERING.columns.items() if column.dtype == "string"}
+    made = pd.concat(parts, ignore_index=True).astype(text | {"feature": "int32", "log10_density": "float32"})
+    order = made["direction"].map({FEATURE: 0, RANDOM: 1})
+    made = made.assign(order=order).sort_values(["feature", "order"], kind="stable", ignore_index=True)
+    return made[list(STEERING.columns)]

@@ -1,0 +1,80 @@
+"""Arad et al.'s input and output score of a direction, and how far it moves the next token's distribution.
+
+After "SAEs Are Good for Steering - If You Select the Right Features" (Arad, Mueller, Belinkov 2025), as their
+published code computes them (src/output_score.py, src/input_score.py). With V the k tokens (20 there) whose
+logit weights are largest,
+
+    output score = (1 - min_{t in V} rank(t) / d_vocab) * max_{t in V} p(t)
+    input score  = share of the texts whose token of largest activation is in V
+
+p is the next token's distribution after a neutral prompt when the direction is added at its last position,
+rank counts from 0 the tokens that are more probable. The texts are the (at most) 100 in which the feature's
+largest activation is highest; with fewer than 10 there is no input score. They add 10 times the largest
+activation of any feature at that position of one prompt; here it is a multiple of the feature's own largest
+activation on the text, and the mean over several prompts.
+
+The change of the distribution from q, without anything added, to p:
+
+    total variation = sum_t |p(t) - q(t)| / 2        kl = sum_t p(t) log(p(t) / q(t)), in nats
+
+Example: of four tokens with p = .4 .3 .2 .1 and V = {1, 3}, the output score is (1 - 1/4) * .3 = .225.
+"""
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+# Texts behind an input score, at most and at least.
+TEXTS, LEAST_TEXTS = 100, 10
+
+
+def top_tokens(
+    weights: Float[Tensor, "n n_tokens"], token_ids: Int64[Tensor, "n_tokens"], k: int
+) -> Int64[Tensor, "n k"]:
+    """The ids of the k tokens of largest weight of each row, the largest first; token_ids: of the columns."""
+    return token_ids[weights.topk(min(k, weights.shape[1]), dim=1).indices]
+
+
+def output_scores(
+    logits: Float[Tensor, "*any d_vocab"], tokens: Int64[Tensor, "*any k"]
+) -> Float[Tensor, "*any"]:
+    """The output score of each distribution, by its logits, on tokens of its own."""
+    best = logits.gather(-1, tokens).amax(-1)
+    # Of the tokens the most probable one has the least rank.
+    rank = (logits > best[..., None]).sum(-1).to(best)
+    return (1 - rank / logits.shape[-1]) * (best - logits.logsumexp(-1)).exp()
+
+
+def distances(
+    logits: Float[Tensor, "*any d_vocab"], before: Float[Tensor, "*any d_vocab"]
+) -> tuple[Float[Tensor, "*any"], Float[Tensor, "*any"]]:
+    """Total variation and kl between the distributions of logits after and before."""
+    log_p, log_q = logits.log_softmax(-1), before.log_softmax(-1)
+    p = log_p.exp()
+    # Rounding can make a kl of next to nothing negative.
+    return (p - log_q.exp()).abs().sum(-1) / 2, (p * (log_p - log_q)).sum(-1).clamp(min=0)
+
+
+def input_scores(
+    activations: Float[Tensor, "contexts positions features"],
+    inputs: Int64[Tensor, "contexts positions"],
+    tokens: Int64[Tensor, "features k"],
+) -> Float64[Tensor, "features"]:
+    """The input score of each feature on the windows of a text; NaN where it fires in fewer than 10.
+
+    activations: 0 where a position does not count; inputs: token ids; tokens: of each feature.
+    """
+    largest, where = activations.max(1)
+    order = largest.argsort(dim=0, descending=True, stable=True)[:TEXTS]
+    counts = largest.gather(0, order) > 0
+    at = inputs.gather(1, where).gather(0, order)
+    hits = (at[:, :, None] == tokens[None]).any(-1) & counts
+    n = counts.sum(0)
+    return (hits.sum(0).double() / n).masked_fill(n < LEAST_TEXTS, torch.nan)
+
+
+def percentiles(values: Float64[Tensor, "n"], among: Float64[Tensor, "m"]) -> Float64[Tensor, "n"]:
+    """Share of `among` below each value, ties counting half; NaN for a value that is, or with none known."""
+    known = among[~among.isnan()]
+    below = (known < values[:, None]).double() + (known == values[:, None]).double() / 2
+    return below.mean(1).masked_fill(values.isnan(), torch.nan)

@@ -1,0 +1,76 @@
+"""Tables of steering, of next tokens where features fire, of paths to the logits, and of confidence."""
+
+from fsrl.tables import core
+from fsrl.tables.core import Column, Table
+
+# What is added: a feature, or a random direction of its norm in its place.
+FEATURE, RANDOM = "feature", "random"
+
+TYPE = Column("string", "1", "type of the feature by its logit weights, from which it was drawn")
+STRATUM = Column("int64", "features", "features of this type in the layer")
+DENSITY = Column("float32", "log10", "log10 share of tokens on which it fires", nullable=True)
+SAE = Column("string", "1", "SAE, in the order of the study")
+
+
+def _number(text: str, unit: str = "1") -> Column:
+    return Column("float64", unit, text, nullable=True)
+
+
+_MEAN = "mean over the prompts; null for a feature that never fires on the text"
+_ON_T = "null too where the study has no transport"
+STEERING = Table(
+    "steering",
+    {
+        "feature": core.FEATURE,
+        "direction": Column("string", "1", "feature, or a random direction of the same norm, added as far"),
+        "type": TYPE,
+        "stratum": STRATUM,
+        "log10_density": DENSITY,
+        "largest_activation": _number("of the feature on the text; null where it never fires", "activation"),
+        "multiple": Column("float64", "1", "what is added: this times the largest activation, times the row"),
+        "relative_push": _number(f"length of what is added / of the centred stream there; {_MEAN}"),
+        "input_score": _number(
+            "Arad et al. 2025: share of the texts whose token of largest activation is among the top tokens "
+            "of its weights; null for random directions and fewer than 10 texts"
+        ),
+        "clean_score": _number(f"the output score with nothing added; {_MEAN}"),
+        "output_score": _number(
+            f"Arad et al. 2025: (1 - least rank / d_vocab) x largest probability of the top tokens; {_MEAN}"
+        ),
+        "transported_score": _number(f"the same, of the top tokens of transported weights; {_MEAN}, {_ON_T}"),
+        "total_variation": _number(f"between the next token's distributions with it and without; {_MEAN}"),
+        "kl": _number(f"of the steered distribution from the clean one; {_MEAN}", "nat"),
+        "direct_forecast": _number(
+            f"the output score where what is added reaches the final norm as it is; {_MEAN}"
+        ),
+        "transported_forecast": _number(f"the same, carried there by T; {_MEAN}, {_ON_T}"),
+        "output_score_percentile": _number("share of the layer's random directions below; null for these"),
+        "total_variation_percentile": _number("share of the layer's random directions below; null for these"),
+    },
+)
+
+
+def _interval(name: str, text: str) -> dict[str, Column]:
+    """A figure and its 95 % interval."""
+    ends = {"": "", "_low": ": 2.5 % of bootstrap over features", "_high": ": 97.5 %"}
+    return {f"{name}{end}": _number(f"{text}{note}") for end, note in ends.items()}
+
+
+FORECASTS = Table(
+    "steering_forecasts",
+    {
+        "sae": SAE,
+        "direction": Column("string", "1", "what was added: feature, or random directions of the same norms"),
+        "weights": Column("string", "1", "direct, or transported through the later blocks"),
+        "directions": Column("int64", "directions", "measured: of features that fire on the text"),
+        **_interval("spearman", "rank correlation of the forecast with the output score"),
+        **_interval("auc", "of the forecast, for an output score above the group's median"),
+        **_interval("spearman_gain", "spearman less that of direct weights, the same directions"),
+        **_interval("score", "mean output score on these weights' own top tokens"),
+        **_interval(
+            "over_random",
+            "chance that a feature's output score on these weights' own top tokens is above a random "
+            "direction's; null for random directions",
+        ),
+    },
+)
