@@ -15,5 +15,24 @@ SCHEME = "calibrated"
 SCHEME_SETTINGS = {"level": 0.05, "tail_tokens": 17, "share": 0.25, "tail_share": 0.05, "spike_level": 0.01}
 # tokens: occurrences that make a token a trained one; where counts are unknown, directions and their seed.
 MIN_COUNT, TOKEN_DRAWS, TOKEN_SEED = 100, 20_000, 0
+# steering, and of effects the tokens in a window, the samples and the seed.
+STEERING: dict[str, Any] = {
+    "features": "sampled",
+    "multiple": 10,
+    "top_tokens": 20,
+    "prompts": (
+        "From my experience,",
+        "In my opinion,",
+        "I think that",
+        "It is said that",
+        "We know that the",
+        "After that, he",
+        "There was a",
+        "This is one of the",
+    ),
+}
+EFFECTS_CONTEXT, EFFECTS_SEED = 128, 0
+EFFECTS_SAMPLE = {"features_per_type": 24, "positions": 12, "contexts": 256}
+LARGE_MODEL_ON_CPU = {"million_parameters": 50, "features_per_type": 6, "positions": 6, "contexts": 48}
 # enrichment.level: false discovery rate of features and token sets.
 ENRICHMENT_LEVEL = 0.05

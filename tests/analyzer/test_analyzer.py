@@ -222,6 +222,11 @@ def test_settings_and_view_are_the_config_s():
     assert config["types"]["default_scheme"] == defaults.SCHEME
     assert config["types"]["schemes"][defaults.SCHEME] == defaults.SCHEME_SETTINGS
     assert config["enrichment"]["level"] == defaults.ENRICHMENT_LEVEL
+    assert config["steering"] | {"prompts": tuple(config["steering"]["prompts"])} == defaults.STEERING
+    effects = config["effects"]
+    assert (effects["context"], effects["seed"]) == (defaults.EFFECTS_CONTEXT, defaults.EFFECTS_SEED)
+    assert effects["sample"] == defaults.EFFECTS_SAMPLE
+    assert effects["large_model_on_cpu"] == defaults.LARGE_MODEL_ON_CPU
     assert config["views"][config["study_defaults"]["figure_views"][0]] == defaults.VIEW
     assert vars(ViewSettings()) == defaults.VIEW | {"transport": None}
     nulls = config["nulls"]

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fsrl import arguments, defaults
 from fsrl.adapter.hooked_model import HookedModel
-from fsrl.analyzer import pages, steering, weights
+from fsrl.analyzer import pages, ranking, steering, weights
 from fsrl.analyzer.explanations import Explanations, FeatureInfo, place_at_neuronpedia
 from fsrl.analyzer.pages import Link, LocalPage
 from fsrl.analyzer.settings import TableSettings, ViewSettings
@@ -272,6 +272,29 @@ class SAEfeatureAnalyzer:
         title = f"{self.name} \u00b7 steered features"
         return figure_files.finished(steering.figure(ranked, title=title), save_path)
 
+    def rank_for_steering(
+        self,
+        features: Iterable[int] | None = None,
+        *,
+        by: str = "output_score",
+        top_k: int | None = 20,
+    ) -> pd.DataFrame:
+        """Features by how far they steer the model from neutral prompts, the highest first; a row each.
+
+        Columns are those of the table `steering` (see `fsrl.tables.steering`, `fsrl.steering.scores`): Arad
+        et al.'s output_score and input_score, total_variation and kl of the next token's distribution, and
+        percentiles among random directions of the same norm, added as far. features: None for the workflow's
+        sample, or those to look at; by: the column; top_k: at most so many rows. The workflow's table where
+        it has these weights and features, else measured here with its settings (without names after the
+        types, which are slow); percentiles are then among the random directions of the features measured
+        together. Features that never fire on the text are left out. Raises FsrlError for an unknown column, a
+        feature that there is not, and where nothing is built and no text is at hand.
+        """
+        ranking.check(by, top_k)
+        chosen = None if features is None else _indices(features, self.n_features, "rank for steering")
+        table = ranking.table_of(self.sae_model, self.tables, self._text.path, chosen, self.view)
+        return ranking.rank(table, chosen, by=by, top_k=top_k)
+
     def quick_list(self, features: Iterable[int], name: str | None = None) -> Link:
         """Address (text; a link in a notebook) of Neuronpedia's page with the dashboards of these features.
 
@@ -280,7 +303,7 @@ class SAEfeatureAnalyzer:
         """
         if self.place is None:
             raise FsrlError(f"quick list: {self.name} {_NOT_HOSTED}")
-        chosen = _indices(features, self.n_features)
+        chosen = _indices(features, self.n_features, "quick list")
         arguments.require(name is None or arguments.is_text(name), "quick list", "name", name, "give a text")
         title = name or f"{'/'.join(self.place)}: {len(chosen)} features"
         url = quick_list_url(title, [(*self.place, feature) for feature in chosen])
@@ -341,8 +364,8 @@ def _check_given(sae_model: Any, given: Mapping[str, Any]) -> None:
             raise FsrlError(f"SAEfeatureAnalyzer: {name} is {str(given[name])!r}; there is no such file")
 
 
-def _indices(given: Any, n_features: int) -> list[int]:
+def _indices(given: Any, n_features: int, place: str) -> list[int]:
     """The indices of several features."""
     wanted = "give a list of indices of features"
-    given = arguments.listed(given, "quick list", "features", wanted)
+    given = arguments.listed(given, place, "features", wanted)
     return [arguments.feature(one, n_features) for one in given]

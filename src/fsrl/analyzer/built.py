@@ -28,6 +28,7 @@ from fsrl.names import BOUNDING
 from fsrl.nulls.joined import joined
 from fsrl.tables import core as tables
 from fsrl.tables.moments import NULL
+from fsrl.tables.steering import STEERING
 from fsrl.tables.types import TYPES
 from fsrl.weights import files as weight_files
 from fsrl.weights import matrices as weights
@@ -80,6 +81,23 @@ class Built:
             except FsrlError as error:
                 logger.warning("%s; %s", error, AGAIN)
         return None
+
+    def steering(self, settings: Mapping[str, Any]) -> pd.DataFrame | None:
+        """The table `steering` in a view, by its settings; None where it is not built, in another view, or
+        not from these weights (with a warning).
+        """
+        path = self.folder / "steering.parquet"
+        if not path.is_file():
+            return None
+        try:
+            metadata = tables.read_metadata(path)
+            if _view(metadata) != settings:
+                return None
+            self._demand(path, metadata, (W_U_HASH, W_DEC_HASH))
+            return tables.read(path, STEERING)
+        except FsrlError as error:
+            logger.warning("%s; %s", error, AGAIN)
+            return None
 
     def _read(self, folder: Path, metadata: Mapping[str, str]) -> BuiltView:
         self._demand(folder / "types.parquet", metadata, (W_U_HASH, W_DEC_HASH))

@@ -141,6 +141,15 @@ class FeatureTables:
         """The workflow's tables of these weights in this view, where there are any."""
         return self._once("built", settings, self._built_view)
 
+    def steering(self, settings: ViewSettings) -> pd.DataFrame | None:
+        """The workflow's table `steering` of these weights in this view, where there is one."""
+        _ = self.weights  # looks for the study
+        if self._built is None:
+            return None
+        return self._built.steering(
+            {key: value for key, value in asdict(settings).items() if value is not None}
+        )
+
     def view(self, settings: ViewSettings) -> View:
         """Both matrices as a view sees them; FsrlError where W_U or its tokens are not known so far."""
         if settings.tokens == "trained":

@@ -51,7 +51,7 @@ class Steering:
         if not (known and self.multiple > 0 and self.top_tokens > 0 and self.prompts):
             raise FsrlError(
                 f"steering: features is {self.features!r} ({SAMPLED} or {ALL}), multiple {self.multiple} "
-                f"(above 0), top_tokens {self.top_tokens} (1 or more), prompts {len(self.prompts)} (1 or more)"
+                f"(above 0), top_tokens {self.top_tokens} (1 or more), prompts {len(self.prompts)}"
             )
 
     @classmethod
