@@ -19,7 +19,7 @@ from fsrl.latex import steering as tex_tables_steering
 from fsrl.latex import study as tex_tables_study
 from fsrl.latex import text as tex
 from fsrl.latex import types as tex_tables_types
-from fsrl.steering import forecast
+from fsrl.steering import forecast, gains
 from fsrl.tokens import text as token_text
 from fsrl.types.dictionaries import dictionaries
 from tests.fixtures import plot_evidence_tables, plot_tables, steering_tables
@@ -101,6 +101,13 @@ def tables() -> dict[str, str]:
         "steering": tex_tables_steering.forecasts(
             forecast.summarise(
                 {hook: steering_tables.steering_table(n=30, seed=i) for i, hook in enumerate(ex.HOOKS)},
+                seed=0,
+                draws=50,
+            )
+        ),
+        "next_token": tex_tables_steering.next_token(
+            gains.summarise(
+                {hook: steering_tables.next_token_table(n=30, seed=i) for i, hook in enumerate(ex.HOOKS)},
                 seed=0,
                 draws=50,
             )

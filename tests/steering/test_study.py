@@ -38,7 +38,7 @@ def steered(folder, *, hooks=tiny.SAE_IDS, layers=None, source=None, transport=N
 
 
 def test_features_are_those_of_the_effects(tiny_study):
-    (first, said), (second, _) = steered(tiny_study)
+    (first, said), (second, _) = [(found.steering, said) for found, said in steered(tiny_study)]
     for hook, frame in zip(tiny.SAE_IDS, (first, second), strict=True):
         made = layer(hook)
         chosen = effect_sample.choose_features(
@@ -56,8 +56,8 @@ def test_features_are_those_of_the_effects(tiny_study):
 def test_with_the_identity_for_T_both_forecasts_are_one(tiny_study):
     T = torch.eye(tiny.D_MODEL).expand(len(tiny.SAE_IDS), -1, -1).clone()
     found = steered(tiny_study, transport=Transport(T, tiny.SAE_IDS, {"sites": "4"}))
-    for frame, said in found:
-        known = frame.dropna(subset=["output_score"])
+    for made, said in found:
+        known = made.steering.dropna(subset=["output_score"])
         assert len(known)
         np.testing.assert_allclose(known["transported_forecast"], known["direct_forecast"], rtol=1e-4)
         np.testing.assert_allclose(known["transported_score"], known["output_score"], rtol=1e-4)
@@ -65,7 +65,7 @@ def test_with_the_identity_for_T_both_forecasts_are_one(tiny_study):
 
 
 def test_all_features_hold_the_sampled_ones_figures(tiny_study):
-    sampled, every = (steered(tiny_study, features=which)[0][0] for which in ("sampled", "all"))
+    sampled, every = (steered(tiny_study, features=which)[0][0].steering for which in ("sampled", "all"))
     assert every["feature"].nunique() == tiny.D_SAE > sampled["feature"].nunique()
     keys = ["feature", "direction"]
     figures = ["largest_activation", "output_score", "total_variation", "kl", "direct_forecast"]
@@ -75,9 +75,18 @@ def test_all_features_hold_the_sampled_ones_figures(tiny_study):
         pd.testing.assert_series_equal(both[name], both[f"{name}_all"], check_names=False, rtol=1e-4)
 
 
+def test_next_tokens_are_read_for_the_same_features(tiny_study):
+    T = torch.eye(tiny.D_MODEL).expand(len(tiny.SAE_IDS), -1, -1).clone()
+    for found, _ in steered(tiny_study, transport=Transport(T, tiny.SAE_IDS, {})):
+        assert found.next_token["feature"].tolist() == found.steering["feature"].unique().tolist()
+        fires = found.next_token[found.next_token["sites"] > 0]
+        assert len(fires) and (fires["difference"].abs() < 1e-9).all()
+        assert fires["direct"].between(0, 1).all()
+
+
 def test_neurons_are_steered_too(tiny_study):
     source = SAESource(neurons=tiny.N_LAYERS)
-    tables = [frame for frame, _ in steered(tiny_study, hooks=source.sae_ids, source=source)]
+    tables = [found.steering for found, _ in steered(tiny_study, hooks=source.sae_ids, source=source)]
     assert len(tables) == tiny.N_LAYERS
     for frame in tables:
         assert (frame["largest_activation"].dropna() > 0).all() and frame["output_score"].notna().any()

@@ -16,7 +16,7 @@ LATEX_OF = {
     "claims": multiext(LATEX, "claims.tex", "claims_by_scheme.tex"),
     "sensitivity": multiext(LATEX, "sensitivity.tex", "agreement.tex"),
     "effects": multiext(LATEX, "effects.tex", "effects_by_type.tex"),
-    "steering": [f"{LATEX}steering.tex"],
+    "steering": multiext(LATEX, "steering.tex", "next_token.tex"),
     "planted": [f"{LATEX}planted.tex"],
     "nulls": [f"{LATEX}null_comparison.tex"],
 }
@@ -172,7 +172,8 @@ rule write_latex_effects:
 
 rule write_latex_steering:
     input:
-        forecasts=STEERING_FORECASTS,
+        forecasts=STEERING_SUMMARIES[0],
+        next_token=STEERING_SUMMARIES[1],
         code=library("write_latex_steering.py"),
     output:
         LATEX_OF["steering"],

@@ -1,11 +1,12 @@
-# Which features steer a model. Of the studies whose effects are measured, in the same view, on the same text.
+# Which features steer a model, and whether what follows is what the weights of those that fire say. Of the studies whose effects are measured, in the same view, on the same text.
 STEERING_TABLE = "results/{study}/{sae}/steering.parquet"
-STEERING_FORECASTS = "results/{study}/summary/steering.parquet"
+NEXT_TOKEN_TABLE = "results/{study}/{sae}/next_token.parquet"
+STEERING_SUMMARIES = multiext("results/{study}/summary/", "steering.parquet", "next_token.parquet")
 STEERED = [study for study in MEASURED if not left_out(study, "steering")]
 STEERING = [
     path.format(study=study.name)
     for study in STEERED
-    for path in [*of_saes(STEERING_TABLE, study), STEERING_FORECASTS]
+    for path in [*of_saes(STEERING_TABLE, study), *of_saes(NEXT_TOKEN_TABLE, study), *STEERING_SUMMARIES]
 ]
 
 
@@ -26,7 +27,8 @@ for study in STEERED:
             text=evaluation_text,
             code=library("measure_steering.py"),
         output:
-            of_saes(STEERING_TABLE, study),
+            steering=of_saes(STEERING_TABLE, study),
+            next_token=of_saes(NEXT_TOKEN_TABLE, study),
         log:
             "logs/{study}/measure_steering.log",
         benchmark:
@@ -51,9 +53,11 @@ for study in STEERED:
 rule summarise_steering:
     input:
         steering=every_layer(STEERING_TABLE),
+        next_token=every_layer(NEXT_TOKEN_TABLE),
         code=library("summarise_steering.py"),
     output:
-        forecasts=STEERING_FORECASTS,
+        forecasts=STEERING_SUMMARIES[0],
+        next_token=STEERING_SUMMARIES[1],
     log:
         "logs/{study}/summarise_steering.log",
     benchmark:

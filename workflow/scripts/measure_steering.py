@@ -1,4 +1,4 @@
-"""How far the features of all of a study's SAEs steer its model, beside random directions."""
+"""How far the features of all of a study's SAEs steer its model, and what follows where they fire."""
 
 from fsrl import joblog
 
@@ -12,7 +12,7 @@ from fsrl.steering import measure
 from fsrl.steering import study as steering_study
 from fsrl.tables import core as tables
 from fsrl.tables.moments import MOMENTS
-from fsrl.tables.steering import STEERING
+from fsrl.tables.steering import NEXT_TOKEN, STEERING
 from fsrl.tables.types import TYPES
 from fsrl.weights import matrices as weights
 from fsrl.weights import provenance, transport
@@ -50,5 +50,6 @@ measured = steering_study.measure_study(
         measure.Steering.of(params.steering), files.read_text(given.text), **params.settings
     ),
 )
-for (frame, run), metadata, path in zip(measured, made_from, snakemake.output, strict=True):
-    tables.write(frame, path, STEERING, metadata | run)
+for i, (found, run) in enumerate(measured):
+    tables.write(found.steering, snakemake.output.steering[i], STEERING, made_from[i] | run)
+    tables.write(found.next_token, snakemake.output.next_token[i], NEXT_TOKEN, made_from[i] | run)

@@ -1,4 +1,4 @@
-"""LaTeX tables of steering: how well weights forecast it, beside random directions."""
+"""LaTeX tables of steering, how well weights forecast it, and of next tokens where features fire."""
 
 import pandas as pd
 
@@ -44,13 +44,28 @@ def forecasts(table: pd.DataFrame) -> str:
     return tabular(columns, groups=groups, size="scriptsize", tabcolsep=2.5)
 
 
-def _figures(head: str, values: pd.Series) -> Column:
-    return Column(head, [tex.number(value, digits=2, bare=True) for value in values], "S")
+def next_token(table: pd.DataFrame) -> str:
+    """Percentile of the next token less its base rate by layer, under direct and transported weights.
+
+    table: `next_token_summary`. With 95 % intervals; dashes where a study has no transport.
+    """
+    columns = [
+        Column("Layer", [tex.escape(hook_label(sae)) for sae in table["sae"]]),
+        Column("$n$", [tex.count(int(n), bare=True) for n in table["features"]], "S"),
+        *_with_interval("direct", table, "direct_gain", digits=3),
+        *_with_interval("$T$", table, "transported_gain", digits=3),
+        *_with_interval("difference", table, "difference", digits=3),
+    ]
+    return tabular(columns)
 
 
-def _with_interval(head: str, rows: pd.DataFrame, name: str) -> list[Column]:
+def _figures(head: str, values: pd.Series, digits: int = 2) -> Column:
+    return Column(head, [tex.number(value, digits=digits, bare=True) for value in values], "S")
+
+
+def _with_interval(head: str, rows: pd.DataFrame, name: str, digits: int = 2) -> list[Column]:
     """An estimate and, close beside it, its 95 % interval."""
     ends = zip(rows[f"{name}_low"], rows[f"{name}_high"], strict=True)
-    intervals = [interval(low, high) for low, high in ends]
+    intervals = [interval(low, high, digits) for low, high in ends]
     beside = [Column("", intervals, near=True)] if any(intervals) else []
-    return [_figures(head, rows[name]), *beside]
+    return [_figures(head, rows[name], digits), *beside]

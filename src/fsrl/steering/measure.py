@@ -7,7 +7,7 @@ or T times the row (transported, `fsrl.weights.transport`), and the final norm i
 place the direct forecast is therefore the measured score.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -121,8 +121,7 @@ def layer(
     direction has its own, so that another sample gives a feature the same figures.
     """
     largest, own_input, readings = [], [], []
-    for start in range(0, len(sample), FEATURES_AT_ONCE):
-        chosen = torch.tensor(sample["feature"].to_numpy(dtype="int64")[start : start + FEATURES_AT_ONCE])
+    for chosen in chunks(sample):
         found = _steered(decoder, chosen, activations(chosen), watched, seed)
         largest.append(found[0])
         own_input.append(found[1])
@@ -130,6 +129,11 @@ def layer(
     joined = {name: _joined([part[name] for part in readings]) for name in (FEATURE, RANDOM)}
     multiple = watched.steering.multiple
     return frame(sample, torch.cat(largest).numpy(), multiple, torch.cat(own_input).numpy(), joined)
+
+
+def chunks(sample: pd.DataFrame) -> Iterator[Int64[Tensor, "features"]]:
+    """The sample's features, as many at a time as activations are held of."""
+    yield from torch.tensor(sample["feature"].to_numpy(dtype="int64")).split(FEATURES_AT_ONCE)
 
 
 def _steered(

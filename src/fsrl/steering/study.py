@@ -19,7 +19,7 @@ from fsrl.models import windows
 from fsrl.models.reading import Model
 from fsrl.models.sources import SAESource
 from fsrl.names import DEGENERATE
-from fsrl.steering import measure, prompts
+from fsrl.steering import measure, prompts, reading
 from fsrl.steering.measure import ALL, Steering, Vocabulary
 from fsrl.steering.prompts import Prompts
 from fsrl.tables.steering import FEATURE
@@ -54,6 +54,14 @@ class SteeringInputs:
 
 
 @dataclass(frozen=True, eq=False)
+class LayerTables:
+    """Of one SAE, by the names in `fsrl.tables.steering`."""
+
+    steering: pd.DataFrame
+    next_token: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
 class _Run:
     """What every layer is measured with, on the device."""
 
@@ -80,8 +88,8 @@ def measure_study(
     vocabulary: Vocabulary,
     transport: Transport | None,
     settings: Settings,
-) -> Iterator[tuple[pd.DataFrame, dict[str, str]]]:
-    """The table `steering` of each layer, with what to say of it in its metadata.
+) -> Iterator[tuple[LayerTables, dict[str, str]]]:
+    """The tables of each layer, with what to say of them in their metadata.
 
     hooks: those of the layers' decoders, in their order; of the layers only one is held at a time. transport:
     None where the study has none: what needs it is null. Raises FsrlError for a model that is no GPT-2, for a
@@ -161,15 +169,32 @@ def choose(
     return effect_sample.choose_features(shaped, density, per_type, seed)
 
 
-def _measure_layer(layer: SteeringInputs, run: _Run, settings: Settings) -> pd.DataFrame:
-    decoder, steering = layer.decoder, settings.steering
+def _measure_layer(layer: SteeringInputs, run: _Run, settings: Settings) -> LayerTables:
+    decoder, steering, T = layer.decoder, settings.steering, run.T(layer.decoder.hook)
     seed = effect_sample.seed_of(settings.seed, decoder.sae)
     sample = choose(layer.types, layer.moments, steering.features, run.features_per_type, seed)
-    watched = measure.Watched(run.prompts, run.vocabulary, run.inputs, run.T(decoder.hook), steering)
-    frame = measure.layer(decoder, sample, _activations(decoder, run), watched, seed)
+    watched = measure.Watched(run.prompts, run.vocabulary, run.inputs, T, steering)
+    activations = _kept(_activations(decoder, run))
+    frame = measure.layer(decoder, sample, activations, watched, seed)
     never = int(frame.loc[frame["direction"] == FEATURE, "largest_activation"].isna().sum())
     logger.info("%s: %d features steered, %d never active in the contexts", decoder.sae, len(sample), never)
-    return frame
+    read = reading.next_tokens(decoder, sample, activations, run.inputs, run.vocabulary, T)
+    return LayerTables(frame, read)
+
+
+def _kept(make: measure.Activations) -> measure.Activations:
+    """The last features' activations are made once; of a sample they are all."""
+    kept: dict[tuple[int, ...], Tensor] = {}
+
+    def of(features: Int64[Tensor, "features"]) -> Float[Tensor, "contexts positions features"]:
+        """Not to be changed."""
+        key = tuple(features.tolist())
+        if key not in kept:
+            kept.clear()
+            kept[key] = make(features)
+        return kept[key]
+
+    return of
 
 
 def _activations(decoder: Decoder, run: _Run) -> measure.Activations:

@@ -56,6 +56,46 @@ def _interval(name: str, text: str) -> dict[str, Column]:
     return {f"{name}{end}": _number(f"{text}{note}") for end, note in ends.items()}
 
 
+_FIRES = "null for a feature that never fires on the text"
+
+
+def _readings(weights: str, note: str = "") -> dict[str, Column]:
+    """How the next token reads under one kind of weights."""
+    return {
+        weights: _number(
+            f"mean percentile of the next token where the feature fires, {weights}; {_FIRES}{note}"
+        ),
+        f"{weights}_base": _number(f"the same over all sites, its base rate; {_FIRES}{note}"),
+        f"{weights}_gain": _number(f"the first less the second; {_FIRES}{note}"),
+    }
+
+
+NEXT_TOKEN = Table(
+    "next_token",
+    {
+        "feature": core.FEATURE,
+        "type": TYPE,
+        "stratum": STRATUM,
+        "log10_density": DENSITY,
+        "sites": Column(
+            "int64", "positions", "where the feature fires, of those whose next token the view has"
+        ),
+        **_readings("direct"),
+        **_readings("transported", f", {_ON_T}"),
+        "difference": _number(f"transported_gain less direct_gain; {_FIRES}, {_ON_T}"),
+    },
+)
+NEXT_TOKEN_SUMMARY = Table(
+    "next_token_summary",
+    {
+        "sae": SAE,
+        "features": Column("int64", "features", "that fire on the text"),
+        "sites": Column("int64", "positions", "where they fire, all together"),
+        **_interval("direct_gain", "percentile of the next token less its base rate, types by their numbers"),
+        **_interval("transported_gain", "the same under transported weights"),
+        **_interval("difference", "transported less direct, the same features"),
+    },
+)
 FORECASTS = Table(
     "steering_forecasts",
     {
