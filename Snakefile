@@ -54,6 +54,7 @@ rule all:
         SUMMARIES,
         EFFECTS,
         STEERING,
+        CONFIDENCE,
         EVIDENCE,
         EXPLANATIONS,
         LATEX_TABLES,

@@ -51,7 +51,7 @@ STUDY_EVIDENCE = (
 EXPLANATIONS = (*(f"{sae}.parquet" for sae in SAE_IDS), "words.parquet", "words.tsv")
 SENSITIVITY = ("trained", "trained_agreement", "trained_stability")
 EFFECT_SUMMARIES = ("summary.parquet", "summary.tsv", "retention.parquet")
-STEERING = ("steering", "next_token")
+STEERING = ("steering", "next_token", "paths", "confidence")
 EFFECT_FIGURES = ("agreement", "moments", "retention")
 LATEX_TABLES = (
     "agreement",
@@ -155,7 +155,7 @@ def expected_outputs() -> set[str]:
     evidence |= {f"results/tiny/{sae}/trained/effects.parquet" for sae in SAE_IDS}
     evidence |= {f"results/tiny/summary/effects_{name}" for name in EFFECT_SUMMARIES}
     evidence |= {f"results/tiny/{sae}/{name}.parquet" for sae in SAE_IDS for name in STEERING}
-    evidence |= {f"results/tiny/summary/{name}.parquet" for name in STEERING}
+    evidence |= {f"results/tiny/summary/{name}.parquet" for name in STEERING[:2]}
     figures |= {
         f"figures/tiny/effects/{name}.{format}" for name in EFFECT_FIGURES for format in ("pdf", "png")
     }
@@ -176,7 +176,7 @@ def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
     # Token sets, p under nulls; enrichment by layer; that of the study, claims, sensitivity, their figures.
     jobs += 2 + len(SAE_IDS) + 4
     jobs += 3  # effects, their summary and figures
-    jobs += 2 + 1  # steering, its summary and tables
+    jobs += 3 + 1  # steering, its summary and tables; confidence
     jobs += len(SAE_IDS) + 1  # explanations and their words
     jobs += 5 + 1  # LaTeX tables: study, claims, set coverage, sensitivity, effects; speed
     jobs += len(INDEX)

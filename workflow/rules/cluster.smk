@@ -39,7 +39,11 @@ CLUSTER = {
     },
     "browser.{study}": {"compare_directions": 60, "find_contexts": 30, "write_browser": 20},
     "effects.{study}": {"measure_effects": 60, "effect_summary": 10},
-    "steering.{study}": {"measure_steering": 60, "summarise_steering": 10},
+    "steering.{study}": {
+        "measure_steering": 60,
+        "summarise_steering": 10,
+        "measure_confidence": 10,
+    },
     "figures.{study}": {
         "summarise_types": 10,
         "draw_layer_figures": 10,

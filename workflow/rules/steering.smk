@@ -1,12 +1,21 @@
 # Which features steer a model, and whether what follows is what the weights of those that fire say. Of the studies whose effects are measured, in the same view, on the same text.
 STEERING_TABLE = "results/{study}/{sae}/steering.parquet"
 NEXT_TOKEN_TABLE = "results/{study}/{sae}/next_token.parquet"
+PATHS_TABLE = "results/{study}/{sae}/paths.parquet"
+CONFIDENCE_TABLE = "results/{study}/{sae}/confidence.parquet"
 STEERING_SUMMARIES = multiext("results/{study}/summary/", "steering.parquet", "next_token.parquet")
 STEERED = [study for study in MEASURED if not left_out(study, "steering")]
 STEERING = [
     path.format(study=study.name)
     for study in STEERED
-    for path in [*of_saes(STEERING_TABLE, study), *of_saes(NEXT_TOKEN_TABLE, study), *STEERING_SUMMARIES]
+    for table in (STEERING_TABLE, NEXT_TOKEN_TABLE, PATHS_TABLE)
+    for path in of_saes(table, study)
+]
+STEERING += [path.format(study=study.name) for study in STEERED for path in STEERING_SUMMARIES]
+# Weights alone, of every study with that view, whatever its model.
+CONFIDENT = [study for study in STUDIES.values() if EFFECT_VIEW in study.views]
+CONFIDENCE = [
+    path.format(study=study.name) for study in CONFIDENT for path in of_saes(CONFIDENCE_TABLE, study)
 ]
 
 
@@ -29,6 +38,7 @@ for study in STEERED:
         output:
             steering=of_saes(STEERING_TABLE, study),
             next_token=of_saes(NEXT_TOKEN_TABLE, study),
+            paths=of_saes(PATHS_TABLE, study),
         log:
             "logs/{study}/measure_steering.log",
         benchmark:
@@ -70,3 +80,33 @@ rule summarise_steering:
         seed=config["effects"]["seed"],
     script:
         "../scripts/summarise_steering.py"
+
+
+# A second for all of a study's SAEs.
+for study in CONFIDENT:
+
+    rule:
+        name:
+            f"measure_confidence_{study.name}"
+        input:
+            decoders=of_saes(DECODER, study),
+            unembedding=of_model(UNEMBEDDING),
+            transport=transport_of(study),
+            code=library("measure_confidence.py"),
+        output:
+            of_saes(CONFIDENCE_TABLE, study),
+        log:
+            "logs/{study}/measure_confidence.log",
+        benchmark:
+            "results/benchmarks/{study}/measure_confidence.tsv"
+        wildcard_constraints:
+            study=re.escape(study.name),
+        threads: ONE
+        resources:
+            mem_mb=2000,
+        params:
+            view=config["views"][EFFECT_VIEW],
+            null_space=config["confidence"]["null_space"],
+            seed=config["confidence"]["seed"],
+        script:
+            "../scripts/measure_confidence.py"

@@ -12,7 +12,7 @@ from fsrl.steering import measure
 from fsrl.steering import study as steering_study
 from fsrl.tables import core as tables
 from fsrl.tables.moments import MOMENTS
-from fsrl.tables.steering import NEXT_TOKEN, STEERING
+from fsrl.tables.steering import NEXT_TOKEN, PATHS, STEERING
 from fsrl.tables.types import TYPES
 from fsrl.weights import matrices as weights
 from fsrl.weights import provenance, transport
@@ -53,3 +53,4 @@ measured = steering_study.measure_study(
 for i, (found, run) in enumerate(measured):
     tables.write(found.steering, snakemake.output.steering[i], STEERING, made_from[i] | run)
     tables.write(found.next_token, snakemake.output.next_token[i], NEXT_TOKEN, made_from[i] | run)
+    tables.write(found.paths, snakemake.output.paths[i], PATHS, made_from[i] | run)

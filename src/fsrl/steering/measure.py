@@ -8,6 +8,7 @@ place the direct forecast is therefore the measured score.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,6 +19,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from fsrl.effects import forward
+from fsrl.effects.agreement import single_threads
 from fsrl.errors import FsrlError
 from fsrl.hooks import Place, place_of
 from fsrl.models.windows import FIRST_POSITION
@@ -196,22 +198,26 @@ def weights_tokens(
     return found[0], found[1] if T is not None else None
 
 
-@torch.no_grad()
 def read(
     prompts: Prompts, place: Place, directions: Directions, T: Float[Tensor, "d_model d_model"] | None
 ) -> Readings:
     """Every direction added at a place of every prompt; T: of the place, None where a study has none."""
     n_prompts, d_vocab = prompts.offset.shape
     size = forward.rows(prompts.final.device, COPIES * 4 * n_prompts * d_vocab)
-    parts = []
-    for start in range(0, len(directions.added), size):
+
+    def part(start: int) -> Readings:
         chosen = slice(start, start + size)
         moved = None if directions.transported is None else directions.transported[chosen]
-        part = Directions(directions.added[chosen], directions.tokens[chosen], moved)
-        parts.append(_read(prompts, place, part, T))
+        some = Directions(directions.added[chosen], directions.tokens[chosen], moved)
+        return _read(prompts, place, some, T)
+
+    # A batch is many small steps, at each of which threads of one would wait for one another.
+    with single_threads(prompts.final.device) as workers, ThreadPoolExecutor(workers) as pool:
+        parts = list(pool.map(part, range(0, len(directions.added), size)))
     return _joined(parts)
 
 
+@torch.no_grad()
 def _read(
     prompts: Prompts, place: Place, directions: Directions, T: Float[Tensor, "d_model d_model"] | None
 ) -> Readings:

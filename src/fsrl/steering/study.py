@@ -13,13 +13,14 @@ from torch import Tensor
 from fsrl import devices
 from fsrl.effects import encoders, forward
 from fsrl.effects import sample as effect_sample
+from fsrl.effects.sample import SampleSize
 from fsrl.errors import FsrlError
 from fsrl.hooks import place_of
 from fsrl.models import windows
 from fsrl.models.reading import Model
 from fsrl.models.sources import SAESource
 from fsrl.names import DEGENERATE
-from fsrl.steering import measure, prompts, reading
+from fsrl.steering import measure, paths, prompts, reading
 from fsrl.steering.measure import ALL, Steering, Vocabulary
 from fsrl.steering.prompts import Prompts
 from fsrl.tables.steering import FEATURE
@@ -59,6 +60,7 @@ class LayerTables:
 
     steering: pd.DataFrame
     next_token: pd.DataFrame
+    paths: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,8 @@ class _Run:
     prompts: Prompts
     vocabulary: Vocabulary
     transport: Transport | None
-    features_per_type: int
+    end: paths.End
+    size: SampleSize
     said: dict[str, str]
 
     def T(self, hook: str) -> Float32[Tensor, "d_model d_model"] | None:
@@ -138,15 +141,19 @@ def _run_clean(
         "first_token": str(windows.first_token(model.tokenizer)),
         "transport": _said_of(transport),
     }
+    clean = forward.run_clean(bridge, inputs, places, hooks, device)
+    watched = prompts.of_gpt2(bridge, model.tokenizer, settings.steering.prompts, places, vocabulary.W_U)
     return _Run(
         source=source,
-        clean=forward.run_clean(bridge, inputs, places, hooks, device),
+        clean=clean,
         inputs=inputs.cpu(),
         b_V=bridge.b_V.detach(),
-        prompts=prompts.of_gpt2(bridge, model.tokenizer, settings.steering.prompts, places, vocabulary.W_U),
+        prompts=watched,
         vocabulary=vocabulary,
         transport=transport,
-        features_per_type=size.features_per_type,
+        # In a raw GPT-2 it is the same at every position.
+        end=paths.End(forward.Tail.of(bridge, device), clean, vocabulary, watched.offset[0]),
+        size=size,
         said=said,
     )
 
@@ -172,14 +179,15 @@ def choose(
 def _measure_layer(layer: SteeringInputs, run: _Run, settings: Settings) -> LayerTables:
     decoder, steering, T = layer.decoder, settings.steering, run.T(layer.decoder.hook)
     seed = effect_sample.seed_of(settings.seed, decoder.sae)
-    sample = choose(layer.types, layer.moments, steering.features, run.features_per_type, seed)
+    sample = choose(layer.types, layer.moments, steering.features, run.size.features_per_type, seed)
     watched = measure.Watched(run.prompts, run.vocabulary, run.inputs, T, steering)
     activations = _kept(_activations(decoder, run))
     frame = measure.layer(decoder, sample, activations, watched, seed)
     never = int(frame.loc[frame["direction"] == FEATURE, "largest_activation"].isna().sum())
     logger.info("%s: %d features steered, %d never active in the contexts", decoder.sae, len(sample), never)
     read = reading.next_tokens(decoder, sample, activations, run.inputs, run.vocabulary, T)
-    return LayerTables(frame, read)
+    split = paths.paths(decoder, sample, activations, run.end, positions=run.size.positions, seed=seed)
+    return LayerTables(frame, read, split)
 
 
 def _kept(make: measure.Activations) -> measure.Activations:

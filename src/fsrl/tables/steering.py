@@ -96,6 +96,61 @@ NEXT_TOKEN_SUMMARY = Table(
         **_interval("difference", "transported less direct, the same features"),
     },
 )
+
+
+def _share(term: str) -> Column:
+    text = f"of the change of the logits, {term}; the three add up to 1; mean over sites, {_FIRES}"
+    return _number(text)
+
+
+PATHS = Table(
+    "paths",
+    {
+        "feature": core.FEATURE,
+        "direction": Column(
+            "string", "1", "feature, or a random direction of the same norm at the same sites"
+        ),
+        "type": TYPE,
+        "stratum": STRATUM,
+        "log10_density": DENSITY,
+        "sites": Column("int64", "positions", "of the effects, where the feature is active"),
+        "alpha": _number(f"what is added: the feature's mean activation when active; {_FIRES}", "activation"),
+        "std": _number(
+            f"of the change of the logits over the view's tokens; mean over sites, {_FIRES}", "logit"
+        ),
+        "direct_share": _share("what the row itself makes at the final LayerNorm's scale as it was"),
+        "blocks_share": _share("what the blocks between make of it at that scale"),
+        "scale_share": _share("what the change of the scale makes"),
+        "entropy_change": _number(f"of the next token's distribution; mean over sites, {_FIRES}", "nat"),
+        "fixed_scale_entropy_change": _number(f"the same at the scale as it was; {_FIRES}", "nat"),
+    },
+)
+_ZERO = "null for a zero row"
+
+
+def _confidence(prefix: str, note: str) -> dict[str, Column]:
+    """What `fsrl.moments.confidence` has of directions, as they are or transported."""
+    return {
+        f"{prefix}frequency_slope": _number(
+            f"of the logit weights on the log of the token's count{note}; null where counts are unknown",
+            "logit per activation and e-fold",
+        ),
+        f"{prefix}frequency_percentile": _number(
+            f"of the slope / norm among isotropic directions{note}; {_ZERO}"
+        ),
+        f"{prefix}null_space_share": _number(f"share of the row's square in W_U's null space{note}; {_ZERO}"),
+        f"{prefix}null_space_percentile": _number(f"of that among isotropic directions{note}; {_ZERO}"),
+    }
+
+
+CONFIDENCE = Table(
+    "confidence",
+    {
+        "feature": core.FEATURE,
+        **_confidence("", ""),
+        **_confidence("transported_", ", carried by T (null where the study has no transport)"),
+    },
+)
 FORECASTS = Table(
     "steering_forecasts",
     {

@@ -1,0 +1,141 @@
+"""Frequency and confidence: does a feature raise tokens by how common they are, does it write where W_U is
+blind?
+
+With W the view's W_U centred over its tokens, l the log of each token's count in the training text (natural;
+tokens that never occur are left out) and d a decoder row,
+
+    frequency_slope = cov(d W, l) / var(l) = d . g        logit per unit of activation and e-fold of the count
+
+is linear in d. With V the `dimensions` left singular vectors of W with the least singular values, its
+effective null space (Stolfo et al. 2024, "Confidence Regulation Neurons in Language Models", whose token
+frequency and entropy neurons these two are about),
+
+    null_space_share = |V^T d|^2 / |d|^2
+
+What a direction does in there moves the final norm's scale and hardly a logit. Where the final norm is a
+LayerNorm, (1, ..., 1) is no such direction, since it is taken off before the scale is measured. Under
+isotropic directions (1 + cos(d, g)) / 2 is Beta((n - 1) / 2, (n - 1) / 2) and the share Beta(k / 2, (n - k) /
+2) in n dimensions: percentiles are exact. Transported (`fsrl.weights.transport`), T d takes the place of d
+and T^T g that of g; the share of T d has no such law, its percentile is among isotropic directions carried
+alike.
+
+Example: with two tokens, W = (1, -1) along the first of three dimensions and counts e and 1, l varies by 1 /
+4 and the slope of d = (2, 0, 0) is 2 * cov((1, -1), (1, 0)) / (1 / 4) = 4.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Float64, Int64
+from scipy import special
+from torch import Tensor
+
+from fsrl.errors import FsrlError
+
+# Directions among which a transported share has its percentile.
+DRAWS = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """What is read off a view's W_U. slope: g, None where counts are unknown; null_space: V."""
+
+    slope: Float64[Tensor, "d_model"] | None
+    null_space: Float64[Tensor, "d_model dimensions"]
+
+
+def reader(
+    W_U: Float[Tensor, "d_model n_tokens"],
+    counts: Int64[Tensor, "n_tokens"] | None,
+    *,
+    null_space: float,
+    layer_norm: bool,
+) -> Reader:
+    """Of a view's W_U and its tokens' counts.
+
+    null_space: share of the dimensions that counts as null, at least one of them; layer_norm: whether
+    (1, ..., 1) is left out. Raises FsrlError for a share that leaves no dimension.
+    """
+    d_model = W_U.shape[0]
+    dimensions = max(1, round(null_space * d_model))
+    if dimensions >= d_model:
+        raise FsrlError(f"confidence: null_space is {null_space}, all {d_model} dimensions; take less than 1")
+    W = W_U.double()
+    W = W - W.mean(1, keepdim=True)
+    gram = W @ W.T
+    if layer_norm:
+        gram = gram + gram.trace() / d_model * torch.ones_like(gram)
+    return Reader(_slope(W, counts), torch.linalg.eigh(gram).eigenvectors[:, :dimensions])
+
+
+def _slope(
+    W: Float64[Tensor, "d_model n_tokens"], counts: Int64[Tensor, "n_tokens"] | None
+) -> Float64[Tensor, "d_model"] | None:
+    """None too where all counts are one."""
+    if counts is None:
+        return None
+    known = counts > 0
+    if not known.any() or counts[known].min() == counts[known].max():
+        return None
+    logs = counts[known].double().log()
+    logs = logs - logs.mean()
+    return W[:, known] @ logs / logs.square().sum()
+
+
+def slopes(
+    rows: Float64[Tensor, "n d_model"], slope: Float64[Tensor, "d_model"] | None
+) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "n"]]:
+    """Frequency slope of each row, and its percentile; NaN where it is unknown, or a row is zero."""
+    if slope is None:
+        return (np.full(len(rows), np.nan), np.full(len(rows), np.nan))
+    found, norms = rows @ slope, rows.norm(dim=1) * slope.norm()
+    cosine = (found / norms).clamp(-1, 1).numpy()
+    half = (rows.shape[1] - 1) / 2
+    return found.numpy(), special.betainc(half, half, (1 + cosine) / 2)
+
+
+def null_shares(
+    rows: Float64[Tensor, "n d_model"], null_space: Float64[Tensor, "d_model dimensions"]
+) -> Float64[np.ndarray, "n"]:
+    """Share of each row's square in the null space; NaN for a zero row."""
+    return ((rows @ null_space).square().sum(1) / rows.square().sum(1)).clamp(max=1).numpy()
+
+
+def percentile_of_share(
+    share: Float64[np.ndarray, "n"], d_model: int, dimensions: int
+) -> Float64[np.ndarray, "n"]:
+    """Of shares of isotropic directions, exactly."""
+    return special.betainc(dimensions / 2, (d_model - dimensions) / 2, share)
+
+
+def confidence_frame(
+    W_dec: Float[Tensor, "d_sae d_model"],
+    read: Reader,
+    T: Float[Tensor, "d_model d_model"] | None,
+    *,
+    seed: int,
+    draws: int = DRAWS,
+) -> pd.DataFrame:
+    """The table `confidence`: a row a feature; T: of the hook, None where a study has none; seed: of the
+    draws."""
+    rows, space = W_dec.double(), read.null_space
+    d_model, dimensions = space.shape
+    columns = dict(zip(("frequency_slope", "frequency_percentile"), slopes(rows, read.slope), strict=True))
+    share = null_shares(rows, space)
+    columns |= {"null_space_share": share}
+    columns |= {"null_space_percentile": percentile_of_share(share, d_model, dimensions)}
+    unknown = np.full(len(rows), np.nan)
+    carried = dict.fromkeys([f"transported_{name}" for name in columns], unknown)
+    if T is not None:
+        exact = T.double()
+        found = slopes(rows, None if read.slope is None else exact.T @ read.slope)
+        moved = null_shares(rows @ exact.T, space)
+        isotropic = torch.from_numpy(np.random.default_rng(seed).standard_normal((draws, d_model)))
+        drawn = np.sort(null_shares(isotropic @ exact.T, space))
+        among = np.where(np.isnan(moved), np.nan, np.searchsorted(drawn, moved) / draws)
+        carried = dict(zip(carried, (*found, moved, among), strict=True))
+    frame = pd.DataFrame(columns | carried)
+    frame.insert(0, "feature", np.arange(len(rows), dtype=np.int32))
+    return frame
