@@ -257,3 +257,12 @@ def test_the_same_seed_gives_the_same_directions_and_another_others():
     assert all(torch.equal(one.random[size], again.random[size]) for size in (0, 5, 20))
     assert not torch.equal(one.turned, other.turned)
     assert not torch.equal(one.random[5], other.random[5])
+
+
+@pytest.mark.parametrize("k", [1, 7, 40])
+def test_largest_are_those_of_torch(k):
+    values = torch.randn(5, 40, generator=torch.Generator().manual_seed(k)).round(decimals=1)
+    values[1, 3] = torch.nan
+    torch.testing.assert_close(
+        row_nulls.largest(values, k), values.topk(k, dim=1).values, rtol=0, atol=0, equal_nan=True
+    )
