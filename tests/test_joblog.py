@@ -118,3 +118,18 @@ def test_threads_never_exceed_what_was_asked_for_nor_the_cores(
     assert status == 0, stderr
     assert int(stdout) == expected
     assert f"at most {expected} threads" in (tmp_path / "second.log").read_text()
+
+
+@pytest.mark.parametrize("asked", [None, "ACTIVE"])
+def test_waiting_threads_sleep_unless_somebody_says_otherwise(tmp_path, asked):
+    status, stderr, _, stdout = run(
+        tmp_path,
+        f"""
+        import os
+        os.environ.pop("OMP_WAIT_POLICY", None)
+        os.environ |= {{"OMP_WAIT_POLICY": {asked!r}}} if {asked!r} else {{}}
+        joblog.to({str(tmp_path / "second.log")!r})
+        print(os.environ["OMP_WAIT_POLICY"])
+        """,
+    )
+    assert (status, stdout.strip()) == (0, asked or "PASSIVE"), stderr

@@ -19,6 +19,9 @@ from threadpoolctl import threadpool_limits
 from fsrl import machine, plain
 from fsrl.errors import FsrlError
 
+# A thread of OpenMP that waits for others sleeps. One that spins, as is usual, takes a core from what else is
+# at work: beside other jobs small operations on two threads then took twenty times as long.
+WAIT_POLICY = ("OMP_WAIT_POLICY", "PASSIVE")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 logger = logging.getLogger(__name__)
@@ -36,7 +39,8 @@ def to(path: str | Path, *, threads: int | None = None) -> None:
 
     An uncaught exception still ends the process with status 1; the screen gets one line instead of a
     traceback. Torch and BLAS get at most `threads` threads (default: as many as there are cores), never more
-    than the cores that this process may use, nor than OMP_NUM_THREADS where that is set already.
+    than the cores that this process may use, nor than OMP_NUM_THREADS where that is set already; they sleep
+    while they wait unless OMP_WAIT_POLICY says otherwise.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
@@ -78,6 +82,7 @@ def _cap_threads(threads: int | None) -> int:
     count = max(1, min(limits))
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(count)
+    os.environ.setdefault(*WAIT_POLICY)
     # The environment comes too late for a library that is loaded already.
     threadpool_limits(count)
     if "torch" in sys.modules:
