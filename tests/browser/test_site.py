@@ -205,6 +205,24 @@ def test_a_feature_opens_the_next_follows_and_the_address_brings_it_back(made: A
     assert page.inner_text("#feature h1") == f"Feature {row['neighbour']} of {SAES[2]}"
 
 
+def test_contexts_are_those_of_the_table(made: Any, visit: Visit) -> None:
+    page = visit.open(made.address + f"#{FIRST}&feature=4")
+    rows = made.layers[0].contexts
+    lines = page.locator("#page-examples li").all()
+    for line, row in zip(lines, rows[rows["feature"] == 4].itertuples(), strict=True):
+        assert line.locator(".activation").inner_text() == printed(row.activation)
+        tokens = [legible(made.site.tokens[i], limit=48) for i in row.token_ids]
+        assert line.locator("bdi").all_text_contents() == tokens
+        assert line.locator(".peak").all_text_contents() == [tokens[row.peak]]
+        shaded = [style is not None for style in page_styles(line)]
+        assert shaded == [share > 0 for share in row.shares]
+    assert "a text <i>" in page.inner_text("#page-examples")
+
+
+def page_styles(line: Any) -> list[str | None]:
+    return [one.get_attribute("style") for one in line.locator("bdi").all()]
+
+
 def test_the_state_is_in_the_address(made: Any, visit: Visit) -> None:
     page = visit.open(made.address)
     visit.drawn(lambda: page.keyboard.press("]"))
@@ -393,6 +411,11 @@ def test_a_chunk_s_numbers_print_as_the_table_s_do() -> None:
     values = np.r_[values, 0.1234999996, 1.2345, 999.4999999, 9.995e-4, 0.0, 1e6, 123456.5]
     for value, short in zip(values, chunks.numbers(values), strict=True):
         assert printed(short) == printed(value) and printed(short, 2) == printed(value, 2)
+    rows = (rng.normal(size=(2000, 20)) * 10.0 ** rng.integers(-2, 3, (2000, 1))).tolist()
+    for row in rows:
+        assert signed(chunks.numbers(row, 5)) == signed(row)
+    for value in (12345.6, 99995.5, 0.0104996, 0.104995, 123456.7):
+        assert printed(chunks.short(value, 4)) == printed(value)
     assert chunks.numbers([np.nan, np.inf, None]) == [None, None, None]
 
 

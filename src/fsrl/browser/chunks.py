@@ -43,10 +43,13 @@ def short(value: float | None, digits: int = DIGITS) -> float | int | None:
     if value is None or not math.isfinite(value):
         return None
     text = f"{value:.{digits - 1}e}"
-    rounded = float(text)
-    # Three digits, two, and whole numbers: rounding twice may end elsewhere than rounding once, after a 5.
-    ends_in_5 = text.partition("e")[0].rstrip("0").endswith("5")
-    if ends_in_5 and any(f"{rounded:{form}}" != f"{value:{form}}" for form in (".2e", ".1e", ".0f")):
+    mantissa, exponent = text.split("e")
+    rounded, places = float(text), digits - 1 - int(exponent)
+    # Rounding twice, to these digits and then for print, may end elsewhere than rounding once: after a 5.
+    forms = (".2e", ".1e", *(f".{decimals}f" for decimals in range(places)))
+    if places < 0 or (
+        mantissa.rstrip("0").endswith("5") and any(f"{rounded:{form}}" != f"{value:{form}}" for form in forms)
+    ):
         rounded = float(value)
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
 

@@ -20,7 +20,7 @@ TAILS = ("tail_tokens", "left_tail_tokens")
 RANKED = ("mean", "std", "skewness", "kurtosis")  # held against null directions; mean and std over the norm
 EFFECT = {"direction": "feature", "state": "active", "step": "+1"}  # which of the effects the table shows
 EFFECTS = ("state", "step", "positions", "pearson", "spearman", "slope", "overlap", "kept", "measured_type")
-KEPT_TOKENS = 10  # of each side
+PAGE_DIGITS = 5  # of the numbers that pages alone show
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +191,10 @@ def _bounds(null: pd.DataFrame) -> dict[str, list[float | None]]:
     return found
 
 
+def _short(value: float | None) -> float | int | None:
+    return short(value, PAGE_DIGITS)
+
+
 def _page_of_view(shown: Shown) -> Callable[[int], dict[str, Any]]:
     n = len(shown.moments)
     weights = {side: _of_side(shown.extremes, side, "weight", n) for side in ("top", "bottom")}
@@ -202,7 +206,7 @@ def _page_of_view(shown: Shown) -> Callable[[int], dict[str, Any]]:
         first, last = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
         bins = [len(counts[feature]), first, int(under[feature]), int(over[feature])]
         return {
-            **{f"{side}_weights": numbers(found[feature]) for side, found in weights.items()},
+            **{f"{side}_weights": numbers(found[feature], PAGE_DIGITS) for side, found in weights.items()},
             "histogram": [*bins, *map(int, counts[feature][first:last])],
         }
 
@@ -222,9 +226,9 @@ def _page_of_sets(tables: LayerTables, place: Mapping[str, int]) -> Callable[[in
     def page(feature: int) -> dict[str, Any]:
         rows = []
         for name, side, z, t, p, q, significant in listed(feature):
-            score = [short(value) for value in scores.get((feature, name), (None, None))]
+            score = [_short(value) for value in scores.get((feature, name), (None, None))]
             rows.append(
-                [place[name], int(side == "promoted"), *map(short, (z, t, p, q)), int(significant), *score]
+                [place[name], int(side == "promoted"), *map(_short, (z, t, p, q)), int(significant), *score]
             )
         return {"sets": rows}
 
@@ -242,7 +246,7 @@ def _page_of_effects(effects: pd.DataFrame | None) -> Callable[[int], dict[str, 
     for feature, state, step, *values, kind, beside in rows[["feature", *EFFECTS, "random"]].itertuples(
         index=False
     ):
-        found.setdefault(feature, []).append([state, step, *map(short, values), kind, short(beside)])
+        found.setdefault(feature, []).append([state, step, *map(_short, values), kind, _short(beside)])
     return lambda feature: {"effects": found[feature]} if feature in found else {}
 
 
@@ -280,7 +284,7 @@ def _page_of_contexts(contexts: pd.DataFrame | None) -> Callable[[int], dict[str
     columns = ["feature", "activation", "peak", "token_ids", "shares"]
     rows = contexts.sort_values(["feature", "rank"], kind="stable")[columns]
     for feature, activation, peak, ids, shares in rows.itertuples(index=False):
-        found.setdefault(feature, []).append([short(activation), peak, ids.tolist(), shares.tolist()])
+        found.setdefault(feature, []).append([_short(activation), peak, ids.tolist(), shares.tolist()])
     return lambda feature: {"examples": found.get(feature, [])}
 
 

@@ -150,12 +150,12 @@ class Page {
 
   // [activation, place of the peak, ids, hundredths of the peak] of each context.
   examples(lines) {
-    const from = this.study.text;
+    const from = this.study.text, strongest = Math.max(0, ...lines.map(([activation]) => activation));
     if (!lines.length) return element("p", { class: "none" }, `Never active on ${from}.`);
-    const note = `From ${from}. Number and underline: the greatest activation of each context. Shade: activation, of the greatest in that context.`;
+    const note = `From ${from}. Number and underline: the greatest activation of each context. Shade: activation, 0 to ${format.number(strongest)}.`;
     return [element("p", { class: "says" }, note), element("ol", { class: "examples" }, lines.map(([activation, peak, ids, shares]) => element("li", {},
       element("span", { class: "activation" }, format.number(activation)),
-      element("p", {}, ids.map((id, i) => element("bdi", { class: i === peak ? "peak" : null, style: shares[i] ? `background: rgb(230 159 0 / ${0.1 + 0.75 * shares[i] / 100})` : null, title: `${shares[i]} %` },
+      element("p", {}, ids.map((id, i) => element("bdi", { class: i === peak ? "peak" : null, style: shares[i] ? `background: rgb(230 159 0 / ${(0.1 + 0.75 * shares[i] / 100 * activation / strongest).toFixed(2)})` : null, title: `${shares[i]} % of ${format.number(activation)}` },
         format.token(this.tokens.shown[id]))))))) ];
   }
 }
