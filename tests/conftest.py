@@ -36,6 +36,7 @@ settings.load_profile("fsrl")
 # them would make its own.
 TOGETHER = {
     "built": [
+        "workflow/test_arxiv.py",
         "workflow/test_cluster.py",
         "workflow/test_dag.py",
         "workflow/test_dataset.py",

@@ -71,6 +71,7 @@ CLUSTER = {
         "write_latex_speed": 10,
         "write_paper_index": 10,
         "compile_paper_pdf": 10,
+        "bundle_paper_source": 10,
     },
     "notebooks": {"run_notebook": 10},
     "dataset.{study}": {"write_dataset": 30},

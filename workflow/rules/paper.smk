@@ -197,6 +197,34 @@ rule paper:
         PAPER,
 
 
+ARXIV = "paper/arxiv.tar.gz"
+
+
+# The paper as arXiv takes it: sources, generated tables, figures and the bibliography; no part of `all`.
+rule bundle_paper_source:
+    input:
+        sources=insisting,
+        generated=lambda wildcards: PAPER_INDEX + paper_latex_tables(),
+        figures=lambda wildcards: [path for study in of_paper() for path in paper_figures(study)],
+        code=library("bundle_paper_source.py"),
+    output:
+        ARXIV,
+    log:
+        "logs/bundle_paper_source.log",
+    benchmark:
+        "results/benchmarks/bundle_paper_source.tsv"
+    threads: ONE
+    params:
+        main="paper/main.tex",
+    script:
+        "../scripts/bundle_paper_source.py"
+
+
+rule arxiv:
+    input:
+        ARXIV,
+
+
 # The numbers need no LaTeX: they are built, and so tested, on every machine.
 PAPER_TARGETS = list(PAPER_INDEX)
 if not tex_document.missing_programs():

@@ -72,6 +72,11 @@ def complaints(log: str, *, overfull: float = OVERFULL) -> list[str]:
     return list(found)
 
 
+def expanded(paths: Sequence[Path]) -> list[Path]:
+    """The paths, each folder of figures as the PDF files in it."""
+    return [file for path in paths for file in (sorted(path.glob("*.pdf")) if path.is_dir() else [path])]
+
+
 def compile_pdf(main: Path, sources: Sequence[Path], output: Path) -> list[str]:
     """Compile `main` (a path relative to the working directory) into the PDF `output`; returns the
     commands' log.
@@ -91,7 +96,7 @@ def compile_pdf(main: Path, sources: Sequence[Path], output: Path) -> list[str]:
                 )
             (place / source).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, place / source)
-        log = _typeset(place / main, output)
+        log = typeset(place / main, output)
         with files.atomic_write(output) as temporary:
             shutil.copyfile((place / main).with_suffix(".pdf"), temporary)
     return log
@@ -105,8 +110,8 @@ def _command(main: str) -> list[str]:
     return [TECTONIC, "--untrusted", "--keep-logs", "--keep-intermediates", main]
 
 
-def _typeset(main: Path, output: Path) -> list[str]:
-    """Run LaTeX beside `main`; the lines that it printed. FsrlError that names what went wrong."""
+def typeset(main: Path, output: Path) -> list[str]:
+    """Run LaTeX beside `main`, for `output`; the lines that it printed. FsrlError names what went wrong."""
     command = _command(main.name)
     environment = os.environ | ENVIRONMENT
     try:
