@@ -44,7 +44,7 @@ def read_model(folder: Path) -> Any:
     """The model of a folder in float32, ready to evaluate (eager attention)."""
     from transformers import GPT2LMHeadModel
 
-    options = {"dtype": torch.float32, "attn_implementation": "eager"}
+    options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "eager"}
     return checkpoint.pretrained(GPT2LMHeadModel, folder, **options).eval()
 
 
