@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fsrl.effects import tangent
 from fsrl.effects.forward import Clean, Tail, normalise
 from fsrl.errors import FsrlError
 from fsrl.hooks import Place
@@ -134,14 +135,14 @@ def test_the_norms_by_hand():
 
 
 def test_gelus_slope_by_hand_and_by_differentiation():
-    assert closed_form.gelu_slope(torch.tensor([0.0])).item() == 0.5
+    assert tangent.gelu_slope(torch.tensor([0.0])).item() == 0.5
     # At 1: u = √(2/π) 1.044715 = .83357, tanh u = .68238;
     # (1 + .68238)/2 + (1 - .46564)/2 · .79788 · 1.134145.
     by_hand = 0.84119 + 0.26718 * math.sqrt(2 / math.pi) * 1.134145
-    assert closed_form.gelu_slope(torch.tensor([1.0])).item() == pytest.approx(by_hand, abs=1e-4)
+    assert tangent.gelu_slope(torch.tensor([1.0])).item() == pytest.approx(by_hand, abs=1e-4)
     x = torch.linspace(-6, 6, 101).double()
     slopes = torch.func.vmap(torch.func.grad(lambda v: torch.nn.functional.gelu(v, approximate="tanh")))(x)
-    assert torch.allclose(closed_form.gelu_slope(x), slopes, atol=1e-12)
+    assert torch.allclose(tangent.gelu_slope(x), slopes, atol=1e-12)
 
 
 def test_scaling_an_earlier_value_changes_the_pattern_path(exact):

@@ -27,6 +27,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fsrl.effects.forward import Block, Clean, Tail, normalise
+from fsrl.effects.tangent import gelu_slope
 from fsrl.errors import FsrlError
 from fsrl.hooks import Place
 
@@ -137,10 +138,3 @@ def _added(
 def _centred(W: Float[Tensor, "*any d_model width"]) -> Float[Tensor, "*any d_model width"]:
     """P W: centred over d_model."""
     return W - W.mean(-2, keepdim=True)
-
-
-def gelu_slope(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-    """Derivative of GPT-2's gelu, x (1 + tanh(√(2/π) (x + .044715 x³))) / 2."""
-    root = math.sqrt(2 / math.pi)
-    bent = torch.tanh(root * (x + 0.044715 * x.pow(3)))
-    return (1 + bent) / 2 + x / 2 * (1 - bent.square()) * root * (1 + 3 * 0.044715 * x.square())
