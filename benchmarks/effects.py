@@ -31,6 +31,7 @@ from fsrl.effects import agreement, forward
 from fsrl.effects import encoders as effect_encoders
 from fsrl.effects import measure as effect_measure
 from fsrl.effects.forward import Clean, Tail
+from fsrl.effects.names import STEPS
 from fsrl.hooks import place_of
 from fsrl.models import export, reading, windows
 from fsrl.models.sources import ModelSource, SAESource
@@ -88,7 +89,16 @@ class Study:
     def measure(self, clean: Clean, decoder: Decoder, features: list[int], found: Tensor, positions: int):
         """The measurement of one hook."""
         return effect_measure.measure(
-            self.tail, clean, decoder, self.vocabulary, features, found, positions=positions, seed=(0,)
+            self.tail,
+            clean,
+            decoder,
+            self.vocabulary,
+            features,
+            found,
+            positions=positions,
+            seed=(0,),
+            T=torch.eye(len(self.vocabulary.centred)),
+            own_jacobian=CONFIG["sample"]["own_jacobian"],
         )
 
 
@@ -157,7 +167,9 @@ def totals(
     """Of one sample: its operations in TFLOP, by hook and part, and what it sorts."""
     features = TYPES * sample["features_per_type"]
     vectors = sample["contexts"] * CONFIG["context"]
-    rows = features * STATES * (sample["positions"] + 1) * len(effect_measure.PUSHES)
+    # Of each site the feature's changes, and predictions that differ by site; of each feature the other two.
+    ranked = len(STEPS) + 1 + CONFIG["sample"]["own_jacobian"]
+    rows = features * (STATES * sample["positions"] * ranked + 2)
     hooks = {
         hook: {
             "encode": each["vector"] * vectors / 1e12,

@@ -20,7 +20,7 @@ from fsrl.hooks import hook_label
 from fsrl.names import type_label
 from fsrl.notebooks import setup as notebook_setup
 from fsrl.tables import core as tables
-from fsrl.tables.effects import EFFECTS, RETENTION, SUMMARY
+from fsrl.tables.effects import AGREEMENT, BY_HOOK, EFFECTS, RETENTION, SUMMARY
 
 notebook_setup.start()
 STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
@@ -37,20 +37,30 @@ saes = list(pd.read_csv(RESULTS / f"summary/{VIEW}.tsv", sep="\t")["sae"])
 #
 # $$u = \frac{1}{\alpha} \left( \text{LN}(x') - \text{LN}(x) \right) W_U,$$
 #
-# is held against the logit weights $w = W_{\text{dec}}[i] \, W_U$, one position at a time, over the whole
-# vocabulary:
+# is held against what is predicted, $w = p \, W_U$, one position at a time, over the whole vocabulary:
 #
-# - **pearson**: the correlation of $u$ and $w$; 1 if the direct path were all there is;
-# - **slope**: of $u$ on $w / s$, with $s$ the final LayerNorm's scale at that position;
-# - **overlap**: the share of the ten most raised tokens among the ten with the largest logit weights;
-# - **kept**: the share of positions at which the shape of $u$ gets the same type as the shape of $w$.
+# - **direct**: $p = W_{\text{dec}}[i]$, the logit weights;
+# - **corrected**: with the final LayerNorm's derivative at the position in it;
+# - **transported**: $p = T \, W_{\text{dec}}[i]$, with $T$ the model's mean Jacobian from the hook to the
+#   end, fitted on other text;
+# - **own_mean**: through the mean Jacobian of the feature's own other positions.
+#
+# Of each pair there is
+#
+# - **pearson**: the correlation of $u$ and $w$;
+# - **slope**: of $u$ on $w / s$, with $s$ the final LayerNorm's scale there; 1 if the size is right;
+# - **overlap**: the share of the ten most raised tokens among the ten with the largest $w$;
+# - **kept**: the share of positions at which the shape of $u$ gets the feature's type (of features with one).
 #
 # Agreement alone says nothing about *features*: any direction agrees with its own weights to some degree.
-# So a **random direction** of the same length is added at the same positions, and the feature's change is
-# also compared with the weights of **another** feature.
+# So a **matched control** is added at the same positions, a random direction with the feature's length *and*
+# its cosine with the residual stream there. The cosine matters: what lies along the stream, the final
+# LayerNorm takes out again. The feature's change is also compared with the weights of **another** feature.
 
 # %%
 effects = {sae: tables.read(RESULTS / sae / VIEW / "effects.parquet", EFFECTS) for sae in saes}
+agreement = {sae: tables.read(RESULTS / sae / VIEW / "agreement.parquet", AGREEMENT) for sae in saes}
+by_hook = tables.read(RESULTS / "summary/effects_by_hook.parquet", BY_HOOK)
 summary = tables.read(RESULTS / "summary/effects_summary.parquet", SUMMARY)
 every = pd.concat(effects, names=["sae"])
 pairs = every.reset_index("sae")[["sae", "feature", "type"]].drop_duplicates()
@@ -65,43 +75,51 @@ display(sampled[[name for name in figure_style.TYPE_COLORS if name in sampled]])
 # %% [markdown]
 # ## One feature
 #
-# The feature of the last layer with the largest skewness, where it is active: each step (plus and minus one
-# unit, plus and minus its own mean activation) and the controls.
+# The feature of the last layer with the largest skewness, where it is active: one unit of it, and its own
+# mean activation, against each prediction, and the controls.
 
 # %%
 last = effects[saes[-1]]
 feature = last.loc[last["direct_skewness"].where(last["direction"] == "feature").idxmax(), "feature"]
-one = last[(last["feature"] == feature) & (last["state"] == "active")].set_index(["direction", "step"])
+one = agreement[saes[-1]]
+one = one[(one["feature"] == feature) & (one["state"] == "active")]
 display(Markdown(f"Feature {feature}, {type_label(one['type'].iloc[0])} by its logit weights:"))
-columns = ["alpha", "positions", "pearson", "pearson_se", "slope", "overlap", "kurtosis", "measured_type"]
-display(one[columns])
+columns = ["positions", "pearson", "pearson_se", "slope", "overlap"]
+display(one.set_index(["direction", "prediction", "step"])[columns])
 
 # %% [markdown]
 # ## Every layer
 #
-# Above: the correlation of measured change and logit weights; the dashes are the random directions, the
-# dots another feature's weights. Middle: the feature's less the random direction's. Below: how often the
-# type is kept.
+# Above: the correlation of the measured change with each prediction; the dashes are the matched controls.
+# Middle: how much more than the logit weights each gives. Below: how much more of features than of controls.
 
 # %%
-effect_figures.agreement(summary, title=TITLE)
+effect_figures.agreement(by_hook, title=TITLE)
+
+# %% [markdown]
+# The logit weights alone, type by type: correlation (dots: another feature's weights), the difference to the
+# matched controls, and how often the type is kept.
+
+# %%
+effect_figures.agreement_by_type(summary, title=TITLE)
 
 # %%
 of_all = summary[(summary["step"] == "+1") & (summary["type"] == effect_summary.ALL)]
 active = of_all[of_all["state"] == "active"]
 active = active.set_index(active["sae"].map(hook_label)).rename_axis(None)
-columns = ["pearson", "random", "other", "difference", "difference_low", "difference_high", "overlap"]
+columns = ["pearson", "matched", "random", "other", "difference", "difference_low", "difference_high"]
 display(active[columns])
 below = active[active["difference_high"] < 0].index
 above = active[active["difference_low"] > 0].index
 found = f"less in {len(below)} of {len(active)} layers ({', '.join(below) or 'none'})"
 found += f", more in {len(above)} ({', '.join(above) or 'none'})"
-display(Markdown(f"Active features against random directions, by the intervals over features: {found}."))
+display(Markdown(f"Active features against matched controls, by the intervals over features: {found}."))
 
 # %% [markdown]
-# The later a layer, the shorter the way to the logits. Two things can make a feature agree *less* than a
-# random direction: the layers after it were trained on what features write, and react to it; and the final
-# LayerNorm's scale changes with what is added along the stream. A random direction lies across both.
+# The later a layer, the shorter the way to the logits. A random direction of the same length alone would say
+# that features agree less in the last layer too: that is the final LayerNorm, and gone where the control has
+# the same cosine with the stream. What remains at earlier hooks is that the layers after them were trained on
+# what features write, and react to it.
 #
 # ## Does the shape survive?
 #

@@ -1,5 +1,7 @@
 """Agreement of changes with weights: scipy as oracle, a linear model with known answers, edges."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fsrl.effects import agreement as effects
-from fsrl.effects.measure import MOMENTS
+from fsrl.effects.read import MOMENTS
 from fsrl.moments import formulas
 
 D_MODEL, N_TOKENS = 8, 90
@@ -24,11 +26,22 @@ FOLDED = (W_U - W_U.mean(0)).numpy()
 
 
 def agreement(change, weights, alpha=None, scale=None):
+    """Everything of each change with each row of weights: [changes, weights], and the changes' shapes."""
     n = len(change)
     alpha = torch.ones(n, dtype=change.dtype) if alpha is None else alpha
     scale = torch.ones(n, dtype=change.dtype) if scale is None else scale
-    direct = effects.direct_shapes(weights, VOCABULARY)
-    return effects.agreement(change, alpha, scale, direct, VOCABULARY)
+    units, wanted = change / alpha[:, None], weights / scale[:, None, None]
+    line = effects.line(units[:, None], wanted, VOCABULARY)
+    never = [torch.zeros(len(rows), dtype=torch.bool) for rows in (units, weights)]
+    changed, predicted = (
+        effects.ranks(rows, VOCABULARY, no) for rows, no in zip((units, weights), never, strict=True)
+    )
+    found = {name: getattr(line, name) for name in ("pearson", "slope", "explained")}
+    found["spearman"] = effects.spearman(changed.z[:, None], predicted.z)
+    found["overlap"] = effects.overlap(changed.top[:, None], predicted.top).to(change.dtype)
+    shapes = effects.shapes(units, VOCABULARY, never[0])
+    found |= {name: getattr(shapes, name) for name in MOMENTS}
+    return SimpleNamespace(**found)
 
 
 def test_a_vocabulary_read_in_blocks_is_the_whole(monkeypatch):
@@ -58,7 +71,6 @@ def test_against_scipy():
             top = set(np.argsort(u[i])[-10:]) & set(np.argsort(w[j])[-10:])
             assert found.overlap[i, j].item() == pytest.approx(len(top) / 10)
     expected = formulas.row_moments(torch.from_numpy(u))
-    expected[:, :2] *= scale[:, None]
     ours = torch.stack([getattr(found, name) for name in MOMENTS], dim=1)
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
 
@@ -72,9 +84,10 @@ def test_in_a_linear_model_the_weights_are_the_answer():
     one = torch.ones(5, dtype=torch.float64)
     for name in ("pearson", "spearman", "slope", "explained", "overlap"):
         torch.testing.assert_close(getattr(found, name).diagonal(), one)
-    direct = effects.direct_shapes(weights, VOCABULARY)
-    for name in ("mean", "std", "skewness", "kurtosis"):
+    direct = effects.shapes(weights, VOCABULARY, torch.zeros(5, dtype=torch.bool))
+    for name in ("skewness", "kurtosis"):
         torch.testing.assert_close(getattr(found, name), getattr(direct, name))
+    torch.testing.assert_close(found.std * scale, direct.std)
 
 
 def test_a_layer_that_turns_the_change_round_has_slope_minus_one():
@@ -86,21 +99,23 @@ def test_a_layer_that_turns_the_change_round_has_slope_minus_one():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_zero_effect_and_zero_weights_have_no_agreement(dtype):
-    vocabulary = effects.Vocabulary.of((W_U - W_U.mean(0)).to(dtype))
-    weights = torch.stack([normal(D_MODEL), torch.zeros(D_MODEL), torch.ones(D_MODEL)]).to(dtype)
-    direct = effects.direct_shapes(weights, vocabulary)
-    # The folded W_U does not see the all-ones direction.
-    assert direct.std.isnan().tolist() == [False, True, True]
+def test_zero_changes_and_unseen_predictions_are_told_from_rounding(dtype):
     rounding = 1e-8 if dtype == torch.float32 else 1e-17
-    change = torch.stack([torch.zeros(D_MODEL), rounding * normal(D_MODEL), normal(D_MODEL)]).to(dtype)
-    one = torch.ones(3, dtype=dtype)
-    found = effects.agreement(change, one, one, direct, vocabulary)
-    for name in ("pearson", "spearman", "slope", "explained", "overlap"):
-        expected = [[True] * 3, [True] * 3, [False, True, True]]
-        assert getattr(found, name).isnan().tolist() == expected, name
-    for name in ("mean", "std", "skewness", "kurtosis"):
-        assert getattr(found, name).isnan().tolist() == [True, True, False]
+    zero = torch.zeros(D_MODEL)
+    change = torch.stack([zero, rounding * normal(D_MODEL), normal(D_MODEL)]).to(dtype)
+    assert effects.is_nothing(change).tolist() == [True, True, False]
+    # The folded W_U does not see the all-ones direction; what there is none of is NaN.
+    predicted = torch.stack([zero, torch.ones(D_MODEL), zero * torch.nan, rounding * normal(D_MODEL)])
+    predicted = torch.cat([predicted.to(dtype), change[2:]])
+    size = torch.ones(5, dtype=dtype)
+    assert effects.is_unseen(predicted, size).tolist() == [True, True, True, True, False]
+    # The same small vector is seen where it is all that was added.
+    assert not effects.is_unseen(predicted[3], predicted[3].norm())
+    vocabulary = effects.Vocabulary.of((W_U - W_U.mean(0)).to(dtype))
+    nothing = effects.is_nothing(change)
+    shapes, ranks = (find(change, vocabulary, nothing) for find in (effects.shapes, effects.ranks))
+    for column in (*(getattr(shapes, name) for name in MOMENTS), ranks.z[:, 0]):
+        assert column.isnan().tolist() == [True, True, False]
 
 
 @settings(deadline=None)
@@ -120,8 +135,9 @@ def test_units_only_move_what_they_should(alpha, scale, seed):
     two = torch.full((2,), scale, dtype=torch.float64), torch.full((2,), alpha, dtype=torch.float64)
     # The same change for alpha times the activation, under a scale that divides what is predicted.
     scaled = agreement(change * alpha / scale, weights, two[1], two[0])
-    for name in effects.Agreement.__dataclass_fields__:
+    for name in ("pearson", "spearman", "slope", "explained", "overlap", "skewness", "kurtosis"):
         torch.testing.assert_close(getattr(scaled, name), getattr(plain, name), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(scaled.std * scale, plain.std)
 
 
 def test_the_covariance_does_not_depend_on_the_threads():

@@ -12,8 +12,14 @@ from fsrl.effects.sample import SampleSize, choose_features, mean_activation, si
 from fsrl.errors import FsrlError
 from fsrl.models.windows import FIRST_POSITION
 
-LARGE = {"million_parameters": 5, "features_per_type": 1, "positions": 2, "contexts": 3}
-USUAL = {"features_per_type": 10, "positions": 20, "contexts": 30}
+LARGE = {
+    "million_parameters": 5,
+    "features_per_type": 1,
+    "positions": 2,
+    "contexts": 3,
+    "own_jacobian": False,
+}
+USUAL = {"features_per_type": 10, "positions": 20, "contexts": 30, "own_jacobian": True}
 
 
 def types_of(counts):
@@ -82,8 +88,10 @@ def test_mean_activation_leaves_out_position_0_and_what_is_inactive():
 
 def test_a_large_model_on_a_cpu_gets_a_smaller_sample():
     of = {"sample": USUAL, "large_model_on_cpu": LARGE}
-    assert effect_sample.sample_size(**of, parameters=6_000_000, device="cpu") == SampleSize(1, 2, 3)
+    assert effect_sample.sample_size(**of, parameters=6_000_000, device="cpu") == SampleSize(1, 2, 3, False)
     for parameters, device in ((4_000_000, "cpu"), (6_000_000, "cuda")):
-        assert effect_sample.sample_size(**of, parameters=parameters, device=device) == SampleSize(10, 20, 30)
+        assert effect_sample.sample_size(**of, parameters=parameters, device=device) == SampleSize(
+            10, 20, 30, True
+        )
     with pytest.raises(FsrlError, match="1 or more"):
-        SampleSize(0, 1, 1)
+        SampleSize(0, 1, 1, False)

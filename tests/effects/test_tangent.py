@@ -1,4 +1,4 @@
-"""Infinitesimal steps: against the closed form of the Jacobian, steps through the model's own code, by hand."""
+"""Infinitesimal steps: against the closed form, steps through the model's own code, and by hand."""
 
 import pytest
 import torch
@@ -50,6 +50,8 @@ def test_at_the_last_hook_the_parts_along_the_stream_and_the_ones_go(exact):
         assert gone.norm() < 1e-3 * lost.norm()
     centred = x - x.mean(-1, keepdim=True)
     beside = VECTORS - VECTORS.mean(-1, keepdim=True)
-    beside = beside - (beside * centred).sum(-1, keepdim=True) / centred.pow(2).sum(-1, keepdim=True) * centred
+    beside = (
+        beside - (beside * centred).sum(-1, keepdim=True) / centred.pow(2).sum(-1, keepdim=True) * centred
+    )
     found = tangent.tangent(tail, clean, last, CONTEXTS, POSITIONS, beside)
     torch.testing.assert_close(found, beside)

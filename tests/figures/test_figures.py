@@ -26,7 +26,7 @@ from fsrl.hooks import hook_label
 from fsrl.names import TYPES
 from fsrl.types.dictionaries import dictionaries
 from tests.fixtures import plot_evidence_tables
-from tests.fixtures.plot_effects import effects_of
+from tests.fixtures.plot_effects import agreement_of, effects_of
 from tests.fixtures.plot_figures import assert_legible, draw_layer, draw_study, drawn_texts, words
 from tests.fixtures.plot_splits import split_table
 from tests.fixtures.plot_tables import Study, four_kinds
@@ -61,6 +61,7 @@ class Drawn:
             plot_evidence_tables.evidence(hook, self.counts, folder, seed=i) for i, hook in enumerate(HOOKS)
         ]
         self.effects = {hook: effects_of(i) for i, hook in enumerate(HOOKS)}
+        self.predicted = {hook: agreement_of(i) for i, hook in enumerate(HOOKS)}
 
     def evidence(self) -> dict[str, Callable[[], Figure]]:
         tables, kinds = plot_evidence_tables, plot_evidence_tables.SETS
@@ -102,7 +103,10 @@ class Drawn:
             ),
             "views.two_views": lambda: views((moments, moments), (null, null), types, **pair),
             "effects.agreement": lambda: effect_plots.agreement(
-                summary.summarise(self.effects, seed=0), **title
+                summary.by_hook(self.predicted, seed=0), **title
+            ),
+            "effects.agreement_by_type": lambda: effect_plots.agreement_by_type(
+                summary.summarise(self.effects, self.predicted, seed=0), **title
             ),
             "effects.moments": lambda: effect_plots.moments(self.effects, **title),
             "effects.retention": lambda: effect_plots.retention(summary.retention(self.effects), **title),

@@ -112,6 +112,7 @@ def tables() -> dict[str, str]:
                 draws=50,
             )
         ),
+        "effects_by_hook": tex_tables_effects.agreement(ex.by_hook_frame()),
         "speed": tex_tables_speed.speed(moments, enrichment),
     }
 

@@ -107,10 +107,10 @@ class TestEffects:
         for row, (state, hook) in zip(found, index, strict=True):
             of = self.at(hook, "all", state)
             assert int(row[1]) == of["features"]
-            figures = [row[2], row[4], row[5], row[6], row[8], row[10]]
-            names = ("pearson", "random", "other", "difference", "kept", "slope")
+            figures = [row[2], row[4], row[5], row[6], row[7], row[9], row[11]]
+            names = ("pearson", "matched", "random", "other", "difference", "kept", "slope")
             close(figures, [of[name] for name in names], 2)
-            for cell, name in ((row[3], "pearson"), (row[7], "difference"), (row[9], "kept")):
+            for cell, name in ((row[3], "pearson"), (row[8], "difference"), (row[10], "kept")):
                 ends = re.findall(r"\\num\{(.*?)\}", cell)
                 close(ends, [of[f"{name}_low"], of[f"{name}_high"]], 2)
 
@@ -124,6 +124,37 @@ class TestEffects:
                 alone = of is None or of["features"] == 1
                 # The last column has no intervals.
                 assert kind == "unclassified" or (row[2 + 2 * i] == "") == alone
+
+    def test_agreement_by_hook(self):
+        frame = ex.by_hook_frame()
+        found = ex.rows(tex_tables_effects.agreement(frame))
+        index = [(state, hook) for state in ("active", "inactive") for hook in ex.HOOKS]
+        assert len(found) == len(index)
+        for row, (state, hook) in zip(found, index, strict=True):
+
+            def of(direction, prediction, state=state, hook=hook):
+                at = frame.query("sae == @hook and state == @state and step == '+1'")
+                return at.query("direction == @direction and prediction == @prediction").iloc[0]
+
+            direct, mine = of("feature", "direct"), of("feature", "transported")
+            assert int(row[1]) == direct["features"]
+            names = ("direct", "corrected", "transported", "own_mean")
+            close([row[2], row[4], row[5], row[7]], [of("feature", name)["pearson"] for name in names], 2)
+            close([row[8]], [of("matched", "transported")["pearson"]], 2)
+            wanted = [mine[name] for name in ("over_direct", "over_matched", "slope", "overlap")]
+            close([row[9], row[11], row[13], row[14]], wanted, 2)
+            cells = ((row[3], direct, "pearson"), (row[6], mine, "pearson"), (row[10], mine, "over_direct"))
+            for cell, one, name in cells:
+                close(re.findall(r"\\num\{(.*?)\}", cell), [one[f"{name}_low"], one[f"{name}_high"]], 2)
+
+    def test_agreement_without_transport_is_about_the_weights(self):
+        frame = ex.by_hook_frame()
+        frame = frame[frame["prediction"].isin(["direct", "corrected"])]
+        made = tex_tables_effects.agreement(frame)
+        assert "$T$" not in made and "own mean" not in made
+        first = frame.query("state == 'active' and step == '+1' and direction == 'matched'")
+        first = first.query("prediction == 'direct'").iloc[0]
+        close([ex.rows(made)[0][5]], [first["pearson"]], 2)
 
     def test_a_type_without_intervals_needs_no_room_for_them(self):
         lonely = self.frame["type"] == "partition"

@@ -33,6 +33,7 @@ def mini_tables(results: Path) -> dict[str, object]:
         "agreement": "sensitivity/trained_agreement.parquet",
         "stability": "sensitivity/trained_stability.parquet",
         "effects": "summary/effects_summary.parquet",
+        "by_hook": "summary/effects_by_hook.parquet",
         "recovery": "planted/recovery.parquet",
     }
     of_mini = {"tokens": "tokens", "null": "nulls/trained", "other_null": "nulls/main"}
@@ -118,8 +119,15 @@ def test_claims(both):
 
 def test_effects(both):
     values, naive = both
-    for key, column in (("effect", "pearson"), ("effect-random", "random")):
+    for key, column in (("effect", "pearson"), ("effect-random", "random"), ("effect-matched", "matched")):
         assert_range(values, key, naive.agreement(column), 2)
+    for key, prediction in (("effect-transported", "transported"), ("effect-own", "own_mean")):
+        assert_range(values, key, naive.predicted(prediction, "pearson"), 2)
+    assert_range(values, "effect-transported.slope", naive.predicted("transported", "slope"), 2)
+    better = naive.predicted("transported", "over_direct_low").values()
+    assert shown(values["effect-transported.better"]) == sum(low > 0 for low in better)
+    below = naive.predicted("transported", "over_matched_high").values()
+    assert shown(values["effect-transported.below-matched"]) == sum(high < 0 for high in below)
     assert shown(values["effect-difference.less"]) == naive.worse_than_random()
 
 

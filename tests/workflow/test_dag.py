@@ -50,15 +50,22 @@ STUDY_EVIDENCE = (
 # Local ones, since nobody hosts the tiny study.
 EXPLANATIONS = (*(f"{sae}.parquet" for sae in SAE_IDS), "words.parquet", "words.tsv")
 SENSITIVITY = ("trained", "trained_agreement", "trained_stability")
-EFFECT_SUMMARIES = ("summary.parquet", "summary.tsv", "retention.parquet")
+EFFECT_SUMMARIES = (
+    "summary.parquet",
+    "summary.tsv",
+    "retention.parquet",
+    "by_hook.parquet",
+    "by_hook.tsv",
+)
 STEERING = ("steering", "next_token", "paths", "confidence")
-EFFECT_FIGURES = ("agreement", "moments", "retention")
+EFFECT_FIGURES = ("agreement", "agreement_by_type", "moments", "retention")
 LATEX_TABLES = (
     "agreement",
     "claims",
     "claims_by_scheme",
     "effects",
     "effects_by_type",
+    "effects_by_hook",
     "exemplars",
     "moments_by_layer",
     "next_token",
@@ -152,7 +159,11 @@ def expected_outputs() -> set[str]:
     evidence |= {f"results/tiny/{name}" for name in STUDY_EVIDENCE}
     evidence |= {f"results/tiny/explanations/{name}" for name in EXPLANATIONS}
     evidence |= {f"results/tiny/sensitivity/{name}.parquet" for name in SENSITIVITY}
-    evidence |= {f"results/tiny/{sae}/trained/effects.parquet" for sae in SAE_IDS}
+    evidence |= {
+        f"results/tiny/{sae}/trained/{table}.parquet"
+        for sae in SAE_IDS
+        for table in ("effects", "agreement", "peaks")
+    }
     evidence |= {f"results/tiny/summary/effects_{name}" for name in EFFECT_SUMMARIES}
     evidence |= {f"results/tiny/{sae}/{name}.parquet" for sae in SAE_IDS for name in STEERING}
     evidence |= {f"results/tiny/summary/{name}.parquet" for name in STEERING[:2]}

@@ -107,7 +107,7 @@ def test_figures_are_labelled_by_layer_and_view(built: Project, results: dict) -
 def test_figures_are_sorted_by_study_and_subject(built: Project, page: str) -> None:
     categories = json.loads(re.search(r"var categories = (\{.*?\});\n", page, re.S)[1])
     by_subject = {name: {figure_name(path) for path in paths} for name, paths in categories["tiny"].items()}
-    assert by_subject["Measured effects"] == {"agreement", "moments", "retention"}
+    assert by_subject["Measured effects"] == {"agreement", "agreement_by_type", "moments", "retention"}
     assert by_subject["Token sets"] == {
         "enrichment_heatmap",
         "manhattan",

@@ -51,6 +51,7 @@ CLUSTER = {
         "draw_view_figures": 10,
         "draw_evidence_figures": 10,
         "draw_effect_figures": 10,
+        "draw_transport_figures": 10,
         "draw_planted_figures": 10,
     },
     "tables.{study}": {

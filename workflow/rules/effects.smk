@@ -1,8 +1,15 @@
 # What adding features really does to the logits, beside their logit weights.
 EFFECT_VIEW = config["effects"]["view"]
 EFFECT_TABLE = f"{STAGES}/effects.parquet".replace("{view}", EFFECT_VIEW)
+AGREEMENT_TABLE = f"{STAGES}/agreement.parquet".replace("{view}", EFFECT_VIEW)
+PEAK_TABLE = f"{STAGES}/peaks.parquet".replace("{view}", EFFECT_VIEW)
 EFFECT_SUMMARY = multiext(
-    "results/{study}/summary/effects_", "summary.parquet", "summary.tsv", "retention.parquet"
+    "results/{study}/summary/effects_",
+    "summary.parquet",
+    "summary.tsv",
+    "retention.parquet",
+    "by_hook.parquet",
+    "by_hook.tsv",
 )
 
 
@@ -13,7 +20,10 @@ MEASURED = [
 EFFECTS = [
     path.format(study=study.name)
     for study in MEASURED
-    for path in [*of_saes(EFFECT_TABLE, study), *EFFECT_SUMMARY]
+    for path in [
+        *(path for table in (EFFECT_TABLE, AGREEMENT_TABLE, PEAK_TABLE) for path in of_saes(table, study)),
+        *EFFECT_SUMMARY,
+    ]
 ]
 
 
@@ -38,10 +48,14 @@ for study in MEASURED:
             types=in_effect_view("types", study),
             quantiles=at_model(NULL_QUANTILES.replace("{view}", EFFECT_VIEW), study),
             layer_quantiles=in_effect_view("null_quantiles", study) if LAYER_KINDS else [],
+            # Without it nothing is predicted by it.
+            transport=transport_of(study),
             text=evaluation_text,
             code=library("measure_effects.py"),
         output:
-            of_saes(EFFECT_TABLE, study),
+            effects=of_saes(EFFECT_TABLE, study),
+            agreement=of_saes(AGREEMENT_TABLE, study),
+            peaks=of_saes(PEAK_TABLE, study),
         log:
             "logs/{study}/measure_effects.log",
         benchmark:
@@ -67,11 +81,14 @@ for study in MEASURED:
 rule effect_summary:
     input:
         effects=every_layer(EFFECT_TABLE),
+        agreement=every_layer(AGREEMENT_TABLE),
         code=library("effect_summary.py"),
     output:
         summary=EFFECT_SUMMARY[0],
         tsv=EFFECT_SUMMARY[1],
         retention=EFFECT_SUMMARY[2],
+        by_hook=EFFECT_SUMMARY[3],
+        by_hook_tsv=EFFECT_SUMMARY[4],
     log:
         "logs/{study}/effect_summary.log",
     benchmark:

@@ -17,7 +17,13 @@ EVIDENCE_FIGURES = expand(
 )
 EFFECT_FIGURES = expand(
     "figures/{{study}}/effects/{figure}.{format}",
-    figure=["agreement", "moments", "retention"],
+    figure=["agreement", "agreement_by_type", "moments", "retention"],
+    format=FORMATS,
+)
+# Of studies with a transported view: what becomes of moments and top tokens on the way through the later blocks.
+TRANSPORT_FIGURES = expand(
+    "figures/{{study}}/effects/{figure}.{format}",
+    figure=["transported_moments", "transported_tokens"],
     format=FORMATS,
 )
 PLANTED_FIGURES = expand(
@@ -35,6 +41,9 @@ FIGURES += [
 ]
 FIGURES += in_enriched_views(*EVIDENCE_FIGURES, SPLIT_FIGURES)
 FIGURES += [path.format(study=study.name) for study in MEASURED for path in EFFECT_FIGURES]
+FIGURES += [
+    path.format(study=study.name) for study in MEASURED if carried_views(study) for path in TRANSPORT_FIGURES
+]
 FIGURES += [
     path.format(study=name)
     for name in config["planted"]["studies"]
@@ -175,6 +184,7 @@ rule draw_evidence_figures:
 rule draw_effect_figures:
     input:
         effects=every_layer(EFFECT_TABLE),
+        by_hook=EFFECT_SUMMARY[3],
         summary=EFFECT_SUMMARY[0],
         retention=EFFECT_SUMMARY[2],
         code=library("draw_effect_figures.py"),
@@ -193,6 +203,44 @@ rule draw_effect_figures:
         scheme=config["types"]["default_scheme"],
     script:
         "../scripts/draw_effect_figures.py"
+
+
+def in_carried_view(table):
+    """An input function: a table of each of the study's SAEs in its first view with transport."""
+
+    def paths(wildcards):
+        study = STUDIES[wildcards.study]
+        return of_saes(f"{STAGES}/{table}.parquet".replace("{view}", carried_views(study)[0]), study)
+
+    return paths
+
+
+rule draw_transport_figures:
+    input:
+        moments=lambda wildcards: in_effect_view("moments", STUDIES[wildcards.study]),
+        extremes=lambda wildcards: in_effect_view("extremes", STUDIES[wildcards.study]),
+        quantiles=of_model(NULL_QUANTILES.replace("{view}", EFFECT_VIEW)),
+        transported_moments=in_carried_view("moments"),
+        transported_extremes=in_carried_view("extremes"),
+        transported_quantiles=in_carried_view("null_quantiles"),
+        agreement=every_layer(AGREEMENT_TABLE),
+        peaks=every_layer(PEAK_TABLE),
+        code=library("draw_transport_figures.py"),
+    output:
+        in_report(TRANSPORT_FIGURES),
+    log:
+        "logs/{study}/draw_transport_figures.log",
+    benchmark:
+        "results/benchmarks/{study}/draw_transport_figures.tsv"
+    threads: ONE
+    resources:
+        mem_mb=1000,
+    params:
+        title=title,
+        sae_ids=sae_ids,
+        views=lambda wildcards: [EFFECT_VIEW, carried_views(STUDIES[wildcards.study])[0]],
+    script:
+        "../scripts/draw_transport_figures.py"
 
 
 rule draw_planted_figures:

@@ -15,7 +15,7 @@ LATEX_OF = {
     "coverage": [f"{LATEX}set_coverage.tex"],
     "claims": multiext(LATEX, "claims.tex", "claims_by_scheme.tex"),
     "sensitivity": multiext(LATEX, "sensitivity.tex", "agreement.tex"),
-    "effects": multiext(LATEX, "effects.tex", "effects_by_type.tex"),
+    "effects": multiext(LATEX, "effects.tex", "effects_by_type.tex", "effects_by_hook.tex"),
     "steering": multiext(LATEX, "steering.tex", "next_token.tex"),
     "planted": [f"{LATEX}planted.tex"],
     "nulls": [f"{LATEX}null_comparison.tex"],
@@ -156,6 +156,7 @@ rule write_latex_sensitivity:
 rule write_latex_effects:
     input:
         effects=EFFECT_SUMMARY[0],
+        by_hook=EFFECT_SUMMARY[3],
         code=library("write_latex_effects.py"),
     output:
         LATEX_OF["effects"],

@@ -30,6 +30,7 @@ def paper_parts(study):
         "evidence": view in enriched_views(study),
         "effects": view == EFFECT_VIEW and study in MEASURED,
         "steering": view == EFFECT_VIEW and study in STEERED,
+        "transport": view == EFFECT_VIEW and study in MEASURED and bool(carried_views(study)),
         "planted": study.name in config["planted"]["studies"],
         "dictionaries": comparison_of(study) is not None,
     }
@@ -57,7 +58,7 @@ def paper_tables(study):
         for name in ("agreement", "stability"):
             tables[name] = SENSITIVITY.replace(".parquet", f"_{name}.parquet")
     if "effects" in parts:
-        tables["effects"] = EFFECT_SUMMARY[0]
+        tables |= {"effects": EFFECT_SUMMARY[0], "by_hook": EFFECT_SUMMARY[3]}
     if "planted" in parts:
         tables["recovery"] = PLANTED[0]
     fill = {"{study}": study.name, "{model}": MODEL_OF[study.name], "{view}": view}
@@ -90,7 +91,11 @@ def paper_figures(study):
         f"{view}/{last}/exemplars",
     ]
     names += [f"{view}/{name}" for name in ("null_p_values", "sensitivity")] if "evidence" in parts else []
-    names += ["effects/agreement", "effects/retention"] if "effects" in parts else []
+    names += (
+        ["effects/agreement", "effects/agreement_by_type", "effects/retention"] if "effects" in parts else []
+    )
+    transported = ["transported_moments", "transported_tokens"] if "transport" in parts else []
+    names += [f"effects/{name}" for name in transported]
     names += ["planted/recovery"] if "planted" in parts else []
     folders = [VIEW_FIGURES.format(study=study.name)] if "other-view" in parts else []
     found = folders + [f"figures/{study.name}/{name}.pdf" for name in names]

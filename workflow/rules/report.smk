@@ -7,7 +7,14 @@ reports.make_harmless()
 REPORT_SECTIONS = {
     "Token sets": ["splits", "enrichment_heatmap", "manhattan", "null_p_values", "set_coverage"],
     "Thresholds and planted truth": ["sensitivity", "planted/recovery", "planted/recovery_by_set"],
-    "Measured effects": ["effects/agreement", "effects/moments", "effects/retention"],
+    "Measured effects": [
+        "effects/agreement",
+        "effects/agreement_by_type",
+        "effects/moments",
+        "effects/retention",
+        "effects/transported_moments",
+        "effects/transported_tokens",
+    ],
 }
 
 

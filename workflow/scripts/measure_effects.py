@@ -13,12 +13,12 @@ from fsrl.models import hub_record, reading, sources
 from fsrl.nulls import quantiles
 from fsrl.nulls.joined import joined
 from fsrl.tables import core as tables
-from fsrl.tables.effects import EFFECTS
+from fsrl.tables.effects import AGREEMENT, EFFECTS, PEAKS
 from fsrl.tables.moments import MOMENTS, NULL_QUANTILES
 from fsrl.tables.types import TYPES
 from fsrl.types.rules import parse_scheme
 from fsrl.weights import matrices as weights
-from fsrl.weights import provenance
+from fsrl.weights import provenance, transport
 
 given, params = snakemake.input, snakemake.params
 for record in given.fetched:
@@ -57,7 +57,13 @@ measured = effect_study.measure_study(
     layers(),
     W_U.pop(),
     effect_study.Settings(parse_scheme(params.scheme, rules), text, **params.settings),
+    transport.read(given.transport[0]) if given.transport else None,
 )
-for (frame, said), metadata, path in zip(measured, made_from, snakemake.output, strict=True):
-    said |= {"text": given.text, "scheme": json.dumps({params.scheme: rules}, sort_keys=True)}
-    tables.write(frame, path, EFFECTS, metadata | said)
+said = {"text": given.text, "scheme": json.dumps({params.scheme: rules}, sort_keys=True)}
+output = snakemake.output
+paths = zip(output.effects, output.agreement, output.peaks, strict=True)
+for found, metadata, (effects, agreement, peaks) in zip(measured, made_from, paths, strict=True):
+    metadata |= found.said | said
+    tables.write(found.effects, effects, EFFECTS, metadata)
+    tables.write(found.agreement, agreement, AGREEMENT, metadata)
+    tables.write(found.peaks, peaks, PEAKS, metadata)

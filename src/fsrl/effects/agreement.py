@@ -1,14 +1,20 @@
-"""What a feature really does to the logits, beside what its logit weights say.
+"""What a feature really does to the logits, beside what its weights say.
 
 alpha * W_dec[i] is added to the residual stream at the feature's hook, at one position of real text, and the
 change of that position's logits is measured over the whole vocabulary (`fsrl.effects.forward`). Per unit of
 activation, u = (LN(x' ) - LN(x)) W_U / alpha, x and x' the stream at the end before and after, W_U folded.
-The logit weights w = W_dec[i] W_U predict w / s, s the final LayerNorm's scale at that position: the direct
-path, with the later layers and the change of s left out. For one position, over the tokens of the view:
+Predicted is p W_U / s, s the final LayerNorm's scale at that position, with p of d_model numbers:
+
+    direct        p = W_dec[i]: the logit weights; the later blocks and the change of s are left out
+    corrected     p = N W_dec[i], N = P - x̂ x̂ᵀ/d: the final LayerNorm's derivative at the position is in it
+    transported   p = T W_dec[i]: the later blocks too, on average over a text (`fsrl.weights.transport`)
+    own_mean      p = mean of N ∂x_end/∂x W_dec[i] over the feature's own sites of that state but this one
+
+For one position, over the tokens of the view, with w = p W_U:
 
     pearson, spearman   correlation of u and w
-    slope               cov(u, w / s) / var(w / s):  1 if the direct path were all there is
-    explained           1 - var(u - w / s) / var(u): share of the measured change that is the direct path; it
+    slope               cov(u, w / s) / var(w / s):  1 if the prediction had the right size
+    explained           1 - var(u - w / s) / var(u): share of the measured change that is predicted; it
                         has no free factor, and is negative where w / s is worse than no prediction at all
     overlap             share of the ten tokens that u raises most among the ten with the largest w
     std, skewness, kurtosis   of u; std times s, so that it compares with that of w
@@ -16,10 +22,11 @@ path, with the later layers and the change of s left out. For one position, over
 Per-position figures come first: averaging u over positions before correlating it removes what differs from
 context to context and flatters the agreement; figures of the averaged change stand beside them.
 
-Example: in a model without blocks and with a fixed final scale, u = w / s, and all but the moments are 1.
+Example: in a model without blocks and with a fixed final scale, u = w / s for the direct weights, and all but
+the moments are 1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -83,9 +90,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, eq=False)
 class Shapes:
-    """Rows of logits reduced to what is compared: moments, z-scores, z-scores of ranks, and the columns of
-    the ten largest (fewer where there are fewer tokens). NaN where a row is constant.
-    """
+    """Moments of rows of logits; NaN where a row is constant."""
 
     mean: Float[Tensor, "n"]
     std: Float[Tensor, "n"]
@@ -94,47 +99,66 @@ class Shapes:
     right_kurtosis: Float[Tensor, "n"]
     right_eighth: Float[Tensor, "n"]
     left_eighth: Float[Tensor, "n"]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """Of rows of logits the z-scores of ranks (NaN where a row is constant), and the columns of the ten
+    largest (fewer where there are fewer tokens).
+    """
+
     z: Float[Tensor, "n n_tokens"]
-    rank_z: Float[Tensor, "n n_tokens"]
     top: Int64[Tensor, "n top"]
 
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
-    """Of n changes with m rows of weights, and the changes' own moments; see the module."""
+class Line:
+    """Of changes with what was predicted, row by row; see the module."""
 
-    pearson: Float[Tensor, "n m"]
-    spearman: Float[Tensor, "n m"]
-    slope: Float[Tensor, "n m"]
-    explained: Float[Tensor, "n m"]
-    overlap: Float[Tensor, "n m"]
-    mean: Float[Tensor, "n"]
-    std: Float[Tensor, "n"]
-    skewness: Float[Tensor, "n"]
-    kurtosis: Float[Tensor, "n"]
-    right_kurtosis: Float[Tensor, "n"]
-    right_eighth: Float[Tensor, "n"]
-    left_eighth: Float[Tensor, "n"]
+    pearson: Float64[Tensor, "*rows"]
+    slope: Float64[Tensor, "*rows"]
+    explained: Float64[Tensor, "*rows"]
 
 
 def shapes(rows: Float[Tensor, "n d_model"], vocabulary: Vocabulary, constant: Bool[Tensor, "n"]) -> Shapes:
     """Shapes of rows @ W_U; `constant` marks those that are rounding only."""
-    logits = rows @ vocabulary.centred
+    mean = (rows @ vocabulary.mean).masked_fill(constant, torch.nan)
+    return Shapes(mean, *_in_blocks(_shapes, rows, vocabulary, constant))
+
+
+def ranks(rows: Float[Tensor, "n d_model"], vocabulary: Vocabulary, constant: Bool[Tensor, "n"]) -> Ranks:
+    """Ranks of rows @ W_U; they take twice the time of `shapes`."""
+    return Ranks(*_in_blocks(_ranks, rows, vocabulary, constant))
+
+
+def _in_blocks(
+    find: Callable[..., tuple[Tensor, ...]],
+    rows: Float[Tensor, "n d_model"],
+    vocabulary: Vocabulary,
+    constant: Bool[Tensor, "n"],
+) -> list[Tensor]:
+    """What `find` makes of the logits, of so many rows at a time as stay in the cache."""
+    size = forward.rows(rows.device, COPIES * 4 * vocabulary.centred.shape[1])
+    size = ROWS_PER_BLOCK if rows.device.type == "cpu" else size
+    blocks = zip(rows.split(size), constant.split(size), strict=True)
+    parts = [find(part @ vocabulary.centred, none) for part, none in blocks]
+    return [torch.cat(column) for column in zip(*parts, strict=True)]
+
+
+def _shapes(
+    logits: Float[Tensor, "n n_tokens"], constant: Bool[Tensor, "n"]
+) -> tuple[Float[Tensor, "n"], ...]:
     std = logits.pow(2).mean(1).sqrt().masked_fill(constant, torch.nan)
     z = logits / std[:, None]
     squared = z * z
+    return std, (squared * z).mean(1), (squared * squared).mean(1), *_sides(z)
+
+
+def _ranks(
+    logits: Float[Tensor, "n n_tokens"], constant: Bool[Tensor, "n"]
+) -> tuple[Float[Tensor, "n n_tokens"], Int64[Tensor, "n top"]]:
     order = _order(logits)
-    ranks = _rank_z(logits, order)
-    return Shapes(
-        (rows @ vocabulary.mean).masked_fill(constant, torch.nan),
-        std,
-        (squared * z).mean(1),
-        (squared * squared).mean(1),
-        *_sides(z),
-        z,
-        ranks.masked_fill(constant[:, None], torch.nan),
-        order[:, -TOP:],
-    )
+    return _rank_z(logits, order).masked_fill(constant[:, None], torch.nan), order[:, -TOP:]
 
 
 def _sides(
@@ -145,73 +169,54 @@ def _sides(
     return right.mean(1), right.square_().mean(1), left.square_().mean(1)
 
 
-def direct_shapes(directions: Float[Tensor, "n d_model"], vocabulary: Vocabulary) -> Shapes:
-    """Shapes of the logit weights of directions; one that W_U doesn't see is constant.
+def is_nothing(change: Float[Tensor, "*any d_model"]) -> Bool[Tensor, "*any"]:
+    """Whether a change of the normalised stream at the end is rounding only."""
+    # The normalised stream has length sqrt(d_model), whatever was added.
+    return change.norm(dim=-1) <= NOISE * torch.finfo(change.dtype).eps * change.shape[-1] ** 0.5
 
-    The folded W_U is centred over d_model, so the part of a direction along (1, ..., 1) isn't seen.
+
+def is_unseen(
+    predicted: Float[Tensor, "*#any d_model"], size: Float[Tensor, "*#any"]
+) -> Bool[Tensor, "*rows"]:
+    """Whether W_U sees nothing of a prediction but rounding, or there is none (NaN); size: what was added.
+
+    The folded W_U is centred over d_model, so the part along (1, ..., 1) isn't seen.
     """
-    seen = directions - directions.mean(-1, keepdim=True)
-    eps = torch.finfo(directions.dtype).eps
-    return shapes(seen, vocabulary, seen.norm(dim=-1) <= NOISE * eps * directions.norm(dim=-1))
+    seen = (predicted - predicted.mean(-1, keepdim=True)).norm(dim=-1)
+    return (seen <= NOISE * torch.finfo(predicted.dtype).eps * size) | seen.isnan()
 
 
-def agreement(
-    change: Float[Tensor, "n d_model"],
-    alpha: Float[Tensor, "n"],
-    scale: Float[Tensor, "n"],
-    direct: Shapes,
-    vocabulary: Vocabulary,
-) -> Agreement:
-    """Agreement of measured changes with the weights of `direct`.
+def line(
+    change: Float[Tensor, "*#any d_model"], predicted: Float[Tensor, "*#any d_model"], vocabulary: Vocabulary
+) -> Line:
+    """How u lies beside w / s, of the vectors that W_U makes logits of: by its covariance, in float64.
 
-    change: of the normalised residual stream at the end; alpha: what caused it; scale: of the final LayerNorm
-    at the position, by which the weights are divided to predict.
+    change: u, of the normalised stream and per unit of activation; predicted: w / s. Both broadcast.
     """
-    size = _rows_per_block(vocabulary.centred)
-    parts = [
-        _agreement(*rows, direct, vocabulary)
-        for rows in zip(change.split(size), alpha.split(size), scale.split(size), strict=True)
-    ]
-    names = Agreement.__dataclass_fields__
-    return Agreement(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
-
-
-def _rows_per_block(W_U: Float[Tensor, "d_model n_tokens"]) -> int:
-    if W_U.device.type == "cpu":
-        return ROWS_PER_BLOCK
-    return forward.rows(W_U.device, COPIES * 4 * W_U.shape[1])
-
-
-def _agreement(
-    change: Float[Tensor, "n d_model"],
-    alpha: Float[Tensor, "n"],
-    scale: Float[Tensor, "n"],
-    direct: Shapes,
-    vocabulary: Vocabulary,
-) -> Agreement:
-    # The normalised stream has length sqrt(d_model), whatever alpha.
-    rounding = NOISE * torch.finfo(change.dtype).eps * change.shape[-1] ** 0.5
-    found = shapes(change / alpha[:, None], vocabulary, change.norm(dim=-1) <= rounding)
-    n_tokens = vocabulary.centred.shape[1]
-    pearson = found.z @ direct.z.T / n_tokens
-    # Standard deviations of what was measured and of what was predicted.
-    measured, predicted = found.std[:, None], direct.std / scale[:, None]
-    slope = pearson * measured / predicted
-    hits = (found.top[:, None, :, None] == direct.top[None, :, None, :]).any(-1)
-    return Agreement(
-        pearson,
-        found.rank_z @ direct.rank_z.T / n_tokens,
-        slope,
-        2 * pearson * predicted / measured - (predicted / measured).pow(2),
-        hits.to(change.dtype).mean(-1).masked_fill(pearson.isnan(), torch.nan),
-        found.mean * scale,
-        found.std * scale,
-        found.skewness,
-        found.kurtosis,
-        found.right_kurtosis,
-        found.right_eighth,
-        found.left_eighth,
+    C = vocabulary.covariance
+    u, p = change.double(), predicted.double()
+    images = u @ C, p @ C
+    both = (images[0] * p).sum(-1)
+    measured, wanted = (images[0] * u).sum(-1), (images[1] * p).sum(-1)
+    return Line(
+        both / (measured * wanted).sqrt(),
+        (both / wanted).expand(both.shape),
+        (2 * both - wanted) / measured,
     )
+
+
+def spearman(
+    changed: Float[Tensor, "*#any n_tokens"], predicted: Float[Tensor, "*#any n_tokens"]
+) -> Float[Tensor, "*rows"]:
+    """Rank correlation of z-scores of ranks (`Ranks.z`), row by row; they broadcast."""
+    return (changed * predicted).mean(-1)
+
+
+def overlap(
+    changed: Int64[Tensor, "*#any top"], predicted: Int64[Tensor, "*#any top"]
+) -> Float[Tensor, "*rows"]:
+    """Share of the tokens that are raised most (`Ranks.top`) among those predicted, row by row."""
+    return (changed[..., :, None] == predicted[..., None, :]).any(-1).float().mean(-1)
 
 
 def odd_share(

@@ -7,7 +7,8 @@ stream there, and its part along (1, ..., 1), which no LayerNorm sees; the rest 
     c = (v · e) e + (v · x̂) x̂ + |r| ĝ       r = v - (v · e) e - (v · x̂) x̂
 
 with e = (1, ..., 1) / √d, x̂ the stream's part orthogonal to e, normed, and ĝ a random unit vector
-orthogonal to both. |c| = |v| and c · x = v · x exactly, so the cosines with x and with x centred are the same.
+orthogonal to both. |c| = |v| and c · x = v · x exactly, so the cosines with x and with x centred are the
+same.
 
 Example: in three dimensions r has one direction left: c is v, or v mirrored in the plane of e and x.
 """

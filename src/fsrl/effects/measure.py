@@ -1,9 +1,9 @@
 """Measured effects of one layer: a sample of features with their controls, position by position.
 
-At every site six vectors are added in turn: the feature's direction times +1, -1 and plus and minus its own
-mean activation, and a random direction of the same norm times +1 and the same activation. Each change is held
-against the weights of what was added (`feature`, `random`), and the feature's change also against the weights
-of another feature (`other`), the wrong ones.
+At every site eight vectors are added in turn: the feature's direction times +1, -1 and plus and minus its own
+mean activation; and, times +1 and the same activation, a random direction of the same norm (`random`) and one
+that has the same cosine with the stream at the site too (`matched`, `fsrl.effects.controls`). What the
+changes are and how they lie beside what is predicted is read off in `fsrl.effects.read`.
 """
 
 from collections.abc import Sequence
@@ -13,42 +13,30 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Float32, Float64, Int64, Shaped
+from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 from tqdm import tqdm
 
-from fsrl.effects import agreement, forward
+from fsrl.effects import agreement, controls, forward, read
 from fsrl.effects import sample as effect_sample
-from fsrl.effects.agreement import SIDES
 from fsrl.effects.forward import Clean, Rest, Tail
+from fsrl.effects.names import FEATURE, MATCHED
+from fsrl.effects.read import FIXED, PUSHES, Columns, Pushed
+from fsrl.effects.sample import Sites
+from fsrl.effects.tangent import tangent
 from fsrl.hooks import Place
 from fsrl.weights.matrices import Decoder
-
-# Rows of the vectors of a feature: its own direction, a random one, another feature's.
-OWN, RANDOM, OTHER = range(3)
-STEPS = ("+1", "-1", "+own", "-own")
-# What is added at each site: which vector, how much of it.
-PUSHES = tuple((OWN, step) for step in STEPS) + ((RANDOM, "+1"), (RANDOM, "+own"))
-# What is read off: name, step, which push, against the weights of which vector.
-READINGS = (
-    *(("feature", step, i, OWN) for i, step in enumerate(STEPS)),
-    ("random", "+1", 4, RANDOM),
-    ("random", "+own", 5, RANDOM),
-    ("other", "+1", 0, OTHER),
-    ("other", "+own", 2, OTHER),
-)
-PAIRWISE = ("pearson", "spearman", "slope", "explained", "overlap")
-MOMENTS = ("mean", "std", "skewness", "kurtosis", *SIDES)
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """readings: a row per site, direction and step, and (averaged) per state of each feature; weights: the
-    moments of the logit weights of each feature's three vectors.
+    """changes: a row per site, ranked direction and step; readings: the same for each direction and
+    prediction; averaged: per state instead of per site.
     """
 
+    changes: pd.DataFrame
     readings: pd.DataFrame
-    weights: pd.DataFrame
+    averaged: pd.DataFrame
 
 
 def measure(
@@ -61,79 +49,58 @@ def measure(
     *,
     positions: int,
     seed: Sequence[int],
+    T: Float[Tensor, "d_model d_model"] | None = None,
+    own_jacobian: bool = False,
     batch: int | None = None,
     progress: bool = False,
 ) -> Measured:
-    """Push every feature of the sample and compare the changes with the weights.
+    """Push every feature of the sample and compare the changes with what is predicted.
 
     vocabulary: of the folded W_U as a view sees it, where the clean run lies, which is where compute happens;
     features: rows of the decoder; activations: of these, on the CPU; positions: sites a state; seed: of sites
     and random directions, each feature's its own, so that another sample gives a feature the same figures;
-    batch: sites pushed in one go, by default what memory allows (the figures don't depend on it).
+    T: of the decoder's hook, None where none was measured: nothing is `transported` then; own_jacobian:
+    whether the mean over a feature's own sites predicts too, where the blocks are a `Tail`; batch: sites
+    pushed in one go, by default what memory allows (the figures don't depend on it).
     """
     seeds = [(*seed, int(feature)) for feature in features]
     sites = effect_sample.sites(activations, seeds, positions)
     own = effect_sample.mean_activation(activations)
     vectors, alphas = _vectors(decoder.W_dec, features, seeds).to(clean.final), _alphas(own).to(clean.final)
-    layer = _Layer(rest, clean, rest.place(decoder.hook), vectors, alphas, vocabulary)
+    T = None if T is None else T.to(clean.final)
+    layer = _Layer(rest, clean, rest.place(decoder.hook), vectors, alphas, own_jacobian)
     index = torch.stack([sites.feature, sites.context, sites.position]).to(clean.final.device)
+    noise = _noise(seeds, sites, vectors.shape[-1]).to(clean.final.device)
     # A model's own pass uses all threads itself, and takes the sites of a window together.
-    done = None if isinstance(rest, Tail) else [layer.push(index)]
+    pushed = None if isinstance(rest, Tail) else layer.push(index, noise)
     with agreement.single_threads(clean.final.device) as workers, ThreadPoolExecutor(workers) as pool:
-        if done is None:
+        if pushed is None:
             size = batch or forward.rows(clean.final.device, layer.site_bytes())
-            done = list(pool.map(layer.push, index.split(size, dim=1)))
-        change, scale, relative = (torch.cat(parts) for parts in zip(*done, strict=True))
-        pushed = _Pushed(change, scale, relative, sites.state)
+            parts = pool.map(layer.push, index.split(size, dim=1), noise.split(size))
+            pushed = Pushed.joined(list(parts))
 
-        def read(i: int) -> pd.DataFrame:
-            part = pushed.at((sites.feature == i).nonzero().squeeze(1))
-            return layer.readings(i, part).assign(feature=np.int32(features[i]))
+        def of_feature(i: int) -> list[Columns]:
+            rows = (sites.feature == i).nonzero().squeeze(1)
+            state = sites.state[rows.numpy()]
+            found = read.readings(pushed.at(rows), vectors[i], alphas[i], state, vocabulary, T, rest.norm)
+            return [one | {"feature": np.full(len(one["state"]), features[i], np.int32)} for one in found]
 
-        read_off = pool.map(read, range(len(features)))
+        read_off = pool.map(of_feature, range(len(features)))
         bar = tqdm(read_off, decoder.sae, len(features), unit="feature", disable=None if progress else True)
-        readings = pd.concat(list(bar), ignore_index=True)
-    return Measured(readings, layer.weights(features))
-
-
-@dataclass(frozen=True, eq=False)
-class _Pushed:
-    """Sites of all features or of one; scale: of the final norm; relative: step."""
-
-    change: Float[Tensor, "sites pushes d_model"]
-    scale: Float[Tensor, "sites"]
-    relative: Float[Tensor, "sites pushes"]
-    state: Shaped[np.ndarray, "sites"]
-
-    def at(self, rows: Int64[Tensor, "chosen"]) -> "_Pushed":
-        """Some of the sites, by their numbers."""
-        return _Pushed(self.change[rows], self.scale[rows], self.relative[rows], self.state[rows.numpy()])
-
-    def with_averages(self) -> "_Pushed":
-        """The sites, then for each state one that stands for their average.
-
-        The change of the logits is linear in that of the normalised stream, so the latter can be averaged.
-        """
-        states = np.unique(self.state)
-        groups = [torch.from_numpy(np.flatnonzero(self.state == state)) for state in states]
-        return _Pushed(
-            torch.cat([self.change, *(self.change[rows].mean(0, keepdim=True) for rows in groups)]),
-            torch.cat([self.scale, *(1 / (1 / self.scale[rows]).mean(0, keepdim=True) for rows in groups)]),
-            torch.cat([self.relative, *(self.relative[rows].mean(0, keepdim=True) for rows in groups)]),
-            np.concatenate([self.state, states]),
-        )
+        changes, readings, averaged = (pd.DataFrame(read.joined(parts)) for parts in zip(*bar, strict=True))
+        return Measured(changes, readings, averaged)
 
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """What one layer's measurements share; vectors: OWN, RANDOM and OTHER of each feature."""
+    """What one layer's pushes share; vectors: FIXED of each feature."""
 
     rest: Rest
     clean: Clean
     place: Place
     vectors: Float[Tensor, "features 3 d_model"]
     alphas: Float[Tensor, "features pushes"]
-    vocabulary: agreement.Vocabulary
+    own_jacobian: bool
 
     def site_bytes(self) -> int:
         """What one site takes on its way through a block: its versions, and its context's keys and values."""
@@ -142,69 +109,29 @@ class _Layer:
         width = max((block.W_in.shape[1] for block in blocks), default=self.vectors.shape[-1])
         return self.vectors.element_size() * (2 * context + 4 * width * (len(PUSHES) + 1))
 
-    def push(
-        self, sites: Int64[Tensor, "3 sites"]
-    ) -> tuple[Float[Tensor, "sites pushes d_model"], Float[Tensor, "sites"], Float[Tensor, "sites pushes"]]:
-        """change, scale and relative step of sites: feature (place in the sample), context, position."""
+    def push(self, sites: Int64[Tensor, "3 sites"], noise: Float64[Tensor, "sites d_model"]) -> Pushed:
+        """Sites: feature (place in the sample), context, position; noise: what picks their controls."""
         feature, context, position = sites
+        at = self.clean.residual[self.place][context, position]
+        fixed = dict(zip(FIXED, self.vectors[feature].unbind(1), strict=True))
+        control = controls.matched(fixed[FEATURE].double(), at.double(), noise).to(at)
+        directions = fixed | {MATCHED: control}
         alphas = torch.nan_to_num(self.alphas[feature], nan=1.0)
-        added = alphas[..., None] * self.vectors[feature][:, [vector for vector, _ in PUSHES]]
+        added = alphas[..., None] * torch.stack([directions[name] for name, _ in PUSHES], dim=1)
         change = forward.changes(self.rest, self.clean, self.place, context, position, added)
         norm = self.rest.norm
-        _, scale = forward.normalise(self.clean.final[context, position], self.rest.eps, norm)
-        length = forward.centred(self.clean.residual[self.place][context, position], norm).norm(dim=-1)
-        return change, scale[:, 0], added.norm(dim=-1) / length[:, None]
-
-    def readings(self, i: int, pushed: _Pushed) -> pd.DataFrame:
-        """Rows site by site, READINGS within; steps of an activation that is unknown are left out."""
-        pushed = pushed.with_averages()
-        m, pushes = pushed.change.shape[:2]
-        alpha = torch.nan_to_num(self.alphas[i], nan=1.0).expand(m, pushes).flatten()
-        scale = pushed.scale[:, None].expand(m, pushes).flatten()
-        direct = agreement.direct_shapes(self.vectors[i], self.vocabulary)
-        flat = agreement.agreement(pushed.change.flatten(0, 1), alpha, scale, direct, self.vocabulary)
-        push = torch.tensor([reading[2] for reading in READINGS], device=flat.mean.device)
-        vector = torch.tensor([reading[3] for reading in READINGS], device=flat.mean.device)
-        columns = {name: getattr(flat, name).view(m, pushes, -1)[:, push, vector] for name in PAIRWISE}
-        columns |= {name: getattr(flat, name).view(m, pushes)[:, push] for name in MOMENTS}
-        columns["odd_share"] = self._odd(pushed.change)[:, push].masked_fill(
-            columns["pearson"].isnan(), torch.nan
-        )
-        columns["relative_step"] = pushed.relative[:, push]
-        columns["alpha"] = self.alphas[i, push].expand(m, len(READINGS))
-        frame = {name: column.double().cpu().numpy().ravel() for name, column in columns.items()}
-        frame |= {
-            "averaged": np.repeat(np.arange(m) >= m - len(np.unique(pushed.state)), len(READINGS)),
-            "state": np.repeat(pushed.state, len(READINGS)),
-            "direction": np.tile([reading[0] for reading in READINGS], m),
-            "step": np.tile([reading[1] for reading in READINGS], m),
-        }
-        return pd.DataFrame(frame).dropna(subset="alpha")
-
-    def _odd(self, change: Float[Tensor, "sites pushes d_model"]) -> Float64[Tensor, "sites pushes"]:
-        odd = torch.full(change.shape[:2], torch.nan, dtype=torch.float64, device=change.device)
-        for plus, minus in ((0, 1), (2, 3)):
-            share = agreement.odd_share(change[:, plus], change[:, minus], self.vocabulary)
-            odd[:, plus] = odd[:, minus] = share
-        return odd
-
-    def weights(self, features: Sequence[int]) -> pd.DataFrame:
-        """Moments of the logit weights of the three vectors of each feature."""
-        frames = []
-        for feature, vectors in zip(features, self.vectors, strict=True):
-            direct = agreement.direct_shapes(vectors, self.vocabulary)
-            columns = {name: getattr(direct, name).double().cpu().numpy() for name in MOMENTS}
-            norm = vectors.norm(dim=-1).double().cpu()
-            frames.append(
-                pd.DataFrame({"feature": np.int32(feature), "vector": range(3), "norm": norm, **columns})
-            )
-        return pd.concat(frames, ignore_index=True)
+        unit, scale = forward.normalise(self.clean.final[context, position], self.rest.eps, norm)
+        length = forward.centred(at, norm).norm(dim=-1)
+        carried = None
+        if self.own_jacobian and isinstance(self.rest, Tail):
+            carried = tangent(self.rest, self.clean, self.place, context, position, fixed[FEATURE])
+        return Pushed(change, unit, scale[:, 0], added.norm(dim=-1) / length[:, None], control, carried)
 
 
 def _vectors(
     W_dec: Float[Tensor, "d_sae d_model"], features: Sequence[int], seeds: Sequence[Sequence[int]]
 ) -> Float32[Tensor, "features 3 d_model"]:
-    """Own direction, a random one of the same norm, another feature's."""
+    """FIXED: own direction, a random one of the same norm, another feature's."""
     found = []
     for feature, seed in zip(features, seeds, strict=True):
         rng = np.random.default_rng((*seed, 1))
@@ -215,6 +142,16 @@ def _vectors(
         other = own if not len(others) else W_dec[rng.choice(others)]
         found.append(torch.stack([own, random, other]))
     return torch.stack(found)
+
+
+def _noise(seeds: Sequence[Sequence[int]], sites: Sites, d_model: int) -> Float64[Tensor, "sites d_model"]:
+    """Standard normal numbers for each site, a feature's drawn with its own seed."""
+    counts = np.bincount(sites.feature.numpy(), minlength=len(seeds))
+    parts = [
+        np.random.default_rng((*seed, 2)).standard_normal((count, d_model))
+        for seed, count in zip(seeds, counts, strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(parts))
 
 
 def _alphas(own: Float64[np.ndarray, "features"]) -> Float64[Tensor, "features pushes"]:

@@ -9,6 +9,7 @@ a feature are independent and a standard error over them is one over contexts.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,11 +24,14 @@ from fsrl.names import DEGENERATE, LABELS
 
 @dataclass(frozen=True)
 class SampleSize:
-    """features of each type, positions of each feature in each state, contexts to look for them in."""
+    """features of each type, positions of each feature in each state, contexts to look for them in;
+    own_jacobian: whether a feature's own mean Jacobian predicts too.
+    """
 
     features_per_type: int
     positions: int
     contexts: int
+    own_jacobian: bool
 
     def __post_init__(self) -> None:
         if min(self.features_per_type, self.positions, self.contexts) < 1:
@@ -45,7 +49,7 @@ class Sites:
 
 
 def sample_size(
-    *, sample: Mapping[str, int], large_model_on_cpu: Mapping[str, int], parameters: int, device: str
+    *, sample: Mapping[str, Any], large_model_on_cpu: Mapping[str, Any], parameters: int, device: str
 ) -> SampleSize:
     """`sample`, or `large_model_on_cpu` on a CPU for a model above its million_parameters."""
     smaller = dict(large_model_on_cpu)

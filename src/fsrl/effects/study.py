@@ -1,9 +1,11 @@
 """Measured effects of a whole study: one clean run of the model for all hooks, then layer after layer."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -11,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fsrl import devices
-from fsrl.effects import agreement, forward, scope
+from fsrl.effects import agreement, forward, peaks, scope
 from fsrl.effects import encoders as effect_encoders
 from fsrl.effects import frames as effect_frames
 from fsrl.effects import measure as effect_measure
@@ -25,6 +27,7 @@ from fsrl.models.sources import SAESource
 from fsrl.nulls.quantiles import Bounds
 from fsrl.types.rules import Scheme, TailScheme
 from fsrl.weights.matrices import Decoder
+from fsrl.weights.transport import SAID, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -50,18 +53,32 @@ class Settings:
     scheme: Scheme | TailScheme
     text: str
     context: int
-    sample: Mapping[str, int]
-    large_model_on_cpu: Mapping[str, int]
+    sample: Mapping[str, Any]
+    large_model_on_cpu: Mapping[str, Any]
     seed: int
     device: str
 
 
-@dataclass(frozen=True, eq=False)
-class _CleanRun:
-    """What every layer is measured with, on the device: the rest of the model after any hook, what the model
-    itself computed, its value biases, centred W_U and the sample's size; said: for the tables' metadata.
+class LayerTables(NamedTuple):
+    """Of one layer: tables `effects`, `effect_agreement` and `effect_peaks`, and what to say of them in
+    their metadata.
     """
 
+    effects: pd.DataFrame
+    agreement: pd.DataFrame
+    peaks: pd.DataFrame
+    said: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class _CleanRun:
+    """What every layer is measured with, on the device: the text and its tokenizer, the rest of the model
+    after any hook, what the model itself computed, its value biases, centred W_U and the sample's size; said:
+    for the tables' metadata.
+    """
+
+    inputs: Int64[Tensor, "contexts positions"]
+    tokenizer: Any
     rest: forward.Rest
     clean: forward.Clean
     b_V: Float[Tensor, "layers heads d_head"] | None
@@ -77,21 +94,44 @@ def measure_study(
     layers: Iterable[EffectInputs],
     W_U: Float[Tensor, "d_model n_tokens"],
     settings: Settings,
-) -> Iterator[tuple[pd.DataFrame, dict[str, str]]]:
-    """The table `effects` of each layer, with what to say of it in its metadata.
+    transport: Transport | None = None,
+) -> Iterator[LayerTables]:
+    """The tables of each layer.
 
     hooks: those of the layers' decoders, in their order, known before the layers are read: of these only one
     need be held at a time. W_U: folded, as the view sees it. In a GPT-2 positions are pushed by its blocks
-    written out, in another model by its own forward pass. Raises FsrlError for a hook that the model lacks,
-    and for a layer of another hook than said.
+    written out, in another model by its own forward pass, and nothing is predicted by a site's own Jacobian.
+    transport: the study's matrices, if it has any. Raises FsrlError for a hook that the model lacks, for a
+    layer of another hook than said, and for matrices of another model, without that hook or measured on the
+    text that the effects are.
     """
     run = _run_clean(model, hooks, W_U, settings)
+    if transport is not None:
+        _check(transport, model, run)
+        run.said.update({f"transport_{name}": transport.metadata[name] for name in SAID})
     # A generator holds its arguments to the end: the model's own W_U and what it was read from can go.
     del W_U, model
     for hook, layer in zip(hooks, layers, strict=True):
         if layer.decoder.hook != hook:
             raise FsrlError(f"effects: {layer.decoder.sae} is of {layer.decoder.hook}, expected of {hook}")
-        yield _measure_layer(layer, source, run, settings), run.said
+        T = None if transport is None else transport.at(hook)
+        yield _measure_layer(layer, source, run, settings, T)
+
+
+def _check(transport: Transport, model: Model, run: _CleanRun) -> None:
+    """What T predicts says nothing where it was fitted, nor in another model."""
+    known, own = transport.metadata, model.metadata.get("model_sha256")
+    if known.get("model_sha256") != own:
+        raise FsrlError(
+            f"effects: transport was measured in {known.get('model', 'another model')}, not in "
+            f"{model.source.name}; build it again"
+        )
+    same = known["text_sha256"] == run.said["text_sha256"]
+    if same and run.size.contexts not in json.loads(known["left_out"]):
+        raise FsrlError(
+            f"effects: transport was measured on this text without leaving out the {run.size.contexts} "
+            "windows that effects are measured on; build it again"
+        )
 
 
 def _run_clean(
@@ -132,6 +172,8 @@ def _run_clean(
         rest = own = OwnPass.of(bridge, inputs, model.head.norm, clean)
         said["forward_pass"] = f"{own.described} ({unlike})"
     return _CleanRun(
+        inputs=inputs,
+        tokenizer=model.tokenizer,
         rest=rest,
         clean=clean,
         b_V=effect_encoders.value_biases(bridge, hooks),
@@ -154,8 +196,12 @@ def _sample_size(model: Model, device: str, settings: Settings) -> SampleSize:
 
 
 def _measure_layer(
-    layer: EffectInputs, source: SAESource, run: _CleanRun, settings: Settings
-) -> pd.DataFrame:
+    layer: EffectInputs,
+    source: SAESource,
+    run: _CleanRun,
+    settings: Settings,
+    T: Float[Tensor, "d_model d_model"] | None,
+) -> LayerTables:
     decoder = layer.decoder
     seed = effect_sample.seed_of(settings.seed, decoder.sae)
     density = layer.moments.set_index("feature")["log10_density"]
@@ -171,15 +217,17 @@ def _measure_layer(
         activations,
         positions=run.size.positions,
         seed=seed,
+        T=T,
+        own_jacobian=run.size.own_jacobian,
         progress=True,
     )
-    return effect_frames.effects_frame(
-        measured,
-        sample,
-        settings.scheme,
-        layer.moments,
-        layer.known,
-        n_tokens=run.vocabulary.centred.shape[1],
+    n_tokens = run.vocabulary.centred.shape[1]
+    typed_by = settings.scheme, layer.moments, layer.known
+    return LayerTables(
+        effect_frames.effects_frame(measured, sample, *typed_by, n_tokens=n_tokens),
+        effect_frames.agreement_frame(measured, sample),
+        peaks.peaks_frame(features.tolist(), activations, run.inputs, run.tokenizer),
+        run.said,
     )
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from fsrl.effects.forward import Block, Clean, Tail, normalise
+from fsrl.effects.forward import Block, Clean, Tail, centred, normalise
 from fsrl.hooks import Place
 
 
@@ -46,11 +46,14 @@ def tangent(
 
 
 def without_stream(
-    v: Float[Tensor, "*any d_model"], unit: Float[Tensor, "*any d_model"]
-) -> Float[Tensor, "*any d_model"]:
-    """(P - x̂ x̂ᵀ/d) v; unit: x̂, the centred stream divided by its scale."""
-    centred = v - v.mean(-1, keepdim=True)
-    return centred - unit * (unit * v).mean(-1, keepdim=True)
+    v: Float[Tensor, "*#any d_model"], unit: Float[Tensor, "*#any d_model"], norm: str = "LayerNorm"
+) -> Float[Tensor, "*rows d_model"]:
+    """(P - x̂ x̂ᵀ/d) v; unit: x̂, the centred stream divided by its scale; norm: as in `fsrl.models.head`, in
+    others than a LayerNorm P is 1, and where there is none v stays as it is.
+    """
+    if norm == "none":
+        return v.expand(torch.broadcast_shapes(v.shape, unit.shape))
+    return centred(v, norm) - unit * (unit * v).mean(-1, keepdim=True)
 
 
 def gelu_slope(x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
@@ -91,23 +94,21 @@ def _attention(
     values: Float[Tensor, "sites heads positions d_head"],
     positions: Int64[Tensor, "sites"],
 ) -> tuple[Float[Tensor, "sites d_model"], Float[Tensor, "sites d_model"]]:
-    """What the attention writes at x, and how v moves it: through its query, its own key and its own value."""
+    """What the attention writes at x, and how v moves it: by its query, its own key and its own value."""
     x, v = _norm(x, v, block.ln1_w, block.ln1_b, eps)
     weights = ((block.W_Q, block.b_Q), (block.W_K, block.b_K), (block.W_V, block.b_V))
     q, k, value = (torch.einsum("sd,hde->she", x, W) + b for W, b in weights)
     dq, dk, dvalue = (torch.einsum("sd,hde->she", v, W) for W, _ in weights)
     past = torch.arange(keys.shape[2], device=x.device) < positions[:, None]
-    scores = (keys @ q[..., None])[..., 0].masked_fill(~past[:, None], -torch.inf)
-    root = math.sqrt(q.shape[-1])
-    pattern = (torch.cat([scores, (q * k).sum(-1, keepdim=True)], dim=-1) / root).softmax(-1)
-    own = (dq * k + q * dk).sum(-1, keepdim=True)
-    moved = torch.cat([(keys @ dq[..., None])[..., 0], own], dim=-1) / root
-    moved = pattern * (moved - (pattern * moved).sum(-1, keepdim=True))
-
-    def read(weights: Tensor, value: Tensor) -> Tensor:
-        return (weights[..., None, :-1] @ values)[..., 0, :] + weights[..., -1:] * value
-
-    z, dz = read(pattern, value), read(moved, value) + pattern[..., -1:] * dvalue
-    out = torch.einsum("she,hed->sd", torch.stack([z, dz]).flatten(0, 1), block.W_O)
-    written, turned = out.view(2, *x.shape)
-    return written + block.b_O, turned
+    # Both at once, since reading keys and values takes longest.
+    asked = torch.stack([q, dq], dim=-1)
+    own = torch.stack([(q * k).sum(-1), (dq * k + q * dk).sum(-1)], dim=-1)
+    scores, turned = (torch.cat([keys @ asked, own[:, :, None]], dim=2) / q.shape[-1] ** 0.5).unbind(-1)
+    here = torch.ones_like(past[:, :1])
+    pattern = scores.masked_fill(~torch.cat([past, here], dim=1)[:, None], -torch.inf).softmax(-1)
+    moved = pattern * (turned - (pattern * turned).sum(-1, keepdim=True))
+    both = torch.stack([pattern, moved], dim=2)
+    z = both[..., :-1] @ values + both[..., -1:] * value[:, :, None]
+    z[:, :, 1] += pattern[..., -1:] * dvalue
+    written = torch.einsum("shve,hed->vsd", z, block.W_O)
+    return written[0] + block.b_O, written[1]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from fsrl.effects.names import FEATURE, OWN_MEAN, TRANSPORTED
 from fsrl.enrichment.coverage_sums import ANY, by_label
 from fsrl.latex import text as tex
 from fsrl.names import TYPES
@@ -185,6 +186,40 @@ def effect_random(tables: StudyTables) -> Values:
     return extremes(_effects(tables)["random"], _correlation, layer_name)
 
 
+@headline("effect-matched", "effects")
+def effect_matched(tables: StudyTables) -> Values:
+    """The same of random directions that also have the feature's cosine with the stream there."""
+    return extremes(_effects(tables)["matched"], _correlation, layer_name)
+
+
+def _by_hook(tables: StudyTables, prediction: str) -> pd.DataFrame:
+    frame = tables.frame("by_hook")
+    rows = frame[(frame["state"] == ACTIVE) & (frame["step"] == STEP) & (frame["direction"] == FEATURE)]
+    return rows[rows["prediction"] == prediction].set_index("sae")
+
+
+@headline("effect-transported", "by_hook")
+def effect_transported(tables: StudyTables) -> Values:
+    """Correlation of the measured change with what T predicts, where the feature is active, by layer; and in
+    how many layers it is above that of the logit weights, and below that of matched controls, by the 95 %
+    interval of the difference.
+    """
+    rows = _by_hook(tables, TRANSPORTED)
+    values = dict(extremes(rows["pearson"], _correlation, layer_name))
+    counted = {"better": rows["over_direct_low"] > 0, "below-matched": rows["over_matched_high"] < 0}
+    values |= {name: tex.count(int(part.sum())) for name, part in counted.items()}
+    slopes = extremes(rows["slope"], _correlation, layer_name)
+    values |= {f"slope.{name}": value for name, value in slopes.items()}
+    values |= {"first": tex.number(rows["pearson"].iloc[0], digits=2) if len(rows) else ""}
+    return values | {"measured": tex.count(len(rows))}
+
+
+@headline("effect-own", "by_hook")
+def effect_own(tables: StudyTables) -> Values:
+    """The same of the mean Jacobian of the feature's other positions."""
+    return extremes(_by_hook(tables, OWN_MEAN)["pearson"], _correlation, layer_name)
+
+
 @headline("effect-averaged", "effects")
 def effect_averaged(tables: StudyTables) -> Values:
     """The same of the features when the change is averaged over positions before it is correlated."""
@@ -193,7 +228,7 @@ def effect_averaged(tables: StudyTables) -> Values:
 
 @headline("effect-difference", "effects")
 def effect_difference(tables: StudyTables) -> dict[str, str]:
-    """Layers in which features agree less, or more, with their weights than random directions do (the 95 %
+    """Layers in which features agree less, or more, with their weights than matched controls do (the 95 %
     interval of the difference leaves zero out), and in which neither can be said.
     """
     rows = _effects(tables)
@@ -267,6 +302,9 @@ HEADLINES = (
     agreement,
     effect,
     effect_random,
+    effect_matched,
+    effect_transported,
+    effect_own,
     effect_averaged,
     effect_difference,
     kept,

@@ -63,6 +63,7 @@ class StudyTables:
     agreement: pd.DataFrame | None = None
     stability: pd.DataFrame | None = None
     effects: pd.DataFrame | None = None
+    by_hook: pd.DataFrame | None = None
     recovery: pd.DataFrame | None = None
 
     @property

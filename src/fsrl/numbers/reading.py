@@ -6,7 +6,7 @@ from typing import Any
 from fsrl.numbers.headlines import StudyTables
 from fsrl.tables import core as tables
 from fsrl.tables.claims import CLAIMS_SUMMARY, CLAIMS_TABLE
-from fsrl.tables.effects import SUMMARY
+from fsrl.tables.effects import BY_HOOK, SUMMARY
 from fsrl.tables.enrichment import DISCOVERIES, SET_COVERAGE
 from fsrl.tables.moments import MOMENTS, NULL
 from fsrl.tables.planted import RECOVERY
@@ -27,6 +27,7 @@ SINGLE = {
     "agreement": AGREEMENT,
     "stability": STABILITY,
     "effects": SUMMARY,
+    "by_hook": BY_HOOK,
     "recovery": RECOVERY,
 }
 LAYERS = {"moments": MOMENTS, "thresholds": THRESHOLDS}
