@@ -152,6 +152,7 @@ def test_the_table_is_written_and_printed(table, tmp_path):
     head, *lines, last = catalogue.lines(read)
     assert head.split() == ["release", "model", "SAEs", "d_sae", "GB", "Neuronpedia", "supported"]
     found = {line.split()[0]: line for line in lines}
+    assert {line[head.index("model") - 1 : head.index("model")] for line in lines} == {" "}
     assert re.search(r"gpt2 +12 +24576 49152 +2.1 +12 +yes$", found["gpt2-small-hook-z-kk"])
     assert found["gpt-oss-20b-andyrdt"].endswith(f"no: {catalogue.REASONS['quantised']}")
     assert last == f"{table['supported'].sum()} of 170 releases are supported"

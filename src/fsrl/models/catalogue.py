@@ -141,11 +141,12 @@ def lines(table: pd.DataFrame) -> Iterator[str]:
         size = "" if pd.isna(row.float32_gb) else f"{row.float32_gb:.1f}"
         why = "yes" if row.supported else f"no: {row.why_not}"
         wide = " ".join(map(str, row.d_sae))
-        shown.append((row.release, row.model, str(row.saes), wide, size, str(row.neuronpedia), why))
+        cells = (row.release, row.model, str(row.saes), wide, size, str(row.neuronpedia), why)
+        shown.append(tuple(map(plain.line, cells)))
     sizes = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for cells in shown:
         padded = (cell.ljust(size) for cell, size in zip(cells, sizes, strict=True))
-        yield plain.line("  ".join(padded).rstrip())
+        yield "  ".join(padded).rstrip()
     yield f"{int(table['supported'].sum())} of {len(table)} releases are supported"
 
 

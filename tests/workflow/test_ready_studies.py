@@ -1,0 +1,63 @@
+"""The ready studies of other models are planned from the directory alone: no network, no weights."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.fixtures.project import ROOT, Project, environment, planned
+
+STUDIES = yaml.safe_load((ROOT / "config/config.yaml").read_text())["studies"]
+# How many dictionaries each has.
+READY = {
+    "pythia-70m-res": 7,
+    "pythia-70m-mlp": 6,
+    "pythia-70m-att": 6,
+    "gemma-2-2b": 26,
+    "gemma-3-270m": 18,
+    "gemma-3-1b": 26,
+    "llama-3.1-8b": 1,
+    "qwen3-1.7b": 4,
+}
+TRANSCODERS = "gemma-3-270m-transcoders"
+PLANNED = [
+    pytest.param(TRANSCODERS, 18),
+    *(pytest.param(name, count, marks=pytest.mark.slow) for name, count in READY.items()),
+]
+
+
+@pytest.fixture(scope="module")
+def catalogued(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project, where studies that name no text read that of the tiny one."""
+    project = fresh.copy(tmp_path_factory.mktemp("catalogued") / "project")
+    path = project.folder / "tiny/config.yaml"
+    text = {"study_defaults": {"evaluation_text": "tiny/evaluation_text.txt"}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | text))
+    return project
+
+
+@pytest.mark.parametrize(("name", "count"), PLANNED)
+def test_a_ready_study_is_planned_offline(catalogued: Project, tmp_path: Path, name: str, count: int) -> None:
+    nowhere = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    nowhere |= {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    arguments = ("--dry-run", "--config", f"study={name}")
+    done = catalogued.without_jobs(*arguments, given=environment() | nowhere)
+    jobs = planned(done)
+    assert jobs[f"compute_moments_{name}"] == jobs[f"test_enrichment_{name}"] == count
+    assert jobs["fetch_weights"] == jobs["fetch_model"] == 1
+    without = re.search(rf"study {name} is built without effects: \S+ is a transcoder", done.stderr)
+    assert bool(without) is (name == TRANSCODERS)
+    if without:
+        assert not {job for job in jobs if "effect" in job}
+
+
+def test_all_that_are_no_gpt2_s_are_planned() -> None:
+    others = {name for name, study in STUDIES.items() if study["model"].get("hub") not in (None, "gpt2")}
+    assert others == {*READY, TRANSCODERS}
+
+
+def test_releases_are_listed_without_weights_or_network(fresh: Project) -> None:
+    done = fresh.without_jobs("--dry-run", "studies")
+    assert set(planned(done)) == {"list_releases", "studies"}
