@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fsrl.effects import scope
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files, hub_record
 from fsrl.models.hub_files import HubFile
@@ -116,6 +117,11 @@ class Study:
     def transcoders(self) -> list[str]:
         """Those of its SAEs that read another place of the model than they write; asks no network."""
         return _located(f"config: studies.{self.name}.saes", self.saes.transcoders)
+
+    def unlike_gpt2(self) -> str | None:
+        """What in its model is not as in GPT-2; None where all is, or its files are not on this machine."""
+        found = _located(f"config: studies.{self.name}.model", self.model.config)
+        return None if found is None else scope.unlike_gpt2(found)
 
     def neuronpedia(self) -> dict[str, tuple[str, str] | None]:
         """Model and source at Neuronpedia of each SAE, None where it has none; asks no network."""

@@ -1,4 +1,5 @@
-# Which features steer a model, and whether what follows is what the weights of those that fire say. Of the studies whose effects are measured, in the same view, on the same text.
+# Which features steer a model, and whether what follows is what the weights of those that fire say. Of the studies whose
+# effects are measured, in the same view, on the same text, where the model has GPT-2's blocks.
 STEERING_TABLE = "results/{study}/{sae}/steering.parquet"
 NEXT_TOKEN_TABLE = "results/{study}/{sae}/next_token.parquet"
 PATHS_TABLE = "results/{study}/{sae}/paths.parquet"
