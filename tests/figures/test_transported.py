@@ -107,4 +107,4 @@ def test_moments_draw_the_quantiles_of_either_view_and_of_chance(layers):
 
 def test_printed_keeps_one_line_and_only_what_the_font_has():
     assert transported.printed("a\nb") == "a\u21b5b"
-    assert transported.printed("\U0001f600x") == "<U+1F600>x"
+    assert transported.printed("\u4e2dx") == "<U+4E2D>x"
