@@ -7,6 +7,7 @@ from tests.fixtures.project import Project
 from tests.fixtures.project import planned as planned_rules
 
 EFFECT_RULES = {"measure_effects_tiny", "effect_summary", "draw_effect_figures", "write_latex_effects"}
+EFFECT_RULES |= {"measure_steering_tiny", "summarise_steering", "write_latex_steering"}
 
 
 def configured(fresh: Project, folder: Path, name: str, value: object) -> Project:

@@ -25,6 +25,7 @@ CLAIMING = {
     "summarise_enrichment_tiny": 1,
     "null_p_values": 1,
     "measure_effects_tiny": 1,
+    "measure_steering_tiny": 1,
 }
 
 

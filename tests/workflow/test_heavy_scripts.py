@@ -27,12 +27,13 @@ HEAVY = (
     "null_p_values",
     "summarise_enrichment",
     "measure_effects",
+    "measure_steering",
     "recover_planted_types",
 )
 # What reads their tables in between; it has no device.
 LIGHT = {"export_model": "export_weights", "compute_moments": "types"}
 # Reading a model looks at its logits of a few tokens, and reading SAEs at what they decode, on the CPU.
-READING = ("export_model", "fit_transport", "measure_effects")
+READING = ("export_model", "fit_transport", "measure_effects", "measure_steering")
 COMPARED = {"null": 1e-4, "moments": 1e-4, "enrichment": 1e-3, "best_sets": 1e-3}
 
 
@@ -88,6 +89,7 @@ def test_tables_say_what_they_were_computed_on(both):
     for stages, device, precision in zip(both, ("cpu", "cuda"), ("fp32", "split"), strict=True):
         paths = [path for name in COMPARED for path in stages.folder.rglob(f"{name}.parquet")]
         paths += [stages.nulls()[0], *stages.folder.rglob("effects.parquet")]
+        paths += stages.folder.rglob("steering.parquet")
         paths += [
             stages.folder / name for name in ("null_p_values", "null_discoveries", "recovery", "by_set")
         ]
@@ -106,8 +108,8 @@ def test_tables_say_what_they_were_computed_on(both):
 def test_every_script_with_a_device_is_checked_here():
     scripts = (ROOT / "workflow/scripts").glob("*.py")
     with_device = [path.stem for path in scripts if "import devices" in path.read_text()]
-    # Effects pick their device in the library, with the sample that follows from it.
-    assert {*with_device, "measure_effects"} == set(HEAVY)
+    # Effects and steering pick their device in the library, with the sample that follows from it.
+    assert {*with_device, "measure_effects", "measure_steering"} == set(HEAVY)
 
 
 def test_without_a_gpu_cuda_is_one_line(tiny_study, tmp_path):

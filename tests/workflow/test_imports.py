@@ -18,6 +18,7 @@ MODEL_SCRIPTS = {
     "fit_transport.py",
     "measure_activation_covariances.py",
     "measure_effects.py",
+    "measure_steering.py",
     *(path.name for path in SCRIPTS if "mini" in path.name),
 }
 
