@@ -13,11 +13,14 @@ def to_open():
     places = {
         "the paper": [PAPER],
         "notebooks": NOTEBOOKS,
+        "all features": [f"{path}/index.html" for path in BROWSERS],
         "figures": [f"figures/{study}/" for study in STUDIES],
         "one row a layer": [path for path in SUMMARIES if path.endswith(".tsv")],
     }
     for what, paths in places.items():
-        made = [path for path in paths if any(one.startswith(path) for one in asked)]
+        made = [
+            path for path in paths if any(one.startswith(path) or path.startswith(f"{one}/") for one in asked)
+        ]
         if made:
             yield f"  {what}: {', '.join(made)}"
 

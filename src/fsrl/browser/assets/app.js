@@ -6,6 +6,7 @@ const DEFAULTS = {
   sort: "", order: "", page: "0", color: "type", region: "", view: "",
 };
 const $ = (id) => document.getElementById(id);
+let typing = false; // a person is, in a field: what it holds is not to be touched
 let study, rows, plane, page, tokens, found = [], state = { ...DEFAULTS }, drawn = 0;
 
 // ---- the address
@@ -102,7 +103,7 @@ function drawList(layer, layers) {
 }
 
 function drawFilters(layer) {
-  for (const name of ["token", "side", "set", "text", "scope"]) if ($(name) !== document.activeElement) $(name).value = state[name];
+  for (const name of ["token", "side", "set", "text", "scope"]) if (!typing || $(name) !== document.activeElement) $(name).value = state[name];
   const kept = state.types ? state.types.split(",") : [];
   for (const box of document.querySelectorAll("#types input")) box.checked = kept.includes(box.value);
   for (const line of document.querySelectorAll("#types .n")) line.textContent = format.count(study.layers[layer].types[Number(line.dataset.type)]);
@@ -198,7 +199,7 @@ async function drawPage(layer, feature, turn) {
 function listen() {
   const typed = (name) => {
     let timer;
-    $(name).addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(() => change({ [name]: $(name).value, page: "0", ...(name === "token" ? { sort: "", order: "" } : {}) }), 150); });
+    $(name).addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(() => { typing = true; change({ [name]: $(name).value, page: "0", ...(name === "token" ? { sort: "", order: "" } : {}) }); }, 150); });
   };
   ["token", "set", "text"].forEach(typed);
   for (const name of ["side", "scope", "color"]) $(name).addEventListener("change", () => change({ [name]: $(name).value, ...(name === "color" ? {} : { page: "0" }), ...(name === "scope" ? { region: "" } : {}) }));
@@ -224,7 +225,7 @@ function listen() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { plane.draw(); overview(); });
   $("help").addEventListener("click", () => { $("keys").hidden = !$("keys").hidden; $("help").setAttribute("aria-expanded", String(!$("keys").hidden)); });
   document.addEventListener("keydown", key);
-  window.addEventListener("hashchange", draw);
+  window.addEventListener("hashchange", () => { typing = false; draw(); });
 }
 
 function key(event) {

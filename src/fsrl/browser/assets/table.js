@@ -6,8 +6,7 @@ const PER_PAGE = 50;
 // A row is a layer and a feature; `data` has the columns of each layer that is loaded.
 class Rows {
   constructor(study, tokens) {
-    Object.assign(this, { study, tokens, data: [], lower: new Map() });
-    this.shown = tokens.shown.map((text) => text.toLowerCase());
+    Object.assign(this, { study, tokens, data: [] });
   }
 
   // The ids of the tokens that a person means: as typed; without a space before it, with one as well.
