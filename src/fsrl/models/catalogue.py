@@ -136,7 +136,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
 def lines(table: pd.DataFrame) -> Iterator[str]:
     """The table in columns for a terminal, and how many are supported."""
-    shown = [("release", "model", "SAEs", "d_sae", "GB", "Neuronpedia", "supported")]
+    shown: list[tuple[str, ...]] = [("release", "model", "SAEs", "d_sae", "GB", "Neuronpedia", "supported")]
     for row in table.itertuples():
         size = "" if pd.isna(row.float32_gb) else f"{row.float32_gb:.1f}"
         why = "yes" if row.supported else f"no: {row.why_not}"
