@@ -285,10 +285,10 @@ class SAEfeatureAnalyzer:
         et al.'s output_score and input_score, total_variation and kl of the next token's distribution, and
         percentiles among random directions of the same norm, added as far. features: None for the workflow's
         sample, or those to look at; by: the column; top_k: at most so many rows. The workflow's table where
-        it has these weights and features, else measured here with its settings (without names after the
-        types, which are slow); percentiles are then among the random directions of the features measured
-        together. Features that never fire on the text are left out. Raises FsrlError for an unknown column, a
-        feature that there is not, and where nothing is built and no text is at hand.
+        it has these weights and features, else measured here with its settings (features that are named wait
+        for no types); percentiles are then among the random directions of the features measured together.
+        Features that never fire on the text are left out. Raises FsrlError for an unknown column, a feature
+        that there is not, and where nothing is built and no text is at hand.
         """
         ranking.check(by, top_k)
         chosen = None if features is None else _indices(features, self.n_features, "rank for steering")
