@@ -17,6 +17,7 @@ MODEL_SCRIPTS = {
     "export_weights.py",
     "fit_transport.py",
     "measure_activation_covariances.py",
+    "find_contexts.py",
     "measure_effects.py",
     "measure_steering.py",
     *(path.name for path in SCRIPTS if "mini" in path.name),

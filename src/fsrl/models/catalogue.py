@@ -141,8 +141,8 @@ def lines(table: pd.DataFrame) -> Iterator[str]:
         size = "" if pd.isna(row.float32_gb) else f"{row.float32_gb:.1f}"
         why = "yes" if row.supported else f"no: {row.why_not}"
         wide = " ".join(map(str, row.d_sae))
-        cells = (row.release, row.model, str(row.saes), wide, size, str(row.neuronpedia), why)
-        shown.append(tuple(map(plain.line, cells)))
+        found = (row.release, row.model, str(row.saes), wide, size, str(row.neuronpedia), why)
+        shown.append(tuple(map(plain.line, found)))
     sizes = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for cells in shown:
         padded = (cell.ljust(size) for cell, size in zip(cells, sizes, strict=True))
