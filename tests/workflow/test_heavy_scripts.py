@@ -28,12 +28,14 @@ HEAVY = (
     "summarise_enrichment",
     "measure_effects",
     "measure_steering",
+    "compare_directions",
+    "find_contexts",
     "recover_planted_types",
 )
 # What reads their tables in between; it has no device.
 LIGHT = {"export_model": "export_weights", "compute_moments": "types"}
 # Reading a model looks at its logits of a few tokens, and reading SAEs at what they decode, on the CPU.
-READING = ("export_model", "fit_transport", "measure_effects", "measure_steering")
+READING = ("export_model", "fit_transport", "measure_effects", "measure_steering", "find_contexts")
 COMPARED = {"null": 1e-4, "moments": 1e-4, "enrichment": 1e-3, "best_sets": 1e-3}
 
 
@@ -108,8 +110,8 @@ def test_tables_say_what_they_were_computed_on(both):
 def test_every_script_with_a_device_is_checked_here():
     scripts = (ROOT / "workflow/scripts").glob("*.py")
     with_device = [path.stem for path in scripts if "import devices" in path.read_text()]
-    # Effects and steering pick their device in the library, with the sample that follows from it.
-    assert {*with_device, "measure_effects", "measure_steering"} == set(HEAVY)
+    # Effects, steering and contexts pick their device in the library, with what follows from it.
+    assert {*with_device, "measure_effects", "measure_steering", "find_contexts"} == set(HEAVY)
 
 
 def test_without_a_gpu_cuda_is_one_line(tiny_study, tmp_path):

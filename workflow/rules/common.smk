@@ -149,7 +149,9 @@ def left_out(study, part):
         )
         return True
     if part == "steering" and part not in study.without and (odd := study.unlike_gpt2()):
-        skip(f"study {study.name} is built without steering: {odd}, and it is measured through GPT-2's blocks")
+        skip(
+            f"study {study.name} is built without steering: {odd}, and it is measured through GPT-2's blocks"
+        )
         return True
     if part not in study.without:
         return False
