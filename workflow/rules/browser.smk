@@ -22,7 +22,8 @@ def browsed(study):
     found["null"] = of_view("null", view) if LAYER_KINDS else []
     enriched = ["enrichment", "best_sets", "scores"]
     found |= {table: of_view(table, view) if view in enriched_views(study) else [] for table in enriched}
-    found["effects"] = of_view("effects", view) if view == EFFECT_VIEW and study in MEASURED else []
+    for table in ("effects", "agreement"):
+        found[table] = of_view(table, view) if view == EFFECT_VIEW and study in MEASURED else []
     found["contexts"] = of_saes(CONTEXTS, study) if study in MEASURED else []
     own = of_saes(EXPLAINED.format(study=study.name, sae="{sae}"), study)
     found["explanations"] = own if set(own) <= set(explanations_at_hand(study)[0]) else []

@@ -25,8 +25,17 @@ PUBLISHED = {
     "sensitivity": [SENSITIVITY],
     **{table: [SENSITIVITY.replace(".parquet", f"_{table}.parquet")] for table in ("agreement", "stability")},
     "effects": [EFFECT_TABLE],
+    "effect_agreement": [AGREEMENT_TABLE],
+    "effect_peaks": [PEAK_TABLE],
     "effect_summary": [EFFECT_SUMMARY[0]],
     "effect_retention": [EFFECT_SUMMARY[2]],
+    "effects_by_hook": [EFFECT_SUMMARY[3]],
+    "steering": [STEERING_TABLE],
+    "next_token": [NEXT_TOKEN_TABLE],
+    "paths": [PATHS_TABLE],
+    "steering_forecasts": [STEERING_SUMMARIES[0]],
+    "next_token_summary": [STEERING_SUMMARIES[1]],
+    "confidence": [CONFIDENCE_TABLE],
     "explanations": [EXPLAINED],
     "words": [WORDS[0]],
     "token_agreement": [AGREEMENT[0]],
@@ -36,7 +45,12 @@ PUBLISHED = {
     "null_comparison": [NULL_COMPARISON],
     "token_sets": [TOKEN_SETS],
     "tokens": [TOKENS],
+    "neighbours": [NEIGHBOURS],
+    "null_shapes": [NULL_SHAPES],
+    "contexts": [CONTEXTS],
 }
+# These are of one view, which their paths don't name as one.
+OF_EFFECT_VIEW = (EFFECT_TABLE, AGREEMENT_TABLE, PEAK_TABLE)
 # Made beside what `all` asks for.
 BESIDE = in_enriched_views(
     CLAIMS_SUMMARY, DIPS, *(PUBLISHED[table][0] for table in ("agreement", "stability"))
@@ -45,7 +59,20 @@ BESIDE = in_enriched_views(
 
 def asked_of(study):
     """The tables that `all` builds of a study, and those that it builds on the way."""
-    found = {*WEIGHTS, *NULLS, *AXIS_SHARES, *MOMENTS, *TYPES, *EFFECTS, *EVIDENCE, *BESIDE}
+    found = {
+        *WEIGHTS,
+        *NULLS,
+        *AXIS_SHARES,
+        *MOMENTS,
+        *TYPES,
+        *EFFECTS,
+        *EVIDENCE,
+        *BESIDE,
+        *STEERING,
+        *CONFIDENCE,
+    }
+    if study.name in config["browser"]["studies"]:
+        found |= {path for paths in browsed(study).values() for path in paths}
     return found | {*explanations_at_hand(study)[0], *of_saes(CLUSTERS.replace("{study}", study.name), study)}
 
 
@@ -58,9 +85,8 @@ def published(study):
             for sae in study.sae_ids if "{sae}" in own else [None]:
                 for view in study.views if "{view}" in own else [None]:
                     path = own.format(study=study.name, sae=sae, view=view)
-                    # The effects are of one view.
                     if path in there:
-                        yield table, path, sae, EFFECT_VIEW if pattern == EFFECT_TABLE else view
+                        yield table, path, sae, EFFECT_VIEW if pattern in OF_EFFECT_VIEW else view
 
 
 def dataset_places(wildcards):

@@ -18,7 +18,8 @@ from fsrl.types.select import typed
 MOMENTS = ("mean", "std", "skewness", "kurtosis", "norm", "log10_density")
 TAILS = ("tail_tokens", "left_tail_tokens")
 RANKED = ("mean", "std", "skewness", "kurtosis")  # held against null directions; mean and std over the norm
-EFFECT = {"direction": "feature", "state": "active", "step": "+1"}  # which of the effects the table shows
+# Which of the effects the table shows.
+EFFECT = {"direction": "feature", "prediction": "direct", "state": "active", "step": "+1"}
 EFFECTS = ("state", "step", "positions", "pearson", "spearman", "slope", "overlap", "kept", "measured_type")
 PAGE_DIGITS = 5  # of the numbers that pages alone show
 
@@ -53,6 +54,7 @@ class LayerTables:
     best_sets: pd.DataFrame | None = None
     scores: pd.DataFrame | None = None
     effects: pd.DataFrame | None = None
+    agreement: pd.DataFrame | None = None
     explanations: pd.DataFrame | None = None
     contexts: pd.DataFrame | None = None
     transported: Shown | None = None
@@ -82,14 +84,14 @@ def of_tables(tables: LayerTables, *, scheme: str, saes: Sequence[str], sets: Se
     columns["dead"] = [int(value) for value in ~frame["alive"].fillna(True).astype(bool)]
     columns |= _tokens(tables.shown.extremes, n)
     columns |= _best(tables.best_sets, place)
-    columns |= _effect(tables.effects, n)
+    columns |= _effect(tables.agreement, n)
     columns |= _explained(tables.explanations, n)
     percentiles = _percentiles(frame, tables.null)
     parts: list[Callable[[int], dict[str, Any]]] = [
         _page_of_view(tables.shown),
         lambda feature: {"ranks": {key: row[feature] for key, row in percentiles.items()}},
         _page_of_sets(tables, place),
-        _page_of_effects(tables.effects),
+        _page_of_effects(tables.effects, tables.agreement),
         _page_of_neighbours(tables.neighbours, tables.sae, saes),
         _page_of_contexts(tables.contexts),
         _page_of_transport(tables.transported, n),
@@ -135,11 +137,11 @@ def _best(best: pd.DataFrame | None, place: Mapping[str, int]) -> dict[str, list
     return found
 
 
-def _effect(effects: pd.DataFrame | None, n: int) -> dict[str, list[Any]]:
+def _effect(agreement: pd.DataFrame | None, n: int) -> dict[str, list[Any]]:
     """The measured effect that the table shows: one row a feature that was measured."""
-    if effects is None:
+    if agreement is None:
         return {}
-    rows = effects
+    rows = agreement
     for column, value in EFFECT.items():
         rows = rows[rows[column] == value]
     return {"effect": numbers(rows.set_index("feature")["pearson"].reindex(range(n)))}
@@ -235,15 +237,19 @@ def _page_of_sets(tables: LayerTables, place: Mapping[str, int]) -> Callable[[in
     return page
 
 
-def _page_of_effects(effects: pd.DataFrame | None) -> Callable[[int], dict[str, Any]]:
-    """Rows as EFFECTS, and the correlation of a random direction in the feature's place."""
-    if effects is None:
+def _page_of_effects(
+    effects: pd.DataFrame | None, agreement: pd.DataFrame | None
+) -> Callable[[int], dict[str, Any]]:
+    """Rows as EFFECTS by the direct weights, and the correlation of a matched control in its place."""
+    if effects is None or agreement is None:
         return lambda feature: {}
     keys = ["feature", "state", "step"]
-    random = effects[effects["direction"] == "random"].set_index(keys)["pearson"].rename("random")
-    rows = effects[effects["direction"] == "feature"].join(random, on=keys)
+    direct = agreement[agreement["prediction"] == "direct"].set_index(keys)
+    rows = effects[effects["direction"] == "feature"].set_index(keys)[["kept", "measured_type"]]
+    rows = direct[direct["direction"] == "feature"].join(rows)
+    rows = rows.join(direct.loc[direct["direction"] == "matched", "pearson"].rename("matched")).reset_index()
     found: dict[int, list[list[Any]]] = {}
-    for feature, state, step, *values, kind, beside in rows[["feature", *EFFECTS, "random"]].itertuples(
+    for feature, state, step, *values, kind, beside in rows[["feature", *EFFECTS, "matched"]].itertuples(
         index=False
     ):
         found.setdefault(feature, []).append([state, step, *map(_short, values), kind, _short(beside)])

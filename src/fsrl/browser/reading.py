@@ -12,7 +12,7 @@ from fsrl.nulls.joined import joined
 from fsrl.tables import core as tables
 from fsrl.tables.core import Table
 from fsrl.tables.directions import CONTEXTS, NEIGHBOURS, NULL_SHAPES
-from fsrl.tables.effects import EFFECTS
+from fsrl.tables.effects import AGREEMENT, EFFECTS
 from fsrl.tables.enrichment import BEST_SETS, SCORES
 from fsrl.tables.explanations import EXPLANATIONS
 from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS
@@ -26,6 +26,7 @@ OTHERS = {
     "best_sets": BEST_SETS,
     "scores": SCORES,
     "effects": EFFECTS,
+    "agreement": AGREEMENT,
     "explanations": EXPLANATIONS,
     "contexts": CONTEXTS,
 }
@@ -40,8 +41,9 @@ def layers(
     """The tables of each SAE. paths: table -> one file an SAE, none where the study has no such table.
 
     Tables: moments, extremes, histograms, types, neighbours and shapes; null: of the layer's own directions;
-    enrichment, best_sets, scores, effects, explanations, contexts; moments, extremes and histograms with
-    "transported_" before the name. shared_null: directions that layers share. FsrlError for no such table.
+    enrichment, best_sets, scores, effects, agreement (of effects), explanations, contexts; moments, extremes
+    and histograms with "transported_" before the name. shared_null: directions that layers share. FsrlError
+    for no such table.
     """
     shared = _null(shared_null)
     for number, sae in enumerate(saes):

@@ -60,7 +60,11 @@ EFFECTS = (
     ),
     Fact("positions", "positions", form="count", says="measured, each in another context"),
     Fact("pearson", "correlation", says="of the measured change with the logit weights"),
-    Fact("random", "random direction", says="the same of a random direction in the feature's place"),
+    Fact(
+        "matched",
+        "matched control",
+        says="the same of a random direction of its norm and cosine with the stream",
+    ),
     Fact("spearman", "of ranks", says="rank correlation of the same"),
     Fact("slope", "slope", says="of the change on the weights; 1: direct path only"),
     Fact("overlap", "top ten kept", says="share of the ten most raised tokens among the ten largest weights"),

@@ -122,7 +122,7 @@ class Page {
   effects(rows) {
     if (!rows) return element("p", { class: "none" }, "Not among the features whose effects were measured.");
     const facts = this.facts.effects;
-    const order = ["state", "step", "positions", "pearson", "spearman", "slope", "overlap", "kept", "measured_type", "random"];
+    const order = ["state", "step", "positions", "pearson", "spearman", "slope", "overlap", "kept", "measured_type", "matched"];
     const label = (name) => this.study.types.find((type) => type.name === name)?.label ?? name;
     const body = rows.map((row) => element("tr", {}, facts.map((fact) => {
       const value = row[order.indexOf(fact.key)];
