@@ -139,11 +139,11 @@ class TestEffects:
             direct, mine = of("feature", "direct"), of("feature", "transported")
             assert int(row[1]) == direct["features"]
             names = ("direct", "corrected", "transported", "own_mean")
-            close([row[2], row[4], row[5], row[7]], [of("feature", name)["pearson"] for name in names], 2)
-            close([row[8]], [of("matched", "transported")["pearson"]], 2)
+            close([row[2], row[3], row[4], row[6]], [of("feature", name)["pearson"] for name in names], 2)
+            close([row[7]], [of("matched", "transported")["pearson"]], 2)
             wanted = [mine[name] for name in ("over_direct", "over_matched", "slope", "overlap")]
-            close([row[9], row[11], row[13], row[14]], wanted, 2)
-            cells = ((row[3], direct, "pearson"), (row[6], mine, "pearson"), (row[10], mine, "over_direct"))
+            close([row[8], row[10], row[12], row[13]], wanted, 2)
+            cells = ((row[5], mine, "pearson"), (row[9], mine, "over_direct"))
             for cell, one, name in cells:
                 close(re.findall(r"\\num\{(.*?)\}", cell), [one[f"{name}_low"], one[f"{name}_high"]], 2)
 

@@ -40,7 +40,7 @@ def agreement(by_hook: pd.DataFrame) -> str:
     ]
     for name in there:
         found = _with_interval(PREDICTED[name], at(features, name), "pearson")
-        columns += found if name in (DIRECT, best) else found[:1]
+        columns += found if name == best else found[:1]
     columns += [_figures(PREDICTED[best], at(controls, best)["pearson"])]
     correlations = len(columns) - 3
     mine = at(features, best)
@@ -50,7 +50,7 @@ def agreement(by_hook: pd.DataFrame) -> str:
     columns += [_figures("slope", mine["slope"]), _figures("top 10", mine["overlap"])]
     groups = [("", 2), ("correlation, features", correlations), ("matched", 1)]
     groups += [(f"of {PREDICTED[best]}", len(columns) - 3 - correlations)]
-    return tabular(columns, groups=groups, headings=_headings(index), size="scriptsize", tabcolsep=2)
+    return tabular(columns, groups=groups, headings=_headings(index), size="scriptsize", tabcolsep=1)
 
 
 def effects(summary: pd.DataFrame) -> str:
