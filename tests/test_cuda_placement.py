@@ -201,7 +201,7 @@ def test_a_study_on_the_gpu_is_that_of_the_cpu(device, tiny_study):
     for there, here in zip(*(study_of(tiny_study, where) for where in ("auto", "cpu")), strict=True):
         assert there.said["device"] == "cuda"
         assert {"active", "inactive"} <= set(here.effects["state"])
-        for name in ("effects", "agreement", "contexts"):
+        for name in ("effects", "agreement", "peaks"):
             pd.testing.assert_frame_equal(getattr(there, name), getattr(here, name), rtol=1e-3, atol=1e-4)
 
 

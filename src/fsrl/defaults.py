@@ -32,7 +32,13 @@ STEERING: dict[str, Any] = {
     ),
 }
 EFFECTS_CONTEXT, EFFECTS_SEED = 128, 0
-EFFECTS_SAMPLE = {"features_per_type": 24, "positions": 12, "contexts": 256}
-LARGE_MODEL_ON_CPU = {"million_parameters": 50, "features_per_type": 6, "positions": 6, "contexts": 48}
+EFFECTS_SAMPLE = {"features_per_type": 24, "positions": 12, "contexts": 256, "own_jacobian": True}
+LARGE_MODEL_ON_CPU = {
+    "million_parameters": 50,
+    "features_per_type": 6,
+    "positions": 6,
+    "contexts": 48,
+    "own_jacobian": False,
+}
 # enrichment.level: false discovery rate of features and token sets.
 ENRICHMENT_LEVEL = 0.05

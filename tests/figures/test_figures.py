@@ -20,6 +20,7 @@ from fsrl.figures import heatmap as plot_heatmap
 from fsrl.figures import planted as plot_planted
 from fsrl.figures import sensitivity as plot_sensitivity
 from fsrl.figures import splits as plot_splits
+from fsrl.figures import transported
 from fsrl.figures import views as plot_views
 from fsrl.figures.style import DOUBLE, SINGLE
 from fsrl.hooks import hook_label
@@ -30,6 +31,7 @@ from tests.fixtures.plot_effects import agreement_of, effects_of
 from tests.fixtures.plot_figures import assert_legible, draw_layer, draw_study, drawn_texts, words
 from tests.fixtures.plot_splits import split_table
 from tests.fixtures.plot_tables import Study, four_kinds
+from tests.fixtures.plot_transported import layer as transported_layer
 
 SOURCES = Path(plot_splits.__file__).parent
 STUDY = "GPT-2 small, residual stream"
@@ -62,6 +64,7 @@ class Drawn:
         ]
         self.effects = {hook: effects_of(i) for i, hook in enumerate(HOOKS)}
         self.predicted = {hook: agreement_of(i) for i, hook in enumerate(HOOKS)}
+        self.carried = {hook: transported_layer(i) for i, hook in enumerate(HOOKS)}
 
     def evidence(self) -> dict[str, Callable[[], Figure]]:
         tables, kinds = plot_evidence_tables, plot_evidence_tables.SETS
@@ -110,6 +113,8 @@ class Drawn:
             ),
             "effects.moments": lambda: effect_plots.moments(self.effects, **title),
             "effects.retention": lambda: effect_plots.retention(summary.retention(self.effects), **title),
+            "transported.moments": lambda: transported.moments(self.carried, **title),
+            "transported.tokens": lambda: transported.tokens(self.carried, **title),
         }
 
     def all(self) -> dict[str, Callable[[], Figure]]:

@@ -1,48 +1,14 @@
 """Figures of what transport makes of logit weights: which features are shown, and what of them."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from fsrl.effects.names import DIRECT, TRANSPORTED
 from fsrl.figures import transported
-from fsrl.figures.transported import Layer
-from tests.fixtures.plot_effects import FEATURES, agreement_of
+from tests.fixtures.plot_effects import FEATURES
+from tests.fixtures.plot_transported import EVIL, layer
 
 SAES = ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_pre", "blocks.1.hook_resid_post"]
-EVIL = "$x_1$ <b>\\input{a}</b>"
-
-
-def moments_of(seed):
-    rng = np.random.default_rng(seed)
-    frame = {"feature": list(FEATURES), "kurtosis": 3 + rng.random(6), "skewness": rng.normal(size=6)}
-    return pd.DataFrame(frame | {"std": rng.random(6)})
-
-
-def extremes_of(word):
-    rows = [
-        (feature, side, rank, f"{word}{feature}{side[0]}{rank}")
-        for feature in FEATURES
-        for side in ("top", "bottom")
-        for rank in range(10)
-    ]
-    return pd.DataFrame(rows, columns=["feature", "side", "rank", "token"])
-
-
-QUANTILES = pd.DataFrame(
-    {"kind": "isotropic", "tail": ["right", "heavy", "flat"], "extreme": [0.71, 4.21, -2.51]}
-)
-
-
-def layer(seed, contexts=FEATURES):
-    text = {"before": EVIL, "token": " the", "after": "\nnext\x07"}
-    return Layer(
-        {DIRECT: moments_of(seed), TRANSPORTED: moments_of(seed + 50)},
-        {DIRECT: extremes_of("d"), TRANSPORTED: extremes_of("t")},
-        {DIRECT: QUANTILES, TRANSPORTED: QUANTILES},
-        agreement_of(seed),
-        pd.DataFrame([{"feature": feature, "activation": 1.0, **text} for feature in contexts]),
-    )
 
 
 @pytest.fixture(scope="module")

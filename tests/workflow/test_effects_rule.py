@@ -7,7 +7,7 @@ from tests.fixtures.project import Project
 from tests.fixtures.project import planned as planned_rules
 
 EFFECT_RULES = {"measure_effects_tiny", "effect_summary", "draw_effect_figures", "write_latex_effects"}
-EFFECT_RULES |= {"measure_steering_tiny", "summarise_steering", "write_latex_steering"}
+STEERING_RULES = {"measure_steering_tiny", "summarise_steering", "write_latex_steering"}
 
 
 def configured(fresh: Project, folder: Path, name: str, value: object) -> Project:
@@ -20,17 +20,19 @@ def configured(fresh: Project, folder: Path, name: str, value: object) -> Projec
 
 
 def test_effects_are_measured_whatever_the_model(fresh: Project, tmp_path: Path) -> None:
-    assert set(fresh.plan()) >= EFFECT_RULES
+    assert set(fresh.plan()) >= EFFECT_RULES | STEERING_RULES
     project = fresh.copy(tmp_path / "project")
     path = project.folder / "tiny/model/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "llama"}))
-    assert set(project.plan()) >= EFFECT_RULES
+    planned = project.without_jobs("--dry-run")
+    assert set(planned_rules(planned)) >= EFFECT_RULES and not STEERING_RULES & set(planned_rules(planned))
+    assert planned.stderr.count("study tiny is built without steering: model_type is 'llama'") == 1
 
 
 def test_they_are_left_out_where_the_study_says_so(fresh: Project, tmp_path: Path) -> None:
     project = configured(fresh, tmp_path / "project", "without", ["effects"])
     planned = project.without_jobs("--dry-run")
-    assert not EFFECT_RULES & set(planned_rules(planned))
+    assert not (EFFECT_RULES | STEERING_RULES) & set(planned_rules(planned))
     assert planned.stderr.count("study tiny is built without effects (studies.tiny.without)") == 1
 
 

@@ -21,11 +21,11 @@ def folders(**entries: dict[str, Any]) -> list[str]:
     return list(made.values())
 
 
-def test_the_catalogue_has_two_models() -> None:
+def test_studies_of_gpt2_share_a_model_and_those_of_mini_theirs() -> None:
     found = studies.model_folders(CONFIG)
     assert {found[name] for name in ("mini", "mini-neurons")} == {"mini-model"}
-    others = {folder for name, folder in found.items() if not name.startswith("mini")}
-    assert others == {"gpt2"}
+    assert {folder for name, folder in found.items() if name.startswith("gpt2")} == {"gpt2"}
+    assert found["pythia-70m-res"] == found["pythia-70m-mlp"] == "EleutherAI-pythia-70m-deduped"
 
 
 @pytest.mark.parametrize(

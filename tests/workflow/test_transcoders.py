@@ -14,6 +14,7 @@ from tests.fixtures.adapter_examples import make_sae
 from tests.fixtures.project import Project
 
 EFFECT_RULES = {"measure_effects_tiny", "effect_summary", "draw_effect_figures", "write_latex_effects"}
+EFFECT_RULES |= {"measure_steering_tiny", "summarise_steering", "write_latex_steering"}
 LINE = "study tiny is built without effects: mlp-1 is a transcoder, whose features are read at another place"
 READS, WRITES = "blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out"
 

@@ -226,10 +226,15 @@ def _scale(ax: Axes, name: str, low: float, high: float) -> None:
 def retention(retention: pd.DataFrame, *, title: str) -> Figure:
     """For each layer and type by the weights (rows), the share of positions of each measured type (columns).
 
-    Active positions, of features that have a type. Behind a row's type stands the number of features.
+    Active positions, of features that have a type. Behind a row's type stands the number of features. Where
+    none was measured the figure says so.
     """
     rows = retention[retention["state"] == "active"]
     saes = list(dict.fromkeys(rows["sae"]))
+    if not saes:
+        figure = new_figure(DOUBLE, 1.0, title)
+        figure.text(0.5, 0.4, "no feature with a type was active where effects were measured", ha="center")
+        return figure
     columns = min(4, len(saes))
     lines = -(-len(saes) // columns)
     note = "rows: type by the logit weights (features measured); columns: measured type, % of positions"
