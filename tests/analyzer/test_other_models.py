@@ -50,4 +50,4 @@ def test_the_analyzer_reads_and_shows_an_sae_of_it(studies, name, hook, tmp_path
     analyzer.get_feature_page(FEATURE, save_path=page)
     text = page.read_text()
     assert f"Feature {FEATURE} of {hook}" in text and "Most promoted tokens" in text
-    assert "Top activating examples" in text and "From <bdi>evaluation_text.txt</bdi>" in text
+    assert "Top activating examples" in text and "From <bdi>evaluation_text.txt, 32 contexts</bdi>" in text

@@ -40,12 +40,14 @@ HOOKS = [f"blocks.{i}.hook_resid_pre" for i in range(12)] + ["blocks.11.hook_res
 LAYER_TITLE = f"{STUDY} · {HOOKS[-1]} · view trained"
 STUDY_TITLE = f"{STUDY} · view trained"
 PAGE = 9.7  # inches: the height of a page of the paper
-# Figures of no layer: of directions that were made for the purpose, of random ones, of all layers' sums.
+# Figures of no layer, or not of every one: of directions that were made for the purpose, of random ones, of
+# all layers' sums, of ten features.
 OF_NO_LAYER = {
     "coverage.set_coverage",
     "planted.recovery",
     "planted.recovery_by_set",
     "enrichment.qq",
+    "transported.tokens",
 }
 
 
