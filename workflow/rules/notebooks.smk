@@ -28,7 +28,9 @@ NOTEBOOK_READS = {
         "results/{study}/summary/{view}.tsv",
         EFFECT_SUMMARY[0],
         EFFECT_SUMMARY[2],
+        EFFECT_SUMMARY[3],
         EFFECT_TABLE,
+        AGREEMENT_TABLE,
     ],
     "bring_your_own_sae": [],
 }
