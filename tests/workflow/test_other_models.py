@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from scipy import stats
 
 from fsrl.tables import core as tables
-from fsrl.tables.effects import EFFECTS, SUMMARY
+from fsrl.tables.effects import AGREEMENT, SUMMARY
 from fsrl.tables.moments import MOMENTS
 from fsrl.tables.tokens import TOKENS
 from fsrl.weights import matrices, transport
@@ -92,15 +92,16 @@ def test_moments_are_those_of_the_logit_weights_by_hand(built: Project, name: st
 
 @pytest.mark.parametrize(("name", "sae"), LAYERS)
 def test_effects_are_by_the_models_own_forward_pass(built: Project, name: str, sae: str) -> None:
-    path = built.folder / f"results/{name}/{sae}/trained/effects.parquet"
-    found, said = tables.read(path, EFFECTS), tables.read_metadata(path)
+    path = built.folder / f"results/{name}/{sae}/trained/agreement.parquet"
+    found, said = tables.read(path, AGREEMENT), tables.read_metadata(path)
     assert said["forward_pass"].startswith(
         "the model's own, a position with the keys and values before it (model"
     )
     assert {"active", "inactive"} >= set(found["state"]) and found["pearson"].notna().any()
     if sae == "blocks.1.hook_resid_post":
         # After the last block nothing but the norm lies between a small step and its logits.
-        own = found[(found["direction"] == "feature") & (found["step"] == "+1")]
+        direct = found[found["prediction"] == "direct"]
+        own = direct[(direct["direction"] == "feature") & (direct["step"] == "+1")]
         assert own["averaged_pearson"].median() > 0.8
 
 
