@@ -28,7 +28,7 @@ import pandas as pd
 from jaxtyping import Bool, Float64, Int64, Shaped
 
 from fsrl.errors import FsrlError
-from fsrl.names import DEGENERATE, SHARED, TAILS, TYPES, UNCLASSIFIED
+from fsrl.names import DEGENERATE, SHARED, SPIKES, TAILS, TYPES, UNCLASSIFIED
 from fsrl.nulls.quantiles import Bounds
 from fsrl.types import cuts, tails
 from fsrl.types.cuts import Resolved
@@ -36,7 +36,7 @@ from fsrl.types.rules import ORDER, Scheme, TailScheme
 
 # Tails of a group on either side; then that of a spike.
 RIGHT, LEFT = ("right", "right_kurtosis"), ("left", "left_kurtosis")
-RIGHT_SPIKE, LEFT_SPIKE = "right_eighth", "left_eighth"
+RIGHT_SPIKE, LEFT_SPIKE = SPIKES
 # Label -> the tails that speak for it.
 SPEAKING = {
     "partition": ("flat",),
