@@ -1,7 +1,6 @@
 """The workflow end to end on the tiny study: what it builds, builds again, and what a crash leaves."""
 
 import os
-import resource
 import signal
 import subprocess
 import time
@@ -220,12 +219,8 @@ def test_a_second_run_does_nothing(built: Project) -> None:
     before = {
         path: path.stat().st_mtime_ns for path in built.folder.rglob("*") if ".snakemake" not in path.parts
     }
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = built.snakemake()
     assert "Nothing to be done" in done.stderr
-    # Seconds of CPU, since other work on the machine stretches the clock.
-    now = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime < 5
     after = {
         path: path.stat().st_mtime_ns for path in built.folder.rglob("*") if ".snakemake" not in path.parts
     }
