@@ -15,6 +15,7 @@ be a dependency that nobody watches.
 
 import ast
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -41,23 +42,40 @@ def closure(script: Path, package: Path) -> list[Path]:
 
 @cache
 def _depends_on(source: Path, package: Path) -> frozenset[Path]:
+    facts = _facts(source)
     found: set[Path] = set()
-    of_package = package in source.parents
-    for node in _executed(_tree(source)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                found |= _files_of(alias.name, None, package, _place(source, node))
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            for alias in node.names:
-                found |= _files_of(node.module, alias.name, package, _place(source, node))
-        elif of_package and isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found |= _data(source.parent, node.value)
+    for module, name, line in facts.imports:
+        if module.split(".")[0] == package.name:
+            found |= _files_of(module, name, package, f"{source}, line {line}")
+    if package in source.parents:
+        for name in facts.strings & _beside(source.parent):
+            found |= _data(source.parent / name)
     return frozenset(path for path in found if path.name != VERSION)
 
 
+@dataclass(frozen=True)
+class _Facts:
+    """What is read of a file. Its tree is not kept: those of the library cost more to keep than to make."""
+
+    imports: list[tuple[str, str | None, int]]  # module, name, line
+    strings: frozenset[str]
+    defined: frozenset[str]
+    public: dict[str, dict[str, tuple[str, ...]]]
+
+
 @cache
-def _tree(source: Path) -> ast.Module:
-    return ast.parse(source.read_text(encoding="utf-8"), filename=str(source))
+def _facts(source: Path) -> _Facts:
+    tree = ast.parse(source.read_text(encoding="utf-8"), filename=str(source))
+    imported: list[tuple[str, str | None, int]] = []
+    strings: set[str] = set()
+    for node in _executed(tree):
+        if isinstance(node, ast.Import):
+            imported += [(alias.name, None, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imported += [(node.module, alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            strings.add(node.value)
+    return _Facts(imported, frozenset(strings), _defined(tree), _public_table(tree))
 
 
 def _executed(tree: ast.Module) -> Iterator[ast.AST]:
@@ -72,19 +90,13 @@ def _executed(tree: ast.Module) -> Iterator[ast.AST]:
             queue += ast.iter_child_nodes(node)
 
 
-def _place(source: Path, node: ast.stmt) -> str:
-    return f"{source}, line {node.lineno}"
-
-
 def _files_of(module: str, name: str | None, package: Path, place: str) -> set[Path]:
-    """What `import module`, or `from module import name`, depends on in the package."""
-    top, *parts = module.split(".")
-    if top != package.name:
-        return set()
+    """What `import module`, or `from module import name`, depends on in the package whose module it is."""
+    parts = module.split(".")[1:]
     at = package.joinpath(*parts)
     if at.with_suffix(".py").is_file() and parts:
         path = at.with_suffix(".py")
-        if name is not None and name not in _defined(path):
+        if name is not None and name not in _facts(path).defined:
             raise FsrlError(f"{place}: {module} defines no {name!r}")
         return {path}
     if not (at / "__init__.py").is_file():
@@ -102,10 +114,7 @@ def _files_of(module: str, name: str | None, package: Path, place: str) -> set[P
 def _public(room: str, name: str | None, package: Path) -> set[Path]:
     """The modules behind a public name of a room, or behind all of the room's, and the table that says so."""
     face = package / "__init__.py"
-    table: dict[str, dict[str, tuple[str, ...]]] = {}
-    for node in _tree(face).body:
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "PUBLIC" and node.value:
-            table = ast.literal_eval(node.value)
+    table = _facts(face).public
     whole = name is None or room.endswith(f".{name}")
     modules = [module for module, names in table.get(room, {}).items() if whole or name in names]
     if room == package.name and whole:
@@ -114,11 +123,18 @@ def _public(room: str, name: str | None, package: Path) -> set[Path]:
     return paths | {face} if paths else set()
 
 
-@cache
-def _defined(path: Path) -> frozenset[str]:
+def _public_table(tree: ast.Module) -> dict[str, dict[str, tuple[str, ...]]]:
+    """`PUBLIC` of a package's face; nothing of other modules."""
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "PUBLIC" and node.value:
+            return ast.literal_eval(node.value)
+    return {}
+
+
+def _defined(tree: ast.Module) -> frozenset[str]:
     """The names that a module defines or imports at its top level."""
     names: set[str] = set()
-    queue: list[ast.AST] = [_tree(path)]
+    queue: list[ast.AST] = [tree]
     while queue:
         node = queue.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -132,13 +148,16 @@ def _defined(path: Path) -> frozenset[str]:
     return frozenset(names)
 
 
-def _data(folder: Path, name: str) -> set[Path]:
-    """The file, or the files of the folder, of this name beside a module; none for a module or a room."""
-    if not name or "\n" in name or len(name) > 100 or "/" in name or name in (".", ".."):
-        return set()
-    path = folder / name
+@cache
+def _beside(folder: Path) -> frozenset[str]:
+    """The names of what a folder holds."""
+    return frozenset(path.name for path in folder.iterdir())
+
+
+def _data(path: Path) -> set[Path]:
+    """The file, or the files of the folder; none for a module or a room."""
     if path.is_file() and path.suffix != ".py":
         return {path}
-    if path.is_dir() and name != "__pycache__" and not (path / "__init__.py").is_file():
+    if path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").is_file():
         return {file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts}
     return set()

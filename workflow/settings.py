@@ -6,6 +6,7 @@ is checked before a job is planned, and nothing heavy is imported for it.
 
 import math
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
@@ -13,13 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError, validators
 
 from fsrl import devices
 from fsrl.arguments import shown
 from fsrl.errors import FsrlError, did_you_mean
 from fsrl.latex import text as tex
 from fsrl.types import rules as type_rules
+
+# jsonschema makes 38 parsers from grammars for formats of addresses, which no schema here names: a second of
+# every plan. It does without where this module cannot be imported, as one that is None.
+SYNTAX = "rfc3987_syntax"
+_hidden = sys.modules.setdefault(SYNTAX, None) is None  # type: ignore[arg-type]
+from jsonschema import Draft202012Validator, ValidationError, validators  # noqa: E402
+
+if _hidden:
+    del sys.modules[SYNTAX]
 
 # What a title may be so long as a column of a figure and a line of the paper hold it, in printed characters.
 LONGEST_TITLE, LONGEST_WORD = 80, 24

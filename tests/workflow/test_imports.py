@@ -53,8 +53,8 @@ def package(tmp_path: Path) -> Path:
 def found(package: Path, text: str) -> list[str]:
     script = package.parent / "script.py"
     script.write_text(text)
-    imports._depends_on.cache_clear()
-    imports._tree.cache_clear()
+    for cached in (imports._depends_on, imports._facts, imports._beside):
+        cached.cache_clear()
     return [str(path.relative_to(package)) for path in imports.closure(script, package)]
 
 
