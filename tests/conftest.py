@@ -40,6 +40,7 @@ TOGETHER = {
         "workflow/test_cluster.py",
         "workflow/test_dag.py",
         "workflow/test_dataset.py",
+        "workflow/test_forked_jobs.py",
         "workflow/test_local_explanations.py",
         "workflow/test_predictions.py",
         "workflow/test_model_folders.py",

@@ -13,7 +13,7 @@ def told(text: str) -> list[str]:
 
 
 def test_a_fork_says_what_the_command_says(fresh: Project) -> None:
-    forked, command = fresh.without_jobs("--dry-run"), fresh.snakemake("--dry-run")
+    forked, command = fresh.without_jobs("--dry-run"), fresh.really_snakemake("--dry-run")
     assert forked.returncode == command.returncode == 0
     assert forked.stdout == command.stdout == "" and told(forked.stderr) == told(command.stderr)
     assert planned(forked)["write_paper_index"] == 1
