@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fsrl.nulls import directions as null_directions
 from fsrl.tables.claims import DIPS
+from fsrl.weights import columns
 
 PARTITION, MATCHED = "partition", "matched"
 ROWS_PER_BLOCK = 256
@@ -52,7 +53,7 @@ def dips(
 
     found = []
     for block in rows.float().split(ROWS_PER_BLOCK):
-        found += [diptest.dipstat(logits) for logits in (block @ W_U.float()).double().numpy()]
+        found += [diptest.dipstat(row.double().numpy()) for row in columns.product(block, W_U)]
     return np.array(found, dtype=float)
 
 

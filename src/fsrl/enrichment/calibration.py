@@ -25,7 +25,7 @@ from fsrl import devices
 from fsrl.enrichment import row_nulls
 from fsrl.enrichment import statistics as enrichment
 from fsrl.enrichment.covariance import LayerCovariance, layer_covariance
-from fsrl.enrichment.row_nulls import NullDirections, RowNulls
+from fsrl.enrichment.row_nulls import CentredTokens, NullDirections, RowNulls
 from fsrl.stats import rates
 
 SIZES = (5, 10, 30, 100, 1000)
@@ -78,15 +78,15 @@ def checked_features(n_features: int) -> Int64[Tensor, "checked"]:
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """The rows that are looked at, whitened and of length 1, and their nulls; tokens: W_U's centred columns,
-    a row each; cut, level: as `null_tests` takes them.
+    """The rows that are looked at, whitened and of length 1, and their nulls; tokens: W_U's centred columns;
+    cut, level: as `null_tests` takes them.
     """
 
     white: Float64[Tensor, "features k"]
     covariance: LayerCovariance
     nulls: NullDirections
     own: RowNulls
-    tokens: Float32[Tensor, "n_tokens d_model"]
+    tokens: CentredTokens
     cut: float
     level: float
 
@@ -149,16 +149,19 @@ def null_tests(
     white = rows @ covariance.whiten
     white = white / white.norm(dim=1, keepdim=True)
     own = RowNulls.of(white, nulls.of_layer(covariance))
-    layer = _Layer(white, covariance, nulls, own, row_nulls.centred_tokens(W_U), cut, level)
+    layer = _Layer(white, covariance, nulls, own, CentredTokens.of(W_U), cut, level)
     yield from _shuffled(layer, rows, sets, repetitions, generator)
     yield from _random(layer, min(len(sets), RANDOM_SETS), repetitions, generator)
     yield from _turned(layer, sets, repetitions, generator)
 
 
 def _deltas(
-    tokens: Float32[Tensor, "n_tokens d_model"], sets: Bool[Tensor, "n_sets n_tokens"]
+    tokens: CentredTokens, sets: Bool[Tensor, "n_sets n_tokens"]
 ) -> Float32[Tensor, "d_model n_sets"]:
-    return tokens.T @ sets.T.float() / sets.sum(dim=1)
+    found = torch.zeros(len(tokens.W_U), len(sets), device=sets.device)
+    for tile, part in tokens.tiles():
+        found += part @ sets[:, tile].T.float()
+    return found / sets.sum(dim=1)
 
 
 def _shuffled(
@@ -225,10 +228,14 @@ def textbook_z(
     rows: Float64[Tensor, "features d_model"],
     deltas: Float32[Tensor, "d_model n_sets"],
     sizes: Int64[Tensor, "n_sets"],
-    tokens: Float32[Tensor, "n_tokens d_model"],
+    tokens: CentredTokens,
 ) -> Float64[Tensor, "features n_sets"]:
     """z of `fsrl.enrichment.statistics`, from the deltas and the centred columns of W_U."""
-    n_tokens, gram = len(tokens), (tokens.T @ tokens).double() / len(tokens)
+    n_tokens = len(tokens)
+    gram = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
+    for _, part in tokens.tiles():
+        gram += part @ part.T
+    gram /= n_tokens
     std = ((rows @ gram) * rows).sum(dim=1, keepdim=True).sqrt()
     return rows @ deltas.double() / std * (sizes * (n_tokens - 1) / (n_tokens - sizes)).sqrt()
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from fsrl.enrichment.covariance import LayerCovariance
+from fsrl.weights import columns
 
 ROWS_PER_BLOCK = 4096
 # A cosine of 1 to rounding is a finite t.
@@ -26,10 +27,14 @@ def t_and_eta2(
     sets: of 1 token or more, and not all. The means over the tokens are float32, the rest float64. A row of
     zeros, and in eta^2 one with constant logit weights, is NaN.
     """
-    centred = W_U - W_U.mean(dim=1, keepdim=True)
-    sizes = sets.sum(dim=1).double()
-    delta = (centred @ sets.T.to(centred)).double() / sizes
-    gram = (centred @ centred.T).double() / W_U.shape[1]
+    centre, sizes = W_U.mean(dim=1, keepdim=True), sets.sum(dim=1).double()
+    delta = torch.zeros(len(W_U), len(sets), dtype=torch.float64, device=W_U.device)
+    gram = torch.zeros(len(W_U), len(W_U), dtype=torch.float64, device=W_U.device)
+    for tile in columns.tiles(W_U):
+        centred = W_U[:, tile] - centre
+        delta += centred @ sets[:, tile].T.to(centred)
+        gram += centred @ centred.T
+    delta, gram = delta / sizes, gram / W_U.shape[1]
     scale = sizes / (W_U.shape[1] - sizes)
     coloured = covariance.colour.T @ delta
     coloured = coloured / coloured.norm(dim=0)

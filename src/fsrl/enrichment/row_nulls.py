@@ -19,7 +19,7 @@ third of a decade, mostly upwards.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -30,6 +30,7 @@ from torch import Tensor
 
 from fsrl.enrichment.covariance import LayerCovariance
 from fsrl.stats import rates
+from fsrl.weights import columns
 
 # Tokens of the random sets that are drawn.
 SIZES = (5, 20)
@@ -78,7 +79,7 @@ def null_directions(W_U: Float[Tensor, "d_model n_tokens"], *, draws: int, seed:
     generator = torch.Generator().manual_seed(seed)
     d_model, n_tokens = W_U.shape
     turned, normal = torch.randn(2, d_model, draws, generator=generator).to(W_U.device)
-    tokens = centred_tokens(W_U)
+    tokens = CentredTokens.of(W_U)
     random = {LIMIT: (_root(tokens) @ normal.double()).float()}
     for size in SIZES:
         if 2 * size <= n_tokens:
@@ -86,32 +87,65 @@ def null_directions(W_U: Float[Tensor, "d_model n_tokens"], *, draws: int, seed:
     return NullDirections(turned, random)
 
 
-def centred_tokens(W_U: Float[Tensor, "d_model n_tokens"]) -> Float32[Tensor, "n_tokens d_model"]:
-    """The centred columns of W_U, a row each."""
-    tokens = W_U.T.float()
-    return tokens - tokens.mean(dim=0, dtype=torch.float64).float()
+@dataclass(frozen=True, eq=False)
+class CentredTokens:
+    """The centred columns of W_U: held where it is small, else made when they are asked for (`centre` is
+    then the mean that has to be taken off).
+    """
+
+    W_U: Float32[Tensor, "d_model n_tokens"]
+    centre: Float32[Tensor, "d_model"] | None
+
+    @classmethod
+    def of(cls, W_U: Float[Tensor, "d_model n_tokens"]) -> "CentredTokens":
+        """Of a W_U of any size."""
+        if columns.is_large(W_U):
+            return cls(W_U.float(), columns.mean(W_U).float())
+        tokens = W_U.T.float()
+        return cls((tokens - tokens.mean(dim=0, dtype=torch.float64).float()).T, None)
+
+    def __len__(self) -> int:
+        return self.W_U.shape[1]
+
+    def tiles(self) -> Iterator[tuple[slice, Float32[Tensor, "d_model width"]]]:
+        """All columns, some at a time (`fsrl.weights.columns`), and which they are."""
+        for tile in columns.tiles(self.W_U):
+            part = self.W_U[:, tile]
+            yield tile, part if self.centre is None else part - self.centre[:, None]
+
+    def rows(self, ids: Int64[Tensor, "n"]) -> Float32[Tensor, "n d_model"]:
+        """The columns of these ids, a row each."""
+        found = self.W_U.T[ids.to(self.W_U.device)]
+        return found if self.centre is None else found - self.centre
 
 
-def _root(tokens: Float[Tensor, "n_tokens d_model"]) -> Float64[Tensor, "d_model d_model"]:
+def _root(tokens: CentredTokens) -> Float64[Tensor, "d_model d_model"]:
     """A root of the covariance of the tokens' centred columns of W_U."""
-    gram = torch.zeros(tokens.shape[1], tokens.shape[1], dtype=torch.float64, device=tokens.device)
-    for part in tokens.split(TOKENS_PER_BLOCK):
-        gram += part.double().T @ part.double()
+    d_model = len(tokens.W_U)
+    gram = torch.zeros(d_model, d_model, dtype=torch.float64, device=tokens.W_U.device)
+    for _, tile in tokens.tiles():
+        for part in tile.T.split(TOKENS_PER_BLOCK):
+            exact = part.double()
+            gram += exact.T @ exact
     values, vectors = torch.linalg.eigh(gram)
     return vectors * values.clamp(min=0).sqrt()
 
 
 def random_deltas(
-    tokens: Float[Tensor, "n_tokens d_model"], size: int, draws: int, generator: torch.Generator
+    tokens: CentredTokens, size: int, draws: int, generator: torch.Generator
 ) -> Float[Tensor, "d_model draws"]:
-    """delta of random sets of `size` tokens; tokens: the centred columns of W_U, a row each."""
-    n_tokens, d_model = tokens.shape
-    found = torch.empty(draws, d_model, dtype=tokens.dtype, device=tokens.device)
+    """delta of random sets of `size` tokens."""
+    d_model, n_tokens = tokens.W_U.shape
+    found = torch.empty(draws, d_model, dtype=tokens.W_U.dtype, device=tokens.W_U.device)
     each = n_tokens // size  # sets that one shuffled vocabulary is cut into
+    at_once = max(1, columns.TILE // (size * d_model)) if columns.is_large(tokens.W_U) else each
     for start in range(0, draws, each):
         order = torch.randperm(n_tokens, generator=generator)[: min(each, draws - start) * size]
-        part = tokens[order.to(tokens.device)].view(-1, size, d_model)
-        found[start : start + each] = part.mean(dim=1)
+        for number, part in enumerate(order.split(at_once * size)):
+            means = tokens.rows(part).view(-1, size, d_model).mean(dim=1)
+            begin = start + number * at_once
+            found[begin : begin + len(means)] = means
+        columns.let_go(tokens.W_U)
     return found.T
 
 

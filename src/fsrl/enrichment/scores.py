@@ -28,6 +28,7 @@ from torch import Tensor
 
 from fsrl.enrichment.statistics import check_arguments, testable
 from fsrl.errors import FsrlError
+from fsrl.weights import columns
 
 ROWS_PER_PRODUCT = 256
 # A tile's ranks and their copies, a few MiB, stay in the cache that the cores share.
@@ -53,12 +54,12 @@ def signed_scores(W_dec: Tensor, W_U: Tensor, sets: Tensor, features: Tensor) ->
     features = torch.as_tensor(features, dtype=torch.int64)
     if features.dim() != 1 or bool(((features < 0) | (features >= len(W_dec))).any()):
         raise FsrlError(f"enrichment: features must be a list of rows, each from 0 to {len(W_dec) - 1}")
-    columns = W_U.detach().float()
-    logits = torch.empty(min(ROWS_PER_PRODUCT, len(features)), W_U.shape[1], device=columns.device)
+    W_U = W_U.detach().float()
+    logits = torch.empty(min(ROWS_PER_PRODUCT, len(features)), W_U.shape[1], device=W_U.device)
     parts = []
     for chosen in features.split(ROWS_PER_PRODUCT):
-        rows = W_dec[chosen.to(W_dec.device)].detach().to(columns)
-        parts.append(scores_of_logits(torch.mm(rows, columns, out=logits[: len(chosen)]), sets))
+        rows = W_dec[chosen.to(W_dec.device)].detach().to(W_U)
+        parts.append(scores_of_logits(columns.product(rows, W_U, out=logits[: len(chosen)]), sets))
     empty = torch.empty(0, len(sets), dtype=torch.float64)
     return SignedScores(
         torch.cat([empty, *(part.auc for part in parts)]), torch.cat([empty, *(part.es for part in parts)])

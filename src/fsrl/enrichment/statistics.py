@@ -40,6 +40,7 @@ from fsrl.constants import SET_DRAWS, SMALLEST_SET
 from fsrl.enrichment import row_nulls
 from fsrl.enrichment.covariance import RANK_TOLERANCE, LayerCovariance, check_matrix, layer_covariance
 from fsrl.errors import FsrlError
+from fsrl.weights import columns
 
 FEATURES_PER_BLOCK = 1024
 TOKENS_PER_BLOCK = 2048
@@ -171,6 +172,7 @@ def _prepare(
     total = torch.zeros(d_model, dtype=torch.float64, device=device)
     for tile in tiles:  # not at once: torch would make a float64 copy of W_U
         total += W_U[:, tile].double().sum(dim=1)
+        columns.let_go(W_U)
     mean = total / n_tokens
     gram, sums, group_sums, shared = (
         torch.zeros(shape, dtype=torch.float64, device=device)
@@ -182,12 +184,13 @@ def _prepare(
         )
     )
     for tile in tiles:
-        columns = W_U[:, tile].double() - mean.unsqueeze(1)
+        centred = W_U[:, tile].double() - mean.unsqueeze(1)
         members, group = sets[:, tile].T.double(), (groups[tile] == names).double()
-        gram += columns @ columns.T
-        sums += columns @ members
-        group_sums += columns @ group.T
+        gram += centred @ centred.T
+        sums += centred @ members
+        group_sums += centred @ group.T
         shared += group @ members
+        columns.let_go(W_U)
     gram /= n_tokens
     spread, sizes = gram.trace().sqrt(), sets.sum(dim=1)
     delta = (sums / sizes).masked_fill(~testable(sets), torch.nan)

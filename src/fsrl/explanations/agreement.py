@@ -27,6 +27,7 @@ from torch import Tensor
 from fsrl.errors import FsrlError
 from fsrl.tables.explanations import FITS, TOKEN_AGREEMENT
 from fsrl.tokens import text as token_text
+from fsrl.weights import columns
 from fsrl.weights.matrices import Unembedding
 
 PROCESSINGS = tuple((w_u, centred) for w_u in ("folded", "raw") for centred in (True, False))
@@ -119,10 +120,10 @@ def compare(
     features = sorted(known)
     parts = []
     for w_u, matrix in (("folded", unembedding.folded), ("raw", unembedding.raw)):
-        wide = matrix.double()
+        wide = matrix if columns.is_large(matrix) else matrix.double()
         for start in range(0, len(features), FEATURES_PER_BLOCK):
             block = features[start : start + FEATURES_PER_BLOCK]
-            logits = (W_dec[block].double() @ wide).numpy()
+            logits = columns.product(W_dec[block].double(), wide).numpy()
             for feature, values in zip(block, logits, strict=True):
                 for centred in (True, False):
                     own = values - values.mean() if centred else values

@@ -16,6 +16,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from fsrl.errors import FsrlError
+from fsrl.weights import columns
 from fsrl.weights.matrices import check_finite
 
 
@@ -42,10 +43,8 @@ def axis_share(
     """
     if len(axis) != W_U.shape[0]:
         raise FsrlError(f"axis share: an axis of {len(axis)} dimensions, and W_U of {W_U.shape[0]}")
-    exact = W_U.double()
-    centred = exact - exact.mean(dim=1, keepdim=True)
-    covariance = centred @ centred.T / centred.shape[1]
-    rows, axis = W_dec.double(), axis.to(exact)
+    covariance = columns.centred_gram(W_U) / W_U.shape[1]
+    rows, axis = W_dec.double(), axis.to(covariance)
     of_rows, of_axis = ((rows @ covariance) * rows).sum(dim=1), axis @ covariance @ axis
     shared = (rows @ covariance @ axis).square() / (of_rows * of_axis)
     return shared.clamp(max=1.0).masked_fill(of_rows <= 0, torch.nan)

@@ -33,6 +33,7 @@ from scipy import special
 from torch import Tensor
 
 from fsrl.errors import FsrlError
+from fsrl.weights import columns
 
 # Directions among which a transported share has its percentile.
 DRAWS = 20_000
@@ -62,16 +63,14 @@ def reader(
     dimensions = max(1, round(null_space * d_model))
     if dimensions >= d_model:
         raise FsrlError(f"confidence: null_space is {null_space}, all {d_model} dimensions; take less than 1")
-    W = W_U.double()
-    W = W - W.mean(1, keepdim=True)
-    gram = W @ W.T
+    gram = columns.centred_gram(W_U)
     if layer_norm:
         gram = gram + gram.trace() / d_model * torch.ones_like(gram)
-    return Reader(_slope(W, counts), torch.linalg.eigh(gram).eigenvectors[:, :dimensions])
+    return Reader(_slope(W_U, counts), torch.linalg.eigh(gram).eigenvectors[:, :dimensions])
 
 
 def _slope(
-    W: Float64[Tensor, "d_model n_tokens"], counts: Int64[Tensor, "n_tokens"] | None
+    W_U: Float[Tensor, "d_model n_tokens"], counts: Int64[Tensor, "n_tokens"] | None
 ) -> Float64[Tensor, "d_model"] | None:
     """None too where all counts are one."""
     if counts is None:
@@ -81,7 +80,12 @@ def _slope(
         return None
     logs = counts[known].double().log()
     logs = logs - logs.mean()
-    return W[:, known] @ logs / logs.square().sum()
+    weight = torch.zeros(len(counts), dtype=torch.float64).masked_scatter(known, logs)
+    centre, found = columns.mean(W_U), torch.zeros(len(W_U), dtype=torch.float64)
+    for tile in columns.tiles(W_U):
+        seen = known[tile]
+        found += (W_U[:, tile][:, seen].double() - centre.unsqueeze(1)) @ weight[tile][seen]
+    return found / logs.square().sum()
 
 
 def slopes(

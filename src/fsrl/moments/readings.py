@@ -136,6 +136,7 @@ def focus(vocabulary: Vocabulary, reading: Reading, in_order: InOrder, *, with_g
         return chunk[:, : high - low] if places is None else chunk[:, places.to(chunk.device)]
 
     shift = torch.zeros_like(vocabulary.mean)
+    factors = shift.new_empty(count)
     if columns is not None:
         shift = added(in_order(lambda start: read(start).sum(1), vocabulary.starts)) / count
 
@@ -154,12 +155,14 @@ def focus(vocabulary: Vocabulary, reading: Reading, in_order: InOrder, *, with_g
         return (_upper_products(chunk) if with_gram else chunk.square_().sum(1)), total, 1 / lengths
 
     seconds, total, inverse = next(parts := in_order(products, vocabulary.starts))
-    factors = [inverse]
+    # Into room made before: small tensors that are kept from between large ones hold up what these leave.
+    factors[: len(inverse)], done = inverse, len(inverse)
     for part in parts:
         seconds += part[0]
         total += part[1]
-        factors.append(part[2])
-    return _lens(vocabulary, reading, columns, torch.cat(factors), shift, total, seconds)
+        factors[done : done + len(part[2])] = part[2]
+        done += len(part[2])
+    return _lens(vocabulary, reading, columns, factors, shift, total, seconds)
 
 
 def _lens(

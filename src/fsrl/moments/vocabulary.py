@@ -11,7 +11,10 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from fsrl.moments.plan import InOrder
+from fsrl.weights import columns
 
+# So many lots of columns are read before their pages are let go.
+LOTS = 32
 # Over some columns: one number for each coordinate.
 Totals = Float64[Tensor, "d_model"]
 
@@ -46,6 +49,9 @@ class Vocabulary:
     def columns(self, start: int, stop: int) -> Float64[Tensor, "d_model width"]:
         """Those from start to stop (or to the last one), centred and scaled."""
         chunk = _exact(self.W_U, start, stop, self.mean.device)
+        # Now and then: to ask the kernel takes a hundredth of a second.
+        if start // self.tokens % LOTS == LOTS - 1:
+            columns.let_go(self.W_U)
         return chunk.sub_(self.mean.unsqueeze(1)).mul_(self.scale)
 
 
@@ -65,6 +71,8 @@ def measure(
 
     def totals(start: int) -> tuple[Totals, Totals, Totals]:
         chunk = _exact(W_U, start, start + tokens, device)
+        if start // tokens % LOTS == LOTS - 1:
+            columns.let_go(W_U)
         return chunk.sum(1), chunk.amax(1), chunk.amin(1)
 
     total, high, low = next(parts := in_order(totals, range(0, d_vocab, tokens)))

@@ -34,6 +34,7 @@ from torch import Tensor
 
 from fsrl import devices
 from fsrl.errors import FsrlError
+from fsrl.weights import columns
 from fsrl.weights.matrices import check_finite
 
 # Each block of draws has a generator of its own: draw i is the same however many draws are asked for.
@@ -140,9 +141,7 @@ def _principal_axes(rows: Float64[Tensor, "rows d_model"], W_U: Tensor) -> Float
     check_finite("W_U", W_U)
     if W_U.shape[0] != rows.shape[1]:
         raise FsrlError(f"nulls: W_dec has d_model {rows.shape[1]} but W_U has {W_U.shape[0]}")
-    centred = W_U.detach().to(rows)
-    centred = centred - centred.mean(dim=1, keepdim=True)
-    return torch.linalg.eigh(centred @ centred.T).eigenvectors
+    return torch.linalg.eigh(columns.centred_gram(W_U.detach().to(rows.device))).eigenvectors
 
 
 def _gaussian(

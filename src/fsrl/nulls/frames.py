@@ -36,8 +36,10 @@ from fsrl.nulls.typical import typical as typical_of
 from fsrl.weights import matrices as weights
 from fsrl.weights.matrices import Decoder, Unembedding
 
-# Blocks that go through `moments` together: W_U is centred once a pass, and 8 x 4096 x 768 floats are 100 MB.
+# Blocks that go through `moments` together: W_U is centred once a pass. So many at most, and no more than fit
+# in so many numbers: 8 x 4096 x 768 floats are 100 MB.
 BLOCKS_PER_PASS = 8
+NUMBERS_PER_PASS = BLOCKS_PER_PASS * null_directions.DRAWS_PER_BLOCK * 1024
 _ONLY_MOMENTS: dict[str, Any] = {"n_extremes": 0, "n_bins": 0, "precision": "auto"}
 # The kinds whose directions depend on a view's W_U, by its principal axes.
 IN_W_U = {"spectrum": null_directions.spectrum, "sign_flip": null_directions.sign_flip}
@@ -219,7 +221,7 @@ def of_directions(
     kind: what the table calls them; typical: what tails are measured against, by default what these have.
     """
     shown = progress and f"null directions ({type_label(kind)})"
-    directions = (torch.cat(group).to(W_U.device) for group in _groups(blocks, BLOCKS_PER_PASS))
+    directions = (torch.cat(group).to(W_U.device) for group in _groups(blocks, len(W_U)))
     passes = engine.logit_moments_of_each(directions, W_U, [Reading()], progress=shown, **_ONLY_MOMENTS)
     return _frame(kind, [result for (result,) in passes], typical)
 
@@ -230,7 +232,7 @@ def _passes(
     """The draws' moments under each view, a few blocks at a time."""
     found: dict[str, list[LogitMoments]] = {name: [] for name in views}
     where = unembedding.folded.device
-    directions = (torch.cat(group).to(where) for group in _groups(blocks, BLOCKS_PER_PASS))
+    directions = (torch.cat(group).to(where) for group in _groups(blocks, len(unembedding.folded)))
     for results in engine.views_of_each(directions, unembedding, views, **_ONLY_MOMENTS):
         for name, result in results.items():
             found[name].append(result.moments)
@@ -246,7 +248,9 @@ def _frame(kind: str, passes: Sequence[LogitMoments], typical: Typical | None) -
     return with_tails(frame, passes[0].d_vocab, typical_of(frame) if typical is None else typical)
 
 
-def _groups(blocks: Iterable[Directions], size: int) -> Iterator[list[Directions]]:
+def _groups(blocks: Iterable[Directions], d_model: int) -> Iterator[list[Directions]]:
+    fitting = NUMBERS_PER_PASS // (null_directions.DRAWS_PER_BLOCK * d_model)
+    size = max(1, min(BLOCKS_PER_PASS, fitting))
     group: list[Directions] = []
     for block in blocks:
         group.append(block)

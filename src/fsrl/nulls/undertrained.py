@@ -45,6 +45,7 @@ from fsrl.errors import FsrlError
 from fsrl.nulls import frames as nulls
 from fsrl.stats.quantiles import quantile, quantile_error
 from fsrl.tokens import text as token_text
+from fsrl.weights import columns
 from fsrl.weights.matrices import check_finite
 
 # RFC 3629: C0 and C1 could only start overlong forms, F5 to FF code points beyond U+10FFFF.
@@ -106,11 +107,11 @@ def by_distance(
     if owned is not None:
         return _of_owned(W_U, folded, tokens, owned, spare, draws=draws, seed=seed)
     rows, words = references(W_U, tokens, spare)
-    distance = (W_U.detach().double() - rows.mean(dim=1, keepdim=True)).norm(dim=0).cpu()
+    distance = _distance(W_U.detach(), rows.mean(dim=1, keepdim=True))
     ordered, order = distance.sort(stable=True)
     candidates = _candidates(ordered)
     directions = nulls.isotropic_directions(folded.shape[0], draws=draws, seed=seed)
-    kurtosis = kurtosis_without(directions, folded[:, order.to(folded.device)], candidates)
+    kurtosis = kurtosis_without(directions, columns.taken(folded.detach(), order), candidates)
     curve = _curve(kurtosis, candidates, ordered)
     row = stop_of_fall(curve)
     cut = ordered[candidates[row]]
@@ -135,7 +136,8 @@ def _of_owned(
     holes = [W_U[:, ~owned]] if spare is None else [W_U[:, ~owned], spare.to(W_U)]
     kept = [token for token, is_kept in zip(tokens, owned.tolist(), strict=True) if is_kept]
     known: dict[str, Any] = {"draws": draws, "seed": seed, "spare": torch.cat(holes, dim=1)}
-    found = by_distance(W_U[:, owned], folded[:, owned], kept, **known)
+    ids = owned.nonzero().squeeze(1)
+    found = by_distance(columns.taken(W_U, ids), columns.taken(folded, ids), kept, **known)
     distance = torch.full(owned.shape, torch.nan, dtype=torch.float64)
     return replace(
         found,
@@ -155,15 +157,15 @@ def references(
     """
     position = {token: column for column, token in enumerate(tokens)}
     names = [token_text.spell(bytes([byte])) for byte in IMPOSSIBLE_BYTES]
-    columns = [position[name] for name in names if name in position]
+    bytes_ = [position[name] for name in names if name in position]
     wide = W_U.detach()
-    if len(columns) >= MIN_REFERENCES:
-        return wide[:, columns].double(), "the bytes that UTF-8 never uses"
+    if len(bytes_) >= MIN_REFERENCES:
+        return wide[:, bytes_].double(), "the bytes that UTF-8 never uses"
     reserved = [column for column, token in enumerate(tokens) if RESERVED.fullmatch(token)]
     spare_rows = 0 if spare is None else spare.shape[1]
     if len(reserved) + spare_rows < MIN_REFERENCES:
         raise NoReferences(
-            f"undertrained tokens: the vocabulary has {len(columns)} of the 13 bytes that UTF-8 never uses, "
+            f"undertrained tokens: the vocabulary has {len(bytes_)} of the 13 bytes that UTF-8 never uses, "
             f"{len(reserved)} reserved tokens and {spare_rows} rows without a token, where {MIN_REFERENCES} "
             "are needed to tell them by; give token counts or use tokens: all"
         )
@@ -184,17 +186,38 @@ def kurtosis_without(
 
     ordered: W_U, nearest token first; candidates: rising values of k; precision: dtype of the product and of
     sums within a tile, sums of tiles are float64. Memory: the result and a copy of W_U, whatever the
-    product's size.
+    product's size; a large copy lies in a file.
     """
-    wide = ordered.detach().double()
-    # The tokens that every candidate keeps are the centre: little is left to correct for the others.
-    columns = wide - wide[:, candidates[-1] :].mean(dim=1, keepdim=True)
-    columns = (columns / columns.abs().max()).to(precision)  # fourth powers stay in float32's range
+    centred = _centred(ordered.detach(), candidates[-1], precision)
     blocks = [
-        _kurtosis(_sums_between(block.to(columns), columns, candidates), columns.shape[1], candidates)
-        for block in directions.split(DIRECTIONS_PER_TILE * (ON_CUDA if columns.is_cuda else 1))
+        _kurtosis(_sums_between(block.to(centred), centred, candidates), centred.shape[1], candidates)
+        for block in directions.split(DIRECTIONS_PER_TILE * (ON_CUDA if centred.is_cuda else 1))
     ]
     return torch.cat(blocks, dim=1)
+
+
+def _centred(
+    ordered: Float[Tensor, "d_model d_vocab"], last: int, precision: torch.dtype
+) -> Float[Tensor, "d_model d_vocab"]:
+    """W_U less the mean of its columns from `last` on, by its largest entry: fourth powers stay in float32's
+    range. The tokens that every candidate keeps are the centre: little is left to correct for the others.
+    """
+    centre = columns.mean(ordered[:, last:]).unsqueeze(1)
+    peak = max((ordered[:, tile].double() - centre).abs().max() for tile in columns.tiles(ordered))
+    if not columns.is_large(ordered):
+        return ((ordered.double() - centre) / peak).to(precision)
+    found = columns.empty(ordered, ordered.shape[1], precision)
+    for tile in columns.tiles(ordered, found):
+        found[:, tile] = (ordered[:, tile].double() - centre) / peak
+    return found
+
+
+def _distance(
+    W_U: Float[Tensor, "d_model d_vocab"], centre: Float64[Tensor, "d_model 1"]
+) -> Float64[Tensor, "d_vocab"]:
+    """Of each column from the centre, on the CPU."""
+    parts = [(W_U[:, tile].double() - centre).norm(dim=0).cpu() for tile in columns.tiles(W_U)]
+    return torch.cat(parts)
 
 
 def stop_of_fall(curve: pd.DataFrame) -> int:
@@ -226,17 +249,17 @@ def _candidates(ordered: Float64[Tensor, "d_vocab"]) -> list[int]:
 
 
 def _sums_between(
-    rows: Float[Tensor, "rows d_model"], columns: Float[Tensor, "d_model d_vocab"], candidates: Sequence[int]
+    rows: Float[Tensor, "rows d_model"], centred: Float[Tensor, "d_model d_vocab"], candidates: Sequence[int]
 ) -> Float64[Tensor, "candidates 4 rows"]:
     """Sums of the logit weights' powers 1 to 4 over the tokens from one candidate to the next (the last one:
     to the end).
     """
-    d_vocab = columns.shape[1]
+    d_vocab = centred.shape[1]
     sums = torch.zeros(len(candidates), 4, len(rows), dtype=torch.float64, device=rows.device)
     width = TOKENS_PER_TILE * (ON_CUDA if rows.is_cuda else 1)
     for i, (first, last) in enumerate(zip(candidates, [*candidates[1:], d_vocab], strict=True)):
         for start in range(first, last, width):
-            tile = rows @ columns[:, start : min(start + width, last)]
+            tile = rows @ centred[:, start : min(start + width, last)]
             squares = tile * tile
             powers = [tile.sum(1), squares.sum(1), tile.mul_(squares).sum(1), squares.mul_(squares).sum(1)]
             sums[i] += torch.stack(powers)

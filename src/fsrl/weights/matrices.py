@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fsrl import arguments
 from fsrl.errors import FsrlError
-from fsrl.weights import files
+from fsrl.weights import columns, files
 
 # Of a table's metadata: which weights it was made from.
 W_U_HASH, W_DEC_HASH = "W_U_sha256", "W_dec_sha256"
@@ -113,6 +113,7 @@ def check_finite(name: str, tensor: Tensor) -> None:
             raise FsrlError(
                 f"{name}: {value} at {position}; every value must be finite, check where it came from"
             )
+        columns.let_go(tensor)
 
 
 def view_unembedding(
@@ -130,7 +131,7 @@ def view_unembedding(
     """
     matrix, token_ids = stored_unembedding(unembedding, w_u=w_u, tokens=tokens)
     if len(token_ids) < matrix.shape[1]:
-        matrix = matrix[:, token_ids]
+        matrix = columns.taken(matrix, token_ids)
     if cosine:
         matrix = _unit_columns(matrix, token_ids)
     return matrix, token_ids
@@ -240,7 +241,9 @@ def write_unembedding(unembedding: Unembedding, path: str | Path) -> None:
     """
     # safetensors refuses tensors that share memory, as they do where nothing was folded.
     known = {name: getattr(unembedding, name) for name in ("counts", "trained", "special", "owned")}
-    tensors = {"folded": unembedding.folded, "raw": unembedding.raw.clone()}
+    raw = unembedding.raw
+    shared = raw.untyped_storage().data_ptr() == unembedding.folded.untyped_storage().data_ptr()
+    tensors = {"folded": unembedding.folded, "raw": raw.clone() if shared else raw}
     tensors |= {name: tensor for name, tensor in known.items() if tensor is not None}
     files.save(path, "unembedding", tensors, {"tokens": unembedding.tokens, "metadata": unembedding.metadata})
 
@@ -296,12 +299,14 @@ def read_decoder(path: str | Path, device: str = "cpu") -> Decoder:
 def _unit_columns(
     matrix: Float32[Tensor, "d_model n_tokens"], token_ids: Int64[Tensor, "n_tokens"]
 ) -> Float32[Tensor, "d_model n_tokens"]:
-    wide = matrix.double()
-    wide = wide - wide.mean(dim=1, keepdim=True)
-    norms = wide.norm(dim=0)
-    if (norms == 0).any():
-        raise no_direction(int(token_ids[int((norms == 0).int().argmax())]))
-    return (wide / norms).float()
+    centre, found = columns.mean(matrix).unsqueeze(1), columns.empty(matrix, matrix.shape[1])
+    for tile in columns.tiles(matrix, found):
+        wide = matrix[:, tile].double() - centre
+        norms = wide.norm(dim=0)
+        if (norms == 0).any():
+            raise no_direction(int(token_ids[tile.start + int((norms == 0).int().argmax())]))
+        found[:, tile] = wide / norms
+    return found
 
 
 def _check(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int | None, ...]) -> None:

@@ -26,7 +26,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from fsrl.errors import FsrlError
-from fsrl.weights import files, matrices
+from fsrl.weights import columns, files, matrices
 from fsrl.weights.matrices import Decoder, Unembedding, View, check_finite
 
 KIND, SAME_POSITION = "transport", "same_position"
@@ -81,8 +81,8 @@ def carried(unembedding: Unembedding, transport: Transport, hook: str) -> Unembe
     said = {name: transport.metadata[name] for name in SAID if name in transport.metadata}
     return replace(
         unembedding,
-        folded=back @ unembedding.folded,
-        raw=back @ unembedding.raw,
+        folded=columns.through(back, unembedding.folded),
+        raw=columns.through(back, unembedding.raw),
         metadata=unembedding.metadata | {f"transport_{name}": value for name, value in said.items()},
     )
 
