@@ -1,79 +1,279 @@
-"""What the stages that need no model take at the shapes of a large one, on made-up weights.
+"""CPU time and memory of the stages that need no model, at the shapes of several, on made-up weights.
 
-    python benchmarks/large_shapes.py --folder FOLDER [--tokens 262144] [--d-model 2304] [--features 16384]
+    python benchmarks/large_shapes.py --folder FOLDER                                  # 262,144 tokens, d_model 2,304
+    python benchmarks/large_shapes.py --folder FOLDER --shape gemma-2-2b --stages moments nulls --output FILE
+    python benchmarks/large_shapes.py --folder FOLDER --tokens 65536 --d-model 1152    # any other shape
 
-Writes an unembedding (as the export does) and a decoder, then runs each stage in a process of its own: nulls
-(isotropic ones of the view `main`), and moments with extremes and without histograms. Prints JSON: seconds,
-the peak of all resident memory, of which pages of the files that are read are a part and may be taken back
-any time, and the peak of what may not (anonymous). Linux only. The weights stay in the folder.
+Writes W_U and a decoder, then runs each stage in a process of its own on `--rows` features (or null directions)
+of the shape's. With --line on a quarter of them as well: what a stage takes is a line in their number, and its
+CPU time for all of them is given too. Wall time is not: it depends on what else the machine does. Memory: the
+peak of all that is resident, pages of files among it, which the kernel takes back when it needs them, and of
+what it must hold (anonymous). Linux only. The weights stay in the folder.
 """
 
 import argparse
 import json
+import os
+import platform
+import resource
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
-STAGES = ("nulls", "moments")
+
+class Shape(NamedTuple):
+    """tokens, d_model, features of one SAE."""
+
+    tokens: int
+    d_model: int
+    features: int
+
+
+SHAPES = {
+    "pythia-70m": Shape(50_254, 512, 32_768),
+    "gpt2-small": Shape(50_257, 768, 24_576),
+    "gemma-2-2b": Shape(256_000, 2_304, 16_384),
+    "llama-3.1-8b": Shape(128_256, 4_096, 32_768),
+    "largest": Shape(262_144, 2_304, 16_384),
+}
+# How many null directions the default config has a stage draw; None: it is an SAE's features that count.
+STAGES: dict[str, int | None] = {
+    "export": 2_000,
+    "nulls": 20_000,
+    "layer_nulls": 20_000,
+    "moments": None,
+    "enrichment": None,
+    "null_p_values": None,
+    "scores": None,
+    "confidence": None,
+    "axis_share": None,
+}
+VIEWS: dict[str, dict[str, Any]] = {"main": {}, "trained": {"tokens": "trained"}}
+SET_DRAWS, N_SETS = 20_000, 60
+RESERVED = 400
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--tokens", type=int, default=262144)
-    parser.add_argument("--d-model", type=int, default=2304)
-    parser.add_argument("--features", type=int, default=16384)
-    parser.add_argument("--draws", type=int, default=1024, help="of the nulls")
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--shape", choices=SHAPES, default="largest")
+    parser.add_argument("--tokens", type=int)
+    parser.add_argument("--d-model", type=int)
+    parser.add_argument("--rows", type=int, default=1024, help="features or draws of the larger run")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--output", type=Path, help="JSON that the shape's results are added to")
     parser.add_argument("--stage", choices=(*STAGES, "write"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    shape = SHAPES[asked.shape]
+    asked.tokens, asked.d_model = asked.tokens or shape.tokens, asked.d_model or shape.d_model
     if asked.stage == "write":
         write(asked)
     elif asked.stage:
-        print(json.dumps({"stage": asked.stage} | peak(lambda: run(asked))))
+        print(json.dumps(peak(lambda: run(asked))))
     else:
-        for stage in ("write", *asked.stages):
-            subprocess.run([sys.executable, *sys.argv, "--stage", stage], check=True)
+        every(asked, shape)
+
+
+def every(asked: argparse.Namespace, shape: Shape) -> None:
+    """All stages, a line each; into the file where one is asked for."""
+    given = ["--tokens", str(asked.tokens), "--d-model", str(asked.d_model)]
+    child(asked, *given, "--stage", "write")
+    place = asked.output
+    saved = json.loads(place.read_text()) if place and place.exists() else {"machine": machine()}
+    of_shape = saved.setdefault("shapes", {}).setdefault(
+        asked.shape, {"shape": shape._asdict(), "stages": {}}
+    )
+    for stage in asked.stages:
+        less, more = (
+            json.loads(child(asked, *given, "--stage", stage, "--rows", str(rows)))
+            for rows in (asked.rows // 2, asked.rows)
+        )
+        each = (more["cpu_s"] - less["cpu_s"]) / (asked.rows - asked.rows // 2)
+        whole = STAGES[stage] or shape.features
+        found = {**more, "rows": asked.rows, "whole": whole}
+        found["cpu_s_of_whole"] = round(more["cpu_s"] + max(each, 0) * (whole - asked.rows), 1)
+        of_shape["stages"][stage] = found
+        print(stage, json.dumps(found), flush=True)
+        if place:
+            place.write_text(json.dumps(saved, indent=1) + "\n")
+
+
+def child(asked: argparse.Namespace, *more: str) -> str:
+    command = [sys.executable, __file__, "--folder", str(asked.folder), *more]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return done.stdout
+
+
+def machine() -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {
+        "cpu": model,
+        "threads": 1,
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+    }
 
 
 def write(asked: argparse.Namespace) -> None:
     """The weights, unless they are there."""
     import torch
 
-    from fsrl.weights import matrices
+    from fsrl.weights import columns, matrices
 
     asked.folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)
     if not (path := asked.folder / "unembedding.safetensors").exists():
-        W_U = torch.randn(asked.d_model, asked.tokens, generator=generator)
-        tokens = tuple(f"t{number}" for number in range(asked.tokens))
+        raw = columns.empty(torch.empty(asked.d_model, 0), asked.tokens)
+        for row in raw:
+            row.normal_(generator=generator)
+        # Tokens that no text held lie together, as they do in models.
+        raw[:, :RESERVED] *= 0.1
+        tokens = tuple(
+            f"<unused{number}>" if number < RESERVED else f"t{number}" for number in range(asked.tokens)
+        )
+        trained = torch.arange(asked.tokens) >= RESERVED
         # Folding as an RMSNorm without a gain does: the same numbers, stored twice.
-        matrices.write_unembedding(matrices.Unembedding(W_U, W_U, tokens, None, None, {}), path)
+        folded = columns.empty(raw, asked.tokens)
+        folded.copy_(raw)
+        matrices.write_unembedding(matrices.Unembedding(folded, raw, tokens, None, trained, {}), path)
     if not (path := asked.folder / "decoder.safetensors").exists():
-        W_dec = torch.randn(asked.features, asked.d_model, generator=generator)
+        W_dec = torch.randn(max(asked.rows, 4096), asked.d_model, generator=generator)
         hook = "blocks.0.hook_resid_post"
         matrices.write_decoder(matrices.Decoder(W_dec, None, hook, 0, hook, {}), path)
 
 
 def run(asked: argparse.Namespace) -> None:
     """One stage, as its rule's script does it."""
-    from fsrl.moments import engine
-    from fsrl.nulls import frames
     from fsrl.weights import matrices
 
     unembedding = matrices.read_unembedding(asked.folder / "unembedding.safetensors")
-    if asked.stage == "nulls":
-        frames.isotropic_of_views(unembedding, {"main": {}}, draws=asked.draws, seed=0)
-    else:
-        decoder = matrices.read_decoder(asked.folder / "decoder.safetensors")
-        engine.decoder_moments(decoder, unembedding, {"main": {}}, n_bins=0)
+    decoder = matrices.read_decoder(asked.folder / "decoder.safetensors")
+    globals()[f"run_{asked.stage}"](asked, unembedding, decoder)
+
+
+def run_export(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
+    """What follows reading the model: fold, tell the trained tokens, hash, write."""
+    import torch
+
+    from fsrl.models import export
+    from fsrl.nulls import undertrained
+    from fsrl.weights import matrices
+
+    raw, tokens = unembedding.raw, unembedding.tokens
+    folded = export.fold(raw, torch.ones(asked.d_model), "RMSNorm")
+    # Its quantile wants 999 at least.
+    found = undertrained.by_distance(raw, folded, tokens, draws=max(asked.rows, 1000), seed=0)
+    made = matrices.identified_unembedding(matrices.Unembedding(folded, raw, tokens, None, found.trained, {}))
+    path = asked.folder / "exported.safetensors"
+    matrices.write_unembedding(made, path)
+    path.unlink()
+
+
+def run_nulls(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
+    """Isotropic directions in both views."""
+    from fsrl.nulls import frames
+
+    frames.isotropic_of_views(unembedding, VIEWS, draws=asked.rows, seed=0)
+
+
+def run_layer_nulls(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
+    """A layer's own kind that bounds the types, in both views."""
+    from fsrl.moments.formulas import Typical
+    from fsrl.nulls import frames
+
+    typical = dict.fromkeys(VIEWS, Typical(3.0, 1.5, 50.0))
+    chosen: dict[str, Any] = {"kinds": ["spectrum"], "draws": asked.rows, "seed": 0, "typical": typical}
+    frames.of_layer_in_views(decoder, unembedding, VIEWS, **chosen)
+
+
+def run_moments(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
+    """With extremes and histograms, in both views."""
+    from dataclasses import replace
+
+    from fsrl.moments import engine
+
+    engine.decoder_moments(replace(decoder, W_dec=decoder.W_dec[: asked.rows]), unembedding, VIEWS)
+
+
+def sets_of(view: Any) -> Any:
+    """Of 20 to 30,000 tokens, as a study's."""
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    n_tokens = view.W_U.shape[1]
+    shares = torch.logspace(-4, -1, N_SETS).unsqueeze(1)
+    return torch.rand(N_SETS, n_tokens, generator=generator) < shares
+
+
+def run_enrichment(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
+    """Of the view without undertrained tokens."""
+    from fsrl.enrichment import row_nulls, statistics
+    from fsrl.enrichment.covariance import layer_covariance
+    from fsrl.weights import matrices
+
+    view = matrices.view(decoder, unembedding, **VIEWS["trained"])
+    nulls = row_nulls.null_directions(view.W_U, draws=SET_DRAWS, seed=0)
+    covariance = layer_covariance(view.W_dec)
+    rows = view.W_dec[: asked.rows]
+    statistics.set_statistics(rows, view.W_U, sets_of(view), covariance=covariance, nulls=nulls)
+
+
+def run_null_p_values(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
+    """One repetition."""
+    from fsrl.enrichment import calibration, row_nulls
+    from fsrl.weights import matrices
+
+    view = matrices.view(decoder, unembedding, **VIEWS["trained"])
+    nulls = row_nulls.null_directions(view.W_U, draws=SET_DRAWS, seed=0)
+    chosen: dict[str, Any] = {"nulls": nulls, "repetitions": 1, "seed": 1, "level": 0.05, "cut": -3.0}
+    for _ in calibration.null_tests(view.W_dec[: asked.rows], view.W_U, sets_of(view), **chosen):
+        pass
+
+
+def run_scores(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
+    """Signed scores and dips, of a hundredth of the features."""
+    import torch
+
+    from fsrl.claims import dips
+    from fsrl.enrichment import scores
+    from fsrl.weights import matrices
+
+    view = matrices.view(decoder, unembedding, **VIEWS["trained"])
+    few = torch.arange(max(1, asked.rows // 100))
+    scores.signed_scores(view.W_dec, view.W_U, sets_of(view), few)
+    dips.dips(view.W_dec[few], view.W_U)
+
+
+def run_confidence(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
+    """W_U's null space, and every row's share in it."""
+    import torch
+
+    from fsrl.moments import confidence
+    from fsrl.weights import matrices
+
+    W_U, token_ids = matrices.view_unembedding(unembedding, **VIEWS["trained"])
+    counts = torch.arange(len(token_ids)) + 1
+    read = confidence.reader(W_U, counts, null_space=0.02, layer_norm=False)
+    confidence.confidence_frame(decoder.W_dec[: asked.rows], read, None, seed=0)
+
+
+def run_axis_share(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
+    """In one view, from an axis at random."""
+    import torch
+
+    from fsrl.moments import axis_share
+
+    axis = torch.randn(asked.d_model, dtype=torch.float64)
+    axis_share.axis_share(decoder.W_dec[: asked.rows], unembedding.folded, axis)
 
 
 def peak(work: Callable[[], None]) -> dict[str, float]:
-    """Seconds, and the peaks of resident and of anonymous memory in GiB, the latter looked at every 20 ms."""
+    """CPU seconds, and the peaks of resident and of anonymous memory in GiB, the latter looked at every 20 ms."""
     highest, done = 0, threading.Event()
 
     def watch() -> None:
@@ -83,14 +283,15 @@ def peak(work: Callable[[], None]) -> dict[str, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    start = time.monotonic()
-    work()
-    seconds = time.monotonic() - start
-    done.set()
-    watcher.join()
+    try:
+        work()
+    finally:
+        done.set()
+        watcher.join()
+    used = resource.getrusage(resource.RUSAGE_SELF)
     gib = 2**20
     return {
-        "seconds": round(seconds, 1),
+        "cpu_s": round(used.ru_utime + used.ru_stime, 1),
         "peak_gib": round(kib("VmHWM") / gib, 2),
         "anonymous_gib": round(highest / gib, 2),
     }

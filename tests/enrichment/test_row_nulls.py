@@ -142,8 +142,7 @@ def test_weights_of_random_sets_by_size():
 
 def test_random_sets_are_sets():
     # Two sets of 5 of 10 tokens leave none out, and centred columns sum to zero.
-    tokens = torch.randn(10, 3, dtype=torch.float64)
-    tokens -= tokens.mean(dim=0)
+    tokens = row_nulls.CentredTokens.of(torch.randn(3, 10))
     deltas = row_nulls.random_deltas(tokens, 5, 4, torch.Generator().manual_seed(0))
     assert deltas.shape == (3, 4)
     torch.testing.assert_close(deltas[:, 0], -deltas[:, 1])

@@ -84,11 +84,11 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     weights.write_decoder(decoder(), path)
     before = path.read_bytes()
 
-    def broken(tensors, filename, metadata):
-        filename.write_bytes(b"half of it")
+    def broken(tensor):
+        yield b"half of it"
         raise OSError("disk full")
 
-    monkeypatch.setattr(weight_files, "save_file", broken)
+    monkeypatch.setattr(weight_files, "_bytes", broken)
     with pytest.raises(OSError, match="disk full"):
         weights.write_decoder(decoder(layer=3), path)
     assert path.read_bytes() == before

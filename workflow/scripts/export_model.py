@@ -16,7 +16,7 @@ source = sources.ModelSource(**params.source)
 for record in snakemake.input.fetched:
     hub_record.restore(source.hub_files(), record)
 device = devices.pick(params.device)
-model = reading.read_model(source, end_alone=True)
+model = reading.read_model(source, blocks=1)
 unembedding = export.unembedding(model, counts_path=params.token_counts, device=device, **params.trained)
 if params.trained["trained"]:
     weights.stored_unembedding(unembedding, tokens="trained")  # refused here, not by every job that reads it

@@ -11,6 +11,6 @@ params, study = snakemake.params, snakemake.wildcards.study
 for record in snakemake.input.fetched:
     hub_record.restore(sources.hub_files_of(params.source), record)
 saes = sources.SAESource.from_settings(params.source["saes"])
-model = reading.read_model(sources.ModelSource(**params.source["model"]))
+model = reading.read_model(sources.ModelSource(**params.source["model"]), blocks=dictionaries.blocks(saes))
 for decoder, path in zip(dictionaries.decoders(saes, model, study=study), snakemake.output, strict=True):
     weights.write_decoder(weights.identified_decoder(decoder), path)

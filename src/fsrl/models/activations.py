@@ -16,12 +16,14 @@ write to: hook_resid_post of its layer.
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 from tqdm import tqdm
 
@@ -117,12 +119,38 @@ def _read(
     sums = {name: _Sums() for name in names}
     batches = inputs.split(WINDOWS_PER_BATCH)
     for batch in tqdm(batches, desc="activations", unit="batch", disable=not progress, mininterval=5):
-        with torch.no_grad():
-            _, cache = bridge.run_with_cache(batch, names_filter=list(names), return_type=None)
+        held = _held(bridge, batch, names)
         for name in names:
-            x = cache[name][:, 1:].flatten(0, 1).double()
+            x = held[name][:, 1:].flatten(0, 1).double()
             sums[name].add(x - x.mean(dim=1, keepdim=True) if centred else x)
     return sums
+
+
+class _ReadAll(Exception):
+    """Raised where the model has read its last block."""
+
+
+@torch.no_grad()
+def _held(
+    bridge: Any, batch: Int64[Tensor, "windows context"], names: Sequence[str]
+) -> dict[str, Float[Tensor, "windows context d_model"]]:
+    """What the model holds at residual hooks, without its logits: 2 GiB a batch at 262,144 tokens."""
+    held: dict[str, Tensor] = {}
+
+    def keep(tensor: Tensor, hook: Any, name: str) -> None:
+        held[name] = tensor
+
+    def stop(*_: Any) -> None:
+        raise _ReadAll
+
+    hooks = [(name, partial(keep, name=name)) for name in names]
+    norm = bridge.ln_final.register_forward_pre_hook(stop)
+    try:
+        with suppress(_ReadAll), bridge.hooks(fwd_hooks=hooks):
+            bridge(batch, return_type=None)
+    finally:
+        norm.remove()
+    return held
 
 
 def _windows(

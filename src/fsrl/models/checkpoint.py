@@ -81,6 +81,13 @@ def boot(folder: Path, device: str | None = None, *, blocks: int | None = None) 
     return bridge
 
 
+def n_layers(folder: Path) -> int:
+    """How many blocks a model has, by its config, which `boot` has read."""
+    from transformers import AutoConfig
+
+    return int(AutoConfig.from_pretrained(folder).get_text_config().num_hidden_layers)
+
+
 def pretrained(model_class: Any, folder: Path, *, blocks: int | None = None, **kwargs: Any) -> Any:
     """model_class.from_pretrained(folder, **kwargs) with every weight from its files, or FsrlError.
 

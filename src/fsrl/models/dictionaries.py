@@ -16,7 +16,7 @@ from fsrl.models import hub_files, sae_config, writing
 from fsrl.models.decoder_rows import decoder_rows, per_vector
 from fsrl.models.hub_files import shown
 from fsrl.models.reading import Model
-from fsrl.models.saes import SAEFiles, densities, load, remedy
+from fsrl.models.saes import SAEFiles, densities, load, remedy, written_hook
 from fsrl.models.sources import SAESource
 from fsrl.weights.matrices import Decoder
 
@@ -39,6 +39,21 @@ def decoders(source: SAESource, model: Model, *, study: str) -> Iterator[Decoder
             yield _neurons(sae_id, model, study)
         else:
             yield _sae(SAEFiles.of(source, sae_id), model, study)
+
+
+def blocks(source: SAESource) -> int:
+    """How many of a model's first blocks `decoders` looks into: up to the last one whose heads or neurons a
+    dictionary's rows go through, and 1 where none does. Errors as of `decoders`, of files that it needs.
+    """
+    source.local_files()
+    hub_files.require(
+        source.hub_files(), "fetch it first (fsrl.models.hub_files.fetch, or `snakemake download`)"
+    )
+    if source.neurons is not None:
+        return 1 + max(map(layer_of, source.sae_ids))
+    hooks = [written_hook(SAEFiles.of(source, sae_id)) for sae_id in source.sae_ids]
+    mapped = [in_block(hook) for hook in hooks if hook is not None and MAPPED.get(point_of(hook))]
+    return 1 + max((layer for layer in mapped if layer is not None), default=0)
 
 
 def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
@@ -88,7 +103,7 @@ def _sae(files: SAEFiles, model: Model, study: str) -> Decoder:
 
 def _hook(hook: str | None, model: Model, place: str) -> str:
     """The hook, checked: directions there lie in the residual stream of this model or are mapped into it."""
-    layers = model.bridge.cfg.n_layers
+    layers = model.n_layers
     if hook is None:
         raise FsrlError(f"{place}: no hook_name; say at which hook of TransformerLens the SAE was trained")
     layer = in_block(hook)
@@ -106,7 +121,7 @@ def _hook(hook: str | None, model: Model, place: str) -> str:
 
 
 def _neurons(sae_id: str, model: Model, study: str) -> Decoder:
-    layer, layers = layer_of(sae_id), model.bridge.cfg.n_layers
+    layer, layers = layer_of(sae_id), model.n_layers
     if layer >= layers:
         raise FsrlError(f"{model.source.name} has {layers} layers; saes.neurons asks for more")
     rows = writing.matrix_of(model.bridge, sae_id, model.source.name).float().contiguous()

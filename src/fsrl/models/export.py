@@ -16,6 +16,7 @@ from fsrl.models.head import NORMS
 from fsrl.models.hub_files import clear_errors
 from fsrl.models.reading import Model
 from fsrl.nulls import undertrained
+from fsrl.weights import columns
 from fsrl.weights.matrices import Unembedding
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,19 @@ def fold(
         raise FsrlError(
             f"fold: W_U has shape {list(W_U.shape)}, gain {given}; give [d_model, d_vocab] and [d_model]"
         )
-    folded = W_U if gain is None else gain[:, None] * W_U
+    if not columns.is_large(W_U):
+        return _folded(W_U, gain, norm, scale)
+    found = columns.empty(W_U, W_U.shape[1])
+    for tile in columns.tiles(W_U, found):
+        found[:, tile] = _folded(W_U[:, tile], gain, norm, scale)
+    return found
+
+
+def _folded(
+    part: Float[Tensor, "d_model n"], gain: Float[Tensor, "d_model"] | None, norm: str, scale: float
+) -> Float[Tensor, "d_model n"]:
+    """Some columns of W_U."""
+    folded = part if gain is None else gain[:, None] * part
     if norm == "LayerNorm":
         folded = folded - folded.mean(0, keepdim=True)
     return folded if scale == 1 else scale * folded

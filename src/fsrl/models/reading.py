@@ -25,6 +25,7 @@ from fsrl.models.sources import ModelSource
 from fsrl.models.tokenizer import own_tokenizer
 from fsrl.tokens.vocabulary import Vocabulary
 from fsrl.tokens.vocabulary import read as read_vocabulary
+from fsrl.weights import columns
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Model:
 
     bridge: the TransformerBridge; tokenizer: as its files have it (see `own_tokenizer`); head: what lies
     between the residual stream and the logits; W_U: without the padding after the last token; metadata:
-    provenance.
+    provenance; n_layers: the model's, of which the bridge may have the first ones alone.
     """
 
     source: ModelSource
@@ -48,6 +49,7 @@ class Model:
     W_U: Float32[Tensor, "d_model d_vocab"]
     vocabulary: Vocabulary
     metadata: dict[str, str]
+    n_layers: int
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -60,13 +62,13 @@ class Model:
         return self.W_U.shape[0]
 
 
-def read_model(source: ModelSource, *, end_alone: bool = False) -> Model:
+def read_model(source: ModelSource, *, blocks: int | None = None) -> Model:
     """The model, from its folder or the hub's cache.
 
-    end_alone: final norm, W_U and tokens are wanted alone; of a large model no block but the first is read
-    then, and the bridge has no other. Raises FsrlError for a missing or broken file, for weights that are not
-    all in the files (`fsrl.models.checkpoint`), and for a model whose logits are not its final norm times W_U
-    (`fsrl.models.head`).
+    blocks: how many are wanted beside final norm, W_U and tokens (1 where none is), None for all; of a large
+    model no others are read, and the bridge has no others. Raises FsrlError for a missing or broken file, for
+    weights that are not all in the files (`fsrl.models.checkpoint`), and for a model whose logits are not its
+    final norm times W_U (`fsrl.models.head`).
     """
     source.local_files()
     hub_files.require(
@@ -75,14 +77,16 @@ def read_model(source: ModelSource, *, end_alone: bool = False) -> Model:
     folder = source.directory()
     stored = sources.weight_files(folder)
     found = weights_sha256(stored)
-    cut = end_alone and sum(path.stat().st_size for path in stored) > SMALL
-    bridge = checkpoint.boot(folder, "cpu", blocks=1 if cut else None)
+    large = sum(path.stat().st_size for path in stored) > SMALL
+    cut = blocks if large else None
+    bridge = checkpoint.boot(folder, "cpu", blocks=cut)
     head = read_head(bridge, source.name)
     tokenizer = own_tokenizer(bridge, folder)
     vocabulary = read_vocabulary(tokenizer, bridge.W_U.shape[1])
     # A vocabulary may be padded to a round size: columns after the last token's are left out.
-    W_U = bridge.W_U.detach()[:, : len(vocabulary.tokens)].contiguous()
-    read = "W_U, norm and block 0" if cut else "every parameter"
+    W_U = columns.contiguous(bridge.W_U.detach()[:, : len(vocabulary.tokens)])
+    some = "block 0" if cut == 1 else f"blocks 0 to {(cut or 1) - 1}"
+    read = f"W_U, norm and {some}" if cut else "every parameter"
     metadata = {
         "model": source.name,
         "model_revision": "local folder" if source.hub is None else hub_files.commit(folder / "config.json"),
@@ -96,7 +100,8 @@ def read_model(source: ModelSource, *, end_alone: bool = False) -> Model:
         logger.warning(
             "%s: tokens left out for want of a row in W_U: %d", source.name, vocabulary.without_row
         )
-    return Model(source, bridge, tokenizer, head, W_U, vocabulary, metadata)
+    n_layers = checkpoint.n_layers(folder) if cut else int(bridge.cfg.n_layers)
+    return Model(source, bridge, tokenizer, head, W_U, vocabulary, metadata, n_layers)
 
 
 def load_model(place: str | Path, device: str | torch.device = "cpu") -> Any:

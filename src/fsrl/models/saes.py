@@ -13,13 +13,11 @@ so that a machine without network knows soon, and checks every file against the 
 
 import logging
 import re
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -30,16 +28,14 @@ from torch import Tensor
 from fsrl import arguments
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files, releases, sae_config, sae_tensors, stored
-from fsrl.models.hub_files import HubFile, shown
+from fsrl.models.hub_files import shown
+from fsrl.models.sae_lookup import ANEW, from_cache
 from fsrl.models.sources import DENSITY_FILE, SAE_FILES, SCALER_FILES, SAESource
 
 logger = logging.getLogger(__name__)
 
 # log10 density that SAELens writes for a feature that never fired, log10(0 + 1e-10).
 NEVER = -10.0
-ANEW = "save the SAE again (sae.save_model)"
-# SAELens' loaders look files up by a name of their module, which one thread at a time replaces.
-_LOOKING_UP = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -105,6 +101,22 @@ def load(files: SAEFiles) -> LoadedSAE:
     tensor that is missing, left over, of another shape or not finite, and what `sae_config` refuses.
     """
     from sae_lens import SAE
+
+    given, config, empty = _configured(files)
+
+    def converter(path: Any, device: str, cfg_overrides: Any) -> Any:
+        return given, tensors
+
+    with naming(files.weights), _quiet():
+        sae_tensors.check_stored(files.weights, remedy(files.weights))
+        tensors = _checked(files, given, empty, _tensors(files, given))
+        sae = SAE.load_from_disk(files.weights.parent, converter=converter).eval()
+    scaling = _fold_normalisation(files, sae)
+    return LoadedSAE(sae, {**config, "normalize_activations": sae.cfg.normalize_activations}, scaling)
+
+
+def _configured(files: SAEFiles) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """The configuration, checked; the same with the defaults; the SAE without weights."""
     from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
     from sae_lens.registry import get_sae_class
 
@@ -116,17 +128,14 @@ def load(files: SAEFiles) -> LoadedSAE:
     with naming(files.config or files.weights), _quiet():
         config = handle_config_defaulting(given)
         kind, settings = get_sae_class(config["architecture"])
-        empty = kind(settings.from_dict({**config, "device": "meta"}))
+        return given, config, kind(settings.from_dict({**config, "device": "meta"}))
 
-    def converter(path: Any, device: str, cfg_overrides: Any) -> Any:
-        return given, tensors
 
-    with naming(files.weights), _quiet():
-        sae_tensors.check_stored(files.weights, remedy(files.weights))
-        tensors = _checked(files, given, empty, _tensors(files, given))
-        sae = SAE.load_from_disk(files.weights.parent, converter=converter).eval()
-    scaling = _fold_normalisation(files, sae)
-    return LoadedSAE(sae, {**config, "normalize_activations": sae.cfg.normalize_activations}, scaling)
+def written_hook(files: SAEFiles) -> str | None:
+    """Where one SAE writes, by its configuration alone; None where it says nothing. Errors as of `load`."""
+    metadata = _configured(files)[2].cfg.metadata
+    hook: str | None = metadata.hook_name_out or metadata.hook_name
+    return hook
 
 
 def densities(files: SAEFiles, d_sae: int) -> Float32[Tensor, "{d_sae}"] | None:
@@ -215,7 +224,7 @@ def _given_config(files: SAEFiles) -> dict[str, Any]:
         return given
     listed = files.source.listed
     getter = loaders.NAMED_PRETRAINED_SAE_CONFIG_GETTERS[layout]
-    with _from_cache(files):
+    with from_cache(files):
         given = getter(listed.repo, listed.path(files.sae_id), "cpu", False, overrides)
     if files.target is not None:
         given["hook_name_out"] = re.sub(r"(?<=^blocks\.)\d+", str(files.target), given["hook_name_out"])
@@ -231,73 +240,9 @@ def _tensors(files: SAEFiles, given: dict[str, Any]) -> dict[str, Tensor]:
         config = {"finetuning_scaling_factor": False, **given}  # it is looked up where the tensor is there
         return loaders.read_sae_components_from_disk(config, files.weights)[1]
     listed = files.source.listed
-    with _from_cache(files):
+    with from_cache(files):
         loader = loaders.NAMED_PRETRAINED_SAE_LOADERS[layout]
         return loader(listed.repo, listed.path(files.sae_id), "cpu", False, _overrides(files))[1]
-
-
-@contextmanager
-def _from_cache(files: SAEFiles) -> Iterator[None]:
-    """Within, SAELens' loaders find a repository's files where they were fetched to, at that revision, and
-    read shapes from them; else they would ask the hub, for the branch main.
-    """
-    from huggingface_hub.errors import LocalEntryNotFoundError
-    from sae_lens.loading import pretrained_sae_loaders as loaders
-
-    def look_up(repo_id: str, filename: str, subfolder: str | None = None, **_: Any) -> str:
-        """For huggingface_hub.hf_hub_download: the file's path, or the error of a file that is not there."""
-        path = filename if subfolder is None else f"{subfolder}/{filename}"
-        found = hub_files.cached(HubFile(repo_id, path, files.source.revision))
-        if found is None:
-            raise LocalEntryNotFoundError(f"{repo_id} has no {path}")
-        return str(found)
-
-    own = loaders.load_safetensors_weights
-
-    def load_weights(path: str, *settings: Any, **named: Any) -> dict[str, Tensor]:
-        """For SAELens' reader of a file: of a cross-layer transcoder's decoders the one to our layer."""
-        if files.target is not None and Path(path) == files.weights:
-            return _one_decoder(files, files.target)
-        return own(path, *settings, **named)
-
-    def shapes(repo_id: str, filename: str) -> dict[str, list[int]]:
-        """For SAELens' reader of a header on the hub: {tensor: shape}."""
-        return {tensor.name: tensor.shape for tensor in stored.tensors(look_up(repo_id, filename))}
-
-    functions = {"hf_hub_download": look_up, "get_safetensors_tensor_shapes": shapes}
-    with _LOOKING_UP, _standing_in(loaders, **functions, load_safetensors_weights=load_weights):
-        yield
-
-
-def _one_decoder(files: SAEFiles, target: int) -> dict[str, Tensor]:
-    """The decoder to one layer [d_sae, 1, d_out] of those that a layer's features have, as the loader adds
-    them up: of 26 layers with 98,304 features all are 23 GB. FsrlError for another number of them.
-    """
-    layer = int(files.source.listed.path(files.sae_id))
-    layers = 1 + max(files.source.listed.targets.values())
-    name = f"W_dec_{layer}"
-    with safe_open(files.weights, framework="pt") as opened:
-        part = opened.get_slice(name)
-        if len(part.get_shape()) != 3 or part.get_shape()[1] != layers - layer:
-            raise FsrlError(
-                f"{shown(files.weights)}: {name} has shape {part.get_shape()}, expected decoders to the "
-                f"{layers - layer} layers from {layer} on, [d_sae, {layers - layer}, d_model]; "
-                f"{remedy(files.weights)}"
-            )
-        return {name: part[:, target - layer : target - layer + 1].float()}
-
-
-@contextmanager
-def _standing_in(module: ModuleType, **functions: Any) -> Iterator[None]:
-    """Within, these functions stand for a module's own of the same names: SAELens' loaders take no argument
-    that says where files lie. Raises AttributeError for a name that the module lacks.
-    """
-    own = {name: getattr(module, name) for name in functions}
-    vars(module).update(functions)
-    try:
-        yield
-    finally:
-        vars(module).update(own)
 
 
 def _checked(

@@ -66,6 +66,16 @@ def taken(
     return found
 
 
+def contiguous(W_U: Float[Tensor, "d_model n_tokens"]) -> Float[Tensor, "d_model n_tokens"]:
+    """Row after row, as files have it; itself where it is."""
+    if W_U.is_contiguous() or not is_large(W_U):
+        return W_U.contiguous()
+    found = empty(W_U, W_U.shape[1])
+    for tile in tiles(found):
+        found[:, tile] = W_U[:, tile]
+    return found
+
+
 def through(
     T: Float[Tensor, "d_model d_model"], W_U: Float[Tensor, "d_model n_tokens"]
 ) -> Float[Tensor, "d_model n_tokens"]:

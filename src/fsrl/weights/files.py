@@ -2,19 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fsrl import files
 from fsrl.errors import FsrlError
+from fsrl.weights import pages
 
+# As the format spells them.
+DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
+BYTES_AT_ONCE = 2**25
+# Bytes of a tensor beyond which its pages are let go as it is read.
+LARGE = 2**28
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -28,11 +33,31 @@ def save(path: str | Path, kind: str, tensors: Mapping[str, Tensor], header: Map
     # One metadata key only: safetensors writes several in an order that changes from run to run.
     payload = json.dumps({"kind": kind, **header}, sort_keys=True)
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        with files.atomic_write(path) as temporary:
-            save_file(stored, temporary, metadata={"fsrl": payload})
-    except SafetensorError as error:  # its writer's own name for what the disk refuses
-        raise FsrlError(f"{path}: cannot be written ({error}); make room and run again") from error
+    # As safetensors orders them: the widest numbers first, so that each tensor lies where its dtype wants it.
+    order = sorted(stored, key=lambda name: (-stored[name].dtype.itemsize, name))
+    described: dict[str, Any] = {"__metadata__": {"fsrl": payload}}
+    end = 0
+    for name in order:
+        tensor, start = stored[name], end
+        end += tensor.numel() * tensor.dtype.itemsize
+        offsets = {"shape": list(tensor.shape), "data_offsets": [start, end]}
+        described[name] = {"dtype": DTYPES[tensor.dtype], **offsets}
+    about = json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
+    about += b" " * (-len(about) % 8)
+    with files.atomic_write(path) as temporary, temporary.open("wb") as opened:
+        opened.write(len(about).to_bytes(8, "little") + about)
+        for name in order:
+            for part in _bytes(stored[name]):
+                opened.write(part)
+
+
+def _bytes(tensor: Tensor) -> Iterator[memoryview]:
+    """A tensor's bytes, some at a time (safetensors' own writer copies them all)."""
+    flat = tensor.reshape(-1).view(torch.uint8)
+    for part in flat.split(BYTES_AT_ONCE):
+        yield part.numpy().data
+        if len(flat) > LARGE:
+            pages.let_go(tensor)
 
 
 def named(read: Callable[Concatenate[str | Path, P], T]) -> Callable[Concatenate[str | Path, P], T]:
@@ -57,7 +82,8 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        for part in _bytes(tensor.detach().cpu().contiguous()):
+            found.update(part)
     return found.hexdigest()
 
 
