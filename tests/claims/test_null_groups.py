@@ -33,7 +33,7 @@ def test_thresholds_are_the_layers_until_too_few_have_the_type(label):
     p, least = tails.log10_p(fresh, typing.known), typing.critical()
     wanted, before = 2 + int((as_they_are == label).sum()), more.loosened / 2
     called = {tail: p[tail] <= min(least[tail] + np.log10(before), np.log10(0.05)) for tail in least}
-    shapes = typing.shapes(fresh)
+    shapes = null_groups.classify.Shapes.of(fresh, typing.known)
     fewer = null_groups.classify.tail_labels(shapes, called, typing.scheme).primary
     assert (fewer == label).sum() < wanted
 

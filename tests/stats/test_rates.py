@@ -119,6 +119,18 @@ def test_wilson_by_hand_and_without_trials():
     assert np.isnan(rates.wilson(0, 0)).all()
 
 
+@pytest.mark.parametrize("share", [(0, 1), (1, 1), (8, 10), (0, 400), (399, 400), (3, 20_000), (1990, 20_000)])
+def test_clopper_pearson_against_scipy(share):
+    expected = scipy.stats.binomtest(*share).proportion_ci(0.95)
+    assert rates.clopper_pearson(*share) == pytest.approx((expected.low, expected.high), abs=1e-11)
+
+
+def test_clopper_pearson_refuses_what_is_no_share():
+    for share in ((0, 0), (3, 2), (-1, 2)):
+        with pytest.raises(FsrlError, match="give some of 1 or more"):
+            rates.clopper_pearson(*share)
+
+
 def test_best_sets_refuses_shapes_that_differ():
     with pytest.raises(FsrlError, match=r"all must be \[features, sets\]"):
         enrichment_pvalues.best_sets(torch.ones(3, 2), torch.ones(3, 2), torch.ones(3, 1))

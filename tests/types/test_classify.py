@@ -182,6 +182,22 @@ def test_the_rate_is_that_of_the_rows_taken_together():
     assert typing.others(moments.iloc[:1]).primary.tolist() == ["unclassified"]
 
 
+@pytest.mark.parametrize("scheme", ["calibrated", "post"])
+def test_sets_that_are_read_at_once_are_labelled_as_layers_of_their_own(scheme):
+    moments, null = random_tables(0)
+    fresh = random_tables(7, 4000)[1]
+    (typing,) = typings(moments, {scheme: SCHEMES[scheme]}, null)
+    sets = [slice(start, start + 150) for start in range(0, 3900, 150)]
+    found, at_bounds = typing.in_sets(fresh, sets)
+    for chosen, labels in zip(sets, found, strict=True):
+        alone = typing.as_layer(fresh.iloc[chosen])
+        np.testing.assert_array_equal(labels.primary, alone.primary)
+        for name, members in alone.members.items():
+            np.testing.assert_array_equal(labels.members[name], members)
+    np.testing.assert_array_equal(at_bounds.primary, typing.others(fresh).primary)
+    assert len({label for labels in found for label in labels.primary}) > 1
+
+
 def test_post_worked_example():
     # 21 features: the quantiles are the sorted values themselves, q0.05 the second and so on.
     rank = np.arange(21.0)

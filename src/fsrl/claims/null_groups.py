@@ -22,7 +22,7 @@ from fsrl.claims.claims_list import ClaimInputs
 from fsrl.claims.dips import MATCHED, of_rows, sample
 from fsrl.enrichment.covariance import LayerCovariance
 from fsrl.enrichment.effect_sizes import t_and_eta2
-from fsrl.types import classify, tails
+from fsrl.types import classify
 from fsrl.types.classify import TailTyping, Typing
 
 WIDEST = 0.05
@@ -59,12 +59,10 @@ def equally_typed(typing: Typing, fresh: pd.DataFrame, label: str, *, wanted: in
     """
     if not isinstance(typing, TailTyping):
         return Grouped(typing.others(fresh).primary, 1.0)
-    p, least = tails.log10_p(fresh, typing.known), typing.critical()
-    shapes, factor = typing.shapes(fresh), 1.0
+    read, least, factor = classify.TailRows.of(fresh, typing.known), typing.critical(), 1.0
     while True:
         at = {tail: _loosened(one, factor) for tail, one in least.items()}
-        called = {tail: p[tail] <= one for tail, one in at.items()}
-        labels = classify.tail_labels(shapes, called, typing.scheme).primary
+        labels = read.by(at, typing.scheme).primary
         widest = all(one >= np.log10(WIDEST) for one in at.values())
         if widest or (labels == label).sum() >= wanted:
             return Grouped(

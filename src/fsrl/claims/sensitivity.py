@@ -20,9 +20,9 @@ from fsrl.names import BOUNDING, TYPES
 from fsrl.nulls import quantiles
 from fsrl.nulls.quantiles import Bounds
 from fsrl.tables.sensitivity import AGREEMENT, DRAWS, SENSITIVITY, SPIKE_Q, Q
-from fsrl.types import chance, classify, tails
+from fsrl.types import chance, classify
 from fsrl.types import cuts as type_cuts
-from fsrl.types.classify import Labels, RuleTyping, Shapes
+from fsrl.types.classify import Labels, RuleTyping, TailRows
 from fsrl.types.cuts import Cut
 from fsrl.types.rules import LOWER, Condition, Scheme, TailScheme
 
@@ -55,6 +55,14 @@ class SweepInputs:
     d_model: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Sets:
+    """Fresh directions of one kind, rows of a table `null`, in sets as large as the layer."""
+
+    directions: pd.DataFrame
+    sets: Sequence[slice]
+
+
 def sweep(
     layer: SweepInputs,
     schemes: Sequence[Scheme | TailScheme],
@@ -70,8 +78,12 @@ def sweep(
     that are quantiles of the layer, and for numbers.
     """
     n = len(layer.moments)
-    kinds = layer.fresh.groupby("kind", sort=False)
-    fresh = [chance.as_layers(part, n) for kind, part in kinds if kind in BOUNDING]
+    fresh = [
+        _Sets(part.iloc[: sets[-1].stop], sets)
+        for kind, part in layer.fresh.groupby("kind", sort=False)
+        if kind in BOUNDING
+        for sets in [chance.as_layers(len(part), n)]
+    ]
     rows: list[tuple[Any, ...]] = []
     for scheme in schemes:
         if isinstance(scheme, Scheme):
@@ -91,7 +103,7 @@ def sweep(
 def _moved_rules(
     scheme: Scheme,
     layer: SweepInputs,
-    fresh: Sequence[Sequence[pd.DataFrame]],
+    fresh: Sequence[_Sets],
     factors: Mapping[str, Sequence[float]],
 ) -> Iterator[_Case]:
     """The scheme as it is, then with each bound of each rule moved by each factor."""
@@ -99,7 +111,7 @@ def _moved_rules(
     typing = classify.RuleTyping(resolved, layer.d_model)
     yield _Case(_AS_IS, typing.own(), {})
     # No threshold of a rule follows from chance: the sets of a kind are read as one.
-    kinds = [type_cuts.read(pd.concat(sets), layer.d_model) for sets in fresh]
+    kinds = [type_cuts.read(one.directions, layer.d_model) for one in fresh]
     for name, rule in resolved.rules.items():
         for place, condition in enumerate(one.condition for one in rule):
             for factor, value in moved(condition, factors[condition.bound.kind]):
@@ -112,51 +124,33 @@ def _moved_rules(
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
-    """What a scheme of tails reads of some rows; it does not depend on the scheme's settings."""
-
-    shapes: Shapes
-    log10_p: Mapping[str, Float64[np.ndarray, "rows"]]
-
-    @classmethod
-    def of(cls, frame: pd.DataFrame, known: Bounds) -> "_Rows":
-        """Of a table `moments` or `null`."""
-        return cls(Shapes.of(frame, known), tails.log10_p(frame, known))
-
-    def labels(self, scheme: TailScheme) -> Labels:
-        """Types of the rows, taken for a layer."""
-        return classify.tail_labels(self.shapes, tails.significant(self.log10_p, scheme.levels), scheme)
-
-
-@dataclass(frozen=True, eq=False)
 class _Bounded:
     """The features, and the fresh directions of each kind in sets as large, under some null draws."""
 
-    own: _Rows
-    fresh: Sequence[Sequence[_Rows]]
+    own: TailRows
+    fresh: Sequence[Sequence[TailRows]]
 
     @classmethod
-    def by(
-        cls, null: pd.DataFrame, layer: SweepInputs, fresh: Sequence[Sequence[pd.DataFrame]]
-    ) -> "_Bounded":
+    def by(cls, null: pd.DataFrame, layer: SweepInputs, fresh: Sequence[_Sets]) -> "_Bounded":
         """null: of the bounding kinds."""
         known = quantiles.of_draws(null)
-        return cls(_Rows.of(layer.moments, known), [[_Rows.of(one, known) for one in sets] for sets in fresh])
+        read = [(TailRows.of(one.directions, known), one.sets) for one in fresh]
+        return cls(TailRows.of(layer.moments, known), [[rows.rows(one) for one in sets] for rows, sets in read])
 
     def case(self, bound: _Bound, scheme: TailScheme, decided: Sequence[str]) -> _Case:
         """The types under a scheme, and how many directions meet the rules of some of them."""
-        kinds = [[one.labels(scheme).members for one in sets] for sets in self.fresh]
+        kinds = [[one.as_layer(scheme).members for one in sets] for sets in self.fresh]
         shares = {
             name: max(float(np.concatenate([one[name] for one in sets]).mean()) for sets in kinds)
             for name in decided
         }
-        return _Case(bound, self.own.labels(scheme), shares)
+        return _Case(bound, self.own.as_layer(scheme), shares)
 
 
 def _moved_tails(
     scheme: TailScheme,
     layer: SweepInputs,
-    fresh: Sequence[Sequence[pd.DataFrame]],
+    fresh: Sequence[_Sets],
     level: Sequence[float],
     draws: Sequence[float],
     number: Sequence[float],

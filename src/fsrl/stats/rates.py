@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Real
 from scipy import special
 
+from fsrl.errors import FsrlError
+
 # Below this p the series takes over. |t| is above 30 there whatever df, so a term is at most (2n + 1) / 900
 # times the one before it and 6 of them are exact to rounding.
 SMALLEST_DIRECT_P = 1e-250
@@ -95,3 +97,16 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     low, high = (middle - half) / (1 + z2), (middle + half) / (1 + z2)
     # Rounding alone keeps the ends from 0 and 1.
     return (0.0 if successes == 0 else float(low)), (1.0 if successes == trials else float(high))
+
+
+def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
+    """Clopper and Pearson's (1934) 95 % interval of a share: exact, by quantiles of beta distributions.
+
+    `scipy.stats.binomtest(successes, trials).proportion_ci(0.95)` finds the same by bisection, a hundred
+    times slower. Of 8 in 10 it is .444 to .975. Raises FsrlError without trials.
+    """
+    if not 0 <= successes <= trials or not trials:
+        raise FsrlError(f"interval of a share: {successes} of {trials}; give some of 1 or more")
+    low = special.betaincinv(successes, trials - successes + 1, 0.025) if successes else 0.0
+    high = special.betaincinv(successes + 1, trials - successes, 0.975) if successes < trials else 1.0
+    return float(low), float(high)

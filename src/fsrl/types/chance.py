@@ -122,21 +122,22 @@ def chance(typing: Typing, fresh: pd.DataFrame) -> Chance:
     """
     n, found = len(typing.own().primary), {}
     for kind, part in fresh.groupby("kind", sort=False):
-        sets = as_layers(part, n)
-        part = part.iloc[: sum(map(len, sets))]
-        tallies = [_tally(typing, typing.as_layer(one)) for one in sets]
+        sets = as_layers(len(part), n)
+        part = part.iloc[: sets[-1].stop]
+        labels, at_bounds = typing.in_sets(part, sets)
+        tallies = [_tally(typing, one) for one in labels]
         total = {
             label: (sum(tally[label][0] for tally in tallies), sum(tally[label][1] for tally in tallies))
             for label in tallies[0]
         }
-        found[str(kind)] = Counted(len(part), total, _tally(typing, typing.others(part)))
+        found[str(kind)] = Counted(len(part), total, _tally(typing, at_bounds))
     return found
 
 
-def as_layers(part: pd.DataFrame, n: int) -> list[pd.DataFrame]:
+def as_layers(rows: int, n: int) -> list[slice]:
     """As many whole sets of n rows as there are; of fewer rows one set."""
-    size = min(n, len(part))
-    return [part.iloc[start : start + size] for start in range(0, len(part) - size + 1, size)]
+    size = min(n, rows)
+    return [slice(start, start + size) for start in range(0, rows - size + 1, size)]
 
 
 def intervals(
@@ -179,7 +180,7 @@ class _Again:
     """The features of a layer under nulls whose directions are drawn again."""
 
     def __init__(self, typing: TailTyping) -> None:
-        self.scheme, self.shapes = typing.scheme, typing.shapes(typing.moments)
+        self.scheme, self.shapes = typing.scheme, typing.read.shapes
         self.kinds, read = tails.bounding(typing.known), tails.values(typing.moments)
         # Where the features lie among the nulls' ranks is found once.
         self.placed = {

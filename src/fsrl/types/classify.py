@@ -18,7 +18,7 @@ rules of a scheme (booleans); its primary label is the first in the scheme's ord
 `unclassified`. A constant row has no shape and is `degenerate`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -61,6 +61,11 @@ class Labels:
     primary: Shaped[np.ndarray, "rows"]
 
 
+    def rows(self, chosen: slice) -> "Labels":
+        """Of some of the rows."""
+        return Labels({name: met[chosen] for name, met in self.members.items()}, self.primary[chosen])
+
+
 @dataclass(frozen=True, eq=False)
 class RuleTyping:
     """A scheme of rules in one layer."""
@@ -89,6 +94,11 @@ class RuleTyping:
     def as_layer(self, frame: pd.DataFrame) -> Labels:
         """Of rows that are taken for a layer: no threshold of the rules follows from chance."""
         return self.others(frame)
+
+    def in_sets(self, frame: pd.DataFrame, sets: Sequence[slice]) -> tuple[list[Labels], Labels]:
+        """`as_layer` of each set of rows of a frame, and `others` of all its rows."""
+        found = self.others(frame)
+        return [found.rows(one) for one in sets], found
 
     def thresholds(self) -> pd.DataFrame:
         """The table `thresholds` of this scheme: what each of its bounds comes to."""
@@ -124,35 +134,30 @@ class TailTyping:
         return TYPES
 
     @cached_property
-    def _log10_p(self) -> tails.PerTail:
-        """Of the layer's features; every label and threshold follows from it."""
-        return tails.log10_p(self.moments, self.known)
+    def read(self) -> "TailRows":
+        """The layer's features; every label and threshold follows from it."""
+        return TailRows.of(self.moments, self.known)
 
     def own(self) -> Labels:
         """Of the layer's features."""
-        return self._called(self.moments, self._log10_p)
+        return self.read.as_layer(self.scheme)
 
     def as_layer(self, frame: pd.DataFrame) -> Labels:
         """Of rows that are taken for a layer: significant by their own false discovery rate."""
-        return self._called(frame, tails.log10_p(frame, self.known))
-
-    def _called(self, frame: pd.DataFrame, log10_p: tails.PerTail) -> Labels:
-        called = tails.significant(log10_p, self.scheme.levels)
-        return tail_labels(self.shapes(frame), called, self.scheme)
-
-    def shapes(self, frame: pd.DataFrame) -> "Shapes":
-        """What the scheme reads of rows beside their tails."""
-        return Shapes.of(frame, self.known)
+        return TailRows.of(frame, self.known).as_layer(self.scheme)
 
     def others(self, frame: pd.DataFrame) -> Labels:
         """Of other rows (with the moments' columns), by the p that is significant in the layer."""
-        p, least = tails.log10_p(frame, self.known), self.critical()
-        called = {tail: p[tail] <= one for tail, one in least.items()}
-        return tail_labels(self.shapes(frame), called, self.scheme)
+        return TailRows.of(frame, self.known).by(self.critical(), self.scheme)
+
+    def in_sets(self, frame: pd.DataFrame, sets: Sequence[slice]) -> tuple[list[Labels], Labels]:
+        """`as_layer` of each set of rows of a frame, and `others` of all its rows, which are read once."""
+        read = TailRows.of(frame, self.known)
+        return [read.rows(one).as_layer(self.scheme) for one in sets], read.by(self.critical(), self.scheme)
 
     def critical(self) -> dict[str, float]:
         """Tail -> the largest log10 p that is significant in the layer (`fsrl.types.tails.critical`)."""
-        return tails.critical(self._log10_p, self.scheme.levels)
+        return tails.critical(self.read.log10_p, self.scheme.levels)
 
     def thresholds(self) -> pd.DataFrame:
         """The table `thresholds`: of each type's tails the value from which a feature is significant.
@@ -253,9 +258,35 @@ class Shapes:
         degenerate = (frame["skewness"].isna() | frame["kurtosis"].isna()).to_numpy()
         return cls(share, tokens, left_tokens, right_part, left_part, degenerate)
 
-    def rows(self, chosen: Int64[np.ndarray, "chosen"]) -> "Shapes":
+    def rows(self, chosen: "slice | Int64[np.ndarray, 'chosen']") -> "Shapes":
         """Of some of the rows, in the given order."""
         return Shapes(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class TailRows:
+    """What a scheme of tails reads of some rows; it does not depend on the scheme's settings."""
+
+    shapes: Shapes
+    log10_p: tails.PerTail
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, known: Bounds) -> "TailRows":
+        """Of a table `moments` or `null`; known: of the view's nulls. Each row is read by itself."""
+        return cls(Shapes.of(frame, known), tails.log10_p(frame, known))
+
+    def rows(self, chosen: slice) -> "TailRows":
+        """Some of the rows."""
+        return TailRows(self.shapes.rows(chosen), {tail: p[chosen] for tail, p in self.log10_p.items()})
+
+    def as_layer(self, scheme: TailScheme) -> Labels:
+        """Types of the rows, taken for a layer: significant by their own false discovery rate."""
+        return tail_labels(self.shapes, tails.significant(self.log10_p, scheme.levels), scheme)
+
+    def by(self, least: Mapping[str, float], scheme: TailScheme) -> Labels:
+        """Types of the rows; least: tail -> the largest log10 p that is significant."""
+        called = {tail: self.log10_p[tail] <= one for tail, one in least.items()}
+        return tail_labels(self.shapes, called, scheme)
 
 
 def _tail_share(

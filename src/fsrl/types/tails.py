@@ -16,7 +16,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import scipy  # its stats are loaded where they are first used: half a second that most jobs can do without
 from jaxtyping import Bool, Float64
 
 from fsrl.errors import FsrlError
@@ -116,8 +115,8 @@ def calibration(fresh: pd.DataFrame, known: Bounds) -> pd.DataFrame:
             p = 10.0 ** of_kind(null, tail).log10_p(x)
             for level in LEVELS:
                 beyond, draws = int((p <= level).sum()), len(part)
-                interval = scipy.stats.binomtest(beyond, draws).proportion_ci(0.95)
-                rows.append((kind, tail, level, draws, beyond, beyond / draws, interval.low, interval.high))
+                interval = rates.clopper_pearson(beyond, draws)
+                rows.append((kind, tail, level, draws, beyond, beyond / draws, *interval))
     frame = pd.DataFrame(rows, columns=list(TAIL_CALIBRATION.columns))
     return frame.astype({"kind": "str", "tail": "str"})
 
