@@ -22,12 +22,13 @@ def calibrated(seed=0, n=300):
 @pytest.mark.parametrize("label", ["prediction", "suppression", "partition"])
 def test_thresholds_are_the_layers_until_too_few_have_the_type(label):
     typing, fresh = calibrated()
-    found = null_groups.equally_typed(typing, fresh, label, wanted=1)
+    found = null_groups.equally_typed(typing, fresh, [label], wanted=1)[label]
     as_they_are = typing.others(fresh).primary
     if found.loosened == 1:
         np.testing.assert_array_equal(found.labels, as_they_are)
     assert (found.labels == label).sum() >= 1
-    more = null_groups.equally_typed(typing, fresh, label, wanted=2 + int((as_they_are == label).sum()))
+    enough = 2 + int((as_they_are == label).sum())
+    more = null_groups.equally_typed(typing, fresh, [label], wanted=enough)[label]
     assert more.loosened >= 2 and (more.labels == label).sum() > (as_they_are == label).sum()
     # Half as far there are too few.
     p, least = tails.log10_p(fresh, typing.known), typing.critical()
@@ -40,7 +41,7 @@ def test_thresholds_are_the_layers_until_too_few_have_the_type(label):
 
 def test_thresholds_are_loosened_to_one_in_twenty_and_no_further():
     typing, fresh = calibrated()
-    found = null_groups.equally_typed(typing, fresh, "prediction", wanted=10**9)
+    found = null_groups.equally_typed(typing, fresh, ["prediction"], wanted=10**9)["prediction"]
     p = tails.log10_p(fresh, typing.known)
     beyond = (p["right"] <= np.log10(0.05)) | (p["right_kurtosis"] <= np.log10(0.05))
     assert not (found.labels == "prediction")[~beyond].any()
@@ -55,7 +56,7 @@ def test_rules_are_not_loosened():
     moments, _ = random_tables(1)
     [typing] = typings(moments, {"post": POST})
     fresh = random_tables(2)[1]
-    found = null_groups.equally_typed(typing, fresh, "partition", wanted=10**9)
+    found = null_groups.equally_typed(typing, fresh, ["partition"], wanted=10**9)["partition"]
     np.testing.assert_array_equal(found.labels, typing.others(fresh).primary)
     assert found.loosened == 1
 

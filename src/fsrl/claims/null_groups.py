@@ -10,8 +10,9 @@ of 2 and at most to 5 %, until `wanted` directions have the type: these are less
 and their AUC is nearer to one half than it should be. How far is said (`Grouped.loosened`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -51,24 +52,34 @@ class NullInputs:
     groups: Groups
 
 
-def equally_typed(typing: Typing, fresh: pd.DataFrame, label: str, *, wanted: int) -> Grouped:
-    """Types of null directions by the thresholds of a layer, loosened until `wanted` have the type `label`.
+def equally_typed(
+    typing: Typing, fresh: pd.DataFrame, labels: Sequence[str], *, wanted: int
+) -> dict[str, Grouped]:
+    """Of each label, types of null directions by the thresholds of a layer, loosened until `wanted` have it.
 
     fresh: table `null` of one kind, of directions that set no bound. Nothing is loosened in a scheme of
     rules: its thresholds are no p.
     """
     if not isinstance(typing, TailTyping):
-        return Grouped(typing.others(fresh).primary, 1.0)
-    read, least, factor = classify.TailRows.of(fresh, typing.known), typing.critical(), 1.0
-    while True:
+        return dict.fromkeys(labels, Grouped(typing.others(fresh).primary, 1.0))
+    read, least = classify.TailRows.of(fresh, typing.known), typing.critical()
+
+    @cache
+    def typed(factor: float) -> tuple[dict[str, float], Shaped[np.ndarray, "directions"]]:
         at = {tail: _loosened(one, factor) for tail, one in least.items()}
-        labels = read.by(at, typing.scheme).primary
-        widest = all(one >= np.log10(WIDEST) for one in at.values())
-        if widest or (labels == label).sum() >= wanted:
-            return Grouped(
-                labels, 10 ** max(at[tail] - least[tail] for tail in classify.speaking(label, typing.scheme))
-            )
-        factor *= 2
+        return at, read.by(at, typing.scheme).primary
+
+    found = {}
+    for label in labels:
+        factor = 1.0
+        while label not in found:
+            at, primary = typed(factor)
+            widest = all(one >= np.log10(WIDEST) for one in at.values())
+            if widest or (primary == label).sum() >= wanted:
+                moved = max(at[tail] - least[tail] for tail in classify.speaking(label, typing.scheme))
+                found[label] = Grouped(primary, 10**moved)
+            factor *= 2
+    return found
 
 
 def _loosened(log10_p: float, factor: float) -> float:

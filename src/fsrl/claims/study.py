@@ -139,13 +139,12 @@ def _groups(
     wanted: int,
 ) -> dict[tuple[str, str], Grouped]:
     """Labels of one kind's directions under every scheme, for each type that claims are about."""
-    found = {}
+    found: dict[tuple[str, str], Grouped] = {}
     for view, typing in typings:
         if view != here and kind != SHARED:
             continue
         seen = frame if view == here else nulls.fresh[view]
-        for label in dict.fromkeys(claim.type for claim in CLAIMS):
-            if label in typing.order:
-                grouped = null_groups.equally_typed(typing, seen, label, wanted=wanted)
-                found[typing.name, label] = grouped
+        labels = [label for label in dict.fromkeys(claim.type for claim in CLAIMS) if label in typing.order]
+        grouped = null_groups.equally_typed(typing, seen, labels, wanted=wanted)
+        found |= {(typing.name, label): one for label, one in grouped.items()}
     return found
