@@ -1,12 +1,16 @@
 """Files of figures: whole or not at all, the same bytes in every run, true fonts and no dates."""
 
+import io
 import os
+import re
 import subprocess
 import sys
 import warnings
+import zlib
 from pathlib import Path
 
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from fsrl.errors import FsrlError
@@ -57,6 +61,22 @@ def test_files_carry_no_date_and_true_fonts(two_runs: list[dict[str, bytes]]) ->
         assert data.startswith(b"%PDF" if name.endswith("pdf") else b"\x89PNG")
         assert b"Date" not in data and b"atplotlib" not in data
         assert b"/Type3" not in data
+
+
+def fonts_of(pdf: bytes) -> list[bytes]:
+    """The TrueType files in a PDF."""
+    streams = [zlib.decompress(part) for part in re.findall(rb"stream\r?\n(x.*?)\r?\nendstream", pdf, re.S)]
+    return [stream for stream in streams if stream.startswith(b"\x00\x01\x00\x00")]
+
+
+def test_fonts_in_a_pdf_have_what_draws_their_glyphs_and_no_more(tmp_path: Path) -> None:
+    figure_files.save(drawn(), tmp_path / "small.pdf")
+    whole = io.BytesIO()
+    with rc_context({"pdf.fonttype": 42}):
+        drawn().savefig(whole, format="pdf")
+    small = fonts_of((tmp_path / "small.pdf").read_bytes())
+    assert small and all(b"glyf" in font and b"GPOS" not in font for font in small)
+    assert all(b"GPOS" in font for font in fonts_of(whole.getvalue()))
 
 
 def test_save_refuses_other_endings_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ without it where a notebook shows them: `finished` figures appear in the cell th
 import io
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,8 +47,26 @@ def save(figure: Figure, path: str | Path) -> None:
     check_path(path)
     ending = Path(path).suffix.lower()
     # Else an SVG's names are drawn at random.
-    with files.atomic_write(path) as temporary, rc_context({"svg.hashsalt": "fsrl"}):
+    small = _small_fonts() if ending == ".pdf" else nullcontext()
+    with files.atomic_write(path) as temporary, rc_context({"svg.hashsalt": "fsrl"}), small:
         figure.savefig(temporary, format=ending[1:], metadata=(METADATA | _METADATA_OF_OTHERS).get(ending))
+
+
+@contextmanager
+def _small_fonts() -> Iterator[None]:
+    """Fonts go into a PDF without their tables of ligatures and kerning, which nothing reads there.
+
+    Matplotlib places every glyph by itself, and has fontTools carry these tables along: a tenth of a second
+    for each of a figure's two or three fonts. It says what to drop by no other setting.
+    """
+    from fontTools.subset import Options  # of matplotlib; where no PDF is written nobody waits for it
+
+    known = Options._drop_tables_default
+    Options._drop_tables_default = [*known, "GDEF", "GPOS", "GSUB", "kern"]
+    try:
+        yield
+    finally:
+        Options._drop_tables_default = known
 
 
 def save_all(figure: Figure, folder: str | Path, name: str) -> None:
