@@ -81,7 +81,7 @@ LATEX_TABLES = (
 PDF = {} if tex_document.missing_programs() else {"compile_paper_pdf": 1}
 INDEX = {"write_paper_numbers": 1, "write_paper_index": 1, **PDF}
 FIGURES_OF_ALL_LAYERS = {"draw_study_figures": 1, "draw_effect_figures": 1, "draw_evidence_figures": 1}
-FIGURES = {"draw_layer_figures": len(SAE_IDS), **FIGURES_OF_ALL_LAYERS}
+FIGURES = {"draw_layer_figures_tiny": len(SAE_IDS), **FIGURES_OF_ALL_LAYERS}
 AFTER_SENSITIVITY = {
     "measure_sensitivity": 1,
     "write_latex_sensitivity": 1,
@@ -92,7 +92,7 @@ AFTER_CLAIMS = {"test_claims": 1, "write_latex_claims": 1, **INDEX}
 AFTER_ENRICHMENT = {
     "summarise_enrichment_tiny": 1,
     "write_latex_coverage": 1,
-    "explain_features": len(SAE_IDS),
+    "explain_features_tiny": len(SAE_IDS),
     "count_explanation_words": 1,
     # Their exemplars stand beside explanations.
     "write_latex_study": 1,
@@ -233,7 +233,7 @@ def test_a_second_run_does_nothing(built: Project) -> None:
         # How figures look decides figures and the PDF, and nothing else.
         ("figures/paper.mplstyle", FIGURES | PDF),
         ("figures/style.py", FIGURES | PDF),
-        ("figures/layer.py", {"draw_layer_figures": len(SAE_IDS), **PDF}),
+        ("figures/layer.py", {"draw_layer_figures_tiny": len(SAE_IDS), **PDF}),
         ("figures/layers.py", {"draw_study_figures": 1, **PDF}),
         ("figures/enrichment.py", {"draw_evidence_figures": 1, **PDF}),
         ("figures/effects.py", {"draw_effect_figures": 1, **PDF}),

@@ -203,7 +203,12 @@ def together(study):
 
 def job_of(study):
     """The folder of logs of a job of heavy work."""
-    return "{study}" if together(study) else "{study}/{sae}"
+    return folder_of_job(together(study))
+
+
+def folder_of_job(of_all):
+    """The folder of logs of a job, of all of a study's SAEs or of one."""
+    return "{study}" if of_all else "{study}/{sae}"
 
 
 def of_job(pattern, study):
@@ -221,6 +226,18 @@ def of_job_in_views(pattern, study):
 # those cores as well (fsrl.joblog). On a cluster ALL are those of one submission, and one thread is one.
 ALL = workflow.cores or machine.cores()
 ONE = -(-ALL // machine.cores()) if workflow.nodes is None else 1
+
+
+def share(study):
+    """The threads of a job that multiplies with all cores: of a small study, which mostly loads libraries with one of
+    them, it claims half, so that another goes on beside it.
+    """
+    return max(ONE, ALL // 2) if study.one_job else ALL
+
+
+def own_share(wildcards):
+    """The same for `threads` of a rule of all studies."""
+    return share(STUDIES[wildcards.study])
 
 
 # Right before the first job of a run (not of a dry run, nor of the processes that jobs are). A second run beside it would

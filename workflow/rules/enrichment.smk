@@ -119,7 +119,7 @@ for study in STUDIES.values():
             "results/benchmarks/{study}/summarise_enrichment/{view}.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
-        threads: ALL
+        threads: share(study)
         resources:
             **GPU,
             mem_mb=3000,
@@ -153,7 +153,7 @@ rule null_p_values:
         "logs/{study}/null_p_values/{view}.log",
     benchmark:
         "results/benchmarks/{study}/null_p_values/{view}.tsv"
-    threads: ALL
+    threads: own_share
     resources:
         **GPU,
         mem_mb=3000,

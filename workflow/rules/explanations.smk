@@ -102,8 +102,15 @@ def in_explained_view(table, saes):
     return expand(f"{STAGES}/{table}.parquet", view=EXPLAIN["view"], sae=saes, allow_missing=True)
 
 
-def explained_from(table, *, of_hosted):
-    """An input function: a table of the SAE, if Neuronpedia has it (or has it not)."""
+def explains_together(study):
+    """Does one job explain all of the study's SAEs? Where the study says so, and the network has not to be asked."""
+    return study.one_job and not hosted(study)
+
+
+def explained_from(table, study, *, of_hosted):
+    """A table of each SAE of a job, if Neuronpedia has it (or has it not): an input, or an input function."""
+    if explains_together(study):
+        return [] if of_hosted else in_explained_view(table, study.sae_ids)
 
     def paths(wildcards):
         place = PLACES[wildcards.study][wildcards.sae]
@@ -123,30 +130,40 @@ def hosted_places(wildcards):
     return {sae: PLACES[wildcards.study][sae] for sae in hosted(STUDIES[wildcards.study])}
 
 
-# A job an SAE: it takes minutes where the network has to be asked, and each can fail alone.
-rule explain_features:
-    input:
-        types=explained_from("types", of_hosted=True),
-        best_sets=explained_from("best_sets", of_hosted=False),
-        enrichment=explained_from("enrichment", of_hosted=False),
-        extremes=explained_from("extremes", of_hosted=False),
-        code=library("explain_features.py"),
-    output:
-        EXPLAINED,
-    log:
-        "logs/{study}/{sae}/explain_features.log",
-    benchmark:
-        "results/benchmarks/{study}/{sae}/explain_features.tsv"
-    threads: ONE
-    resources:
-        mem_mb=2000,
-    params:
-        place=lambda wildcards: PLACES[wildcards.study][wildcards.sae],
-        scheme=config["types"]["default_scheme"],
-        level=config["enrichment"]["level"],
-        cache=EXPLAIN["cache"],
-    script:
-        "../scripts/explain_features.py"
+# A job an SAE where the network has to be asked: it takes minutes, and each can fail alone.
+for study in STUDIES.values():
+
+    rule:
+        name:
+            f"explain_features_{study.name}"
+        input:
+            types=explained_from("types", study, of_hosted=True),
+            best_sets=explained_from("best_sets", study, of_hosted=False),
+            enrichment=explained_from("enrichment", study, of_hosted=False),
+            extremes=explained_from("extremes", study, of_hosted=False),
+            code=library("explain_features.py"),
+        output:
+            of_saes(EXPLAINED, study) if explains_together(study) else EXPLAINED,
+        log:
+            f"logs/{folder_of_job(explains_together(study))}/explain_features.log",
+        benchmark:
+            f"results/benchmarks/{folder_of_job(explains_together(study))}/explain_features.tsv"
+        wildcard_constraints:
+            study=re.escape(study.name),
+        threads: ONE
+        resources:
+            mem_mb=2000,
+        params:
+            place=(
+                None
+                if explains_together(study)
+                else lambda wildcards: PLACES[wildcards.study][wildcards.sae]
+            ),
+            scheme=config["types"]["default_scheme"],
+            level=config["enrichment"]["level"],
+            cache=EXPLAIN["cache"],
+        script:
+            "../scripts/explain_features.py"
 
 
 rule compare_explanations:

@@ -55,29 +55,46 @@ FIGURES += [
 ]
 
 
-rule draw_layer_figures:
-    input:
-        moments=f"{STAGES}/moments.parquet",
-        extremes=f"{STAGES}/extremes.parquet",
-        histograms=f"{STAGES}/histograms.parquet",
-        types=f"{STAGES}/types.parquet",
-        type_counts=f"{STAGES}/type_counts.parquet",
-        nulls=all_of_model(NULL, *([LAYER_NULL] if LAYER_KINDS else [])),
-        code=library("draw_layer_figures.py"),
-    output:
-        in_report(LAYER_FIGURES),
-    log:
-        "logs/{study}/{sae}/{view}/draw_layer_figures.log",
-    benchmark:
-        "results/benchmarks/{study}/{sae}/{view}/draw_layer_figures.tsv"
-    threads: ONE
-    resources:
-        mem_mb=1000,
-    params:
-        title=title,
-        scheme=config["types"]["default_scheme"],
-    script:
-        "../scripts/draw_layer_figures.py"
+def draws_together(study):
+    """Does one job draw all of the study's layers? Where the study says so, and all are drawn."""
+    return study.one_job and "figures of single layers" not in study.without
+
+
+def of_drawing(pattern, study):
+    """The pattern for each SAE of a job that draws layers."""
+    return of_saes(pattern, study) if draws_together(study) else [pattern]
+
+
+for study in STUDIES.values():
+
+    rule:
+        name:
+            f"draw_layer_figures_{study.name}"
+        input:
+            **{
+                table: of_drawing(f"{STAGES}/{table}.parquet", study)
+                for table in (*MOMENT_TABLES, "types", "type_counts")
+            },
+            null=at_model(NULL, study),
+            layer_nulls=of_drawing(LAYER_NULL, study) if LAYER_KINDS else [],
+            code=library("draw_layer_figures.py"),
+        output:
+            in_report([path for own in LAYER_FIGURES for path in of_drawing(own, study)]),
+        log:
+            f"logs/{folder_of_job(draws_together(study))}/{{view}}/draw_layer_figures.log",
+        benchmark:
+            f"results/benchmarks/{folder_of_job(draws_together(study))}/{{view}}/draw_layer_figures.tsv"
+        wildcard_constraints:
+            study=re.escape(study.name),
+        threads: ONE
+        resources:
+            mem_mb=1000,
+        params:
+            title=title,
+            sae_ids=study.sae_ids if draws_together(study) else lambda wildcards: [wildcards.sae],
+            scheme=config["types"]["default_scheme"],
+        script:
+            "../scripts/draw_layer_figures.py"
 
 
 rule draw_study_figures:

@@ -62,7 +62,7 @@ rule measure_activation_covariances:
         "logs/{study}/measure_activation_covariances.log",
     benchmark:
         "results/benchmarks/{study}/measure_activation_covariances.tsv"
-    threads: ALL
+    threads: own_share
     resources:
         **GPU,
         mem_mb=3000,

@@ -46,7 +46,7 @@ for study in STEERED:
             "results/benchmarks/{study}/measure_steering.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
-        threads: ALL
+        threads: share(study)
         resources:
             **GPU,
             mem_mb=3000,

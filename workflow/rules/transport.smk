@@ -40,7 +40,7 @@ rule fit_transport:
         "logs/{study}/fit_transport.log",
     benchmark:
         "results/benchmarks/{study}/fit_transport.tsv"
-    threads: ALL
+    threads: own_share
     resources:
         **GPU,
         mem_mb=3000,

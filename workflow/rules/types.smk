@@ -32,7 +32,7 @@ for study in STUDIES.values():
             "results/benchmarks/{study}/cluster_features.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
-        threads: ALL
+        threads: share(study)
         resources:
             mem_mb=1500,
         params:

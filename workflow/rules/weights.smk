@@ -156,7 +156,7 @@ for study in STUDIES.values():
             "results/benchmarks/{study}/export_weights.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
-        threads: ALL
+        threads: share(study)
         resources:
             mem_mb=3000,
         params:

@@ -1,4 +1,4 @@
-"""What the features of one SAE do, in words: Neuronpedia's explanations, or ones made from enrichment."""
+"""What features do, in words: Neuronpedia's explanations of one SAE, or ones of SAEs made from enrichment."""
 
 from fsrl import joblog
 
@@ -17,14 +17,14 @@ from fsrl.tables.types import TYPES
 
 given, params = snakemake.input, snakemake.params
 if params.place is None:
-    (best_sets,), (enrichment,), (extremes,) = given.best_sets, given.enrichment, given.extremes
-    sets, (t,) = store.statistic(enrichment, "t")
-    records = local.from_enrichment(
-        tables.read(best_sets, BEST_SETS), tables.read(extremes, EXTREMES), t=(sets, t), level=params.level
-    )
-    frame = local.frame(records, local.LOCAL_SOURCE)
-    metadata = tables.read_metadata(best_sets)
-    metadata |= {"explanations": "made from enrichment: comparing them with types is circular"}
+    of_saes = zip(given.best_sets, given.enrichment, given.extremes, snakemake.output, strict=True)
+    for best_sets, enrichment, extremes, path in of_saes:
+        sets, (t,) = store.statistic(enrichment, "t")
+        read = tables.read(best_sets, BEST_SETS), tables.read(extremes, EXTREMES)
+        records = local.from_enrichment(*read, t=(sets, t), level=params.level)
+        metadata = tables.read_metadata(best_sets)
+        metadata |= {"explanations": "made from enrichment: comparing them with types is circular"}
+        tables.write(local.frame(records, local.LOCAL_SOURCE), path, EXPLANATIONS, metadata)
 else:
     types = tables.read(given.types[0], TYPES)
     found = neuronpedia.explanations(
@@ -34,8 +34,7 @@ else:
         progress=sys.stderr.isatty(),
     )
     place = "/".join(params.place)
-    frame = local.frame(found, place)
     metadata = tables.read_metadata(given.types[0])
     metadata |= {"explanations": f"Neuronpedia's of {place}"}
     metadata |= {"coverage": str(found.coverage), "exported": found.exported}
-tables.write(frame, snakemake.output[0], EXPLANATIONS, metadata)
+    tables.write(local.frame(found, place), snakemake.output[0], EXPLANATIONS, metadata)
