@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from fsrl.effects import scope
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files, hub_record
 from fsrl.models.hub_files import HubFile
+from fsrl.models.lenses import LensSource
 from fsrl.models.sources import ModelSource, SAESource
 from fsrl.names import SHARED
 
@@ -34,6 +35,8 @@ class Study:
     without: list[str]
     one_job: bool
     download_gb: float | None
+    # By view, of those that read one.
+    lenses: dict[str, LensSource]
 
     @property
     def sae_ids(self) -> list[str]:
@@ -95,23 +98,25 @@ class Study:
 
     def lacks_weights(self) -> bool:
         """Whether files of the hub must be fetched first; asks the cache, never the network."""
-        return bool(hub_files.missing(self.hub_files()))
+        lenses = [file for lens in self.lenses.values() for file in lens.hub_files()]
+        return bool(hub_files.missing(self.hub_files() + lenses))
 
-    def check_record(self, record: str) -> tuple[bool, str | None]:
+    def check_record(self, record: str, files: Sequence[HubFile]) -> tuple[bool, str | None]:
         """Whether files that the record names are lost from the hub's cache; one line where the two disagree.
 
-        Asks no network, and for nothing but names and sizes. No record: nothing is lost.
+        files: what was recorded, the study's or a lens's. Asks no network, and for nothing but names and
+        sizes. No record: nothing is lost.
         """
         if not Path(record).is_file():
             return False, None
-        lost = hub_record.lost(self.hub_files(), record)
+        lost = hub_record.lost(files, record)
         if lost:
             others = f" and {len(lost) - 1} more files" if len(lost) > 1 else ""
             return True, (
                 f"study {self.name}: {lost[0]}{others} of {record} not in the Hugging Face cache; a job that "
                 f"reads them fetches them, as does `snakemake --cores 1 download --config study={self.name}`"
             )
-        moved = hub_record.moved(self.hub_files(), record)
+        moved = hub_record.moved(files, record)
         return False, None if moved is None else f"study {self.name}: {moved}"
 
     def transcoders(self) -> list[str]:
@@ -167,11 +172,12 @@ def resolve(name: str, config: dict[str, Any]) -> Study:
     place = f"config: studies.{name}"
     saes = _located(f"{place}.saes", lambda: SAESource.from_settings(entry["saes"]))
     _located(f"{place}.saes", lambda: saes.sae_ids)
+    model = _located(f"{place}.model", lambda: ModelSource(**entry["model"]))
     alone = left_out(name, config)
     study = Study(
         name,
         " ".join(entry.get("title", name).split()),
-        _located(f"{place}.model", lambda: ModelSource(**entry["model"])),
+        model,
         saes,
         entry.get("token_counts"),
         entry["evaluation_text"],
@@ -180,6 +186,14 @@ def resolve(name: str, config: dict[str, Any]) -> Study:
         entry.get("without", []),
         entry.get("one_job", False),
         entry.get("download_gb"),
+        {
+            view: _located(
+                f"config: views.{view}.transport (study {name})",
+                lambda settings=config["views"][view]["transport"]: LensSource.of(settings, model),
+            )
+            for view in entry["views"]
+            if view not in alone and isinstance(config["views"][view].get("transport"), dict)
+        },
     )
     # Each file is named as it may be named on the hub.
     _located(f"{place}.model", study.model.hub_files)

@@ -44,15 +44,65 @@ def test_transformer_lens_reads_what_we_write(tmp_path):
     assert found.metadata["model_sha256"] == "ab" and found.metadata["final_norm"] == "in J"
 
 
+READ = [
+    f"blocks.{layer}.{point}"
+    for layer in (0, 1)
+    for point in ("hook_resid_post", "hook_mlp_out", "mlp.hook_post")
+] + ["blocks.1.hook_resid_pre", "blocks.2.hook_resid_post"]
+
+
+def read(path, given=None, hooks=READ, **said):
+    return lens.read_artifact(path, given or own(), hooks, name="a lens", **said)
+
+
 def test_a_published_lens_is_read_with_the_final_norm_behind_it(tmp_path):
     J = theirs(tmp_path / "lens.pt")
-    found = lens.read_artifact(tmp_path / "lens.pt", own())
+    found = read(tmp_path / "lens.pt")
     N = own().at("blocks.2.hook_resid_post")
+    assert found.hooks == tuple(READ)
     for layer, matrix in J.items():
-        for hook in (f"blocks.{layer}.hook_resid_post", f"blocks.{layer + 1}.hook_resid_pre"):
-            assert torch.allclose(found.at(hook), N @ matrix)
+        for point in ("hook_resid_post", "hook_mlp_out", "mlp.hook_post"):
+            assert torch.allclose(found.at(f"blocks.{layer}.{point}"), N @ matrix)
+    assert torch.allclose(found.at("blocks.1.hook_resid_pre"), N @ J[0])
+    assert torch.equal(found.at("blocks.2.hook_resid_post"), N)
     assert found.metadata["position"] == "all later ones, summed" and found.metadata["sites"] == "5"
     assert found.metadata["model_sha256"] == "ab" and len(found.metadata["lens_sha256"]) == 64
+    assert found.metadata["lens"] == "a lens"
+
+
+def test_a_lens_of_ours_is_read_as_it_is_and_written_alike(tmp_path):
+    lens.write_artifact(own(), tmp_path / "lens.pt")
+    lens.write_artifact(own(), tmp_path / "again.pt")
+    assert (tmp_path / "lens.pt").read_bytes() == (tmp_path / "again.pt").read_bytes()
+    found = read(tmp_path / "lens.pt", hooks=HOOKS[1:2] + HOOKS[3:])
+    for hook in found.hooks:
+        assert torch.equal(found.at(hook), own().at(hook))
+    assert found.metadata["position"] == "same"
+    other = Transport(own().T, HOOKS, own().metadata | {"model_sha256": "cd", "model": "other"})
+    with pytest.raises(FsrlError, match="the lens is of tiny, and the study's model is other"):
+        read(tmp_path / "lens.pt", other)
+
+
+def test_where_a_lens_knows_nothing_it_is_refused(tmp_path):
+    theirs(tmp_path / "lens.pt")
+    for hook in ("blocks.0.hook_resid_pre", "blocks.1.hook_resid_mid", "blocks.1.attn.hook_z"):
+        with pytest.raises(FsrlError, match=f"no J at {hook} .it has the outputs of blocks 0, 1.; name the"):
+            read(tmp_path / "lens.pt", hooks=[hook])
+    # Where attention and MLP are parallel the attention's output reaches the stream after the block.
+    parallel = Transport(own().T, HOOKS, own().metadata | {"parallel_blocks": "true"})
+    found = read(tmp_path / "lens.pt", parallel, ["blocks.1.attn.hook_z", "blocks.1.hook_resid_post"])
+    assert torch.equal(*found.T)
+
+
+def test_names_of_models_are_compared_where_both_are_known(tmp_path):
+    theirs(tmp_path / "lens.pt", model_name="gpt2")
+    assert read(tmp_path / "lens.pt").metadata["model"] == "tiny"
+    assert read(tmp_path / "lens.pt", model="openai-community/GPT2").metadata["model"] == "tiny"
+    with pytest.raises(FsrlError, match="the lens is of gpt2, and the study's model is tiny; give the lens"):
+        read(tmp_path / "lens.pt", model="EleutherAI/pythia-70m")
+    theirs(tmp_path / "lens.pt", target_layer=1)
+    with pytest.raises(FsrlError, match="leads to the output of block 1, and the model's last is 2"):
+        read(tmp_path / "lens.pt")
 
 
 class Harm:
@@ -71,7 +121,7 @@ def test_nothing_in_a_file_is_executed(tmp_path):
     torch.save({"J": {0: Harm(done)}}, tmp_path / "new.pt")
     for name in ("lens.pt", "new.pt"):
         with pytest.raises(FsrlError, match="cannot be read as weights alone"):
-            lens.read_artifact(tmp_path / name, own())
+            read(tmp_path / name)
     assert not done.exists()
     # The check can fail.
     pickle.loads((tmp_path / "lens.pt").read_bytes())
@@ -81,22 +131,22 @@ def test_nothing_in_a_file_is_executed(tmp_path):
 def test_what_is_no_lens_of_this_model_is_refused(tmp_path):
     path = tmp_path / "lens.pt"
     with pytest.raises(FsrlError, match="no such file; give a file of JacobianLens.save"):
-        lens.read_artifact(path, own())
+        read(path)
     torch.save({"j": 1}, path)
     with pytest.raises(FsrlError, match="holds no J, a matrix for each block"):
-        lens.read_artifact(path, own())
+        read(path)
     theirs(path, d=5)
     with pytest.raises(
         FsrlError, match=r"J of block 0 is \[5, 5\], and the model has 3 blocks and d_model 4"
     ):
-        lens.read_artifact(path, own())
+        read(path)
     theirs(path, layers=(0, 7))
     with pytest.raises(FsrlError, match="J of block 7 .* give the lens of this model"):
-        lens.read_artifact(path, own())
+        read(path)
     theirs(path)
     with pytest.raises(
         FsrlError, match="none after the last block.*measure them at blocks.2.hook_resid_post"
     ):
-        lens.read_artifact(path, own(HOOKS[:2]))
+        read(path, own(HOOKS[:2]))
     with pytest.raises(FsrlError, match="no hook of blocks.0.hook_resid_pre is the output of a block"):
         lens.write_artifact(own(HOOKS[:1]), path)

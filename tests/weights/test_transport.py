@@ -102,6 +102,29 @@ def test_groups_are_the_plain_views_and_the_carried_ones():
     assert only is own and list(views) == ["main"]
 
 
+def test_each_view_has_its_own_matrices(tmp_path):
+    """A lens beside our own; views that share a file are one group."""
+    lens = Transport(made().T + 1, HOOKS, {"lens": "a lens", "position": "all later ones, summed"})
+    transport.write(made(), tmp_path / "own.safetensors")
+    transport.write(lens, tmp_path / "lens.safetensors")
+    views = VIEWS | {"lens": VIEWS["main"] | {"transport": {"lens": "someone/lenses"}}}
+    own, other = str(tmp_path / "own.safetensors"), str(tmp_path / "lens.safetensors")
+    moved = transport.read_of_views(views, [own, own, other])
+    assert list(moved) == ["carried", "raw", "lens"] and moved["carried"] is moved["raw"]
+    groups = list(transport.groups(model(), HOOKS[0], views, moved))
+    assert [list(own) for _, own in groups] == [["main"], ["carried", "raw"], ["lens"]]
+    assert torch.equal(groups[2][0].folded, lens.T[0].T @ model().folded)
+    assert groups[2][0].metadata["transport_lens"] == "a lens"
+    with pytest.raises(
+        FsrlError, match="view lens: it needs the matrices of transport.*study's lenses first"
+    ):
+        list(transport.groups(model(), HOOKS[0], views, {"carried": made(), "raw": made()}))
+    with pytest.raises(FsrlError, match="view lens: transport is .*, and the matrices are our own"):
+        list(transport.groups(model(), HOOKS[0], views, made()))
+    with pytest.raises(FsrlError, match="view carried: .*, and the matrices are those of a lens"):
+        list(transport.groups(model(), HOOKS[0], VIEWS, lens))
+
+
 def test_a_view_without_its_matrices_is_refused():
     with pytest.raises(FsrlError, match="view carried: it needs the matrices of transport"):
         list(transport.groups(model(), HOOKS[0], VIEWS, None))

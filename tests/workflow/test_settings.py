@@ -173,6 +173,11 @@ FAULTS = {
         lambda config: config["moments"].update(precison=config["moments"].pop("precision")),
         ["moments", "unknown key 'precison'", "did you mean 'precision'?", "n_bins"],
     ),
+    "key of a lens": (
+        set_at("views", "lens", "transport", value={"lense": "a.pt"}),
+        ["views.lens.transport", "unknown key 'lense'", "did you mean 'lens'?"],
+    ),
+    "lens without one": (set_at("views", "lens", "transport", value=3), ["views.lens.transport", "object"]),
     "key that YAML does not read as text": (set_at("views", True, value={}), ["views", "True"]),
     "device where it was": (
         set_at("effects", "device", value="auto"),
@@ -431,3 +436,20 @@ def test_snakemake_stops_with_one_line_and_writes_nothing(
     assert [line for line in done.stderr.splitlines() if "rror" in line] == [done.stderr.splitlines()[-1]]
     assert [part for part in parts if part not in done.stderr.splitlines()[-1]] == [], done.stderr
     assert not any((project.folder / made).exists() for made in ("results", "figures", "logs"))
+
+
+def test_the_lens_of_a_view_is_looked_for_in_the_lists_of_its_repository(tmp_path: Path) -> None:
+    config = copy.deepcopy(CONFIG)
+    config["studies"]["gpt2-small"] |= {"views": ["trained", "cosine", "lens"], "figure_views": ["trained"]}
+    settings.check(config, SCHEMA)
+    [file] = studies.resolve("gpt2-small", config).lenses["lens"].hub_files()
+    assert file.repo == "neuronpedia/jacobian-lens" and file.path.startswith("gpt2-small/")
+    config["studies"]["mini"]["views"] = ["trained", "cosine", "lens"]
+    with pytest.raises(FsrlError) as error:
+        studies.resolve("mini", config)
+    assert "config: views.lens.transport (study mini): lens: neuronpedia/jacobian-lens has" in str(
+        error.value
+    )
+    # A layer's null directions are its own there: without other kinds there is no view.
+    config["nulls"]["kinds"] = ["isotropic"]
+    assert studies.resolve("mini", config).lenses == {}

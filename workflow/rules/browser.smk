@@ -12,7 +12,7 @@ BROWSERS = [BROWSER.format(study=name) for name in config["browser"]["studies"] 
 def browsed(study):
     """Table -> its files, one for each of the study's SAEs, in the view that the paper shows; {study} is left open."""
     view = paper_view(study)
-    moved = [one for one in carried_views(study) if one != view][:1]
+    moved = [one for one in own_views(study) if one != view][:1]
 
     def of_view(table, view):
         return of_saes(f"{STAGES}/{table}.parquet".replace("{view}", view), study)
@@ -34,7 +34,7 @@ def browsed(study):
 def said_of(study):
     """What the site says of its study besides its tables."""
     view = paper_view(study)
-    moved = [one for one in carried_views(study) if one != view][:1]
+    moved = [one for one in own_views(study) if one != view][:1]
     places = PLACES[study.name]
     return {
         "study": study.name,
@@ -97,7 +97,7 @@ for study in STUDIES.values():
         input:
             decoders=of_saes(DECODER, study),
             unembedding=of_model(UNEMBEDDING),
-            transport=transport_of(study) if is_transported(paper_view(study)) else [],
+            transport=matrices_of(study, [paper_view(study)]),
             code=library("compare_directions.py"),
         output:
             neighbours=of_saes(NEIGHBOURS, study),

@@ -19,6 +19,8 @@ CLUSTER = {
         "measure_activation_covariances": 20,
         "measure_axis_shares": 10,
         "fit_transport": 30,
+        "write_lens": 10,
+        "read_lens": 10,
     },
     "layer.{study}.{sae}": {
         "compute_moments": 10,
@@ -84,6 +86,7 @@ CLUSTER = {
 # judge predictions, and those that list releases, and print them.
 localrules:
     download,
+    fetch_lens,
     fetch_model,
     fetch_weights,
     judge_predictions,

@@ -42,7 +42,7 @@ FIGURES += [
 FIGURES += in_enriched_views(*EVIDENCE_FIGURES, SPLIT_FIGURES)
 FIGURES += [path.format(study=study.name) for study in MEASURED for path in EFFECT_FIGURES]
 FIGURES += [
-    path.format(study=study.name) for study in MEASURED if carried_views(study) for path in TRANSPORT_FIGURES
+    path.format(study=study.name) for study in MEASURED if own_views(study) for path in TRANSPORT_FIGURES
 ]
 FIGURES += [
     path.format(study=name)
@@ -223,11 +223,11 @@ rule draw_effect_figures:
 
 
 def in_carried_view(table):
-    """An input function: a table of each of the study's SAEs in its first view with transport."""
+    """An input function: a table of each of the study's SAEs in its first view with T."""
 
     def paths(wildcards):
         study = STUDIES[wildcards.study]
-        return of_saes(f"{STAGES}/{table}.parquet".replace("{view}", carried_views(study)[0]), study)
+        return of_saes(f"{STAGES}/{table}.parquet".replace("{view}", own_views(study)[0]), study)
 
     return paths
 
@@ -255,7 +255,7 @@ rule draw_transport_figures:
     params:
         title=title,
         sae_ids=sae_ids,
-        views=lambda wildcards: [EFFECT_VIEW, carried_views(STUDIES[wildcards.study])[0]],
+        views=lambda wildcards: [EFFECT_VIEW, own_views(STUDIES[wildcards.study])[0]],
     script:
         "../scripts/draw_transport_figures.py"
 

@@ -14,7 +14,7 @@ for study in STUDIES.values():
             decoders=of_job(DECODER, study),
             unembedding=of_model(UNEMBEDDING),
             nulls=of_views(at_model(NULL, study), study),
-            transport=transport_of(study),
+            transport=matrices_of(study, study.views),
             layer_nulls=[
                 path
                 for own in of_job(LAYER_NULL, study)

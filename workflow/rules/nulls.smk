@@ -85,7 +85,7 @@ for study in STUDIES.values():
             decoders=of_saes(DECODER, study),
             unembedding=of_model(UNEMBEDDING),
             activations=ACTIVATIONS,
-            transport=transport_of(study),
+            transport=matrices_of(study, study.views),
             code=library("measure_axis_shares.py"),
         output:
             shares=[path for own in of_saes(AXIS_SHARE, study) for path in of_views(own, study)],
@@ -114,7 +114,7 @@ for study in STUDIES.values():
             decoders=of_job(DECODER, study),
             unembedding=of_model(UNEMBEDDING),
             nulls=of_views(at_model(NULL, study), study),
-            transport=transport_of(study),
+            transport=matrices_of(study, study.views),
             code=library("compute_layer_nulls.py"),
         output:
             nulls=of_job_in_views(LAYER_NULL, study),

@@ -30,7 +30,7 @@ def paper_parts(study):
         "evidence": view in enriched_views(study),
         "effects": view == EFFECT_VIEW and study in MEASURED,
         "steering": view == EFFECT_VIEW and study in STEERED,
-        "transport": view == EFFECT_VIEW and study in MEASURED and bool(carried_views(study)),
+        "transport": view == EFFECT_VIEW and study in MEASURED and bool(own_views(study)),
         "planted": study.name in config["planted"]["studies"],
         "dictionaries": comparison_of(study) is not None,
     }

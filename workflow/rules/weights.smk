@@ -7,6 +7,14 @@ FETCHED = "results/{study}/hub_files.tsv"
 FETCHED_MODEL = f"{OF_MODEL}/hub_files.tsv"
 # Studies with files of the hub, by name.
 FROM_HUB = {name: study for name, study in ASKED.items() if study.hub_files()}
+# Lenses of the hub that views read (rules/transport.smk), and the record of each one's file.
+FETCHED_LENS = "results/{study}/lenses/{view}.tsv"
+HUB_LENSES = {
+    (name, view): lens
+    for name, study in ASKED.items()
+    for view, lens in study.lenses.items()
+    if lens.hub_files()
+}
 WEIGHTS = sorted(set(targets(UNEMBEDDING, TOKENS))) + targets(DECODER)
 
 
@@ -21,10 +29,20 @@ def source_of_study(name):
     return {"model": entry["model"], "saes": entry["saes"] | {"ids": ASKED[name].sae_ids}}
 
 
-def has_lost(study):
-    """Whether the Hugging Face cache has lost files of the study's record; a line says what does not agree."""
+def source_of_lens(wildcards):
+    """The settings that say where the lens of a study's view comes from."""
+    return source_of_hub_lens(wildcards.study, wildcards.view)
+
+
+def source_of_hub_lens(name, view):
+    """The same for their names."""
+    return {"model": config["studies"][name]["model"], "transport": config["views"][view]["transport"]}
+
+
+def has_lost(study, record, files):
+    """Whether the Hugging Face cache has lost files of a record of the study; a line says what does not agree."""
     try:
-        lost, line = study.check_record(FETCHED.format(study=study.name))
+        lost, line = study.check_record(record, files)
     except FsrlError as error:
         stop(error)
     if line:
@@ -112,6 +130,23 @@ rule fetch_weights:
         "../scripts/fetch_weights.py"
 
 
+rule fetch_lens:
+    input:
+        code=library("fetch_lens.py"),
+    output:
+        FETCHED_LENS,
+    log:
+        "logs/{study}/fetch_lens/{view}.log",
+    wildcard_constraints:
+        study=any_of(name for name, _ in HUB_LENSES),
+        view=any_of(view for _, view in HUB_LENSES),
+    threads: 1
+    params:
+        source=source_of_lens,
+    script:
+        "../scripts/fetch_lens.py"
+
+
 rule export_model:
     input:
         weights=local_model_files,
@@ -165,10 +200,25 @@ for study in STUDIES.values():
             "../scripts/export_weights.py"
 
 
-# Studies whose record names files that the Hugging Face cache has lost. Tables that stand need none of them; a job that
-# reads them has them fetched first (hub_record.restore). A job's own process takes all for lost: looking costs each half
-# a second, and what has been planned goes for the job `download` alone.
-LOST = [name for name, study in FROM_HUB.items() if not workflow.is_main_process or has_lost(study)]
+# Record -> the settings that say where its files come from, and whether the Hugging Face cache has lost any of them.
+# Tables that stand need none of them; a job that reads them has them fetched first (hub_record.restore). A job's own
+# process takes all for lost: looking costs each half a second, and what has been planned goes for the job `download` alone.
+RECORDS = {
+    FETCHED.format(study=name): (
+        source_of_study(name),
+        not workflow.is_main_process or has_lost(study, FETCHED.format(study=name), study.hub_files()),
+    )
+    for name, study in FROM_HUB.items()
+}
+RECORDS |= {
+    FETCHED_LENS.format(study=name, view=view): (
+        source_of_hub_lens(name, view),
+        not workflow.is_main_process
+        or has_lost(ASKED[name], FETCHED_LENS.format(study=name, view=view), lens.hub_files()),
+    )
+    for (name, view), lens in HUB_LENSES.items()
+}
+LOST = [record for record, (_, lost) in RECORDS.items() if lost]
 
 
 # The records, and where the cache has lost what they name, a job that brings it back.
@@ -176,13 +226,13 @@ if LOST:
 
     rule download:
         input:
-            records=[FETCHED.format(study=name) for name in FROM_HUB],
-            lost=[FETCHED.format(study=name) for name in LOST],
+            records=list(RECORDS),
+            lost=LOST,
         log:
             "logs/download.log",
         threads: 1
         params:
-            sources=[source_of_study(name) for name in LOST],
+            sources=[RECORDS[record][0] for record in LOST],
         script:
             "../scripts/download.py"
 
@@ -190,4 +240,4 @@ else:
 
     rule download:
         input:
-            [FETCHED.format(study=name) for name in FROM_HUB],
+            list(RECORDS),

@@ -27,7 +27,7 @@ fresh_settings = {"kinds": again, "draws": params.fresh_draws, "seed": nulls.fre
 typical = {
     view: typical_of(tables.read(path, NULL)) for view, path in zip(params.views, given.nulls, strict=True)
 }
-moved = transport.read(given.transport[0], device) if given.transport else None
+moved = transport.read_of_views(params.views, given.transport, device)
 of_layer = [view for view in params.views if transport.is_carried(params.views[view])]
 for view in of_layer:  # there each layer has isotropic directions of its own
     del typical[view]

@@ -23,7 +23,7 @@ typical = {
 carried = [view for view in params.views if transport.is_carried(params.views[view])]
 decoders = (weights.read_decoder(path, device) for path in given.decoders)
 outputs = zip(output.moments, output.extremes, output.histograms, strict=True)
-moved = transport.read(given.transport[0], device) if given.transport else None
+moved = transport.read_of_views(params.views, given.transport, device)
 layer_nulls = iter(given.layer_nulls)
 for decoder, found in engine.moments_of_decoders(decoders, unembedding, params.views, moved, **settings):
     made = {**settings, **devices.described(device)}

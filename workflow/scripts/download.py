@@ -4,7 +4,9 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
-from fsrl.models import hub_record, sources
+from fsrl.models import hub_record, lenses, sources
 
 for source, record in zip(snakemake.params.sources, snakemake.input.lost, strict=True):
-    hub_record.restore(sources.hub_files_of(source), record)
+    is_lens = "transport" in source
+    files = lenses.LensSource.from_settings(source).hub_files() if is_lens else sources.hub_files_of(source)
+    hub_record.restore(files, record)

@@ -14,13 +14,13 @@ given, views = snakemake.input, snakemake.params.views
 unembedding = weights.read_unembedding(given.unembedding)
 measured = covariances.read(given.activations)
 text = {f"activations_{key}": measured.metadata[key] for key in ("text_sha256", "context", "positions")}
-moved = transport.read(given.transport[0]) if given.transport else None
+moved = transport.read_of_views(views, given.transport)
 outputs = iter(snakemake.output.shares)
 for path in given.decoders:
     decoder = weights.read_decoder(path)
     axis = axis_share.first_axis(measured.covariance[decoder.hook])
-    for settings in views.values():
-        view = transport.view(decoder, unembedding, settings, moved)
+    for name, settings in views.items():
+        view = transport.view(decoder, unembedding, settings, moved.get(name))
         frame = axis_share.axis_share_frame(axis_share.axis_share(view.W_dec, view.W_U, axis))
         metadata = provenance.metadata(unembedding, decoder, view=settings, **text)
         tables.write(frame, next(outputs), AXIS_SHARE, metadata)

@@ -62,7 +62,8 @@ class SAEfeatureAnalyzer:
     nothing tells which are undertrained (a processed model, without counts);
     transport: "same_position" for what the model's later blocks make of a direction on average, in its place
     (`fsrl.weights.transport`), which needs transport_matrices, the workflow's file
-    results/{study}/transport.safetensors; None: the direct path.
+    results/{study}/transport.safetensors; "lens" for what a published lens makes of it, at all later
+    positions, with results/{study}/lenses/{view}.safetensors; None: the direct path.
     results: the workflow's folder of results, or of one study in it (None: ./results; False: none). Where
     tables there are of these very weights, types are read from them; else they are computed, with the
     workflow's settings. A folder that is named and holds none of this SAE is refused when it is first read.

@@ -8,13 +8,13 @@ import torch
 
 from fsrl import arguments, defaults
 from fsrl.moments.products import PRECISIONS
-from fsrl.weights.transport import SAME_POSITION
+from fsrl.weights.transport import LENS, SAME_POSITION
 
 CHOICES: dict[str, tuple[str | bool | None, ...]] = {
     "w_u": ("folded", "raw"),
     "tokens": ("all", "trained"),
     "cosine": (False, True),
-    "transport": (None, SAME_POSITION),
+    "transport": (None, SAME_POSITION, LENS),
 }
 
 
@@ -42,7 +42,8 @@ class ViewSettings:
         return replace(self, **changes)
 
     def __str__(self) -> str:
-        more = [", cosines"] * self.cosine + [", transported"] * (self.transport is not None)
+        more = [", cosines"] * self.cosine
+        more += {None: [], LENS: [", by a lens"]}.get(self.transport, [", transported"])
         return f"{self.w_u} W_U, {self.tokens} tokens{''.join(more)}"
 
 

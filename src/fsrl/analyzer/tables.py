@@ -48,7 +48,7 @@ from fsrl.types.rules import parse_scheme
 from fsrl.weights.files import content_hash
 from fsrl.weights.matrices import Unembedding, View
 from fsrl.weights.matrices import view as view_of
-from fsrl.weights.transport import carried
+from fsrl.weights.transport import LENS, carried, check_kind
 
 logger = logging.getLogger(__name__)
 
@@ -235,10 +235,13 @@ class FeatureTables:
         found = [f"The type is that of the scheme {SCHEME}, {self._origin(settings)}."]
         if settings.transport is not None:
             said = self._once("carried", replace(settings, cosine=False), self._carried).metadata
+            many = said.get("transport_sites", "some")
+            where = {
+                LENS: f"at all later positions together, as a lens has it of {many} texts",
+            }.get(settings.transport, f"at its own position, on average over {many} positions of a text")
             found.append(
                 "The logit weights are those of what the model's later blocks and final norm make of the "
-                f"direction at its own position, on average over {said.get('transport_sites', 'some')} "
-                "positions of a text; at a single one the model does something else."
+                f"direction {where}; at a single one the model does something else."
             )
         if self._mean_is_relative(settings):
             found.append(
@@ -269,8 +272,10 @@ class FeatureTables:
         if self.weights.transport is None:
             raise FsrlError(
                 "analyzer: a view with transport needs the matrices that the workflow measures; give "
-                "transport_matrices=results/STUDY/transport.safetensors"
+                "transport_matrices=results/STUDY/transport.safetensors, or of a lens "
+                "results/STUDY/lenses/VIEW.safetensors"
             )
+        check_kind(self.weights.transport, "analyzer", asdict(settings))
         return carried(self.weights.unembedding, self.weights.transport, self.weights.decoder.hook)
 
     def _moments(self, settings: ViewSettings) -> LogitMoments:

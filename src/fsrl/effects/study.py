@@ -108,7 +108,9 @@ def measure_study(
     run = _run_clean(model, hooks, W_U, settings)
     if transport is not None:
         _check(transport, model, run)
-        run.said.update({f"transport_{name}": transport.metadata[name] for name in SAID})
+        run.said.update(
+            {f"transport_{name}": transport.metadata[name] for name in SAID if name in transport.metadata}
+        )
     # A generator holds its arguments to the end: the model's own W_U and what it was read from can go.
     del W_U, model
     for hook, layer in zip(hooks, layers, strict=True):

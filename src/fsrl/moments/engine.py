@@ -293,7 +293,7 @@ def decoder_moments(
     decoder: Decoder,
     unembedding: Unembedding,
     views: Mapping[str, Mapping[str, Any]],
-    transport: Transport | None = None,
+    transport: Transport | Mapping[str, Transport] | None = None,
     **settings: Any,
 ) -> dict[str, ViewMoments]:
     """`logit_moments_of_views` of a decoder's rows; FsrlError too where it does not fit the model.
@@ -307,7 +307,7 @@ def moments_of_decoders(
     decoders: Iterable[Decoder],
     unembedding: Unembedding,
     views: Mapping[str, Mapping[str, Any]],
-    transport: Transport | None = None,
+    transport: Transport | Mapping[str, Transport] | None = None,
     **settings: Any,
 ) -> Iterator[tuple[Decoder, dict[str, ViewMoments]]]:
     """Each decoder in turn with its `decoder_moments`; one is held at a time, and W_U is measured once.

@@ -24,7 +24,7 @@ def of_layer_in_views(
     decoder: Decoder,
     unembedding: Unembedding,
     views: Mapping[str, Mapping[str, Any]],
-    transport: Transport | None,
+    transport: Transport | Mapping[str, Transport] | None,
     *,
     kinds: Sequence[str],
     draws: int,
@@ -33,8 +33,9 @@ def of_layer_in_views(
 ) -> dict[str, pd.DataFrame]:
     """`fsrl.nulls.frames.of_layer_in_views` where views may have transport; there isotropic ones come first.
 
-    transport: None where no view has it; typical: by view, of a view with transport where it is not to be
-    taken from its own isotropic directions. Without kinds a view without transport has no table.
+    transport: as `fsrl.weights.transport.groups` takes it, None where no view has it; typical: by view, of a
+    view with transport where it is not to be taken from its own isotropic directions. Without kinds a view
+    without transport has no table.
     """
     found: dict[str, pd.DataFrame] = {}
     settings: dict[str, Any] = {"draws": draws, "seed": seed}

@@ -61,13 +61,18 @@ class Settings:
 def fit(
     model: Model, hooks: Sequence[str], settings: Settings, device: str = "cpu", *, progress: bool = True
 ) -> Transport:
-    """T at each hook, on the CPU, with its provenance.
+    """T at each hook and at the end of the stream, on the CPU, with its provenance.
 
-    hooks: where directions lie or, of hook_z and neurons, where they are added; device: cpu or cuda. Raises
-    FsrlError for a hook outside the stream, a place that the model lacks and a text without windows enough.
+    hooks: where directions lie or, of hook_z and neurons, where they are added; the end, where T is the mean
+    of N, comes last where none of them is there (lenses need it, and it costs nothing); device: cpu or cuda.
+    Raises FsrlError for a hook outside the stream, a place that the model lacks and a text without windows
+    enough.
     """
-    hooks = list(dict.fromkeys(hooks))
+    n = len(model.bridge.blocks)
     places = {hook: forward.place_in(model.bridge, hook) for hook in hooks}
+    if (end := Place(n, False)) not in places.values():
+        places[end.name(n)] = end
+    hooks = list(places)
     reverse.check_places(model.bridge, places)
     inputs = windows.windows(
         model.tokenizer,
@@ -110,6 +115,7 @@ def _made_from(model: Model, settings: Settings, device: str) -> dict[str, str]:
         **model.metadata,
         **devices.described(device),
         "layers": str(len(model.bridge.blocks)),
+        "parallel_blocks": str(Place(0, True).name(1) not in model.bridge.hook_dict).lower(),
         "position": "same",
         "seed": str(settings.seed),
         "left_out": json.dumps(settings.leave_out),

@@ -7,10 +7,14 @@ read with weights_only, so that nothing in it is executed.
 A published J is a sum over all later positions and leaves the final norm out. With the mean of N over our own
 sites, which is T at the last hook, it is read as T_l = N J_l: what a step does to the logits of all later
 positions together. Ours, written as J, is the effect on the position itself and has N in it; the file's
-metadata says both.
+metadata says both, and it is read as it is. A lens knows the outputs of blocks alone: not the stream before
+the first block, nor between attention and MLP.
 """
 
 import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +28,21 @@ from fsrl.hooks import Place, place_of
 from fsrl.weights.transport import Transport
 
 LATER_POSITIONS = "all later ones, summed"
+# What a file of ours says of its matrices, and no other.
+FINAL_NORM, IN_J = "final_norm", "in J"
 
 
 def write_artifact(transport: Transport, path: str | Path) -> None:
-    """Write T at the outputs of blocks as a lens, whole or not at all; float32.
+    """Write T at the outputs of blocks as a lens, whole or not at all; float32, the same bytes each time.
 
     transport: of `fsrl.transport.fit`, whose metadata says how many blocks the model has. What lies elsewhere
     (before the first block, in the middle of one, after the last) has no place in such a file and is left
     out. Raises FsrlError where nothing remains.
     """
-    n = int(transport.metadata["layers"])
+    n = _n_layers(transport)
     J = {}
     for hook in transport.hooks:
-        place = place_of(hook)
+        place = _place(hook, transport)
         if not place.mid and 0 < place.layer < n:
             J[place.layer - 1] = transport.at(hook).clone()
     if not J:
@@ -49,42 +55,65 @@ def write_artifact(transport: Transport, path: str | Path) -> None:
         "n_prompts": int(transport.metadata["sites"]),
         "source_layers": sorted(J),
         "d_model": transport.T.shape[1],
-        "metadata": {"made_by": "fsrl.transport", "final_norm": "in J", **transport.metadata},
+        "metadata": {"made_by": "fsrl.transport", FINAL_NORM: IN_J, **transport.metadata},
     }
+    # The name of a file that torch writes to is in its bytes.
+    content = io.BytesIO()
+    torch.save(payload, content)
     with files.atomic_write(path) as temporary:
-        torch.save(payload, temporary)
+        temporary.write_bytes(content.getvalue())
 
 
-def read_artifact(path: str | Path, own: Transport) -> Transport:
-    """A lens as T at the hooks of its blocks' outputs, for views of the model that `own` was measured in.
+def read_artifact(
+    path: str | Path, own: Transport, hooks: Sequence[str], *, name: str, model: str | None = None
+) -> Transport:
+    """A lens as T at `hooks`, for views of the model that `own` was measured in; after the last block T is N.
 
-    own: with a hook after the last block, where T is the mean of N. Raises FsrlError for a file that is no
-    lens, and for one of another model.
+    own: of `fsrl.transport.fit`, with a hook after the last block, where T is the mean of N; name: what names
+    the lens in tables; model: the model's name on the hub, None where it has none. Raises FsrlError for a
+    file that is no lens, one of another model, and a hook that it has no J for.
     """
-    J, said = _read(path)
-    N, n = _norm_part(own), int(own.metadata["layers"])
-    hooks, matrices = [], []
-    for layer, matrix in sorted(J.items()):
-        if matrix.shape != N.shape or not 0 <= layer < n - 1:
+    lens, n = _read(path), _n_layers(own)
+    N = _norm_part(own)
+    _check_model(lens, own, model, len(N))
+    ours = lens.metadata.get(FINAL_NORM) == IN_J
+    matrices = []
+    for hook in dict.fromkeys(hooks):
+        place = _place(hook, own)
+        if place == Place(n, False):
+            matrices.append(N)
+            continue
+        J = None if place.mid else lens.J.get(place.layer - 1)
+        if J is None:
             raise FsrlError(
-                f"{path}: J of block {layer} is {list(matrix.shape)}, and the model has {n} blocks and "
-                f"d_model {len(N)}; give the lens of this model"
+                f"{path}: the lens has no J at {hook} (it has the outputs of blocks "
+                f"{', '.join(map(str, sorted(lens.J)))}); name the SAEs elsewhere under ids, or leave the "
+                "view out of the study"
             )
-        T = N @ matrix
-        for hook in (f"blocks.{layer}.hook_resid_post", Place(layer + 1, False).name(n)):
-            hooks.append(hook)
-            matrices.append(T)
-    known = {name: own.metadata[name] for name in ("model", "model_sha256", "layers") if name in own.metadata}
-    metadata = (
-        known | said | {"position": LATER_POSITIONS, "method": "published lens, final norm by our sites"}
-    )
-    return Transport(torch.stack(matrices), tuple(hooks), metadata)
+        matrices.append(J if ours else N @ J)
+    known = {key: own.metadata[key] for key in ("model", "model_sha256", "layers") if key in own.metadata}
+    metadata = known | {
+        "sites": lens.n_prompts,
+        "lens": name,
+        "lens_sha256": lens.sha256,
+        "position": lens.metadata.get("position", "same") if ours else LATER_POSITIONS,
+        "method": "exported lens, as it is" if ours else "published lens, final norm by our sites",
+    }
+    return Transport(torch.stack(matrices), tuple(dict.fromkeys(hooks)), metadata)
+
+
+def _n_layers(transport: Transport) -> int:
+    return int(transport.metadata["layers"])
+
+
+def _place(hook: str, transport: Transport) -> Place:
+    return place_of(hook, parallel=transport.metadata.get("parallel_blocks") == "true")
 
 
 def _norm_part(own: Transport) -> Float32[Tensor, "d_model d_model"]:
-    last = Place(int(own.metadata["layers"]), False)
+    last = Place(_n_layers(own), False)
     for hook in own.hooks:
-        if place_of(hook) == last:
+        if _place(hook, own) == last:
             return own.at(hook)
     raise FsrlError(
         "lens: our own matrices have none after the last block, which the final norm is taken from; measure "
@@ -92,8 +121,48 @@ def _norm_part(own: Transport) -> Float32[Tensor, "d_model d_model"]:
     )
 
 
-def _read(path: str | Path) -> tuple[dict[int, Float32[Tensor, "d_model d_model"]], dict[str, str]]:
-    """J by block, and what the file says of itself."""
+@dataclass(frozen=True, eq=False)
+class _Lens:
+    """What a file holds: J by block, and what it says of itself."""
+
+    path: str | Path
+    J: dict[int, Float32[Tensor, "d_model d_model"]]
+    n_prompts: str
+    metadata: dict[str, Any]
+    sha256: str
+
+
+def _check_model(lens: _Lens, own: Transport, model: str | None, d_model: int) -> None:
+    """Raise FsrlError for a lens of another model, as far as shapes and the file's metadata tell."""
+    n, said = _n_layers(own), lens.metadata
+    for layer, matrix in sorted(lens.J.items()):
+        if list(matrix.shape) != [d_model, d_model] or not 0 <= layer < n - 1:
+            raise FsrlError(
+                f"{lens.path}: J of block {layer} is {list(matrix.shape)}, and the model has {n} blocks and "
+                f"d_model {d_model}; give the lens of this model"
+            )
+    if (target := said.get("target_layer", n - 1)) != n - 1:
+        raise FsrlError(
+            f"{lens.path}: the lens leads to the output of block {target}, and the model's last is {n - 1}; "
+            "give one that leads to the end"
+        )
+    known = own.metadata.get("model_sha256")
+    other_weights = known and said.get("model_sha256", known) != known
+    fitted = said.get("model_name")
+    other_name = model is not None and fitted is not None and not _same_name(str(fitted), model)
+    if other_weights or other_name:
+        raise FsrlError(
+            f"{lens.path}: the lens is of {said.get('model', fitted)}, and the study's model is "
+            f"{own.metadata.get('model', model)}; give the lens of this model"
+        )
+
+
+def _same_name(fitted: str, model: str) -> bool:
+    """Whether two names of a model on the hub can be one's: gpt2 and openai-community/gpt2."""
+    return fitted.rsplit("/", 1)[-1].lower() == model.rsplit("/", 1)[-1].lower()
+
+
+def _read(path: str | Path) -> _Lens:
     wanted = "give a file of JacobianLens.save"
     if not Path(path).is_file():
         raise FsrlError(f"{path}: no such file; {wanted}")
@@ -103,10 +172,17 @@ def _read(path: str | Path) -> tuple[dict[int, Float32[Tensor, "d_model d_model"
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise FsrlError(f"{path}: cannot be read as weights alone ({reason}); {wanted}") from error
     J = payload.get("J") if isinstance(payload, dict) else None
-    if not isinstance(J, dict) or not J or not all(isinstance(matrix, Tensor) for matrix in J.values()):
+    if not isinstance(J, dict) or not J or not all(_is_of_block(*one) for one in J.items()):
         raise FsrlError(f"{path}: holds no J, a matrix for each block; {wanted}")
-    said = {
-        "sites": str(payload.get("n_prompts", "unknown")),
-        "lens_sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
-    }
-    return {int(layer): matrix.float() for layer, matrix in J.items()}, said
+    metadata = payload.get("metadata")
+    return _Lens(
+        path,
+        {int(layer): matrix.float() for layer, matrix in J.items()},
+        str(payload.get("n_prompts", "unknown")),
+        metadata if isinstance(metadata, dict) else {},
+        hashlib.sha256(Path(path).read_bytes()).hexdigest(),
+    )
+
+
+def _is_of_block(layer: Any, matrix: Any) -> bool:
+    return str(layer).isdigit() and isinstance(matrix, Tensor)

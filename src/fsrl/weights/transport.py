@@ -13,10 +13,11 @@ lie in the stream at the hook and are carried by the same T_l. As W_dec T_lᵀ W
 Example: with T_l = 1, at a last hook without a final norm, the view is the same without transport.
 
 After the Jacobian lens (Gurnee et al., Transformer Circuits 2026), which sums over all later positions and
-leaves the final norm out.
+leaves the final norm out. A view with `transport: {lens: …}` reads the matrices of such a lens in T's place
+(`fsrl.transport.lens` makes them).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,11 @@ from fsrl.errors import FsrlError
 from fsrl.weights import columns, files, matrices
 from fsrl.weights.matrices import Decoder, Unembedding, View, check_finite
 
-KIND, SAME_POSITION = "transport", "same_position"
+KIND = "transport"
+# What a view's `transport` may ask for: our own mean, or a lens, {"lens": where it is from, …}.
+SAME_POSITION, LENS = "same_position", "lens"
 # What a carried W_U says of the matrices in its metadata.
-SAID = ("sites", "seed", "text_sha256", "method", "split_half_error")
+SAID = ("sites", "seed", "text_sha256", "method", "split_half_error", "position", "lens", "lens_sha256")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,23 +94,44 @@ def groups(
     unembedding: Unembedding,
     hook: str,
     views: Mapping[str, Mapping[str, Any]],
-    transport: Transport | None,
+    transport: Transport | Mapping[str, Transport] | None,
 ) -> Iterator[tuple[Unembedding, dict[str, dict[str, Any]]]]:
-    """The views by what they read, with their settings but `transport`: W_U itself, then the carried one.
+    """The views by what they read, with their settings but `transport`: W_U itself, then what is carried.
 
-    Either is left out where no view reads it. Raises FsrlError for a view with transport where there is none
-    (the study's file was not built), and for another one than `same_position`.
+    transport: of all views that have it, or by the view's name; views that share one are a group. Groups
+    without a view are left out. Raises FsrlError for a view with transport where there is none (the study's
+    file was not built), where it is of the other kind, and for another kind than there is.
     """
     plain = {name: dict(view) for name, view in views.items() if not is_carried(view)}
     if plain:
         yield unembedding, {name: others(view) for name, view in plain.items()}
-    if moved := {name: others(view) for name, view in views.items() if name not in plain}:
-        if transport is None:
-            raise FsrlError(
-                f"view {next(iter(moved))}: it needs the matrices of transport, and there are none; build "
-                "the study's transport.safetensors first"
-            )
-        yield carried(unembedding, transport, hook), moved
+    of_view = {name: _wanted(name, views[name], transport) for name in views if name not in plain}
+    for moved in {id(one): one for one in of_view.values()}.values():
+        own = {name: others(views[name]) for name, one in of_view.items() if one is moved}
+        yield carried(unembedding, moved, hook), own
+
+
+def _wanted(
+    name: str, view: Mapping[str, Any], transport: Transport | Mapping[str, Transport] | None
+) -> Transport:
+    """The matrices of a view with transport."""
+    found = transport.get(name) if isinstance(transport, Mapping) else transport
+    if found is None:
+        raise FsrlError(
+            f"view {name}: it needs the matrices of transport, and there are none; build the study's "
+            f"{'lenses' if is_lens(view) else 'transport.safetensors'} first"
+        )
+    check_kind(found, f"view {name}", view)
+    return found
+
+
+def check_kind(transport: Transport, who: str, view: Mapping[str, Any]) -> None:
+    """Raise FsrlError for matrices of a lens where a view asks for our own, and the other way round."""
+    if is_lens(view) != (LENS in transport.metadata):
+        given = "those of a lens" if LENS in transport.metadata else "our own, at the same position"
+        raise FsrlError(
+            f"{who}: transport is {view['transport']!r}, and the matrices are {given}; give the others"
+        )
 
 
 def view(
@@ -121,9 +145,18 @@ def view(
 def is_carried(view: Mapping[str, Any]) -> bool:
     """Whether a view's settings ask for transport; FsrlError for another word than there is."""
     wanted = view.get("transport")
-    if wanted not in (None, SAME_POSITION):
-        raise FsrlError(f"view: transport is {wanted!r}; choose {SAME_POSITION}, or leave it out")
+    if wanted not in (None, SAME_POSITION) and not is_lens(view):
+        raise FsrlError(
+            f"view: transport is {wanted!r}; choose {SAME_POSITION} or a lens ({{{LENS}: REPOSITORY}}), or "
+            "leave it out"
+        )
     return wanted is not None
+
+
+def is_lens(view: Mapping[str, Any]) -> bool:
+    """Whether a view's settings ask for a lens, wherever it is from."""
+    wanted = view.get("transport")
+    return wanted == LENS or (isinstance(wanted, Mapping) and LENS in wanted)
 
 
 def others(view: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,3 +175,12 @@ def read(path: str | Path, device: str | torch.device = "cpu") -> Transport:
     """Read what `write` wrote; FsrlError where the file is missing, broken or something else."""
     tensors, header = files.load(path, KIND)
     return Transport(tensors["T"].to(device), tuple(header["hooks"]), header["metadata"])
+
+
+def read_of_views(
+    views: Mapping[str, Mapping[str, Any]], paths: Sequence[str], device: str | torch.device = "cpu"
+) -> dict[str, Transport]:
+    """By view, of those with transport in their order, what `read` reads; a file that they share, once."""
+    read_once = {path: read(path, device) for path in dict.fromkeys(paths)}
+    names = [name for name, view in views.items() if is_carried(view)]
+    return {name: read_once[path] for name, path in zip(names, paths, strict=True)}
