@@ -112,6 +112,12 @@ def tables() -> dict[str, str]:
                 draws=50,
             )
         ),
+        "paths": tex_tables_steering.paths(
+            {hook: steering_tables.paths_table(n=30, seed=i) for i, hook in enumerate(ex.HOOKS)}
+        ),
+        "confidence": tex_tables_steering.confidence(
+            {hook: steering_tables.confidence_table(n=300, seed=i) for i, hook in enumerate(ex.HOOKS)}
+        ),
         "effects_by_hook": tex_tables_effects.agreement(ex.by_hook_frame()),
         "speed": tex_tables_speed.speed(moments, enrichment),
     }

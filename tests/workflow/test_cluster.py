@@ -21,7 +21,7 @@ PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
 SCRIPTS = {path.stem for path in (ROOT / "workflow/scripts").glob("*.py")}
 # Hours of training, for which no figure was measured on a cluster; and what needs the network.
 ALONE = set(re.findall(r"scripts/(\w+)\.py", (RULES / "train_mini.smk").read_text()))
-ALONE |= {"download", "fetch_weights", "judge_predictions", "print_predictions"}
+ALONE |= {"download", "fetch_lens", "fetch_weights", "judge_predictions", "print_predictions"}
 ALONE |= {"list_releases", "print_releases"}
 [TABLE] = re.findall(r"^CLUSTER = (\{.*?^\})", (RULES / "cluster.smk").read_text(), re.M | re.S)
 CLUSTER: dict[str, dict[str, int]] = ast.literal_eval(TABLE)

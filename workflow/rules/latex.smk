@@ -16,7 +16,7 @@ LATEX_OF = {
     "claims": multiext(LATEX, "claims.tex", "claims_by_scheme.tex"),
     "sensitivity": multiext(LATEX, "sensitivity.tex", "agreement.tex"),
     "effects": multiext(LATEX, "effects.tex", "effects_by_type.tex", "effects_by_hook.tex"),
-    "steering": multiext(LATEX, "steering.tex", "next_token.tex"),
+    "steering": multiext(LATEX, "steering.tex", "next_token.tex", "paths.tex", "confidence.tex"),
     "planted": [f"{LATEX}planted.tex"],
     "nulls": [f"{LATEX}null_comparison.tex"],
 }
@@ -175,6 +175,8 @@ rule write_latex_steering:
     input:
         forecasts=STEERING_SUMMARIES[0],
         next_token=STEERING_SUMMARIES[1],
+        paths=every_layer(PATHS_TABLE),
+        confidence=every_layer(CONFIDENCE_TABLE),
         code=library("write_latex_steering.py"),
     output:
         LATEX_OF["steering"],
@@ -185,6 +187,7 @@ rule write_latex_steering:
     threads: ONE
     params:
         source=latex_source,
+        sae_ids=sae_ids,
     script:
         "../scripts/write_latex_steering.py"
 

@@ -1,4 +1,8 @@
-"""LaTeX tables of steering, how well weights forecast it, and of next tokens where features fire."""
+"""LaTeX tables of steering, how well weights forecast it, of next tokens where features fire, and of how an
+effect reaches the logits.
+"""
+
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -8,6 +12,9 @@ from fsrl.latex.table import Column, interval, tabular
 from fsrl.tables.steering import FEATURE, RANDOM
 
 DIRECT, TRANSPORTED = "direct", "transported"
+# The terms of `fsrl.steering.paths`, and how many isotropic directions go beyond the bounds of `confidence`.
+TERMS = ("direct", "blocks", "scale")
+CHANCE = 0.01
 
 
 def forecasts(table: pd.DataFrame) -> str:
@@ -57,6 +64,60 @@ def next_token(table: pd.DataFrame) -> str:
         *_with_interval("difference", table, "difference", digits=3),
     ]
     return tabular(columns)
+
+
+def paths(layers: Mapping[str, pd.DataFrame]) -> str:
+    """Shares of the three terms of a change by layer, and what it does to the entropy: medians over features,
+    and over random directions of the same norms at the same positions.
+
+    layers: SAE id -> its table `paths`. Dashes for a layer of which no feature fires.
+    """
+    figures = [*(f"{term}_share" for term in TERMS), "entropy_change", "fixed_scale_entropy_change"]
+    heads = [*TERMS, "entropy", "scale held"]
+    medians = {
+        direction: pd.DataFrame(
+            {
+                sae: frame.loc[frame["direction"] == direction, figures].median()
+                for sae, frame in layers.items()
+            }
+        ).T
+        for direction in (FEATURE, RANDOM)
+    }
+    fires = [int((frame["sites"] > 0)[frame["direction"] == FEATURE].sum()) for frame in layers.values()]
+    columns = [
+        Column("Layer", [tex.escape(hook_label(sae)) for sae in layers]),
+        Column("$n$", [tex.count(n, bare=True) for n in fires], "S"),
+        *(
+            _figures(head, found[name], digits=2 if name in figures[:3] else 3)
+            for found in medians.values()
+            for head, name in zip(heads, figures, strict=True)
+        ),
+    ]
+    return tabular(columns, groups=[("", 2), ("features", 5), ("random directions", 5)], tabcolsep=2.5)
+
+
+def confidence(layers: Mapping[str, pd.DataFrame]) -> str:
+    """Features beyond what 1 % of isotropic directions reach, in per cent, by layer: of the slope on the log
+    of the token's count (half of it on either side), and of the share in W_U's null space (above), direct and
+    transported; in the last row what chance gives.
+
+    layers: SAE id -> its table `confidence`. Dashes where counts are unknown, or the study has no transport.
+    """
+    columns = [Column("Layer", [*(tex.escape(hook_label(sae)) for sae in layers), "chance"])]
+    for prefix in ("", "transported_"):
+        tables = layers.values()
+        slopes = [frame[f"{prefix}frequency_percentile"].dropna() for frame in tables]
+        shares = [frame[f"{prefix}null_space_percentile"].dropna() for frame in tables]
+        columns += [
+            _percents("rare", [*((values < CHANCE / 2).mean() for values in slopes), CHANCE / 2]),
+            _percents("frequent", [*((values > 1 - CHANCE / 2).mean() for values in slopes), CHANCE / 2]),
+            _percents("null space", [*((values > 1 - CHANCE).mean() for values in shares), CHANCE]),
+        ]
+    return tabular(columns, groups=[("", 1), ("direct", 3), ("$T$", 3)], rules=[len(layers)])
+
+
+def _percents(head: str, shares: list[float]) -> Column:
+    return Column(head, [tex.percent(share, bare=True) for share in shares], "S")
 
 
 def _figures(head: str, values: pd.Series, digits: int = 2) -> Column:
