@@ -3,7 +3,9 @@
 # make lint        formatters, types, rules make clean       remove what the workflow built
 # make mini        copy a finished `snakemake --cores 2 train_mini` into data/mini
 # make lock        resolve requirements.lock anew in a clean environment
-# make rulegraph   write the graph of the rules into README.md, as Snakemake gives it
+# make rulegraph   write the graph of the rules into docs/reference/figures.md, as Snakemake gives it
+# make docs        the documentation, in site/; needs no network
+# make notebooks   open the notebooks in JupyterLab
 # pip reads the user's own settings (proxy, index, find-links); nothing here overrides them.
 
 VENV := .venv
@@ -21,7 +23,7 @@ READY := $(VENV)/.ready
 # The lock's own resolution happens apart from the environment in use.
 LOCK_VENV := .lock-venv
 
-.PHONY: reproduce test test-slow lint clean mini lock rulegraph
+.PHONY: reproduce test test-slow lint docs notebooks clean mini lock rulegraph
 
 reproduce: $(READY)
 	$(RUN) snakemake --cores $(CORES)
@@ -39,6 +41,15 @@ lint: $(READY)
 	$(RUN) mypy
 	$(VENV)/bin/python workflow/lint.py
 
+# Strict: a link or an anchor that leads nowhere is an error. (The variable silences an advertisement of the theme's.)
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs --quiet build --strict
+	@echo "Written: site/index.html"
+
+# Sources in percent format: Jupytext shows each as a notebook, and the first line of each goes to the repository's root.
+notebooks: $(READY)
+	$(RUN) jupyter lab --LabApp.default_url=/lab/tree/notebooks $(JUPYTER_ARGS)
+
 # A stamp: with the packages in, neither pip nor a network is asked again until the lock changes.
 $(READY): requirements.lock pyproject.toml
 	test -x $(VENV)/bin/python || "$(PYTHON)" -m venv $(VENV)
@@ -49,7 +60,7 @@ $(READY): requirements.lock pyproject.toml
 # results/train_mini (hours of training) stays; so does .snakemake, which remembers what made it.
 clean:
 	if [ -d results ]; then find results -mindepth 1 -maxdepth 1 ! -name train_mini -exec rm -rf {} +; fi
-	rm -rf figures logs paper/generated paper/main.pdf
+	rm -rf figures logs site paper/generated paper/main.pdf
 
 rulegraph: $(READY)
 	$(RUN) snakemake --cores 1 --config 'run=[mini, mini-neurons]' --rulegraph mermaid-js | $(VENV)/bin/python workflow/rulegraph.py

@@ -117,7 +117,7 @@ def served(fresh: Project, hub_tree: HubTree, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="session")
 def built_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default studies, built by the command of the README in a copy of the project; minutes.
+    """The default studies, built by the one command of the README in a copy of the project; minutes.
 
     No test's limit of time holds for a fixture (pyproject.toml); this one has half an hour.
     """

@@ -1,4 +1,4 @@
-"""Snakemake's own graph of the rules, as README.md shows it: `make rulegraph` writes it there (studies of the
+"""Snakemake's own graph of the rules, as docs/reference/figures.md shows it: `make rulegraph` writes it there (studies of the
 embedded model).
 
 Of what `snakemake --rulegraph mermaid-js` prints, the colours, the target `all` (every rule leads there), the
@@ -30,6 +30,6 @@ def block(printed: str) -> str:
 
 
 if __name__ == "__main__":
-    readme = Path("README.md")
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(BLOCK.sub(block(sys.stdin.read()), text, count=1), encoding="utf-8")
+    page = Path("docs/reference/figures.md")
+    text = page.read_text(encoding="utf-8")
+    page.write_text(BLOCK.sub(block(sys.stdin.read()), text, count=1), encoding="utf-8")

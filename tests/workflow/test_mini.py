@@ -77,11 +77,11 @@ def built(built_mini):
 
 
 @pytest.mark.slow
-def test_the_readme_shows_the_table_that_the_workflow_writes(built):
+def test_the_documentation_shows_the_table_that_the_workflow_writes(built):
     with (built / "results/mini/summary/trained.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert [row["sae"] for row in rows] == HOOKS
-    readme = (ROOT / "README.md").read_text()
+    page = (ROOT / "docs/explanation/findings.md").read_text()
     for row in rows:
         columns = ("kurtosis_above", "kurtosis_above_every_null")
         shares = [f"{100 * float(row[column]):.1f} %" for column in columns]
@@ -89,13 +89,16 @@ def test_the_readme_shows_the_table_that_the_workflow_writes(built):
         found = [(int(row[kind]), float(row[f"{kind}_expected"])) for kind in kinds]
         found.append((sum(count for count, _ in found), sum(chance for _, chance in found)))
         counts = [f"{count} ({chance:.1f})" for count, chance in found]
-        assert " | ".join([f"| {row['sae']}", *shares, *counts]) + " |" in readme
+        assert " | ".join([f"| {row['sae']}", *shares, *counts]) + " |" in page
 
 
 @pytest.mark.slow
-def test_the_figures_of_the_readme_are_those_that_the_workflow_builds(built):
-    shown = re.findall(r"\]\((figures/[^)]+\.png)\)", (ROOT / "README.md").read_text())
-    assert len(shown) == 4
+def test_the_figures_of_the_documentation_are_those_that_the_workflow_builds(built):
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    texts = [page.read_text() for page in pages]
+    shown = {name for text in texts for name in re.findall(r"\]\((?:\.\./)*(figures/[^)]+\.png)\)", text)}
+    kept = subprocess.check_output(["git", "ls-files", "figures"], cwd=ROOT, text=True).split()
+    assert sorted(shown) == kept
     for figure in shown:
         # Pixels, not bytes: another processor rounds the last bit of a moment differently.
         fresh, kept = (image.imread(folder / figure) for folder in (built, ROOT))

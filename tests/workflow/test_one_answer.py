@@ -45,8 +45,8 @@ def inside(built_mini: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def snippet() -> str:
-    """README's lines of the notebook's interface, up to the first that shows something."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    """The tutorial's lines of the notebook's interface, up to the first that shows something."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tutorial.md").read_text(), re.S)
     (lines,) = [block for block in blocks if "SAEfeatureAnalyzer(sae_model)\n" in block]
     assert f'"{SAE}"' in lines
     return lines.split("SAEfeatureAnalyzer(sae_model)\n")[0] + "SAEfeatureAnalyzer(sae_model)\n"
@@ -59,7 +59,7 @@ def made(inside: Path) -> SAEfeatureAnalyzer:
     return names["sae_analyzer"]
 
 
-def test_the_readme_s_analyzer_and_its_pages_say_what_the_table_says(
+def test_the_tutorial_s_analyzer_and_its_pages_say_what_the_table_says(
     made: SAEfeatureAnalyzer, types: pd.Series, features: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:

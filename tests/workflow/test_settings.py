@@ -392,8 +392,8 @@ def test_sets_may_name_tokens_that_were_added_to_the_vocabulary(tiny_study: Path
             studies.check(study(tmp_path), config)
 
 
-def test_the_readmes_own_study_is_one() -> None:
-    [block] = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_own_study_of_the_documentation_is_one() -> None:
+    [block] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/how-to/own-sae.md").read_text(), re.DOTALL)
     entries = yaml.safe_load(block)
     config = CONFIG | {"studies": CONFIG["studies"] | entries, "run": ["my-study"]}
     settings.check(config, SCHEMA)

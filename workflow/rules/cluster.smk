@@ -1,7 +1,7 @@
 # What jobs ask of a cluster, and which jobs share one of its jobs (profiles/slurm); on one machine nothing of this
 # counts. In one place because the rules of a study have its name in theirs, which no profile could list.
 #
-# Minutes are at least five times what gpt2-small took at full shapes on two cores (README, benchmarks/README.md), and no
+# Minutes are at least five times what gpt2-small took at full shapes on two cores (docs/reference/times.md), and no
 # less than ten: a start from a busy file system takes a minute or two, and the largest SAEs are five times as wide.
 # Memory stands in the rules, as measured there. Both grow with every attempt (`retries` in the profile).
 #

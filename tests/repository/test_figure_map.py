@@ -1,4 +1,4 @@
-"""The README's map from figure to rule, module and table names what there is, and all of it."""
+"""The map from figure to rule, module and table names what there is, and all of it."""
 
 import importlib
 import re
@@ -12,8 +12,8 @@ from fsrl.latex import document as tex_document
 from workflow import rulegraph
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-SECTION = README.split("## From figure to table")[1].split("\n## ")[0]
+PAGE = (ROOT / "docs/reference/figures.md").read_text()
+SECTION = PAGE.split("# From figure to table")[1].split("\n## ")[0]
 ROWS = [
     [cell.strip() for cell in line.split("|")[1:-1]] for line in SECTION.splitlines() if line[:3] == "| `"
 ]
@@ -68,19 +68,12 @@ def test_tables_are_inputs_of_the_rule(row: list[str]) -> None:
         assert re.search(name, block, re.I), f"{rule} does not read {table}"
 
 
-def test_links_of_the_readme_lead_somewhere() -> None:
-    targets = re.findall(r"\]\(([^)#\s]+)\)", README)
-    kept = [target for target in targets if "://" not in target]
-    assert len(kept) > 5
-    assert [target for target in kept if not (ROOT / target).exists()] == []
-
-
 def test_the_graph_of_the_rules_is_snakemake_s_own() -> None:
     command = ["--cores", "1", "--config", "run=[mini, mini-neurons]", "--rulegraph", "mermaid-js"]
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", *command], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    shown = rulegraph.BLOCK.search(README)[0].splitlines()
+    shown = rulegraph.BLOCK.search(PAGE)[0].splitlines()
     if tex_document.missing_programs():
         # Without LaTeX no PDF is planned, and so no arrow to it.
         shown = [line for line in shown if not line.endswith("compile_paper_pdf")]
