@@ -1,4 +1,4 @@
-"""`make docs`: no network is asked, no broken link let through; every link leads somewhere; pages fit a window."""
+"""`make docs`: no network is asked, a broken link stops it, every link leads somewhere, pages fit a window."""
 
 import os
 import re
