@@ -1,4 +1,4 @@
-"""`make docs`: no network is asked, a broken link stops it, every link leads somewhere, pages fit a window."""
+"""`make docs`: no network is asked, a broken link stops it, links lead somewhere, pages fit a screen."""
 
 import os
 import re
