@@ -19,6 +19,8 @@ CORES ?= 8
 # that fill the machine by themselves.
 WORKERS ?= $(shell PYTHONPATH=src $(VENV)/bin/python -c "from fsrl import machine; print(min(8, machine.cores()))")
 PYTEST_ARGS ?=
+# Of `make notebooks`, say --no-browser.
+JUPYTER_ARGS ?=
 READY := $(VENV)/.ready
 # The lock's own resolution happens apart from the environment in use.
 LOCK_VENV := .lock-venv
@@ -46,9 +48,16 @@ docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs --quiet build --strict
 	@echo "Written: site/index.html"
 
-# Sources in percent format: Jupytext shows each as a notebook, and the first line of each goes to the repository's root.
+# Copies to work in, beside the sources: as the workflow ran them, or without outputs where it has not. A copy that is
+# there is somebody's work and stays; the first line of each goes to the repository's root, wherever it is opened.
 notebooks: $(READY)
-	$(RUN) jupyter lab --LabApp.default_url=/lab/tree/notebooks $(JUPYTER_ARGS)
+	for source in notebooks/*.py; do \
+	  copy="$${source%.py}.ipynb"; \
+	  if [ -e "$$copy" ]; then echo "$$copy: kept as it is; delete it for a fresh one"; \
+	  elif [ -e "results/$$copy" ]; then cp "results/$$copy" "$$copy"; \
+	  else $(RUN) jupytext --quiet --set-kernel - --to ipynb --output "$$copy" "$$source"; fi || exit; \
+	done
+	$(RUN) jupyter lab --LabApp.default_url=/lab/tree/notebooks/visualizing_sae_features.ipynb $(JUPYTER_ARGS)
 
 # A stamp: with the packages in, neither pip nor a network is asked again until the lock changes.
 $(READY): requirements.lock pyproject.toml

@@ -4,6 +4,18 @@
 # Everything that the workflow does to an SAE works on **any two matrices**: directions in a residual
 # stream, `W_dec` [features, d_model], and an unembedding, `W_U` [d_model, tokens]. This notebook treats the
 # embedded study's last SAE as if it were yours: plain files, no workflow, no table.
+#
+# **In this notebook:** [Two matrices](#Two-matrices) ·
+# [Moments of the logit weights](#Moments-of-the-logit-weights) ·
+# [What chance gives, and types](#What-chance-gives,-and-types) ·
+# [Which tokens are promoted?](#Which-tokens-are-promoted?) ·
+# [From the hub, or through SAELens](#From-the-hub,-or-through-SAELens) ·
+# [The whole workflow](#The-whole-workflow) · [Takeaway](#Takeaway)
+#
+# **The others:** [A tour](visualizing_sae_features.ipynb) ·
+# [Moments and types](moments_and_types.ipynb) · [What types promote](what_types_promote.ipynb) ·
+# [Measured effects](direct_vs_measured_effects.ipynb) ·
+# [Transported weights and steering](transported_weights_and_steering.ipynb)
 
 # %%
 import json
@@ -189,3 +201,13 @@ display(ranked[["t", "type", "raises most"]])
 # ```
 # snakemake --cores 8 --config study=my-study
 # ```
+
+# %% [markdown]
+# ## Takeaway
+#
+# - Two matrices and the tokens are enough for moments, nulls, types and token sets; a model is needed only to
+#   measure what features do.
+# - Types are counts beside chance: draw the null directions under your own $W_U$, and leave out the tokens
+#   that training hardly saw.
+# - What is done here by hand a study in the config does for every layer, with the tables, figures and tests
+#   of the other notebooks.

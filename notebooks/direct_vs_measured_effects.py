@@ -6,6 +6,15 @@
 # workflow *measures*: it adds each feature of a sample to the residual stream of the embedded model, at
 # single positions of held-out text, and looks at how the logits change. This notebook reads those
 # measurements (study `mini`).
+#
+# **In this notebook:** [What is measured](#What-is-measured) · [One feature](#One-feature) ·
+# [Every layer](#Every-layer) · [Does the shape survive?](#Does-the-shape-survive?) ·
+# [Takeaway](#Takeaway)
+#
+# **The others:** [A tour](visualizing_sae_features.ipynb) ·
+# [Moments and types](moments_and_types.ipynb) · [What types promote](what_types_promote.ipynb) ·
+# [Transported weights and steering](transported_weights_and_steering.ipynb) ·
+# [Bring your own SAE](bring_your_own_sae.ipynb)
 
 # %%
 from pathlib import Path
@@ -136,3 +145,22 @@ effect_figures.moments(effects, title=TITLE)
 # %%
 retention = tables.read(RESULTS / "summary/effects_retention.parquet", RETENTION)
 effect_figures.retention(retention, title=TITLE)
+
+# %% [markdown]
+# ## Takeaway
+
+# %%
+wanted = {"direction": "feature", "state": "active", "step": "+1"}
+features = by_hook[(by_hook[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+pearson = features.pivot(index="sae", columns="prediction", values="pearson").reindex(saes)
+better = [hook_label(sae) for sae in saes if pearson.loc[sae, "transported"] > pearson.loc[sae, "direct"]]
+lines = [
+    "Logit weights are right at the end and not at the beginning: their correlation with the measured "
+    f"change goes from {pearson['direct'].iloc[0]:.2f} at the first hook to "
+    f"{pearson['direct'].iloc[-1]:.2f} at the last.",
+    f"Carried through the later blocks on average they predict better at {len(better)} of {len(saes)} hooks "
+    f"({', '.join(better) or 'none'}).",
+    "Agreement is no finding about features until it is held against a control with the same norm and the "
+    "same cosine with the stream.",
+]
+display(Markdown("\n".join(f"- {line}" for line in lines)))

@@ -9,6 +9,15 @@
 # Everything is read from the tables that the workflow builds for the embedded study `mini`, a small GPT-2
 # trained for this project. None of it is about GPT-2: where the study `gpt2-small` is built, set `STUDY` to
 # it and run the cells again.
+#
+# **In this notebook:** [The four moments](#The-four-moments) · [What chance gives](#What-chance-gives) ·
+# [Types and their thresholds](#Types-and-their-thresholds) ·
+# [Counts against chance](#Counts-against-chance) · [Every layer](#Every-layer) · [Takeaway](#Takeaway)
+#
+# **The others:** [A tour](visualizing_sae_features.ipynb) ·
+# [What types promote](what_types_promote.ipynb) · [Measured effects](direct_vs_measured_effects.ipynb) ·
+# [Transported weights and steering](transported_weights_and_steering.ipynb) ·
+# [Bring your own SAE](bring_your_own_sae.ipynb)
 
 # %%
 from pathlib import Path
@@ -157,3 +166,20 @@ expected = by_kind.pivot(index="type", columns="kind", values="expected_at_bound
     index=None, columns=None
 )
 display(expected.assign(found=by_kind.groupby("type")["features"].first()))
+
+# %% [markdown]
+# ## Takeaway
+
+# %%
+total = {sae: int(typed.loc[typed["layer"] == sae, "features"].sum()) for sae in saes}
+many, few = max(total, key=total.get), min(total, key=total.get)
+kinds = typed.groupby("type")["features"].sum()
+lines = [
+    "A kurtosis or a skewness says nothing until it stands beside that of directions that mean nothing, and "
+    "which kind of these is the strict one differs from type to type.",
+    f"Types differ per layer: {total[many]:,} of {len(moments[many]):,} features have one at {many}, and "
+    f"{total[few]:,} at {few}.",
+    f"The commonest type is {type_label(kinds.idxmax())}, the rarest {type_label(kinds.idxmin())} "
+    f"({kinds.max():,} and {kinds.min():,} features in all layers).",
+]
+display(Markdown("\n".join(f"- {line}" for line in lines)))

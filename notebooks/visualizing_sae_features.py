@@ -4,14 +4,33 @@
 # A tour of the interface: load a model and a sparse autoencoder (SAE), put the SAE into the model, and look
 # at what its features are and what they do to the next token. It runs on the embedded study `mini`, a small
 # GPT-2 trained for this project, without a network; the last section has the same lines for GPT-2.
+#
+# **In this notebook:** [A model, an SAE, an adapter](#A-model,-an-SAE,-an-adapter) ·
+# [What the features are said to be](#What-the-features-are-said-to-be) ·
+# [A feature's page](#A-feature's-page) · [The four moments](#The-four-moments) ·
+# [How to read the plots](#How-to-read-the-plots) · [The four types](#The-four-types) ·
+# [What a steering vector steers](#What-a-steering-vector-steers) ·
+# [The same on GPT-2](#The-same-on-GPT-2) · [Takeaway](#Takeaway)
+#
+# **The others:** [Moments and types](moments_and_types.ipynb) ·
+# [What types promote](what_types_promote.ipynb) · [Measured effects](direct_vs_measured_effects.ipynb) ·
+# [Transported weights and steering](transported_weights_and_steering.ipynb) ·
+# [Bring your own SAE](bring_your_own_sae.ipynb)
 
 # %%
+from pathlib import Path
+
+import pandas as pd
 import torch
 from IPython.display import display
 
 from fsrl import HookedModel, SAEAdapter
+from fsrl.hooks import depth, hook_label
 from fsrl.models import reading
+from fsrl.names import TYPES
 from fsrl.notebooks import setup as notebook_setup
+from fsrl.tables import core as tables
+from fsrl.tables.types import TYPES as TYPE_TABLE
 from fsrl.utils import SAEfeatureAnalyzer
 
 notebook_setup.start()
@@ -99,13 +118,53 @@ sae_analyzer.plot_logit_distr_skewness()
 sae_analyzer.plot_logit_distr_kurtosis()
 
 # %% [markdown]
-# Both at once, coloured by std (per unit of the direction). Up and to the right are features that raise a
-# group of tokens (*prediction*); up and near zero skewness a few specific ones (*local context*); to the
-# left features that lower some (*suppression*); below the null those that split the vocabulary
-# (*partition*). Nothing can lie below the line $\text{kurtosis} = 1 + \text{skewness}^2$.
+# Both at once, coloured by std (per unit of the direction). Up and to the right are features that raise some
+# tokens far more than they lower any, to the left those that lower some, below the null those that split the
+# vocabulary. Nothing can lie below the line $\text{kurtosis} = 1 + \text{skewness}^2$.
 
 # %%
 sae_analyzer.plot_logit_distr_skewness_vs_kurtosis()
+
+# %% [markdown]
+# ## The four types
+#
+# [Bloom & Lin (2024)][post] name four types by what the two moments show:
+#
+# - **local context**: high kurtosis, skewness near zero to moderate. A few specific tokens stand out, such as
+#   the closing bracket.
+# - **prediction**: skewed to the right. A group of tokens is raised, such as numbers or past participles.
+# - **suppression**: skewed to the left. Tokens are made less likely.
+# - **partition**: low kurtosis. The vocabulary falls into two groups, with and without a leading space, say.
+#
+# A feature with a tail on either side is *two-sided* here, a name of ours. The post gives no thresholds; the
+# workflow takes them from the directions that mean nothing, of each layer for itself. So **types may differ
+# per layer**, and so may what a given skewness or kurtosis stands for.
+#
+# [post]: https://www.lesswrong.com/posts/qykrYY6rXXM7EEs8Q/understanding-sae-features-with-the-logit-lens
+#
+# `types()` gives the workflow's types, in its view and by its scheme. The clearest features of each:
+
+# %%
+types = sae_analyzer.types().set_index("feature")
+typed = types[types["type"].isin(TYPES)].sort_values("evidence", ascending=False)
+clearest = typed.groupby("type").head(2).index
+chosen = torch.zeros(cfg_dict["d_sae"])
+chosen[clearest.tolist()] = 1
+shown = sae_analyzer.get_steered_features_info(chosen, top_k=None, threshold=0.5, descriptions=False)
+shown = shown.set_index("feature").sort_values("type")
+display(shown[["type", "skewness", "kurtosis", "top_tokens"]].rename_axis(None))
+
+# %% [markdown]
+# How many there are of each, in this layer and in the others, as the workflow has them; the second notebook
+# holds these counts against chance.
+
+# %%
+places = {path.parts[-3]: path for path in Path("results/mini").glob("*/trained/types.parquet")}
+counts = {}
+for sae in sorted(places, key=depth):
+    labels = tables.read(places[sae], TYPE_TABLE)
+    counts[hook_label(sae)] = labels.loc[labels["scheme"] == "calibrated", "type"].value_counts()
+display(pd.DataFrame(counts).T.reindex(columns=TYPES).fillna(0).astype(int).rename_axis(columns=None))
 
 # %% [markdown]
 # ## What a steering vector steers
@@ -147,3 +206,11 @@ sae_analyzer.plot_steered_features(-active, top_k=6)
 # sae_analyzer.plot_logit_distr_kurtosis()
 # sae_analyzer.plot_logit_distr_skewness_vs_kurtosis()
 # ```
+
+# %% [markdown]
+# ## Takeaway
+#
+# - `SAEfeatureAnalyzer` answers for one SAE what the workflow's tables hold for all: explanation, page,
+#   moments, type.
+# - Read a plot by its null: what lies within the grey means nothing, however skewed it is.
+# - A type is a type of this layer. Compare layers before saying what an SAE's features are like.

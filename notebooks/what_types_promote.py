@@ -5,6 +5,16 @@
 # raises? This notebook reads the workflow's tables of the embedded study `mini`: which named sets of tokens
 # features are aligned with, what the types have to do with it, and which of the published claims about the
 # types hold.
+#
+# **In this notebook:** [Sets of tokens](#Sets-of-tokens) · [An honest test](#An-honest-test) ·
+# [Prediction features, one by one](#Prediction-features,-one-by-one) ·
+# [Types and sets](#Types-and-sets) · [Exemplars](#Exemplars) ·
+# [The published claims](#The-published-claims) · [Takeaway](#Takeaway)
+#
+# **The others:** [A tour](visualizing_sae_features.ipynb) ·
+# [Moments and types](moments_and_types.ipynb) · [Measured effects](direct_vs_measured_effects.ipynb) ·
+# [Transported weights and steering](transported_weights_and_steering.ipynb) ·
+# [Bring your own SAE](bring_your_own_sae.ipynb)
 
 # %%
 from pathlib import Path
@@ -180,3 +190,20 @@ columns = {
 decided = decided.set_index(["type", "statement", "verdict"]).rename(columns=columns)
 shown = ["layer", "features", "measure", "effect", "by chance", "of the type", "of others", "p (Holm)"]
 display(decided[shown])
+
+# %% [markdown]
+# ## Takeaway
+
+# %%
+found = discoveries[["promoted", "suppressed", "shuffled"]].sum()
+verdict = tested["verdict"].value_counts()
+lines = [
+    f"{found['promoted'] + found['suppressed']:,.0f} pairs of a feature and a set are significant by a null "
+    f"of each row's own, where sets of shuffled tokens give {found['shuffled']:,.0f}.",
+    f"Of the published claims' tests, layer by layer, {verdict.get('holds', 0)} hold, "
+    f"{verdict.get('contradicted', 0)} are contradicted and {verdict.get('undecided', 0)} stay undecided; "
+    "the others have too few features to speak, or are true by definition.",
+    "The shape of the logit weights says that a feature promotes few tokens or many; which ones, it takes a "
+    "test of sets to say.",
+]
+display(Markdown("\n".join(f"- {line}" for line in lines)))

@@ -1,5 +1,5 @@
-"""Snakemake's own graph of the rules, as docs/reference/figures.md shows it: `make rulegraph` writes it there (studies of the
-embedded model).
+"""Snakemake's own graph of the rules, as docs/reference/figures.md shows it: `make rulegraph` writes it there
+(studies of the embedded model).
 
 Of what `snakemake --rulegraph mermaid-js` prints, the colours, the target `all` (every rule leads there), the
 studies' and the model's names in the names of rules, and arrows that others imply (a transitive reduction)

@@ -49,6 +49,15 @@ def test_formulas_become_mathml_and_prices_stay_text() -> None:
     assert "A $5 token" in document.text_content()
 
 
+def test_headings_have_names_and_notebooks_link_to_pages() -> None:
+    text = "# T\n\n[a](#What-is-`x`,-if-any) [b](other_one.ipynb#There) [c](https://a.org/b.ipynb)\n\n"
+    page = notebook_page.html(notebook(text=text + "## What is `x`, if any\n"), note="")
+    document = lxml.html.document_fromstring(page)
+    assert [heading.get("id") for heading in document.findall(".//h2")] == ["What-is-x,-if-any"]
+    targets = [link.get("href") for link in document.findall(".//a")]
+    assert targets[1:] == ["other_one.html#There", "https://a.org/b.ipynb"]
+
+
 def test_a_formula_is_set_as_written() -> None:
     root = ElementTree.fromstring(notebook_page.mathml(r"\frac{a}{b}^2", display=True))
     assert root.get("display") == "block"

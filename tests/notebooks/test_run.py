@@ -43,7 +43,7 @@ def test_outputs_are_kept_and_what_went_to_stderr_is_logged(runs: tuple[list[str
     # The key of the environment is kept from the kernel.
     assert [output["text"] for output in said] == [["said None\n"]]
     assert "&lt;script&gt;" in "".join(table[0]["data"]["text/html"])
-    assert figure[0]["metadata"]["image/png"] == {"alt": "one panel", "width": 260}
+    assert figure[0]["metadata"]["image/png"] == {"alt": "one panel", "width": 910}
     assert [line.split(": ", 1)[1] for line in runs[2]] == ["a warning", "a warning"]
     assert "sk-not" not in runs[0][0]
 

@@ -55,6 +55,23 @@ def test_a_figure_is_shown_in_the_project_s_style_with_the_same_bytes() -> None:
     assert b"matplotlib" not in runs[0].stdout.lower()
 
 
+@pytest.mark.parametrize(("width", "height"), [(plot_style.SINGLE, 2.0), (plot_style.DOUBLE, 2.0)])
+def test_every_figure_is_shown_as_wide_as_a_page_and_keeps_its_size(
+    width: float, height: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(
+        notebook_setup,
+        "display",
+        lambda figure, **settings: seen.append((*figure.get_size_inches(), settings["width"])),
+    )
+    figure = plot_style.new_figure(width, height, "")
+    notebook_setup.show(figure)
+    taller = height * (notebook_setup.TALLER if width < plot_style.DOUBLE else 1)
+    assert seen == [(plot_style.DOUBLE, taller, round(notebook_setup.SCREEN_DPI * plot_style.DOUBLE))]
+    assert tuple(figure.get_size_inches()) == (width, height)
+
+
 def test_the_image_has_the_figure_s_size() -> None:
     figure = plot_style.new_figure(3, 2, "")
     header = png(figure, notebook_setup.PNG_DPI)[16:24]

@@ -16,11 +16,11 @@ each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
 
 
-def test_there_are_five_and_the_workflow_runs_each() -> None:
+def test_there_are_six_and_the_workflow_runs_each() -> None:
     rules = (ROOT / "workflow/rules/notebooks.smk").read_text()
     table = rules.split("NOTEBOOK_READS = {")[1].split("\n}")[0]
     assert sorted(re.findall(r'^    "(\w+)":', table, re.M)) == [path.stem for path in NOTEBOOKS]
-    assert len(NOTEBOOKS) == 5
+    assert len(NOTEBOOKS) == 6
 
 
 @each
@@ -50,6 +50,18 @@ def test_it_starts_at_the_repository_s_root_and_draws_without_pyplot(path: Path)
 
 
 @each
+def test_its_contents_list_its_sections_and_its_links_all_the_others(path: Path) -> None:
+    cells = [cell.source for cell in notebook_run.read(path).cells if cell.cell_type == "markdown"]
+    contents, others = (part for part in cells[0].split("\n\n") if part.startswith("**"))
+    sections = [name for cell in cells for name in re.findall(r"^## (.+)$", cell, re.M)]
+    links = re.findall(r"\[([^\]]+)\]\(#([^)]+)\)", contents)
+    assert [name for name, _ in links] == sections and sections[-1] == "Takeaway"
+    assert [place for _, place in links] == [name.replace(" ", "-") for name in sections]
+    linked = re.findall(r"\(([\w-]+)\.ipynb\)", others)
+    assert sorted([*linked, path.stem]) == [other.stem for other in NOTEBOOKS]
+
+
+@each
 def test_its_formulas_can_be_set_without_mathjax(path: Path) -> None:
     cells = notebook_run.read(path).cells
     prose = [
@@ -72,6 +84,7 @@ def test_its_text_holds_no_number_that_the_tables_should_give(path: Path) -> Non
             found = re.findall(r"(?<![\w.-])\d+(?:\.\d+)?(?:,\d{3})*(?: %)?", prose)
             known = {
                 "2024",
+                "2025",
                 "2",
                 "3",
                 "1",

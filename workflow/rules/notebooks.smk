@@ -1,11 +1,18 @@
 # Notebooks, executed to pages and .ipynb. What they say is about the embedded study, whose tables they read: where it
 # is not built, or not as they read it, there are none.
 NOTEBOOK_STUDY, NOTEBOOK_VIEW, NOTEBOOK_SCHEME = "mini", "trained", "calibrated"
+# Of which one notebook reads the later blocks' work too.
+NOTEBOOK_CARRIED = "transported"
 NOTEBOOK_PAGE = "results/notebooks/{notebook}.html"
 
 
 def of_layers(*names):
     return [f"{STAGES}/{name}.parquet" for name in names]
+
+
+def carried(*patterns):
+    """Tables of the view through the later blocks."""
+    return [pattern.replace("{view}", NOTEBOOK_CARRIED) for pattern in patterns]
 
 
 # What each notebook reads, in its view, of the study and of each SAE.
@@ -32,6 +39,16 @@ NOTEBOOK_READS = {
         EFFECT_TABLE,
         AGREEMENT_TABLE,
     ],
+    "transported_weights_and_steering": [
+        "results/{study}/summary/{view}.tsv",
+        NULL_QUANTILES,
+        *of_layers("moments", "extremes", "type_counts"),
+        *carried(*of_layers("moments", "extremes", "type_counts", "null_quantiles")),
+        AGREEMENT_TABLE,
+        PEAK_TABLE,
+        PATHS_TABLE,
+        *STEERING_SUMMARIES,
+    ],
     "bring_your_own_sae": [],
 }
 
@@ -41,8 +58,10 @@ def why_no_notebooks():
     study = STUDIES.get(NOTEBOOK_STUDY)
     if study is None:
         return f"study {NOTEBOOK_STUDY} is not among those that are built"
-    if study not in MEASURED:
-        return f"no effects are measured in study {NOTEBOOK_STUDY}"
+    if study not in STEERED:
+        return f"no effects and no steering are measured in study {NOTEBOOK_STUDY}"
+    if NOTEBOOK_CARRIED not in carried_views(study):
+        return f"study {NOTEBOOK_STUDY} has no view {NOTEBOOK_CARRIED} with transport"
     if NOTEBOOK_VIEW not in enriched_views(study) or config["effects"]["view"] != NOTEBOOK_VIEW:
         return f"views, enrichment.views and effects.view do not all have {NOTEBOOK_VIEW}"
     if config["types"]["default_scheme"] != NOTEBOOK_SCHEME:

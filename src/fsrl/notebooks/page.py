@@ -14,6 +14,7 @@ from fsrl.errors import FsrlError
 TEMPLATE = Path(__file__).with_name("templates") / "notebook.html.j2"
 # Frames hold a feature's page, as text of their own.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-src 'self' data:"
+NOTEBOOK = re.compile(r"^([\w-]+)\.ipynb(?=#|$)")
 HEADING = re.compile(r"^# +(.+?) *$", re.MULTILINE)
 
 
@@ -74,6 +75,15 @@ def _body(notebook: Any) -> str:
 
         def inline_math(self, body: str) -> str:
             return mathml(body, display=False)
+
+        def heading(self, text: str, level: int, **attributes: Any) -> str:
+            # Named as Jupyter names them, so that a link works there and here.
+            name = re.sub(r"<[^>]+>", "", text).replace(" ", "-")
+            return f'<h{level} id="{name}">{text}</h{level}>\n'
+
+        def link(self, text: str, url: str, title: str | None = None) -> str:
+            # Beside a notebook lies its page.
+            return str(super().link(text, NOTEBOOK.sub(r"\1.html", url), title))
 
         def latex_environment(self, name: str, body: str) -> str:
             return mathml(f"\\begin{{{name}}}{body}\\end{{{name}}}", display=True)

@@ -15,10 +15,12 @@ from matplotlib.figure import Figure
 
 from fsrl.errors import FsrlError
 from fsrl.figures.files import display
+from fsrl.figures.style import DOUBLE
 
 MARKER = "Snakefile"
 PNG_DPI = 200
 SCREEN_DPI = 130  # CSS pixels per inch of the figure: its smallest type, 6 pt, is then 11 pixels high
+TALLER = 1.15  # a figure of one column, drawn over two
 
 
 def start() -> Path:
@@ -54,5 +56,16 @@ def _set_up_display() -> None:
 
 
 def show(figure: Figure) -> None:
-    """Display a figure inline, in the project's style; its title is the image's alternative text."""
-    display(figure, dpi=PNG_DPI, width=round(SCREEN_DPI * figure.get_figwidth()))
+    """Display a figure inline, in the project's style and as wide as a page; its title is the image's
+    alternative text.
+
+    A figure of one column is drawn wider for that, with type of the same size, and has its own size again
+    when it is saved afterwards.
+    """
+    width, height = figure.get_size_inches()
+    if width < DOUBLE:
+        figure.set_size_inches(DOUBLE, height * TALLER)
+    try:
+        display(figure, dpi=PNG_DPI, width=round(SCREEN_DPI * figure.get_figwidth()))
+    finally:
+        figure.set_size_inches(width, height)
