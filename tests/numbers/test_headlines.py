@@ -49,7 +49,7 @@ def shown(value: float) -> str:
 def test_extremes_by_hand():
     values = pd.Series({"a": 2.0, "b": np.nan, "c": 1.0, "d": 2.0})
     assert tex_numbers.extremes(values, shown, str.upper) == {
-        "range": r"\num{1.0} (layer C) to \num{2.0} (A)",
+        "range": r"\num{1.0} (hook C) to \num{2.0} (A)",
         "least": r"\num{1.0}",
         "least.layer": "C",
         "most": r"\num{2.0}",
@@ -58,9 +58,9 @@ def test_extremes_by_hand():
 
 
 def test_extremes_of_one_of_equals_and_of_none():
-    assert tex_numbers.extremes(pd.Series({"a": 3.0}), shown, str)["range"] == r"\num{3.0} (layer a)"
+    assert tex_numbers.extremes(pd.Series({"a": 3.0}), shown, str)["range"] == r"\num{3.0} (hook a)"
     equal = pd.Series({"a": 3.01, "b": 2.99})
-    assert tex_numbers.extremes(equal, shown, str)["range"] == r"\num{3.0} (each of \num{2} layers)"
+    assert tex_numbers.extremes(equal, shown, str)["range"] == r"\num{3.0} (each of \num{2} hooks)"
     nothing = tex_numbers.extremes(pd.Series({"a": np.nan}), shown, str)
     assert set(nothing.values()) == {tex.MISSING}
 
@@ -89,6 +89,7 @@ def test_a_headline_needs_its_tables_and_a_name_of_its_own():
         "moments": {},
         "thresholds": {},
         "null": frame,
+        "null_counts": {},
     }
     study = StudyTables("s", "s", "trained", "calibrated", **known)
     one = tex_numbers.Headline("x", ("summary", "claims"), lambda tables: "1")
@@ -157,9 +158,10 @@ def test_speed_and_record_are_those_of_the_saved_files():
     tutorial = saved["timings"]["materialised (tutorial)"]["seconds"]
     assert speed["tutorial.times"] == rf"\num{{{tutorial / ours:.1f}}}"
     record = json.loads((ROOT / "data/mini/record.json").read_text())
-    embedded = tex_numbers_fixed.embedded_values(record)
+    embedded = tex_numbers_fixed.embedded_values(record, 27_852_800)
     worst = min(record["saes"].values(), key=lambda sae: sae["explained_variance"])
     assert embedded["explained.least"] == rf"\num{{{worst['explained_variance']:.2f}}}"
+    assert embedded["seen"] == r"\num{27.9}" and embedded["train"] == r"\num{35.4}"
     assert embedded["nats"] == rf"\num{{{record['model']['nats_per_token']:.2f}}}"
 
 
@@ -168,7 +170,7 @@ def test_studies_built_by_hand():
         {"name": "mini", "parts": ["effects"], "places": {"view": "trained"}},
         {"name": "b", "parts": [], "places": {}},
     ]
-    lines = tex_studies.document(studies, ["GPT-2 & more"]).splitlines()
+    lines = tex_studies.document(studies, ["GPT-2 & more"], "mini").splitlines()
     assert r"\newcommand{\builtstudies}{mini,b}" in lines
     assert r"\newcommand{\skippedstudies}{GPT-2 \& more}" in lines
     assert r"\expandafter\def\csname fsrl-part:mini:effects\endcsname{}" in lines

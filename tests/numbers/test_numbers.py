@@ -14,13 +14,14 @@ ROOT = Path(__file__).parents[2]
 MINI = [f"blocks.{n}.hook_resid_pre" for n in range(6)] + ["blocks.5.hook_resid_post"]
 
 MODEL = "models/mini-model"
+FILES = {"null_counts": "type_null_counts"}
 
 
 def mini_tables(results: Path) -> dict[str, object]:
     """The tables of the study `mini` in a folder of results."""
     folder, of_model = results / "mini", results / MODEL
     given = {
-        name: [folder / sae / f"trained/{name}.parquet" for sae in MINI] for name in ("moments", "thresholds")
+        name: [folder / sae / f"trained/{FILES.get(name, name)}.parquet" for sae in MINI] for name in ("moments", "thresholds", "null_counts")
     }
     places = {
         "summary": "summary/trained.tsv",
@@ -34,6 +35,9 @@ def mini_tables(results: Path) -> dict[str, object]:
         "stability": "sensitivity/trained_stability.parquet",
         "effects": "summary/effects_summary.parquet",
         "by_hook": "summary/effects_by_hook.parquet",
+        "null_p_values": "null_p_values/trained.parquet",
+        "forecasts": "summary/steering.parquet",
+        "next_token": "summary/next_token.parquet",
         "recovery": "planted/recovery.parquet",
     }
     of_mini = {"tokens": "tokens", "null": "nulls/trained", "other_null": "nulls/main"}
@@ -108,6 +112,14 @@ def test_counts(both):
         for place, factor in (("loosest", 4.0), ("config", 1.0), ("strictest", 0.02)):
             at = shown(values[f"level.{place}.{name.replace('_', '-')}"])
             assert at == naive.members_at(factor, name)
+
+
+def test_tests_of_nothing(both):
+    values, naive = both
+    for name, column in (("own", "log10_p"), ("student", "log10_p_t"), ("textbook", "log10_p_z")):
+        assert shown(values[f"null-tests.{name}"]) == pytest.approx(
+            100 * naive.below(0.05, column), abs=0.051
+        )
 
 
 def test_claims(both):

@@ -18,10 +18,10 @@ from tests.fixtures import synthetic_study as synthetic
 from tests.fixtures.paper_numbers import SOURCES, fixed_values, read
 
 ROOT = Path(__file__).parents[2]
-PARTS = ["other-view", "evidence", "effects", "planted", "dictionaries"]
+PARTS = ["other-view", "evidence", "effects", "transport", "steering", "planted", "dictionaries"]
 PLACES = {"view": "trained", "other-view": "main", "last": synthetic.SAES[-1], "model": "up_model"}
 TABULAR = "\\begin{tabular}{lS[table-format=1.2]}\\toprule a & 1.25 \\\\ \\bottomrule\\end{tabular}\n"
-ONLY_BASIC = ("moments", "thresholds", "tokens", "summary", "null")
+ONLY_BASIC = ("moments", "thresholds", "null_counts", "tokens", "summary", "null")
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,7 +45,8 @@ def project(
     for source in [*SOURCES, ROOT / "paper/references.bib"]:
         shutil.copy(source, folder / "paper")
     numbers = [tex_numbers.macros(name, values) for name, values in fixed_values().items()]
-    (generated / "speed.tex").write_text(TABULAR)
+    for table in ("speed", "compute"):
+        (generated / f"{table}.tex").write_text(TABULAR)
     of_model = Path("models") / PLACES["model"]
     (generated / of_model).mkdir(parents=True)
     (generated / of_model / "dictionaries.tex").write_text(TABULAR)
@@ -65,7 +66,7 @@ def project(
             shutil.copy(_figure(folder), path)
     (generated / "numbers.tex").write_text(tex_numbers.document(numbers))
     told = [{"name": name, "parts": parts, "places": PLACES} for name, parts in studies.items()]
-    (generated / "studies_built.tex").write_text(tex_studies.document(told, skipped))
+    (generated / "studies_built.tex").write_text(tex_studies.document(told, skipped, told[0]["name"]))
     return [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
 
 

@@ -50,6 +50,7 @@ CLUSTER = {
         "summarise_types": 10,
         "draw_layer_figures": 10,
         "draw_study_figures": 10,
+        "draw_headline": 10,
         "draw_view_figures": 10,
         "draw_evidence_figures": 10,
         "draw_effect_figures": 10,

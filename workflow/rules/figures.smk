@@ -29,6 +29,8 @@ TRANSPORT_FIGURES = expand(
 PLANTED_FIGURES = expand(
     "figures/{{study}}/planted/{figure}.{format}", figure=["recovery", "recovery_by_set"], format=FORMATS
 )
+# What the paper opens with; in its view alone.
+HEADLINE_FIGURES = expand("figures/{{study}}/{{view}}/headline.{format}", format=FORMATS)
 # Folders of one figure a layer, named by the SAE: one job draws all layers, and imports once what it needs.
 SPLIT_FIGURES = "figures/{study}/{view}/splits"
 VIEW_FIGURES = "figures/{study}/two_views"
@@ -38,6 +40,11 @@ FIGURES += [
     path
     for path in targets(*LAYER_FIGURES, views="figure_views")
     if not left_out(STUDIES[Path(path).parts[1]], "figures of single layers")
+]
+FIGURES += [
+    path.format(study=study.name, view=paper_view(study))
+    for study in STUDIES.values()
+    for path in HEADLINE_FIGURES
 ]
 FIGURES += in_enriched_views(*EVIDENCE_FIGURES, SPLIT_FIGURES)
 FIGURES += [path.format(study=study.name) for study in MEASURED for path in EFFECT_FIGURES]
@@ -120,6 +127,45 @@ rule draw_study_figures:
         scheme=config["types"]["default_scheme"],
     script:
         "../scripts/draw_study_figures.py"
+
+
+def tests_of_nothing(wildcards):
+    """The tests on shuffled sets, where the study has sets in this view."""
+    there = wildcards.view in enriched_views(STUDIES[wildcards.study])
+    return [NULL_P_VALUES] if there else []
+
+
+def agreement_by_hook(wildcards):
+    """How the logits move, where that was measured in this view."""
+    there = wildcards.view == EFFECT_VIEW and STUDIES[wildcards.study] in MEASURED
+    return [EFFECT_SUMMARY[3]] if there else []
+
+
+rule draw_headline:
+    input:
+        moments=every_layer(f"{STAGES}/moments.parquet"),
+        types=every_layer(f"{STAGES}/types.parquet"),
+        type_counts=every_layer(f"{STAGES}/type_counts.parquet"),
+        null_counts=every_layer(f"{STAGES}/type_null_counts.parquet"),
+        null=of_model(NULL),
+        null_p_values=tests_of_nothing,
+        by_hook=agreement_by_hook,
+        code=library("draw_headline.py"),
+    output:
+        in_report(HEADLINE_FIGURES),
+    log:
+        "logs/{study}/draw_headline/{view}.log",
+    benchmark:
+        "results/benchmarks/{study}/draw_headline/{view}.tsv"
+    threads: ONE
+    resources:
+        mem_mb=1000,
+    params:
+        title=title,
+        sae_ids=sae_ids,
+        scheme=config["types"]["default_scheme"],
+    script:
+        "../scripts/draw_headline.py"
 
 
 def compared_views(wildcards):

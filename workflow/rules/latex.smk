@@ -1,7 +1,9 @@
 # Tables -> LaTeX tables for the paper, in the first view that a study draws. A study has no table of what it was not
 # examined for.
 LATEX = "paper/generated/{study}/"
+# What belongs to no study, from what benchmarks/ saved.
 SPEED_TABLE = "paper/generated/speed.tex"
+COMPUTE_TABLE = "paper/generated/compute.tex"
 LATEX_OF = {
     "study": multiext(
         LATEX,
@@ -69,7 +71,8 @@ def latex_source(wildcards):
     return f"study {wildcards.study}, view {view}, scheme {scheme}"
 
 
-LATEX_TABLES = [path for study in STUDIES.values() for path in latex_tables(study)] + [SPEED_TABLE]
+LATEX_TABLES = [path for study in STUDIES.values() for path in latex_tables(study)]
+LATEX_TABLES += [SPEED_TABLE, COMPUTE_TABLE]
 
 
 rule write_latex_study:
@@ -77,6 +80,7 @@ rule write_latex_study:
         moments=in_paper_view(f"{STAGES}/moments.parquet"),
         types=in_paper_view(f"{STAGES}/types.parquet"),
         type_counts=in_paper_view(f"{STAGES}/type_counts.parquet"),
+        null_counts=in_paper_view(f"{STAGES}/type_null_counts.parquet"),
         tail_calibration=in_paper_view(f"{STAGES}/tail_calibration.parquet"),
         extremes=in_paper_view(f"{STAGES}/extremes.parquet"),
         null=in_paper_view(NULL),
@@ -231,9 +235,11 @@ rule write_latex_speed:
     input:
         moments="benchmarks/results/moments_cpu.json",
         enrichment="benchmarks/results/enrichment_cpu.json",
+        stages="benchmarks/results/stages_cpu.json",
         code=library("write_latex_speed.py"),
     output:
-        SPEED_TABLE,
+        speed=SPEED_TABLE,
+        compute=COMPUTE_TABLE,
     log:
         "logs/write_latex_speed.log",
     benchmark:

@@ -13,6 +13,7 @@ PAPER_CONFIG = {
     section: config[section]
     for section in ("tokens", "nulls", "enrichment", "claims", "sensitivity", "planted", "effects")
 }
+MINI_MODEL = "data/mini/model"
 RECORD, MOMENTS_TIMED = "data/mini/record.json", "benchmarks/results/moments_cpu.json"
 
 
@@ -43,6 +44,7 @@ def paper_tables(study):
     tables = {
         "moments": of_saes(f"{STAGES}/moments.parquet", study),
         "thresholds": of_saes(f"{STAGES}/thresholds.parquet", study),
+        "null_counts": of_saes(f"{STAGES}/type_null_counts.parquet", study),
         "tokens": TOKENS,
         "summary": f"results/{{study}}/summary/{view}.tsv",
         "null": NULL.replace("{view}", view),
@@ -54,11 +56,13 @@ def paper_tables(study):
     if "evidence" in parts:
         tables |= {"discoveries": DISCOVERIES, "set_coverage": SET_COVERAGE}
         tables |= {"claim_tests": CLAIMS, "sensitivity": SENSITIVITY}
-        tables |= {"claims": CLAIMS_SUMMARY}
+        tables |= {"claims": CLAIMS_SUMMARY, "null_p_values": NULL_P_VALUES}
         for name in ("agreement", "stability"):
             tables[name] = SENSITIVITY.replace(".parquet", f"_{name}.parquet")
     if "effects" in parts:
         tables |= {"effects": EFFECT_SUMMARY[0], "by_hook": EFFECT_SUMMARY[3]}
+    if "steering" in parts:
+        tables |= {"forecasts": STEERING_SUMMARIES[0], "next_token": STEERING_SUMMARIES[1]}
     if "planted" in parts:
         tables["recovery"] = PLANTED[0]
     fill = {"{study}": study.name, "{model}": MODEL_OF[study.name], "{view}": view}
@@ -85,6 +89,7 @@ def paper_figures(study):
     parts, places = paper_parts(study), paper_places(study)
     view, last = places["view"], places["last"]
     names = [
+        f"{view}/headline",
         f"{view}/layers_grid",
         f"{view}/nulls_by_layer",
         f"{view}/{last}/evidence",
@@ -106,7 +111,7 @@ def paper_figures(study):
 def paper_latex_tables():
     models = filter(None, map(comparison_of, of_paper()))
     compared = [DICTIONARY_TABLE.format(model=model) for model in models]
-    return [SPEED_TABLE, *compared] + [path for study in of_paper() for path in latex_tables(study)]
+    return [SPEED_TABLE, COMPUTE_TABLE, *compared] + [path for study in of_paper() for path in latex_tables(study)]
 
 
 def paper_studies(wildcards):
@@ -115,6 +120,13 @@ def paper_studies(wildcards):
         {"name": study.name, "parts": paper_parts(study), "places": paper_places(study)}
         for study in of_paper()
     ]
+
+
+def paper_leading(wildcards):
+    """The study that the text tells: the first of a model that was not made for this repository, else the first."""
+    found = of_paper()
+    own = {name for name, study in config["studies"].items() if study["model"].get("folder") == MINI_MODEL}
+    return next((study.name for study in found if study.name not in own), found[0].name)
 
 
 def paper_skipped(wildcards):
@@ -152,6 +164,8 @@ rule write_paper_index:
         numbers=lambda wildcards: [STUDY_NUMBERS.format(study=study.name) for study in of_paper()],
         speed=MOMENTS_TIMED,
         record=RECORD,
+        model=f"{MINI_MODEL}/config.json",
+        citation="CITATION.cff",
         code=library("write_paper_index.py"),
     output:
         numbers=PAPER_INDEX[0],
@@ -164,6 +178,8 @@ rule write_paper_index:
     params:
         studies=paper_studies,
         skipped=paper_skipped,
+        leading=paper_leading,
+        training=config["train_mini"]["model"],
         config=PAPER_CONFIG,
         schemes=config["types"]["schemes"],
     script:

@@ -12,7 +12,7 @@ from fsrl.latex import types as type_tables
 from fsrl.tables import core as tables
 from fsrl.tables.explanations import EXPLANATIONS
 from fsrl.tables.moments import EXTREMES, MOMENTS, NULL
-from fsrl.tables.types import TAIL_CALIBRATION, TYPE_COUNTS, TYPES
+from fsrl.tables.types import TAIL_CALIBRATION, TYPE_COUNTS, TYPE_NULL_COUNTS, TYPES
 
 given, params = snakemake.input, snakemake.params
 saes, scheme = params.sae_ids, params.scheme
@@ -24,6 +24,7 @@ def by_layer(paths, table):
 
 moments, types = by_layer(given.moments, MOMENTS), by_layer(given.types, TYPES)
 counts, extremes = by_layer(given.type_counts, TYPE_COUNTS), by_layer(given.extremes, EXTREMES)
+null_counts = by_layer(given.null_counts, TYPE_NULL_COUNTS)
 metadata = {sae: tables.read_metadata(path) for sae, path in zip(saes, given.moments, strict=True)}
 # Some of a study's SAEs may have explanations and others none.
 explained = {Path(path).stem: tables.read(path, EXPLANATIONS) for path in given.explanations}
@@ -35,7 +36,7 @@ features = {sae: len(frame) for sae, frame in moments.items()}
 made = {
     "studies": study_tables.studies(metadata, features, params.title),
     "moments_by_layer": study_tables.moments_by_layer(moments, tables.read(given.null[0], NULL)),
-    "types_by_layer": type_tables.types_by_layer(counts, types, scheme),
+    "types_by_layer": type_tables.types_by_layer(counts, types, null_counts, scheme),
     "type_overlap": type_tables.type_overlap(types),
     "tail_calibration": type_tables.tail_calibration(by_layer(given.tail_calibration, TAIL_CALIBRATION)),
     "exemplars": type_tables.exemplars(layers, scheme),

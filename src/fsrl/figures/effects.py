@@ -75,7 +75,7 @@ def agreement(by_hook: pd.DataFrame, *, title: str) -> Figure:
             features = part[part["direction"] == FEATURE]
             shown = there if name != "over_direct" else [kind for kind in there if kind != DIRECT]
             for i, kind in enumerate(shown):
-                _draw_prediction(
+                draw_prediction(
                     ax, features[features["prediction"] == kind], name, saes, kind, 0.08 * i - 0.12
                 )
             if name == "pearson":
@@ -96,9 +96,14 @@ def agreement(by_hook: pd.DataFrame, *, title: str) -> Figure:
     return figure
 
 
-def _draw_prediction(
+def draw_prediction(
     ax: Axes, rows: pd.DataFrame, name: str, saes: Sequence[str], kind: str, shift: float
 ) -> None:
+    """One prediction's values with their intervals, in its colour, over the layers.
+
+    rows: of one prediction, state, step and direction; name: the column; kind: the prediction; shift: how far
+    its points stand beside the layers' places.
+    """
     rows = rows[rows[name].notna()]
     places = np.array([saes.index(sae) for sae in rows["sae"]], dtype=float) + shift
     value = rows[name].to_numpy()

@@ -39,6 +39,7 @@ TESTS = {
     "_t": ("#CC6677", "covariance-aware t as Student's"),
     "_z": ("#E69F00", "textbook z"),
 }
+SHORT = {"": "own null", "_t": "t as Student's", "_z": "textbook z"}
 # Where nothing is to be found: columns of `discoveries`.
 NOTHING = {"shuffled": "sets", "turned": "decoders"}
 WIDTH = 4.0  # -log10 p up to which the axis is about linear
@@ -203,6 +204,16 @@ def qq(p_values: pd.DataFrame, *, title: str) -> Figure:
     )
     figure = new_figure(SINGLE, 3.5, f"{title}\n{note}")
     ax = figure.add_subplot()
+    draw_qq(ax, p_values)
+    figure.legend(loc="outside lower center")
+    return figure
+
+
+def draw_qq(ax: Axes, p_values: pd.DataFrame, short: bool = False) -> None:
+    """The curves of `qq` in one panel, each labelled with its share below p = 0.05.
+
+    ax: an empty panel; p_values: the table `null_p_values`; short: labels of a narrow panel.
+    """
     end = 0.0
     for test, (color, label) in TESTS.items():
         observed = np.sort(p_values[f"log10_p{test}"].to_numpy())
@@ -211,13 +222,13 @@ def qq(p_values: pd.DataFrame, *, title: str) -> Figure:
         rank = np.unique(np.geomspace(1, n, QQ_POINTS).round().astype(int)) - 1
         expected = -np.log10((rank + 0.5) / n)
         share = percent(float((observed < np.log10(0.05)).mean()))
-        ax.plot(
-            expected, -observed[rank], color=color, linewidth=1.2, label=f"{label}: {share} below p = 0.05"
-        )
+        said = f"{SHORT[test]}: {share}" if short else f"{label}: {share} below p = 0.05"
+        ax.plot(expected, -observed[rank], color=color, linewidth=1.2, label=said)
         end = max(end, expected.max())
     diagonal = np.linspace(0, end, 200)  # no straight line on this scale
     style: dict[str, Any] = {"color": "#888888", "linewidth": 0.9, "linestyle": "--", "zorder": 3}
-    ax.plot(diagonal, diagonal, **style, label="uniform p: 5 % below p = 0.05")
+    said = "uniform: 5 % below .05" if short else "uniform p: 5 % below p = 0.05"
+    ax.plot(diagonal, diagonal, **style, label=said)
     ax.set_yscale("asinh", linear_width=WIDTH)
     ax.set_xlim(0, 1.03 * end)
     top = ax.get_ylim()[1]
@@ -225,5 +236,3 @@ def qq(p_values: pd.DataFrame, *, title: str) -> Figure:
     fix_ticks(ax.yaxis, [tick for tick in TICKS if tick <= top], "{:g}".format)
     ax.set_xlabel(f"expected \N{MINUS SIGN}{LOG10} p")
     ax.set_ylabel(f"observed \N{MINUS SIGN}{LOG10} p (asinh scale)")
-    figure.legend(loc="outside lower center")
-    return figure

@@ -61,7 +61,7 @@ def effects(summary: pd.DataFrame) -> str:
     rows = summary[(summary["type"] == ALL) & (summary["step"] == STEP)]
     rows = _by_state(rows)
     columns = [
-        Column("Layer", [rf"\quad {tex.escape(hook_label(sae))}" for sae in rows["sae"]]),
+        Column("Hook", [rf"\quad {tex.escape(hook_label(sae))}" for sae in rows["sae"]]),
         Column("$n$", [tex.count(value, bare=True) for value in rows["features"]], "S"),
         *_with_interval("feature", rows, "pearson"),
         _figures("matched", rows["matched"]),
@@ -82,7 +82,7 @@ def effects_by_type(summary: pd.DataFrame) -> str:
     states = [state for state in STATES if (rows["state"] == state).any()]
     saes = list(dict.fromkeys(rows["sae"]))
     index = pd.DataFrame([(state, sae) for state in states for sae in saes], columns=["state", "sae"])
-    columns = [Column("Layer", [rf"\quad {tex.escape(hook_label(sae))}" for sae in index["sae"]])]
+    columns = [Column("Hook", [rf"\quad {tex.escape(hook_label(sae))}" for sae in index["sae"]])]
     for name in [*(name for name in TYPES if (rows["type"] == name).any()), UNCLASSIFIED]:
         of = index.merge(rows[rows["type"] == name], on=["state", "sae"], how="left", validate="1:1")
         found = _with_interval(type_label(name), of, "difference")

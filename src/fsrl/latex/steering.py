@@ -38,7 +38,7 @@ def forecasts(table: pd.DataFrame) -> str:
         *_with_interval("gain", moved, "spearman_gain"),
     ]
     columns = [
-        Column("Layer", [tex.escape(hook_label(sae)) for sae in saes]),
+        Column("Hook", [tex.escape(hook_label(sae)) for sae in saes]),
         Column("$n$", [tex.count(int(n), bare=True) for n in feature["directions"]], "S"),
         *forecast,
         _figures("direct", parts[RANDOM, DIRECT]["spearman"]),
@@ -57,7 +57,7 @@ def next_token(table: pd.DataFrame) -> str:
     table: `next_token_summary`. With 95 % intervals; dashes where a study has no transport.
     """
     columns = [
-        Column("Layer", [tex.escape(hook_label(sae)) for sae in table["sae"]]),
+        Column("Hook", [tex.escape(hook_label(sae)) for sae in table["sae"]]),
         Column("$n$", [tex.count(int(n), bare=True) for n in table["features"]], "S"),
         *_with_interval("direct", table, "direct_gain", digits=3),
         *_with_interval("$T$", table, "transported_gain", digits=3),

@@ -110,7 +110,7 @@ def moments_by_layer(layers: Mapping[str, pd.DataFrame], null: pd.DataFrame) -> 
     shared = null[null["kind"] == SHARED]
     frames = [*layers.values(), shared]
     heads = [tex.escape(hook_label(sae)) for sae in layers] + ["chance"]
-    columns = [Column("Layer", heads), Column("$n$", [tex.count(len(f), bare=True) for f in frames], "S")]
+    columns = [Column("Hook", heads), Column("$n$", [tex.count(len(f), bare=True) for f in frames], "S")]
     for name, (_, digits) in MOMENTS.items():
         found = np.array([_quantiles(frame, name) for frame in frames])
         for level, cells in zip(QUANTILES, found.T, strict=True):

@@ -10,7 +10,7 @@ from fsrl.explanations import local as explanations
 from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
-from fsrl.names import KINDS, TYPES, type_label
+from fsrl.names import BOUNDING, KINDS, TYPES, type_label
 from fsrl.types.select import OFTEN, by_evidence, of_scheme, scheme_counts, typed
 
 PER_TYPE = 3
@@ -19,24 +19,33 @@ TOKEN_WIDTH = 14  # characters
 EXPLANATION_WIDTH = 130  # characters, four lines of the column
 
 
-def types_by_layer(counts: Mapping[str, pd.DataFrame], types: Mapping[str, pd.DataFrame], scheme: str) -> str:
+def types_by_layer(
+    counts: Mapping[str, pd.DataFrame],
+    types: Mapping[str, pd.DataFrame],
+    null_counts: Mapping[str, pd.DataFrame],
+    scheme: str,
+) -> str:
     """For each layer and type the features with that label, the count's interval and what chance gives.
 
     Chance: as many fresh null directions by the layer's own bounds, of the bounding kinds the most. Over all
-    layers counts and chance are summed; there is no interval of the sum.
+    layers counts are summed, and so is each kind's chance, of which the most stands; no interval of the sum.
 
     counts: SAE id -> table `type_counts`; types: SAE id -> table `types`, for the features that meet the
-    rules of several types; scheme: the scheme whose types are counted.
+    rules of several types; null_counts: SAE id -> table `type_null_counts`; scheme: the scheme whose types are
+    counted.
     """
     tables = {sae: scheme_counts(frame, scheme) for sae, frame in counts.items()}
     names = [name for name in TYPES if name in next(iter(tables.values())).index]
+    by_kind = of_scheme(pd.concat(null_counts.values()), scheme, "type_null_counts")
+    by_kind = by_kind[by_kind["kind"].isin(BOUNDING)]
+    sums = by_kind.groupby(["type", "kind"])["expected_at_bounds"].sum()
     total = [int(frame["features"].sum()) for frame in tables.values()]
     total.append(sum(total))
-    columns = [Column("Layer", [*_layers(counts), "all"]), _counts("$n$", total)]
+    columns = [Column("Hook", [*_layers(counts), "all"]), _counts("$n$", total)]
     for name in names:
         rows = pd.DataFrame([frame.loc[name] for frame in tables.values()])
         features = [*rows["features"].astype(int), int(rows["features"].sum())]
-        chance = [*rows["expected_at_bounds"], rows["expected_at_bounds"].sum()]
+        chance = [*rows["expected_at_bounds"], sums[name].max()]
         spans = [
             tex.interval(low, high, digits=0) for low, high in zip(rows["low"], rows["high"], strict=True)
         ]
@@ -166,7 +175,7 @@ def exemplars(layers: Mapping[str, ExemplarLayer], scheme: str) -> str:
         return r"No feature has a type under this scheme." + "\n"
     layer, feature, std, skewness, kurtosis, top, bottom = zip(*rows, strict=True)
     columns = [
-        Column("Layer", layer),
+        Column("Hook", layer),
         Column("Feature", feature, "r"),
         Column("Std/norm", std, "S"),
         Column("Skew", skewness, "S"),

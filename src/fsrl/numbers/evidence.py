@@ -4,6 +4,7 @@
 Importing this module registers them.
 """
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -46,15 +47,34 @@ def pairs(tables: StudyTables) -> dict[str, str]:
     }
 
 
+NOMINAL = 0.05  # the level at which tests of nothing are counted
+TESTS = {"own": "log10_p", "student": "log10_p_t", "textbook": "log10_p_z"}
+
+
+@headline("null-tests", "null_p_values")
+def null_tests(tables: StudyTables) -> dict[str, str]:
+    """Tests of real decoder rows against sets of shuffled tokens: how many, and which share of them each test
+    calls significant at the nominal level.
+    """
+    frame = tables.frame("null_p_values")
+    shares = {name: (frame[column].dropna() < math.log10(NOMINAL)).mean() for name, column in TESTS.items()}
+    values = {name: tex.percent(float(share)) for name, share in shares.items()}
+    return values | {"tests": tex.count(len(frame)), "level": tex.percent(NOMINAL, digits=0)}
+
+
 @headline("coverage", "set_coverage")
 def coverage(tables: StudyTables) -> dict[str, str]:
-    """Features with a significant set, and how many of them have a type; the set of most features without."""
+    """Features with a significant set, and how many of them have a type: most, or less than half (verdict);
+    the set of most features without.
+    """
     found = by_label(tables.frame("set_coverage"))
     whole, sets = found.loc[ANY], found.drop(index=ANY)
+    most = "find" if whole["share"] > 0.5 else "miss"
     missed = sets.loc[sets["untyped"].idxmax()]
     return {
         "features": tex.count(int(whole["significant"])),
         "typed": tex.count(int(whole["typed"])),
+        "verdict": f"{most} most of",
         "share": tex.percent(whole["share"]) if whole["significant"] else tex.MISSING,
         "missed.set": tex.escape(str(missed.name)),
         "missed.untyped": tex.count(int(missed["untyped"])),
@@ -253,6 +273,35 @@ def kept(tables: StudyTables) -> dict[str, str]:
     return values
 
 
+def _forecast(tables: StudyTables, direction: str) -> pd.Series:
+    frame = tables.frame("forecasts")
+    rows = frame[(frame["direction"] == direction) & (frame["weights"] == "direct")]
+    return rows.set_index("sae")["spearman"]
+
+
+@headline("forecast", "forecasts")
+def forecast(tables: StudyTables) -> dict[str, str]:
+    """Rank correlation of the output score with its forecast from direct weights, by hook: of features, and of
+    random directions of the same norms.
+    """
+    features = extremes(_forecast(tables, "feature"), _correlation, layer_name)
+    return features | {
+        f"random.{name}": value
+        for name, value in extremes(_forecast(tables, "random"), _correlation, layer_name).items()
+    }
+
+
+@headline("next-token", "next_token")
+def next_token(tables: StudyTables) -> dict[str, str]:
+    """Percentile of the next token where a feature fires, less its base rate, by hook: direct and transported."""
+    frame = tables.frame("next_token").set_index("sae")
+    values: dict[str, str] = {}
+    for name in ("direct", "transported"):
+        found = extremes(frame[f"{name}_gain"], _correlation, layer_name)
+        values |= {f"{name}.{part}": value for part, value in found.items()}
+    return values
+
+
 @headline("planted", "recovery")
 def planted(tables: StudyTables) -> dict[str, str]:
     """Planted types found again under the default scheme, of all plants: precision and recall of each type
@@ -294,6 +343,7 @@ def _ratio(part: float, whole: float) -> float:
 
 HEADLINES = (
     pairs,
+    null_tests,
     coverage,
     claim_tests,
     claims,
@@ -308,5 +358,7 @@ HEADLINES = (
     effect_averaged,
     effect_difference,
     kept,
+    forecast,
+    next_token,
     planted,
 )

@@ -16,7 +16,7 @@ from fsrl.numbers.study import key_of, layer_name, words_of
 from fsrl.types import summary
 from fsrl.types.rules import ORDER, Condition, Scheme, TailScheme
 
-DEFINED, CONFIG, SPEED, EMBEDDED = "defined", "config", "speed", "embedded"
+DEFINED, CONFIG, SPEED, EMBEDDED, PROJECT = "defined", "config", "speed", "embedded", "project"
 SYMBOLS = {
     "mean": r"\mu",
     "std": r"\sigma/\lVert d\rVert",
@@ -153,8 +153,19 @@ def speed_values(saved: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def embedded_values(record: Mapping[str, Any]) -> dict[str, str]:
-    """How good the embedded model and its SAEs are, from data/mini/record.json, which its training wrote."""
+def tokens_seen(training: Mapping[str, Any], context: int) -> int:
+    """Tokens that the embedded model was trained on: steps x windows of a step x tokens of a window.
+
+    training: the config's train_mini.model; context: tokens of a window.
+    """
+    return int(training["steps"]) * int(training["windows_per_step"]) * context
+
+
+def embedded_values(record: Mapping[str, Any], seen: int) -> dict[str, str]:
+    """How good the embedded model and its SAEs are, from data/mini/record.json, which its training wrote.
+
+    seen: tokens of the training text that the model saw; the trigram was fitted on all of it.
+    """
     model, saes = record["model"], pd.DataFrame(record["saes"]).T
     values = {
         "nats": tex.number(model["nats_per_token"], digits=2),
@@ -162,6 +173,7 @@ def embedded_values(record: Mapping[str, Any]) -> dict[str, str]:
         "difference": tex.number(model["below_trigram"], digits=2),
         "held-out": tex.count(model["held_out_tokens"]),
         "train": tex.number(model["train_tokens"] / 1e6, digits=1),
+        "seen": tex.number(seen / 1e6, digits=1),
     }
     shown = {
         "explained": ("explained_variance", 2),
@@ -173,3 +185,22 @@ def embedded_values(record: Mapping[str, Any]) -> dict[str, str]:
         values |= {f"{name}.{part}": value for part, value in found.items()}
     values["dead.most"] = tex.percent(float(saes["dead_share"].max()))
     return values
+
+
+def project_values(citation: Mapping[str, Any]) -> dict[str, str]:
+    """What CITATION.cff says of the project: title, version, and the date of this version in two forms.
+
+    `root` is where links to its files begin: the repository's address, else the folder above the paper.
+    """
+    date = str(citation["date-released"])
+    root = f"{citation['repository-code']}/blob/HEAD" if "repository-code" in citation else ".."
+    question, _, subtitle = citation["title"].partition("? ")
+    return {
+        "title": tex.escape(f"{question}?"),
+        "subtitle": tex.escape(subtitle),
+        "version": tex.escape(str(citation["version"])),
+        "date": date,
+        "pdfdate": f"D:{date.replace('-', '')}000000Z",
+        "keywords": tex.escape(", ".join(citation["keywords"])),
+        "root": root,
+    }

@@ -37,7 +37,7 @@ class StudyTables:
     """What the headlines read: the tables of one study in the paper's view (`view`), and in the other that
     is drawn.
 
-    Dicts go from SAE id, in the study's order, to a table. `claims` is the table
+    Dicts go from SAE id, in the study's order, to a table; null_counts are `type_null_counts`. `claims` is the table
     `claims_summary`; metadata is that of the layers' `moments`. None, or an empty dict: this study has
     no such table.
     """
@@ -52,6 +52,7 @@ class StudyTables:
     moments: Mapping[str, pd.DataFrame]
     thresholds: Mapping[str, pd.DataFrame]
     null: pd.DataFrame
+    null_counts: Mapping[str, pd.DataFrame]
     other_view: str | None = None
     other_summary: pd.DataFrame | None = None
     other_null: pd.DataFrame | None = None
@@ -64,6 +65,9 @@ class StudyTables:
     stability: pd.DataFrame | None = None
     effects: pd.DataFrame | None = None
     by_hook: pd.DataFrame | None = None
+    null_p_values: pd.DataFrame | None = None
+    forecasts: pd.DataFrame | None = None
+    next_token: pd.DataFrame | None = None
     recovery: pd.DataFrame | None = None
 
     @property
@@ -151,11 +155,11 @@ def extremes(values: pd.Series, shown: Callable[[Any], str], label: Callable[[st
     if known.empty:
         return dict.fromkeys(("least", "least.layer", "most", "most.layer", "range"), tex.MISSING)
     low, high = str(known.idxmin()), str(known.idxmax())
-    span = f"{shown(known[low])} (layer {label(low)})"
+    span = f"{shown(known[low])} (hook {label(low)})"
     if len(known) > 1:
         span += f" to {shown(known[high])} ({label(high)})"
         if shown(known[low]) == shown(known[high]):
-            span = f"{shown(known[low])} (each of {tex.count(len(known))} layers)"
+            span = f"{shown(known[low])} (each of {tex.count(len(known))} hooks)"
     return {
         "range": span,
         "least": shown(known[low]),

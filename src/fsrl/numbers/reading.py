@@ -7,12 +7,13 @@ from fsrl.numbers.headlines import StudyTables
 from fsrl.tables import core as tables
 from fsrl.tables.claims import CLAIMS_SUMMARY, CLAIMS_TABLE
 from fsrl.tables.effects import BY_HOOK, SUMMARY
-from fsrl.tables.enrichment import DISCOVERIES, SET_COVERAGE
+from fsrl.tables.enrichment import DISCOVERIES, NULL_P_VALUES, SET_COVERAGE
 from fsrl.tables.moments import MOMENTS, NULL
 from fsrl.tables.planted import RECOVERY
 from fsrl.tables.sensitivity import AGREEMENT, SENSITIVITY, STABILITY
+from fsrl.tables.steering import FORECASTS, NEXT_TOKEN_SUMMARY
 from fsrl.tables.tokens import TOKENS
-from fsrl.tables.types import THRESHOLDS
+from fsrl.tables.types import THRESHOLDS, TYPE_NULL_COUNTS
 
 # Fields of StudyTables that are one parquet table, and one for each layer.
 SINGLE = {
@@ -28,9 +29,12 @@ SINGLE = {
     "stability": STABILITY,
     "effects": SUMMARY,
     "by_hook": BY_HOOK,
+    "null_p_values": NULL_P_VALUES,
+    "forecasts": FORECASTS,
+    "next_token": NEXT_TOKEN_SUMMARY,
     "recovery": RECOVERY,
 }
-LAYERS = {"moments": MOMENTS, "thresholds": THRESHOLDS}
+LAYERS = {"moments": MOMENTS, "thresholds": THRESHOLDS, "null_counts": TYPE_NULL_COUNTS}
 # Written for people too; their columns depend on the study.
 TSV = ("summary", "other_summary")
 

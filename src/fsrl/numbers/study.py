@@ -127,35 +127,39 @@ def skewness_every(tables: StudyTables) -> dict[str, str]:
 def _typed(summary: pd.DataFrame) -> dict[str, str]:
     known = [name for name in TYPES if name in summary]
     total, everything = summary[known].sum(axis=1), summary["features"]
-    expected = summary[[f"{name}_expected" for name in known]].to_numpy().sum()
-    return {
-        "total": tex.count(int(total.sum())),
-        "share": tex.percent(total.sum() / everything.sum()),
-        "expected": tex.number(float(expected), digits=1),
-    }
+    return {"total": tex.count(int(total.sum())), "share": tex.percent(total.sum() / everything.sum())}
 
 
-@headline("typed", "summary")
+def _by_chance(tables: StudyTables) -> pd.DataFrame:
+    """Features that each bounding kind of null would give each type by the hooks' bounds, over all hooks."""
+    frame = pd.concat(list(tables.null_counts.values()))
+    mine = frame[(frame["scheme"] == tables.scheme) & frame["kind"].isin(BOUNDING)]
+    return mine.pivot_table(index="kind", columns="type", values="expected_at_bounds", aggfunc="sum")
+
+
+@headline("typed", "summary", "null_counts")
 def typed(tables: StudyTables) -> dict[str, str]:
-    """Features with a type under the default scheme, in all and by layer; how many fresh null directions
-    would get one by the layers' bounds (of the bounding kinds the most), summed over types.
+    """Features with a type under the default scheme, in all and by hook; how many fresh null directions get
+    one by the hooks' bounds: summed over types and hooks for each bounding kind, of which the most.
     """
     known = [name for name in TYPES if name in tables.summary]
     shares = tables.summary.set_index("sae")[known].sum(axis=1) / tables.summary.set_index("sae")["features"]
-    return _typed(tables.summary) | extremes(shares, tex.percent, layer_name)
+    chance = _by_chance(tables)[known].sum(axis=1)
+    found = _typed(tables.summary) | {"expected": tex.number(float(chance.max()), digits=1)}
+    return found | extremes(shares, tex.percent, layer_name)
 
 
 @headline("typed-other", "other_summary")
 def typed_other(tables: StudyTables) -> dict[str, str]:
-    """The same in the other view that is drawn."""
+    """How many have one in the other view that is drawn."""
     return _typed(tables.frame("other_summary"))
 
 
-@headline("type", "summary")
+@headline("type", "summary", "null_counts")
 def types(tables: StudyTables) -> dict[str, str]:
-    """Features of each type over all layers, what chance gives as for `typed`, and the layer with most."""
+    """Features of each type over all hooks, what chance gives as for `typed`, and the hook with most."""
     values: dict[str, str] = {}
-    summary = tables.summary.set_index("sae")
+    summary, chance = tables.summary.set_index("sae"), _by_chance(tables)
     for name in TYPES:
         key = key_of(name)
         if name not in summary:
@@ -163,7 +167,7 @@ def types(tables: StudyTables) -> dict[str, str]:
             values |= dict.fromkeys((f"{key}.{part}" for part in parts), tex.MISSING)
             continue
         values[f"{key}.total"] = tex.count(int(summary[name].sum()))
-        values[f"{key}.expected"] = tex.number(float(summary[f"{name}_expected"].sum()), digits=1)
+        values[f"{key}.expected"] = tex.number(float(chance[name].max()), digits=1)
         most = extremes(summary[name], tex.count, layer_name)
         values |= {f"{key}.{part}": most[part] for part in ("most", "most.layer")}
     return values
