@@ -16,6 +16,7 @@ from fsrl.figures import coverage as plot_coverage
 from fsrl.figures import dictionaries as side_by_side
 from fsrl.figures import effects as effect_plots
 from fsrl.figures import enrichment as plot_evidence
+from fsrl.figures import headline as plot_headline
 from fsrl.figures import heatmap as plot_heatmap
 from fsrl.figures import planted as plot_planted
 from fsrl.figures import sensitivity as plot_sensitivity
@@ -30,7 +31,7 @@ from tests.fixtures import plot_evidence_tables
 from tests.fixtures.plot_effects import agreement_of, effects_of
 from tests.fixtures.plot_figures import assert_legible, draw_layer, draw_study, drawn_texts, words
 from tests.fixtures.plot_splits import split_table
-from tests.fixtures.plot_tables import Study, four_kinds
+from tests.fixtures.plot_tables import Study, four_kinds, null_counts
 from tests.fixtures.plot_transported import layer as transported_layer
 
 SOURCES = Path(plot_splits.__file__).parent
@@ -81,6 +82,13 @@ class Drawn:
             ),
             "coverage.set_coverage": lambda: plot_coverage.set_coverage(
                 tables.set_coverage(HOOKS, self.folder), **typed
+            ),
+            "headline.headline": lambda: plot_headline.headline(
+                self.layers,
+                [null_counts(layer.type_counts) for layer in self.layers],
+                tables.null_p_values(HOOKS, self.folder),
+                effect_summary.by_hook(self.predicted, seed=0),
+                **typed,
             ),
             "heatmap.heatmap": lambda: plot_heatmap.heatmap(self.found, kinds, **typed),
             "splits.splits": lambda: plot_splits.splits(

@@ -34,7 +34,7 @@ from fsrl.types.select import by_evidence, scheme_counts, typed
 # Inches: where the panel begins, its width, the page's right margin.
 LEFT, PANEL, RIGHT = 1.02, 2.3, 0.06
 # Inches: right ends of the columns beside the panel, and where the tokens begin.
-NUMBER, VALUE, FIRES, TOKENS = 3.68, 4.12, 4.58, 4.68
+NUMBER, VALUE, FIRES, TOKENS = 3.68, 4.22, 4.8, 4.88
 # Inches: height of a type, of a line of tokens, of what is below and above the panel.
 ROW, LINE, FOOT, HEAD = 0.5, 0.12, 0.36, 0.2
 FAINT = "#555555"

@@ -36,7 +36,7 @@ from fsrl.types.select import by_evidence, scheme_counts, typed
 
 EDGES = 8.0  # the histogram's range: mean ± 8 std, as in the table histograms
 LEFT, GAP, RIGHT = 0.42, 0.22, 0.06  # inches: margin of the page, between panels, margin
-HEADER, CAPTION, PANEL, TICKS, LINE, SPACE = 0.2, 0.34, 0.44, 0.19, 0.112, 0.1  # inches, from top to bottom
+HEADER, CAPTION, PANEL, TICKS, LINE, SPACE = 0.19, 0.34, 0.38, 0.19, 0.112, 0.08  # inches, from top to bottom
 LEGEND = "dashed: Gaussian of the same mean and std; hatched bars: tokens beyond mean ± 8 std"
 RANKED = "by evidence (1: the nulls' 0.999 quantile), first those that fire on less than 10 % of tokens"
 NONE = 0.3  # inches: height of an empty type's panel
@@ -53,7 +53,7 @@ def exemplars(
     scheme: str,
     title: str,
     per_type: int = 3,
-    n_tokens: int = 4,
+    n_tokens: int = 3,
 ) -> Figure:
     """For each type its exemplars of largest evidence: their distribution and their top and bottom tokens.
 

@@ -22,7 +22,7 @@ from fsrl.figures.style import DOUBLE, NULL_COLOR, SINGLE, expected, new_figure,
 from fsrl.names import BOUNDING, SHARED, TYPES, type_label
 from fsrl.types.select import of_scheme, typed
 
-HEIGHT = 3.1  # inches
+HEIGHT = 2.9  # inches
 SHOWN = {DIRECT: "direct", TRANSPORTED: "transported"}
 
 
@@ -45,7 +45,7 @@ def headline(
     """
     panels = 1 + (p_values is not None) + (by_hook is not None)
     figure = new_figure(DOUBLE if panels > 1 else SINGLE, HEIGHT, title)
-    axes = figure.subplots(1, panels, squeeze=False, width_ratios=[1.25, *[1.0] * (panels - 1)])[0]
+    axes = figure.subplots(1, panels, squeeze=False, width_ratios=[1.5, *[1.0] * (panels - 1)])[0]
     _draw_plane(axes[0], layers, null_counts, scheme)
     if p_values is not None:
         _draw_tests(axes[1], p_values)
@@ -114,12 +114,12 @@ def _draw_agreement(ax: Axes, by_hook: pd.DataFrame) -> None:
         matched = controls[controls["prediction"] == kind].set_index("sae")["pearson"].reindex(saes)
         ax.plot(np.arange(len(saes)), matched, linestyle="--", zorder=1, **style)
         handles.append(Line2D([], [], marker=marker, markersize=3, label=label, **style))
-    layer_figures.label_layers(ax, saes, DOUBLE / 3.4 - 0.4)
+    layer_figures.label_layers(ax, saes, DOUBLE / 3.5 - 0.4)
     low, high = min(0.0, ax.get_ylim()[0]), max(1.0, ax.get_ylim()[1])
     ax.set_ylim(low, high + 0.28 * (high - low))
     ax.set_yticks([tick for tick in (-0.5, 0, 0.25, 0.5, 0.75, 1) if low <= tick])
     ax.set_ylabel("correlation with the measured change")
-    ax.set_title("features active", loc="left")
+    ax.set_title("where features are active", loc="left")
     line = {"color": NULL_COLOR, "linestyle": "--", "linewidth": 0.8}
-    handles.append(Line2D([], [], **line, label="matched controls, alike"))
+    handles.append(Line2D([], [], **line, label="matched controls"))
     ax.legend(handles=handles, loc="upper left", **TIGHT | {"handlelength": 1.4}).set_in_layout(False)

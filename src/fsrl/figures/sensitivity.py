@@ -89,7 +89,7 @@ def _draw_lines(ax: Axes, part: pd.DataFrame, measure: str, layers: Sequence[str
 
 def _name_bound(ax: Axes, bound: Any, points: float) -> None:
     """The panel's title: the type in its colour, and the bound that is moved, in small print below."""
-    size = SMALL if points < 80 else 6.5
+    size = SMALL
     text = f"{bound.column.replace('_', ' ')} {SIGNS[bound.word]}\n{bound.bound}"
     ax.set_title(f"{type_label(bound.type)}\n{text}", fontsize=size, color=TYPE_COLORS[bound.type])
 

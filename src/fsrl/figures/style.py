@@ -29,8 +29,8 @@ from fsrl.types.select import values
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 SINGLE, DOUBLE = 3.4, 7.0  # widths in inches: one column of a paper, and two
-SMALL = 6.0  # points: no text is smaller
-TITLE = 6.5  # points: study, hook and view must fit a single column
+SMALL = 7.0  # points: no text is smaller
+TITLE = 7.0  # points: study, hook and view must fit a single column
 RASTER_FROM = 5000  # more points than this in a panel are drawn as pixels, to keep the PDF small
 LOG10 = "log\N{SUBSCRIPT ONE}\N{SUBSCRIPT ZERO}"
 
