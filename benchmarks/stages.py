@@ -1,10 +1,10 @@
-"""What each stage of the workflow cost, from the benchmark files of a finished build: the paper's compute table.
+"""What each stage of the workflow cost, from the benchmark files of a finished build, for the paper.
 
     python benchmarks/stages.py results/benchmarks --output benchmarks/results/stages_cpu.json
 
-A build's own benchmark files cannot be inputs of the paper, which is made in the same build and has to come out the
-same every time; so they are read once, by hand, on a machine that is named. Wall time is that of the jobs, which run
-beside each other; CPU time is theirs alone and hardly knows of other work on the machine.
+A build's own benchmark files cannot be inputs of the paper, which is made in the same build and has to come
+out the same every time; so they are read once, by hand, on a machine that is named. Wall time is that of the
+jobs, which run beside each other; CPU time is theirs alone and hardly knows of other work on the machine.
 """
 
 import argparse
@@ -18,7 +18,13 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 # Stage -> the rules (scripts) of it; the order of the table. Rules that no stage names are an error.
 STAGES = {
-    "weights read": ("export_model", "export_weights", "fetch_weights", "find_token_sets", "cluster_features"),
+    "weights read": (
+        "export_model",
+        "export_weights",
+        "fetch_weights",
+        "find_token_sets",
+        "cluster_features",
+    ),
     "covariances, axes": ("measure_activation_covariances", "measure_axis_shares"),
     "transport": ("fit_transport",),
     "nulls": ("compute_null_moments", "compute_layer_nulls"),
@@ -53,7 +59,9 @@ def stage_of(rule: str) -> str:
 def collected(folder: Path, studies: set[str]) -> dict[str, dict[str, float]]:
     """Stage -> jobs, seconds, cpu_seconds, mib, of all benchmark files below the folder."""
     scripts = {path.stem for path in (ROOT / "workflow/scripts").glob("*.py")}
-    sums: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(("jobs", "seconds", "cpu_seconds"), 0.0))
+    sums: dict[str, dict[str, float]] = defaultdict(
+        lambda: dict.fromkeys(("jobs", "seconds", "cpu_seconds"), 0.0)
+    )
     for path in sorted(folder.rglob("*.tsv")):
         part = path.relative_to(folder)
         studies.update(part.parts[:1] if len(part.parts) > 1 and part.parts[0] != "models" else ())
@@ -80,7 +88,9 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()

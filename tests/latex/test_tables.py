@@ -18,9 +18,10 @@ from fsrl.latex import table as tex_tables
 from fsrl.latex import text as tex
 from fsrl.latex import types as tex_tables_types
 from fsrl.latex.table import Column
+from fsrl.names import BOUNDING
 from fsrl.types.dictionaries import dictionaries
 from tests.fixtures import tex_examples as ex
-from tests.fixtures.plot_tables import TYPES
+from tests.fixtures.plot_tables import TYPES, null_counts
 from tests.fixtures.tex_examples import close
 
 
@@ -137,6 +138,12 @@ class TestStudy:
                 close(row[at : at + 4], levels, digits)
 
 
+def by_kind(counts):
+    """What each of the bounding kinds gives."""
+    found = {hook: null_counts(frame) for hook, frame in counts.items()}
+    return {hook: frame[frame["kind"].isin(BOUNDING)].reset_index(drop=True) for hook, frame in found.items()}
+
+
 class TestTypes:
     def test_dictionaries_side_by_side(self):
         counts = ex.of("type_counts")
@@ -160,7 +167,7 @@ class TestTypes:
 
     def test_counts_with_intervals_and_chance(self):
         counts, types = ex.of("type_counts"), ex.of("types")
-        found = ex.rows(tex_tables_types.types_by_layer(counts, types, ex.SCHEME))
+        found = ex.rows(tex_tables_types.types_by_layer(counts, types, by_kind(counts), ex.SCHEME))
         everything = Counter()
         for row, hook in zip(found, ex.HOOKS, strict=False):
             mine = types[hook][types[hook]["scheme"] == ex.SCHEME]
@@ -177,6 +184,17 @@ class TestTypes:
         assert found[-1][0] == "all"
         assert [int(found[-1][2 + 3 * i]) for i in range(5)] == [everything[name] for name in TYPES]
         assert int(found[-1][1]) == ex.FEATURES * len(ex.HOOKS)
+
+    def test_chance_of_all_hooks_is_that_of_one_null(self):
+        """Each null leads at one hook: the sum is 5 + 1 or 2 + 3, never 5 + 3."""
+        pair = ex.HOOKS[:2]
+        counts, types = ({hook: ex.of(name)[hook] for hook in pair} for name in ("type_counts", "types"))
+        nulls = by_kind(counts)
+        given = {"isotropic": 5.0, "spectrum": 2.0}, {"isotropic": 1.0, "spectrum": 3.0}
+        for hook, mine in zip(pair, given, strict=True):
+            nulls[hook]["expected_at_bounds"] = nulls[hook]["kind"].map(mine)
+        found = ex.rows(tex_tables_types.types_by_layer(counts, types, nulls, ex.SCHEME))
+        close(found[-1][4:5], [6.0], 1)
 
     def test_calibration(self):
         made = tex_tables_types.tail_calibration(ex.calibration())

@@ -84,7 +84,12 @@ def tables() -> dict[str, str]:
     return {
         "studies": tex_tables_study.studies(ex.metadata(), dict.fromkeys(ex.HOOKS, 24576), "GPT-2 small"),
         "moments_by_layer": tex_tables_study.moments_by_layer(ex.of("moments"), null),
-        "types_by_layer": tex_tables_types.types_by_layer(wide, ex.of("types"), ex.SCHEME),
+        "types_by_layer": tex_tables_types.types_by_layer(
+            wide,
+            ex.of("types"),
+            {hook: plot_tables.null_counts(one) for hook, one in wide.items()},
+            ex.SCHEME,
+        ),
         "dictionaries": tex_tables_dictionaries.dictionaries(
             dictionaries({"gpt2-small": wide, "gpt2-small-neurons": wide}, scheme=ex.SCHEME),
             {"gpt2-small": "GPT-2 small", "gpt2-small-neurons": "GPT-2 small, MLP neurons"},

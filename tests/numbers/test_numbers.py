@@ -21,7 +21,8 @@ def mini_tables(results: Path) -> dict[str, object]:
     """The tables of the study `mini` in a folder of results."""
     folder, of_model = results / "mini", results / MODEL
     given = {
-        name: [folder / sae / f"trained/{FILES.get(name, name)}.parquet" for sae in MINI] for name in ("moments", "thresholds", "null_counts")
+        name: [folder / sae / f"trained/{FILES.get(name, name)}.parquet" for sae in MINI]
+        for name in ("moments", "thresholds", "null_counts")
     }
     places = {
         "summary": "summary/trained.tsv",
@@ -176,7 +177,9 @@ COMMANDS = {
     "spd": "speed",
     "emb": "embedded",
 }
-ASKED = re.compile(r"\\(val|valrange|defd|cfg|spd|emb)\{([^{}]+)\}|\\fsrlnumber\{#1\}\{([^{}]+)\}")
+ASKED = re.compile(r"\\(val|valrange|defd|cfg|spd|emb)\{([^{}]+)\}|\\fsrlnumber\{#1\}\{([^{}#]+)\}")
+# Counts of a type with what chance gives, in a row of a table.
+COUNTED = re.compile(r"\\counted\{#1\}\{([\w-]+)\}")
 
 
 def test_every_number_that_the_prose_asks_for_is_there(made_up):
@@ -190,6 +193,9 @@ def test_every_number_that_the_prose_asks_for_is_there(made_up):
             key = f"{key}.range" if command == "valrange" else key or of_study
             if key not in (known[namespace] if namespace else made_up[0]):
                 lacking.append(f"{source.name}: {namespace or 'study'}/{key}")
+        for name in COUNTED.findall(source.read_text()):
+            keys = f"type.{name}.total", f"type.{name}.expected"
+            lacking += [f"{source.name}: study/{key}" for key in keys if key not in made_up[0]]
     assert not lacking
 
 
@@ -200,12 +206,13 @@ ALLOWED = [
         r"\\(?:input|label|ref|eqref|cite|citet|citep|place|studyfigure|studytable)(?:\[[^]]*\])?\{[^{}]*\}"
     ),
     re.compile(
-        r"\\(?:val|valrange|defd|cfg|spd|emb|fsrlnumber|fsrlpart|ifpart|ifstudybuilt)\{[^{}]*\}(?:\{[^{}]*\})?"
+        r"\\(?:val|valrange|defd|cfg|spd|emb|fsrlnumber|fsrlpart|ifpart|ifstudybuilt|counted)\{[^{}]*\}(?:\{[^{}]*\})?"
     ),
     re.compile(
         r"\\(?:documentclass|usepackage|cmidrule|multicolumn|adjustbox)(?:\[[^]]*\]|\([^)]*\)|\{[^{}]*\})+"
     ),
-    re.compile(r"\\newcommand\{[^{}]*\}\[1\]"),
+    re.compile(r"\\newcommand\{[^{}]*\}\[[1-4]\]|\*\{\d\}|arraystretch\}\{[\d.]+\}"),
+    re.compile(r"-?\d*\.?\d+(?:mm|pt|em)\b"),  # lengths
     re.compile(r"max height=0\.\d+\\textheight|#\d|-cores 8|GPT-2"),
     re.compile(r"\$[^$5-9]*\$|\\begin\{(equation|gather)\}[^5-9]*?\\end\{\1\}"),
 ]

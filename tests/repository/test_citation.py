@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft7Validator, FormatChecker
 
 import fsrl
+from fsrl.numbers.fixed import project_values
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "tests/data/cff-1.2.0.schema.json").read_text())
@@ -54,6 +55,7 @@ def test_the_version_stands_in_one_place(cff: dict, zenodo: dict) -> None:
     assert cff["version"] == fsrl.__version__
     assert zenodo["version"] == fsrl.__version__
     assert f"version = {{{fsrl.__version__}}}" in BIBTEX[1]
+    assert f"fsrl {fsrl.__version__}}}" in (ROOT / "paper/references.bib").read_text()
     # pyproject.toml reads it from the package; the newest entry of the changelog is of this version.
     assert 'version = { attr = "fsrl._version.__version__" }' in (ROOT / "pyproject.toml").read_text()
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
@@ -71,6 +73,16 @@ def test_zenodo_and_bibtex_say_the_same(cff: dict, zenodo: dict) -> None:
     assert plain == cff["title"]
     assert f"author = {{{{{cff['authors'][0]['name']}}}}}" in BIBTEX[1]
     assert cff["license"] in (ROOT / "LICENSE").read_text().splitlines()[0]
+
+
+def test_the_report_and_the_paper_have_the_one_title(cff: dict) -> None:
+    assert (ROOT / "workflow/report/workflow.rst").read_text().splitlines()[0] == cff["title"]
+    values = project_values(cff)
+    assert f"{values['title']} {values['subtitle']}" == cff["title"]
+    assert values["pdfdate"] == "D:" + cff["date-released"].replace("-", "") + "000000Z"
+    assert values["root"] == ".."
+    told = project_values(cff | {"repository-code": "https://example.org/fsrl"})
+    assert told["root"] == "https://example.org/fsrl/blob/HEAD"
 
 
 def test_references_are_those_of_the_paper(cff: dict) -> None:

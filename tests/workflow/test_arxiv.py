@@ -5,10 +5,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fsrl.latex import document as tex_document
 from tests.fixtures import unpacked_paper
-from tests.fixtures.project import Project
+from tests.fixtures.project import ROOT, Project
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,5 +33,5 @@ def test_the_archive_is_the_paper(built: Project, tmp_path: Path) -> None:
     ours, theirs = (said_of(pdf) for pdf in (project.folder / "paper/main.pdf", tmp_path / "empty/main.pdf"))
     assert ours["Pages"] == theirs["Pages"] and int(ours["Pages"]) > 5
     for pdf in (ours, theirs):
-        assert pdf["Title"] == "What do the features of sparse autoencoders promote?"
+        assert pdf["Title"] == yaml.safe_load((ROOT / "CITATION.cff").read_text())["title"]
         assert pdf["Author"] == "The fsrl contributors" and "sparse autoencoders" in pdf["Keywords"]

@@ -115,3 +115,22 @@ def test_every_reference_is_cited_and_every_citation_is_there():
     text = "\n".join(source.read_text() for source in SOURCES)
     cited = {key.strip() for keys in re.findall(r"\\cite[tp]?\{([^}]*)\}", text) for key in keys.split(",")}
     assert cited == entries
+
+
+def test_files_and_rules_that_the_paper_links_are_there():
+    text = "\n".join(source.read_text() for source in SOURCES if source.name != "preamble.tex")
+    linked = set(re.findall(r"\\projectfile\{([^}#]*)\}", text))
+    linked |= {made for _, made in re.findall(r"\\claimrow\{[^}]*\}(?:\{(.*)\})\{([^}]*)\}\n", text)}
+    made_by = set(re.findall(r"\\madeby\{(\w+)\}", text))
+    assert len(linked) > 20 and len(made_by) > 15
+    linked |= {f"workflow/scripts/{rule}.py" for rule in made_by}
+    assert [path for path in sorted(linked) if not (ROOT / path).is_file()] == []
+
+
+def test_every_figure_and_table_of_results_names_its_rule():
+    floats = re.compile(r"\\begin\{(figure|table)\}(.*?)\\end\{\1\}", re.DOTALL)
+    ours = re.compile(r"\\(?:study|model)(?:figure|table)|\\input\{generated/|\\cfg\{rules\}|overviewrows")
+    for source in SOURCES:
+        for kind, body in floats.findall(source.read_text()):
+            made = ours.search(body)
+            assert not made or r"\madeby{" in body, (source.name, kind, body[:80])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fsrl.hooks import hook_label
 from tests.fixtures.project import ROOT, Project, environment
 
 # Python imports this by itself at start: a connection to another machine ends the run.
@@ -99,7 +100,7 @@ def test_figures_are_labelled_by_layer_and_view(built: Project, results: dict) -
         assert labels["figure"] == figure_name(path).replace("_", " ")
         of_folder = figure_name(path) != Path(path).stem
         layer = Path(path).stem if of_folder else parts[3] if len(parts) == 5 else "all"
-        assert labels["layer"] == layer
+        assert labels["layer"] == hook_label(layer)
         if len(parts) > 3 and not of_folder:
             assert labels["view or stage"] == parts[2]
 
@@ -107,6 +108,7 @@ def test_figures_are_labelled_by_layer_and_view(built: Project, results: dict) -
 def test_figures_are_sorted_by_study_and_subject(built: Project, page: str) -> None:
     categories = json.loads(re.search(r"var categories = (\{.*?\});\n", page, re.S)[1])
     by_subject = {name: {figure_name(path) for path in paths} for name, paths in categories["tiny"].items()}
+    assert sorted(by_subject)[0] == "Headline" and by_subject["Headline"] == {"headline"}
     assert by_subject["Measured effects"] == {"agreement", "agreement_by_type", "moments", "retention"}
     assert by_subject["Token sets"] == {
         "enrichment_heatmap",

@@ -111,7 +111,9 @@ def paper_figures(study):
 def paper_latex_tables():
     models = filter(None, map(comparison_of, of_paper()))
     compared = [DICTIONARY_TABLE.format(model=model) for model in models]
-    return [SPEED_TABLE, COMPUTE_TABLE, *compared] + [path for study in of_paper() for path in latex_tables(study)]
+    return [SPEED_TABLE, COMPUTE_TABLE, *compared] + [
+        path for study in of_paper() for path in latex_tables(study)
+    ]
 
 
 def paper_studies(wildcards):

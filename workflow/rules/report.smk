@@ -1,10 +1,13 @@
 # `snakemake --report results/report.html` shows every figure with its caption, by study and by what it is about. A
 # figure's caption is workflow/report/{its file's name}.rst, of effects and planted truth in a folder of that name.
 import reports
+from fsrl.hooks import hook_label
 
 reports.make_harmless()
 
+# Sections stand in the order of their names.
 REPORT_SECTIONS = {
+    "Headline": ["headline"],
     "Token sets": ["splits", "enrichment_heatmap", "manhattan", "null_p_values", "set_coverage"],
     "Thresholds and planted truth": ["sensitivity", "planted/recovery", "planted/recovery_by_set"],
     "Measured effects": [
@@ -56,9 +59,19 @@ def _shown(name, caption, layer, place):
         "caption": f"../report/{caption}.rst",
         "category": "{study}",
         "subcategory": sections[0] if sections else "Moments and types",
-        "labels": {
-            "figure": name.replace("_", " "),
-            "layer": layer,
-            "view or stage": place[0] if place else "",
-        },
+        "labels": _labels(name, layer, place[0] if place else ""),
     }
+
+
+def _labels(name, layer, place):
+    """A figure's labels, by the job's wildcards: layers are called as the figures call them."""
+
+    def labels(wildcards):
+        known = dict(wildcards.items())
+        return {
+            "figure": name.replace("_", " "),
+            "layer": hook_label(layer.format(**known)),
+            "view or stage": place.format(**known),
+        }
+
+    return labels

@@ -1,4 +1,4 @@
-"""The figure that the paper opens with: types, tests of nothing, and agreement by hook, of one study and view."""
+"""The figure that the paper opens with: types, tests of nothing, agreement by hook."""
 
 from fsrl import joblog
 

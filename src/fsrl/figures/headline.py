@@ -36,12 +36,12 @@ def headline(
     scheme: str,
     title: str,
 ) -> Figure:
-    """Side by side: all features of all layers in the plane, those of a type in its colour; a QQ plot of three
-    tests on shuffled sets; correlation of the measured change with direct and transported weights, by layer.
+    """Side by side: all features of all layers in the plane, in their type's colour; a QQ plot of three tests
+    on shuffled sets; correlation of the measured change with direct and transported weights, by layer.
 
     null_counts: table `type_null_counts` of each layer, for what chance gives: for each bounding kind summed
-    over the layers, and of these sums the largest; p_values: table `null_p_values`, None without one; by_hook:
-    table `effects_by_hook`, None without one; scheme: the scheme of the types; title: study and view.
+    over the layers, and of these sums the largest; p_values: table `null_p_values`, None without one;
+    by_hook: table `effects_by_hook`, None without one; scheme: of the types; title: study and view.
     """
     panels = 1 + (p_values is not None) + (by_hook is not None)
     figure = new_figure(DOUBLE if panels > 1 else SINGLE, HEIGHT, title)
@@ -68,16 +68,16 @@ def _draw_plane(
     ax.set_xlabel("skewness (asinh scale)")
     ax.set_ylabel("kurtosis (log scale)")
     ax.set_title(f"{len(labelled):,} features, {len(layers)} hooks", loc="left")
-    legend = ax.legend(handles=_type_handles(labelled, null_counts, scheme), loc="upper left", ncols=2, **TIGHT)
+    legend = ax.legend(
+        handles=_type_handles(labelled, null_counts, scheme), loc="upper left", ncols=2, **TIGHT
+    )
     legend.set_in_layout(False)
 
 
 TIGHT: dict[str, Any] = {"handlelength": 0.8, "borderpad": 0, "labelspacing": 0.25, "columnspacing": 0.8}
 
 
-def _type_handles(
-    labelled: pd.DataFrame, null_counts: Sequence[pd.DataFrame], scheme: str
-) -> list[Line2D]:
+def _type_handles(labelled: pd.DataFrame, null_counts: Sequence[pd.DataFrame], scheme: str) -> list[Line2D]:
     """Each type's count and, in brackets, what chance gives; and the line of the isotropic directions."""
     rows = of_scheme(pd.concat(null_counts), scheme, "type_null_counts")
     sums = rows[rows["kind"].isin(BOUNDING)].groupby(["type", "kind"])["expected_at_bounds"].sum()

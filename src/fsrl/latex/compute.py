@@ -1,4 +1,4 @@
-"""LaTeX table of what the workflow's stages cost, from what benchmarks/stages.py saved of its benchmark files."""
+"""LaTeX table of what the workflow's stages cost, from what benchmarks/stages.py saved."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -31,8 +31,8 @@ def types_by_layer(
     layers counts are summed, and so is each kind's chance, of which the most stands; no interval of the sum.
 
     counts: SAE id -> table `type_counts`; types: SAE id -> table `types`, for the features that meet the
-    rules of several types; null_counts: SAE id -> table `type_null_counts`; scheme: the scheme whose types are
-    counted.
+    rules of several types; null_counts: SAE id -> table `type_null_counts`; scheme: the scheme whose types
+    are counted.
     """
     tables = {sae: scheme_counts(frame, scheme) for sae, frame in counts.items()}
     names = [name for name in TYPES if name in next(iter(tables.values())).index]

@@ -281,8 +281,8 @@ def _forecast(tables: StudyTables, direction: str) -> pd.Series:
 
 @headline("forecast", "forecasts")
 def forecast(tables: StudyTables) -> dict[str, str]:
-    """Rank correlation of the output score with its forecast from direct weights, by hook: of features, and of
-    random directions of the same norms.
+    """Rank correlation of the output score with its forecast from direct weights, by hook: of features, and
+    of random directions of the same norms.
     """
     features = extremes(_forecast(tables, "feature"), _correlation, layer_name)
     return features | {
@@ -293,7 +293,7 @@ def forecast(tables: StudyTables) -> dict[str, str]:
 
 @headline("next-token", "next_token")
 def next_token(tables: StudyTables) -> dict[str, str]:
-    """Percentile of the next token where a feature fires, less its base rate, by hook: direct and transported."""
+    """Percentile of the next token where a feature fires, less its base rate: direct and transported."""
     frame = tables.frame("next_token").set_index("sae")
     values: dict[str, str] = {}
     for name in ("direct", "transported"):

@@ -37,9 +37,9 @@ class StudyTables:
     """What the headlines read: the tables of one study in the paper's view (`view`), and in the other that
     is drawn.
 
-    Dicts go from SAE id, in the study's order, to a table; null_counts are `type_null_counts`. `claims` is the table
-    `claims_summary`; metadata is that of the layers' `moments`. None, or an empty dict: this study has
-    no such table.
+    Dicts go from SAE id, in the study's order, to a table; `null_counts` is `type_null_counts`,
+    `claims` the table `claims_summary`; metadata is that of the layers' `moments`. None, or an empty dict:
+    this study has no such table.
     """
 
     study: str
