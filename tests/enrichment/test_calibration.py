@@ -200,7 +200,8 @@ def test_turned_rows_are_those_of_a_turned_decoder(monkeypatch):
     # As deltas turn by Q, so do rows by its transpose; C is turned with them.
     turned = rows @ turn
     expected = enrichment.set_statistics(turned, W_U, sets, nulls=nulls)
-    assert found.kind == "turned" and found.z is None
+    assert found.kind == "turned" and found.z is not None
+    np.testing.assert_allclose(found.z, expected.z.numpy(), rtol=1e-3, atol=1e-2)
     np.testing.assert_allclose(found.t, expected.t.numpy(), rtol=1e-3, atol=1e-3)
     # Turned null directions are others, drawn from the same distribution; what may be called has its p, and
     # p of anything else is at most that.
@@ -217,9 +218,14 @@ def test_what_is_found_where_there_is_nothing_can_be_stored(real, tmp_path):
         pd.testing.assert_frame_equal(tables.read(tmp_path / table.name, table), own)
     names = mini_sets()[0]
     features = calibration.checked_features(1536).numpy()
-    p_values = null_frames.null_p_values_frame(real[0], features, names, "a")
-    tables.write(p_values, tmp_path / "p", NULL_P_VALUES, {})
-    assert len(p_values) == calibration.FEATURES * len(names)
+    first = [one for one in real if one.z is not None]
+    p_values = pd.concat(null_frames.null_p_values_frame(one, features, names, "a") for one in first)
+    tables.write(p_values.reset_index(drop=True), tmp_path / "p", NULL_P_VALUES, {})
+    assert (p_values["kind"].value_counts() == calibration.FEATURES * len(names)).all()
+    assert set(p_values["kind"]) == {"shuffled", "turned"}
+    # Turning leaves the tokens of a set together, which the textbook takes for independent.
+    below = p_values.set_index("kind")["log10_p_z"] < np.log10(0.05)
+    assert below.loc["turned"].mean() > 0.4 and below.loc["shuffled"].mean() < 0.06
 
 
 def test_level_of_repetitions():

@@ -111,15 +111,18 @@ def test_qq_of_uniform_p_lies_on_the_diagonal(monkeypatch: pytest.MonkeyPatch) -
     p = {"log10_p": np.append(uniform, np.nan), "log10_p_t": np.append(2 * uniform, np.nan)}
     p["log10_p_z"] = np.append(10 * uniform, np.nan)
     keys = {"sae": "s", "feature": np.arange(1001) % 2, "set": [f"set {i // 2}" for i in range(1001)]}
-    figure = plot_evidence.qq(pd.DataFrame(keys | p), title=TITLE)
+    both = [pd.DataFrame(keys | p).assign(kind=kind) for kind in ("turned", "shuffled")]
+    both[1]["log10_p_z"] = both[1]["log10_p"]
+    figure = plot_evidence.qq(pd.concat(both), title=TITLE)
     assert_legible(figure, monkeypatch)
+    assert figure.axes[1].lines[2].get_ydata() == pytest.approx(figure.axes[1].lines[2].get_xdata())
     own, t, z = figure.axes[0].lines[:3]
     assert own.get_ydata() == pytest.approx(own.get_xdata())
     assert t.get_ydata() == pytest.approx(2 * t.get_xdata())
     assert z.get_ydata() == pytest.approx(10 * z.get_xdata())
-    assert "2 features of 1 layers, 501 token sets with shuffled tokens" in words(figure)
-    assert "null of the row's own: 5.0 % below" in words(figure)
-    assert f"textbook z: {100 * (10 * uniform < np.log10(0.05)).mean():.1f} % below" in words(figure)
+    assert "2 features of 1 layers, 501 token sets" in words(figure)
+    assert "own null: 5.0 %" in words(figure)
+    assert f"textbook z: {100 * (10 * uniform < np.log10(0.05)).mean():.1f} %" in words(figure)
 
 
 def test_coverage_has_a_bar_a_set_as_long_as_its_features(tmp_path: Path, monkeypatch) -> None:

@@ -118,9 +118,11 @@ def test_counts(both):
 def test_tests_of_nothing(both):
     values, naive = both
     for name, column in (("own", "log10_p"), ("student", "log10_p_t"), ("textbook", "log10_p_z")):
-        assert shown(values[f"null-tests.{name}"]) == pytest.approx(
-            100 * naive.below(0.05, column), abs=0.051
-        )
+        for kind in ("turned", "shuffled"):
+            key = f"null-tests.{kind}.{name}"
+            assert shown(values[key]) == pytest.approx(100 * naive.below(0.05, column, kind), abs=0.051)
+            strict = 100 * naive.below(1e-4, column, kind)
+            assert shown(values[f"{key}.strict"]) == pytest.approx(strict, abs=0.0051)
 
 
 def test_claims(both):

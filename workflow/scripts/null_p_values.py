@@ -37,7 +37,8 @@ for number, (sae, path) in enumerate(zip(params.sae_ids, given.decoders, strict=
     discoveries.append(null_frames.null_discoveries_frame(found, sae, level=params.level, cut=cut))
     features = calibration.checked_features(len(view.W_dec)).numpy()
     names = sets.columns[tested.numpy()].tolist()
-    p_values.append(null_frames.null_p_values_frame(found[0], features, names, sae))
+    first = [one for one in found if one.z is not None]
+    p_values += [null_frames.null_p_values_frame(one, features, names, sae) for one in first]
 made = {"draws": params.draws, "seed": params.seed, **devices.described(device)}
 metadata = provenance.metadata(unembedding, study=snakemake.wildcards.study, view=params.view, **made)
 tables.write(pd.concat(p_values, ignore_index=True), output.p_values, NULL_P_VALUES, metadata)

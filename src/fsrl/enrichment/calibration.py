@@ -37,11 +37,11 @@ LOG10_TAIL = math.log10(row_nulls.TAIL)
 
 @dataclass(frozen=True, eq=False)
 class NullTests:
-    """One repetition of one kind. tokens: of each random set, else None; k: rank of C; z: of the first
-    repetition of shuffled sets, else None.
+    """One repetition of one kind. tokens: of each random set, else None; k: rank of C; z: the textbook's, of
+    the first repetition of shuffled sets and of turned rows, else None.
 
-    There log10_p is resolved throughout. Elsewhere it is where it can be called, in the tail (see
-    `fsrl.enrichment.row_nulls.RowNulls.tail_log10_p`), and 0 or a lower bound where it cannot.
+    With shuffled sets log10_p is there resolved throughout. Elsewhere it is where it can be called, in the
+    tail (see `fsrl.enrichment.row_nulls.RowNulls.tail_log10_p`), and 0 or a lower bound where it cannot.
     """
 
     kind: str
@@ -152,7 +152,7 @@ def null_tests(
     layer = _Layer(white, covariance, nulls, own, CentredTokens.of(W_U), cut, level)
     yield from _shuffled(layer, rows, sets, repetitions, generator)
     yield from _random(layer, min(len(sets), RANDOM_SETS), repetitions, generator)
-    yield from _turned(layer, sets, repetitions, generator)
+    yield from _turned(layer, rows, sets, repetitions, generator)
 
 
 def _deltas(
@@ -192,7 +192,11 @@ def _random(layer: _Layer, count: int, repetitions: int, generator: torch.Genera
 
 
 def _turned(
-    layer: _Layer, sets: Bool[Tensor, "n_sets n_tokens"], repetitions: int, generator: torch.Generator
+    layer: _Layer,
+    rows: Float64[Tensor, "features d_model"],
+    sets: Bool[Tensor, "n_sets n_tokens"],
+    repetitions: int,
+    generator: torch.Generator,
 ) -> Iterator[NullTests]:
     """Rows d Q have the second moment Q^T C Q and the same C^-1/2 d: their cosines are those of Q delta.
 
@@ -216,7 +220,8 @@ def _turned(
             found = cosines[row, column], sizes[column], len(layer.tokens)
             against_random = row_nulls.random_tail_log10_p(null, place, *found)
             p[row, column] = torch.maximum(p[row, column], against_random)
-        yield layer.tests(("turned", None, repetition), cosines, p)
+        z = textbook_z(rows @ turn, deltas, sizes, layer.tokens) if repetition == 0 else None
+        yield layer.tests(("turned", None, repetition), cosines, p, z)
 
 
 def turned(covariance: LayerCovariance, turn: Float64[Tensor, "d_model d_model"]) -> LayerCovariance:

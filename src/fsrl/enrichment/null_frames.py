@@ -18,20 +18,24 @@ CHANCE = 0.99
 def null_p_values_frame(
     tests: calibration.NullTests, features: Int[np.ndarray, "features"], sets: Sequence[str], sae: str
 ) -> pd.DataFrame:
-    """The table `null_p_values` of one layer, from tests of shuffled sets (of these names) and these rows."""
+    """The table `null_p_values` of one layer and kind of nothing, from tests of sets of these names and rows.
+
+    tests: with the textbook's z, else FsrlError.
+    """
     student = calibration.student_log10_p(tests.t, tests.k)
     if tests.z is None:
-        raise FsrlError(f"null p-values: tests of kind {tests.kind} have no z; give those of shuffled sets")
+        raise FsrlError(f"null p-values: tests of kind {tests.kind} have no z; give the first repetition")
     return pd.DataFrame(
         {
             "sae": sae,
+            "kind": tests.kind,
             "feature": np.repeat(features.astype(np.int32), len(sets)),
             "set": np.tile(np.asarray(sets, dtype=object), len(features)),
             "log10_p": tests.log10_p.astype(np.float64).ravel(),
             "log10_p_t": student.ravel(),
             "log10_p_z": calibration.textbook_log10_p(tests.z).ravel(),
         }
-    ).astype({"sae": "str", "set": "str"})
+    ).astype({"sae": "str", "kind": "str", "set": "str"})
 
 
 def null_discoveries_frame(

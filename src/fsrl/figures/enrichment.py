@@ -16,7 +16,6 @@ from matplotlib.lines import Line2D
 from fsrl.figures.style import (
     DOUBLE,
     LOG10,
-    SINGLE,
     SMALL,
     fix_ticks,
     new_figure,
@@ -35,11 +34,10 @@ SET_KINDS = {
 CUT: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": (0, (4, 2))}
 TICKS = (0, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 TESTS = {
-    "": ("#332288", "null of the row's own"),
-    "_t": ("#CC6677", "covariance-aware t as Student's"),
+    "": ("#332288", "own null"),
+    "_t": ("#CC6677", "t as Student's"),
     "_z": ("#E69F00", "textbook z"),
 }
-SHORT = {"": "own null", "_t": "t as Student's", "_z": "textbook z"}
 # Where nothing is to be found: columns of `discoveries`.
 NOTHING = {"shuffled": "sets", "turned": "decoders"}
 WIDTH = 4.0  # -log10 p up to which the axis is about linear
@@ -190,29 +188,35 @@ def _write_names(ax: Axes, names: Sequence[Name], sign: int, features: int, limi
         ax.annotate(name.text, (name.place, sign * name.height), **at)
 
 
+# Kinds of nothing, of the table `null_p_values`.
+NULL_TESTS = {
+    "turned": "real sets, decoders turned at random",
+    "shuffled": "sets of shuffled tokens, real decoders",
+}
+
+
 @styled()
 def qq(p_values: pd.DataFrame, *, title: str) -> Figure:
-    """Observed against expected p of three tests of real rows and shuffled token sets, both as -log10.
+    """Observed against expected p of three tests where there is nothing to find, both as -log10.
 
-    An honest test lies on the diagonal, or below it. The legend has the share of tests below p = 0.05.
-    p_values: the table `null_p_values`; title: study and view.
+    A panel for decoders turned at random and one for shuffled sets. An honest test lies on the diagonal, or
+    below it. The legends have the share of tests below p = 0.05. p_values: the table `null_p_values`; title:
+    study and view.
     """
     layers = p_values["sae"].nunique()
     rows = len(p_values[["sae", "feature"]].drop_duplicates())
-    note = (
-        f"{rows:,} features of {layers} layers, {p_values['set'].nunique()} token sets with shuffled tokens"
-    )
-    figure = new_figure(SINGLE, 3.5, f"{title}\n{note}")
-    ax = figure.add_subplot()
-    draw_qq(ax, p_values)
-    figure.legend(loc="outside lower center")
+    note = f"{rows:,} features of {layers} layers, {p_values['set'].nunique()} token sets"
+    figure = new_figure(DOUBLE, 2.9, f"{title}\n{note}")
+    for ax, (kind, label) in zip(figure.subplots(1, 2), NULL_TESTS.items(), strict=True):
+        draw_qq(ax, p_values[p_values["kind"] == kind])
+        ax.set_title(label, loc="left")
     return figure
 
 
-def draw_qq(ax: Axes, p_values: pd.DataFrame, short: bool = False) -> None:
-    """The curves of `qq` in one panel, each labelled with its share below p = 0.05.
+def draw_qq(ax: Axes, p_values: pd.DataFrame) -> None:
+    """Curves of three tests in one panel, each labelled with its share below p = 0.05.
 
-    ax: an empty panel; p_values: the table `null_p_values`; short: labels of a narrow panel.
+    ax: an empty panel; p_values: rows of one kind of the table `null_p_values`.
     """
     end = 0.0
     for test, (color, label) in TESTS.items():
@@ -222,17 +226,18 @@ def draw_qq(ax: Axes, p_values: pd.DataFrame, short: bool = False) -> None:
         rank = np.unique(np.geomspace(1, n, QQ_POINTS).round().astype(int)) - 1
         expected = -np.log10((rank + 0.5) / n)
         share = percent(float((observed < np.log10(0.05)).mean()))
-        said = f"{SHORT[test]}: {share}" if short else f"{label}: {share} below p = 0.05"
-        ax.plot(expected, -observed[rank], color=color, linewidth=1.2, label=said)
+        ax.plot(expected, -observed[rank], color=color, linewidth=1.2, label=f"{label}: {share}")
         end = max(end, expected.max())
     diagonal = np.linspace(0, end, 200)  # no straight line on this scale
     style: dict[str, Any] = {"color": "#888888", "linewidth": 0.9, "linestyle": "--", "zorder": 3}
-    said = "uniform: 5 % below .05" if short else "uniform p: 5 % below p = 0.05"
-    ax.plot(diagonal, diagonal, **style, label=said)
+    ax.plot(diagonal, diagonal, **style, label="uniform: 5 % below .05")
     ax.set_yscale("asinh", linear_width=WIDTH)
     ax.set_xlim(0, 1.03 * end)
-    top = ax.get_ylim()[1]
+    # Room for the legend above the curves, on this scale.
+    top = float(WIDTH * np.sinh(1.45 * np.arcsinh(ax.get_ylim()[1] / WIDTH)))
     ax.set_ylim(0, top)
     fix_ticks(ax.yaxis, [tick for tick in TICKS if tick <= top], "{:g}".format)
     ax.set_xlabel(f"expected \N{MINUS SIGN}{LOG10} p")
     ax.set_ylabel(f"observed \N{MINUS SIGN}{LOG10} p (asinh scale)")
+    tight = {"handlelength": 1.2, "borderpad": 0, "labelspacing": 0.25}
+    ax.legend(loc="upper left", **tight).set_in_layout(False)

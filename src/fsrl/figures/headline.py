@@ -37,7 +37,8 @@ def headline(
     title: str,
 ) -> Figure:
     """Side by side: all features of all layers in the plane, in their type's colour; a QQ plot of three tests
-    on shuffled sets; correlation of the measured change with direct and transported weights, by layer.
+    of token sets on decoders turned at random; correlation of the measured change with direct and transported
+    weights, by layer.
 
     null_counts: table `type_null_counts` of each layer, for what chance gives: for each bounding kind summed
     over the layers, and of these sums the largest; p_values: table `null_p_values`, None without one;
@@ -92,10 +93,8 @@ def _type_handles(labelled: pd.DataFrame, null_counts: Sequence[pd.DataFrame], s
 
 
 def _draw_tests(ax: Axes, p_values: pd.DataFrame) -> None:
-    enrichment_figures.draw_qq(ax, p_values, short=True)
-    ax.set_title("sets of shuffled tokens", loc="left")
-    ax.legend(loc="upper left", **TIGHT | {"handlelength": 1.2}).set_in_layout(False)
-    ax.set_ylim(0, 1.6 * ax.get_ylim()[1])
+    enrichment_figures.draw_qq(ax, p_values[p_values["kind"] == "turned"])
+    ax.set_title("decoders turned at random", loc="left")
 
 
 def _draw_agreement(ax: Axes, by_hook: pd.DataFrame) -> None:

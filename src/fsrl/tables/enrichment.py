@@ -110,10 +110,18 @@ NULL_P_VALUES = Table(
     "null_p_values",
     {
         "sae": SAE,
+        "kind": Column(
+            "string",
+            "1",
+            "shuffled: real rows, the sets' tokens shuffled; turned: real sets, the rows rotated",
+        ),
         "feature": FEATURE,
-        "set": Column("string", "1", "name of the token set, its tokens shuffled"),
+        "set": Column("string", "1", "name of the token set"),
         "log10_p": Column(
-            "float64", "log10", "two-sided p of t, from a null of the row's own", nullable=True
+            "float64",
+            "log10",
+            "two-sided p of t, from a null of the row's own; of turned rows a lower bound where it is large",
+            nullable=True,
         ),
         "log10_p_t": Column("float64", "log10", "two-sided p if t were Student's", nullable=True),
         "log10_p_z": Column("float64", "log10", "two-sided p of the textbook z", nullable=True),
