@@ -48,7 +48,14 @@ TOGETHER = {
         "workflow/test_tables.py",
         "workflow/test_terminal.py",
     ],
-    "served": ["hub/test_study.py", "workflow/test_explanations_rule.py"],
+    "served": [
+        "hub/test_study.py",
+        "workflow/test_explanations_rule.py",
+        # Not `served`, but forks of the process that hub/test_study.py starts.
+        "hub/test_adapter.py",
+        "hub/test_catalogue.py",
+        "hub/test_server.py",
+    ],
     "built_mini": [
         "notebooks/test_executed.py",
         "numbers/test_numbers.py",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub.conftest import _serving_hub, hub, hub_environment  # noqa: F401
+from tests.hub.conftest import _here, _serving_hub, here, hub, hub_environment  # noqa: F401
 from tests.neuronpedia.conftest import KEY, api, bucket, environment  # noqa: F401
 from tests.neuronpedia.servers import Api, Bucket
 

@@ -54,7 +54,7 @@ def test_the_lines_run_unchanged(
     rows.fill(bucket, "explanations", explained)
     api.features[rows.MODEL, rows.SOURCE, "0"] = rows.feature(0)
     code = BEFORE + lines.collected(lines.GPT2) + AFTER
-    told = clients.run(code, notebook_environment, tmp_path / "work")
+    told = clients.run(code, notebook_environment, tmp_path / "work", fork=False)
 
     facts = json.loads((tmp_path / "work/facts.json").read_text())
     assert facts["model"] == "HookedTransformer"

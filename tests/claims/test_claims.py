@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -65,11 +66,26 @@ def null(kind="isotropic", n=2000, seed=100, **effects):
 NULLS = [null(), null("spectrum", seed=101)]
 
 
-def verdict(layers, name, scheme="calibrated", level=0.05, nulls=NULLS):
+def judged(layers, scheme="calibrated", nulls=NULLS):
     schemes = [parse_scheme(scheme, SCHEMES[scheme])]
-    tested = [claims.compare_layer(one, schemes, nulls, **SETTINGS) for one in layers]
-    judged = verdicts.judge(tested, level=level)
-    return judged[(judged["claim"] == name) & (judged["scheme"] == scheme)]
+    return verdicts.judge(
+        [claims.compare_layer(one, schemes, nulls, **SETTINGS) for one in layers], level=0.05
+    )
+
+
+def verdict(layers, name, scheme="calibrated", nulls=NULLS):
+    found = judged(layers, scheme, nulls)
+    return found[(found["claim"] == name) & (found["scheme"] == scheme)]
+
+
+@cache
+def on_each_claim(shifted=None, null_shifted=None, beside=True, scheme="calibrated"):
+    """Verdicts by claim on a layer with one type shifted; the same of a null, beside another one or alone."""
+    nulls = NULLS
+    if null_shifted:
+        nulls = [*NULLS[:beside], null("spectrum", shift=dict([null_shifted]))]
+    found = judged([layer(shift=dict([shifted] if shifted else []))], scheme, nulls)
+    return found.set_index("claim", drop=False)
 
 
 # Claim -> a set or column, type, and how far it is shifted so that the claim holds.
@@ -102,11 +118,11 @@ def test_every_claim_but_one_has_a_case():
 @pytest.mark.parametrize("name", SHIFTS)
 def test_a_claim_holds_where_it_was_planted_and_nowhere_else(name):
     (column, kind, size), scheme = SHIFTS[name], ELSEWHERE.get(name, "calibrated")
-    planted = verdict([layer(shift={(column, kind): size})], name, scheme).iloc[0]
+    planted = on_each_claim(((column, kind), size), scheme=scheme).loc[name]
     assert planted["verdict"] == "holds" and planted["p_holm"] <= 0.05 and planted["type"] == kind
     if not np.isnan(planted["low"]):
         assert planted["low"] <= planted["effect"] <= planted["high"]
-    plain = verdict([layer()], name, scheme).iloc[0]
+    plain = on_each_claim(scheme=scheme).loc[name]
     assert plain["verdict"] in ("undecided", "cannot speak")
 
 
@@ -125,15 +141,14 @@ def test_a_two_sided_feature_promotes_and_suppresses(end):
 @pytest.mark.parametrize("name", [name for name in SHIFTS if name.endswith(("_t", "_eta2", "right_skew"))])
 def test_what_null_directions_of_the_type_have_as_well_is_nothing(name):
     column, kind, size = SHIFTS[name]
-    shift = {(column, kind): size}
-    chance = null("spectrum", shift=shift)
-    row = verdict([layer(shift=shift)], name, nulls=[NULLS[0], chance]).iloc[0]
+    shift = ((column, kind), size)
+    row = on_each_claim(shift, shift).loc[name]
     assert row["verdict"] == "undecided" and row["p"] > 0.05 and row["effect"] > 0.6
     assert row["null_kind"] == "spectrum" and row["excess"] == row["effect"] - row["reference"]
     assert row["units_null"] == 100 and row["loosened"] == 2.0
     # A null that has more of it contradicts the claim only if every null does.
-    assert verdict([layer()], name, nulls=[NULLS[0], chance]).iloc[0]["verdict"] == "undecided"
-    assert verdict([layer()], name, nulls=[chance]).iloc[0]["verdict"] == "contradicted"
+    assert on_each_claim(None, shift).loc[name, "verdict"] == "undecided"
+    assert on_each_claim(None, shift, beside=False).loc[name, "verdict"] == "contradicted"
 
 
 def test_without_null_directions_of_the_type_an_auc_says_nothing():
@@ -241,8 +256,7 @@ def test_without_effects_at_most_the_promised_share_is_called():
     ],
 )
 def test_the_verdict_over_all_layers(found, overall, tmp_path):
-    one = verdicts.judge([claims.compare_layer(layer(), ALL_SCHEMES, NULLS, **SETTINGS)], level=0.05)
-    one = one[(one["scheme"] == "calibrated") & (one["claim"] == "partition_spacing_capitals_eta2")]
+    one = on_each_claim().loc[["partition_spacing_capitals_eta2"]]
     layers = [one.assign(sae=f"layer {number}", verdict=text) for number, text in enumerate(found)]
     every = pd.concat(layers, ignore_index=True).astype({"sae": "str", "verdict": "str"})
     row = verdicts.verdicts(every).iloc[0]

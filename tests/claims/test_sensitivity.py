@@ -32,12 +32,18 @@ def example(seed=0, n=300):
     return sensitivity.SweepInputs("layer", moments, null, fresh, significant, D_MODEL)
 
 
-def check(row, layer, name, scheme, default, null=None):
-    """The row's counts are those of the tables that the changed scheme gives."""
+def typed(layer, name, scheme, null=None):
+    """A scheme's typing of the features, which it types, and how many of each type."""
     [typing] = typings(layer.moments, {name: scheme}, layer.null if null is None else null, d_model=D_MODEL)
     own, by_chance = typing.own(), chance.chance(typing, layer.fresh)
     counts = chance.type_counts(typing, by_chance, np.arange(len(layer.moments)), seed=0)
-    counts = counts.set_index("type").loc[row.type]
+    return typing, own, counts.set_index("type")
+
+
+def check(row, layer, found, default):
+    """The row's counts are those of the tables that the changed scheme gives."""
+    typing, own, counts = found
+    counts = counts.loc[row.type]
     assert (row.features, row.members) == (counts["features"], counts["members"])
     assert row.expected == pytest.approx(counts["member_null_share"] * len(layer.moments))
     now, before = own.members[row.type], default[row.type].to_numpy()
@@ -61,7 +67,7 @@ def test_a_sweep_types_anew_with_each_bound(name):
         written = changed["types"][row.type][row.column]
         prefix = "q" if str(row.bound)[0] == "q" else ""
         written[row.word] = f"{prefix}{row.value:.12f}" if prefix else row.value
-        cuts = check(row, layer, name, changed, default).thresholds()
+        cuts = check(row, layer, typed(layer, name, changed), default).thresholds()
         same = (cuts["type"] == row.type) & (cuts["column"] == row.column) & (cuts["word"] == row.word)
         assert cuts.loc[same, "threshold"].item() == pytest.approx(row.threshold, rel=1e-9)
 
@@ -74,9 +80,12 @@ def test_a_sweep_types_anew_with_each_setting(tmp_path):
     keys |= {"tail_share": "tail_share", SPIKE_Q: "spike_level"}
     settings_moved = swept[swept["column"] != DRAWS]
     assert set(settings_moved.loc[settings_moved["column"] == "q", "type"]) == set(TYPES)
-    for row in settings_moved.itertuples():
-        check(row, layer, "calibrated", WHOLE | {keys[row.column]: row.value}, default)
-        assert row.value == pytest.approx(row.factor * WHOLE[keys[row.column]])
+    # A setting that is moved has a row for every type that it decides.
+    for (column, value), rows in settings_moved.groupby(["column", "value"]):
+        found = typed(layer, "calibrated", WHOLE | {keys[column]: value})
+        for row in rows.itertuples():
+            check(row, layer, found, default)
+            assert value == pytest.approx(row.factor * WHOLE[keys[column]])
     moved = {(row.column, row.factor) for row in settings_moved.itertuples()}
     assert moved == {
         *(("q", factor) for factor in (4, 1, 0.2)),
@@ -98,8 +107,9 @@ def test_fewer_draws_are_the_first_of_each_kind():
     fewer = swept[(swept["column"] == DRAWS) & (swept["factor"] == 0.5)]
     assert set(fewer["type"]) == set(TYPES) and set(fewer["value"]) == {1000.0}
     half = pd.concat([part.iloc[: len(part) // 2] for _, part in layer.null.groupby("kind")])
+    found = typed(layer, "calibrated", CALIBRATED, null=half)
     for row in fewer.itertuples():
-        check(row, layer, "calibrated", CALIBRATED, default, null=half)
+        check(row, layer, found, default)
 
 
 def test_settings_beyond_their_range_are_left_out():

@@ -1,13 +1,15 @@
 """The environment in which a subprocess has the loopback hub for its Hugging Face hub.
 
 HF_ENDPOINT, HF_HUB_CACHE and HF_HUB_OFFLINE are read when huggingface_hub is imported: clients run in
-subprocesses.
+subprocesses, and those of one environment may share its import.
 """
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.fixtures import forked_jobs
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,11 +33,15 @@ def environment(endpoint: str, cache: Path, **more: str) -> dict[str, str]:
     return {**kept, **hub, **more}
 
 
-def run(code: str, environment: dict[str, str], folder: Path) -> str:
-    """Standard output of Python code run in `folder`; AssertionError with its standard error if it fails."""
+def run(code: str, environment: dict[str, str], folder: Path, *, fork: bool = True) -> str:
+    """Standard output of Python code run in `folder`; AssertionError with its standard error if it fails.
+
+    It runs in a fork of a process that has imported the large libraries in this environment, or in its own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    python = forked_jobs.python(environment) if fork else sys.executable
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=folder, capture_output=True, text=True, timeout=300
+        [python, "-c", code], env=environment, cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -48,7 +48,20 @@ def at_hub(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return hub
 
 
+@pytest.fixture(scope="session")
+def _here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("caches") / "here"
+
+
 @pytest.fixture
-def hub_environment(hub: LoopbackHub, tmp_path: Path) -> Callable[..., dict[str, str]]:
-    """Call it for the environment of a subprocess whose hub is `hub` and whose cache is empty."""
-    return lambda cache="hf", **more: clients.environment(hub.url, tmp_path / cache, **more)
+def here(_here: Path, tmp_path: Path) -> Path:
+    """tmp_path under a name that all tests share: subprocesses whose caches are named alike can be forks."""
+    _here.unlink(missing_ok=True)
+    _here.symlink_to(tmp_path)
+    return _here
+
+
+@pytest.fixture
+def hub_environment(hub: LoopbackHub, here: Path) -> Callable[..., dict[str, str]]:
+    """Call it for the environment of a subprocess whose hub is `hub`; its cache, tmp_path/hf, is empty."""
+    return lambda **more: clients.environment(hub.url, here / "hf", **more)

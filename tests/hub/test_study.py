@@ -14,19 +14,12 @@ from tests.hub.server import LoopbackHub
 MODEL = "results/models/gpt2"
 
 
-@pytest.fixture(scope="module")
-def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One place for the caches of all tests: jobs whose caches lie elsewhere cannot share imports."""
-    return tmp_path_factory.mktemp("caches")
-
-
 @pytest.fixture
-def elsewhere(hub: LoopbackHub, fresh: Project, caches: Path, tmp_path: Path) -> Hosted:
+def elsewhere(hub: LoopbackHub, fresh: Project, here: Path, tmp_path: Path) -> Hosted:
     """The study with nothing built, an open hub, and caches that are empty."""
     project = fresh.copy(tmp_path / "project")
     configure(project)
-    shutil.rmtree(caches)
-    return Hosted(project, hub, caches)
+    return Hosted(project, hub, here)
 
 
 def test_a_study_is_fetched_built_and_rebuilt_without_the_hub(served: Hosted, tmp_path: Path) -> None:

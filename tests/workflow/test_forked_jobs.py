@@ -55,9 +55,13 @@ def test_a_fork_is_told_and_ends_as_a_process(tmp_path: Path, end: str) -> None:
 
 def test_what_is_no_script_is_the_interpreter_s() -> None:
     python = forked_jobs.python(environment())
-    code = "import os; print(os.getppid())"
-    said = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert int(said) == os.getpid()
+    said = subprocess.run([python, "-m", "this"], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("The Zen of Python")
+    code = "import os, sys; print(os.getppid(), 'torch' in sys.modules)"
+    told = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told == f"{os.getpid()} False\n"
+    told = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.endswith(" True\n") and told != f"{os.getpid()} True\n"
 
 
 def test_one_job_leaves_nothing_to_the_next(tmp_path: Path) -> None:
