@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
 
 from tests.api import lines
@@ -47,6 +48,7 @@ json.dump(facts, open("facts.json", "w"))
 """
 
 
+@pytest.mark.slow
 def test_the_lines_run_unchanged(
     notebook_environment: dict[str, str], bucket: Bucket, api: Api, hub_tree: HubTree, tmp_path: Path
 ) -> None:

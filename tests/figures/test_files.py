@@ -36,28 +36,28 @@ assert "matplotlib.pyplot" not in sys.modules
 """
 
 
+def saved(folder: Path, seed: str) -> dict[str, bytes]:
+    """The files of a process with this hash seed, by name."""
+    environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(("src", "."))}
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", SAVE, str(folder)], check=True, cwd=root, env=environment)
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
 @pytest.fixture(scope="module")
-def two_runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, bytes]]:
-    """The files of two processes with other hash seeds, by name."""
-    runs = []
-    for seed in ("1", "2"):
-        folder = tmp_path_factory.mktemp(f"seed{seed}")
-        path = os.pathsep.join(("src", "."))
-        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path}
-        root = Path(__file__).parents[2]
-        subprocess.run([sys.executable, "-c", SAVE, str(folder)], check=True, cwd=root, env=environment)
-        runs.append({file.name: file.read_bytes() for file in sorted(folder.iterdir())})
-    return runs
+def first(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return saved(tmp_path_factory.mktemp("first"), "1")
 
 
-def test_files_are_the_same_in_every_run(two_runs: list[dict[str, bytes]]) -> None:
-    first, second = two_runs
-    assert len(first) == 8
+@pytest.mark.slow
+def test_files_are_the_same_in_every_run(first: dict[str, bytes], tmp_path: Path) -> None:
+    second = saved(tmp_path, "2")
     assert [name for name in first if first[name] != second[name]] == []
 
 
-def test_files_carry_no_date_and_true_fonts(two_runs: list[dict[str, bytes]]) -> None:
-    for name, data in two_runs[0].items():
+def test_files_carry_no_date_and_true_fonts(first: dict[str, bytes]) -> None:
+    assert len(first) == 8
+    for name, data in first.items():
         assert data.startswith(b"%PDF" if name.endswith("pdf") else b"\x89PNG")
         assert b"Date" not in data and b"atplotlib" not in data
         assert b"/Type3" not in data

@@ -185,7 +185,7 @@ def test_a_hub_that_cannot_be_reached_is_said_in_one_line(
     hub: LoopbackHub, hub_environment: Environment, tmp_path: Path
 ) -> None:
     hub.close()
-    told = clients.run(REFUSED, hub_environment(), tmp_path)
+    told = clients.run(REFUSED, hub_environment(), tmp_path, fork=False)
     assert "cannot be fetched from" in told and told.count("\n") == 1
 
 

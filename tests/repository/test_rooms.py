@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,15 @@ def room_of(path: Path) -> str:
     return parts[0] if len(parts) > 1 else ""
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imported(path: Path) -> set[str]:
     """The modules of the package that a module names in import statements, wherever they stand."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.startswith("fsrl")}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "fsrl":
@@ -83,14 +89,14 @@ def test_names_are_imported_from_where_they_are_defined(path: Path) -> None:
     """`from fsrl.room.module import name` names a definition, or the face would be a corridor again."""
     if path.name in FACES and path.parent == PACKAGE:
         return
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fsrl."):
             source = PACKAGE.joinpath(*node.module.split(".")[1:]).with_suffix(".py")
             if source.is_file():
                 for alias in node.names:
                     assert alias.name in definitions(source), f"{node.module} does not define {alias.name}"
     modules = local_names(path)
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
             source = modules[node.value.id]
             assert node.attr in definitions(source), f"{node.value.id} does not define {node.attr}"
@@ -99,7 +105,7 @@ def test_names_are_imported_from_where_they_are_defined(path: Path) -> None:
 def local_names(path: Path) -> dict[str, Path]:
     """Local name of each module of a room that a module imports."""
     found = {}
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fsrl."):
             for alias in node.names:
                 inner = PACKAGE.joinpath(*node.module.split(".")[1:], f"{alias.name}.py")
@@ -108,10 +114,11 @@ def local_names(path: Path) -> dict[str, Path]:
     return found
 
 
+@cache
 def definitions(path: Path) -> set[str]:
     """What a module's top level defines, not what it imports."""
     found: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
+    for node in parsed(path).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):

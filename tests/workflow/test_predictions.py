@@ -107,12 +107,6 @@ def test_every_key_is_described_and_every_column_is_there() -> None:
     assert set(columns) - {"std_by_norm"} <= set(MOMENTS.columns)
 
 
-@pytest.fixture(autouse=True)
-def no_weights_of_gpt2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine may have them."""
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-
-
 def predicting(project: Project, folder: Path, **predictions: dict[str, Any]) -> Project:
     """A copy of the project with these predictions."""
     copy = project.copy(folder / "project")
