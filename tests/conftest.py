@@ -35,8 +35,8 @@ ROOT = Path(__file__).parents[1]
 # No example of a property test has a time to keep: a busy machine is no fault of the code.
 settings.register_profile("fsrl", deadline=None)
 settings.load_profile("fsrl")
-# Files of tests that share a fixture which takes long to make: every worker of pytest-xdist that met one of
-# them would make its own.
+# Files of tests that share what takes long to make, a fixture or a process that has imported large libraries:
+# every worker of pytest-xdist that met one of them would make its own.
 TOGETHER = {
     "built": [
         "workflow/test_arxiv.py",
@@ -45,16 +45,18 @@ TOGETHER = {
         "workflow/test_dataset.py",
         "workflow/test_forked_jobs.py",
         "workflow/test_local_explanations.py",
+        "workflow/test_locks.py",
         "workflow/test_predictions.py",
         "workflow/test_model_folders.py",
         "workflow/test_report.py",
         "workflow/test_tables.py",
         "workflow/test_terminal.py",
+        "workflow/test_trained_tokens.py",
     ],
     "served": [
         "hub/test_study.py",
         "workflow/test_explanations_rule.py",
-        # Not `served`, but forks of the process that hub/test_study.py starts.
+        # Not `served`, but forks of the same process.
         "hub/test_adapter.py",
         "hub/test_catalogue.py",
         "hub/test_server.py",
@@ -66,6 +68,17 @@ TOGETHER = {
         "workflow/test_one_answer.py",
     ],
 }
+# Other files of a quarter of a minute or more.
+LONG = [
+    f"tests/{file}"
+    for file in (
+        "browser/test_site.py",
+        "claims/test_claims.py",
+        "figures/test_figures.py",
+        "test_cuda_placement.py",
+        "workflow/test_heavy_scripts.py",
+    )
+]
 GROUPS = {f"tests/{file}": group for group, files in TOGETHER.items() for file in files}
 
 
@@ -91,8 +104,13 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Costly groups come first, so that no worker is left with them when the others are done."""
-    items.sort(key=lambda item: item.nodeid.split("::")[0] not in GROUPS)
+    """Costly groups and files come first, so that no worker is left with them when the others are done."""
+
+    def place(item: pytest.Item) -> int:
+        file = item.nodeid.split("::")[0]
+        return 0 if file in GROUPS else 1 if file in LONG else 2
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

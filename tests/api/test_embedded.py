@@ -24,6 +24,7 @@ def without_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
+@pytest.mark.slow
 def test_the_lines_run_and_show_what_was_made_here(
     monkeypatch: pytest.MonkeyPatch, without_network: None, tmp_path: Path
 ) -> None:

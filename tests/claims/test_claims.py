@@ -233,6 +233,7 @@ def test_sets_that_a_vocabulary_lacks_cannot_speak():
     assert verdict([lacking], "prediction_verbs_t").iloc[0]["verdict"] == "cannot speak"
 
 
+@pytest.mark.slow
 def test_without_effects_at_most_the_promised_share_is_called():
     called = 0
     for seed in range(20):

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import hashlib, torch
 from fsrl.moments import engine as moments
@@ -17,6 +19,7 @@ print(hashlib.sha256(b"".join(column.numpy().tobytes() for column in columns)).h
 """
 
 
+@pytest.mark.slow
 def test_a_first_run_and_a_second_give_the_same_bytes(tmp_path: Path) -> None:
     path = os.pathsep.join(sys.path)
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
