@@ -1,8 +1,8 @@
 """CPU time and memory of the stages that need no model, at the shapes of several, on made-up weights.
 
-    python benchmarks/large_shapes.py --folder FOLDER                                  # 262,144 tokens, d_model 2,304
-    python benchmarks/large_shapes.py --folder FOLDER --shape gemma-2-2b --stages moments nulls --output FILE
-    python benchmarks/large_shapes.py --folder FOLDER --tokens 65536 --d-model 1152    # any other shape
+    python benchmarks/large_shapes.py --folder FOLDER                      # 262,144 tokens, d_model 2,304
+    python benchmarks/large_shapes.py --folder FOLDER --shape gpt2-small --line --output FILE
+    python benchmarks/large_shapes.py --folder FOLDER --tokens 65536 --d-model 1152
 
 Writes W_U and a decoder, then runs each stage in a process of its own on `--rows` features (or null directions)
 of the shape's. With --line on a quarter of them as well: what a stage takes is a line in their number, and its
@@ -33,7 +33,7 @@ class Shape(NamedTuple):
 
 
 SHAPES = {
-    "pythia-70m": Shape(50_254, 512, 32_768),
+    "pythia-70m": Shape(50_277, 512, 32_768),
     "gpt2-small": Shape(50_257, 768, 24_576),
     "gemma-2-2b": Shape(256_000, 2_304, 16_384),
     "llama-3.1-8b": Shape(128_256, 4_096, 32_768),
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int)
     parser.add_argument("--d-model", type=int)
     parser.add_argument("--rows", type=int, default=1024, help="features or draws of the larger run")
+    parser.add_argument("--line", action="store_true", help="times of a whole SAE, too")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--output", type=Path, help="JSON that the shape's results are added to")
     parser.add_argument("--stage", choices=(*STAGES, "write"), help=argparse.SUPPRESS)
@@ -83,18 +84,21 @@ def every(asked: argparse.Namespace, shape: Shape) -> None:
     child(asked, *given, "--stage", "write")
     place = asked.output
     saved = json.loads(place.read_text()) if place and place.exists() else {"machine": machine()}
-    of_shape = saved.setdefault("shapes", {}).setdefault(
-        asked.shape, {"shape": shape._asdict(), "stages": {}}
-    )
+    about = {"tokens": asked.tokens, "d_model": asked.d_model, "features": shape.features, "stages": {}}
+    of_shape = saved.setdefault("shapes", {}).setdefault(asked.shape, about)
     for stage in asked.stages:
-        less, more = (
-            json.loads(child(asked, *given, "--stage", stage, "--rows", str(rows)))
-            for rows in (asked.rows // 2, asked.rows)
-        )
-        each = (more["cpu_s"] - less["cpu_s"]) / (asked.rows - asked.rows // 2)
-        whole = STAGES[stage] or shape.features
-        found = {**more, "rows": asked.rows, "whole": whole}
-        found["cpu_s_of_whole"] = round(more["cpu_s"] + max(each, 0) * (whole - asked.rows), 1)
+
+        def taken(rows: int, stage: str = stage) -> dict[str, Any]:
+            of_stage: dict[str, Any] = json.loads(child(asked, *given, "--stage", stage, "--rows", str(rows)))
+            return of_stage | {"rows": rows}
+
+        found = taken(asked.rows)
+        if asked.line:
+            less = taken(asked.rows // 4)
+            each = (found["cpu_s"] - less["cpu_s"]) / (asked.rows - asked.rows // 4)
+            whole = STAGES[stage] or shape.features
+            cpu_s = round(found["cpu_s"] + max(each, 0) * (whole - asked.rows), 1)
+            found |= {"less": less, "whole": whole, "cpu_s_of_whole": cpu_s}
         of_shape["stages"][stage] = found
         print(stage, json.dumps(found), flush=True)
         if place:
@@ -110,13 +114,9 @@ def child(asked: argparse.Namespace, *more: str) -> str:
 
 def machine() -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {
-        "cpu": model,
-        "threads": 1,
-        "load_before": os.getloadavg()[0],
-        "python": platform.python_version(),
-    }
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    python = platform.python_version()
+    return {"cpu": cpu, "threads": 1, "load_before": os.getloadavg()[0], "python": python}
 
 
 def write(asked: argparse.Namespace) -> None:
@@ -273,7 +273,7 @@ def run_axis_share(asked: argparse.Namespace, unembedding: Any, decoder: Any) ->
 
 
 def peak(work: Callable[[], None]) -> dict[str, float]:
-    """CPU seconds, and the peaks of resident and of anonymous memory in GiB, the latter looked at every 20 ms."""
+    """CPU seconds, and peaks of resident and of anonymous memory in GiB (the latter looked at every 20 ms)."""
     highest, done = 0, threading.Event()
 
     def watch() -> None:

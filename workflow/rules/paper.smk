@@ -34,6 +34,7 @@ def paper_parts(study):
         "transport": view == EFFECT_VIEW and study in MEASURED and bool(own_views(study)),
         "planted": study.name in config["planted"]["studies"],
         "dictionaries": comparison_of(study) is not None,
+        "transcoders": study.transcoders() == list(study.sae_ids),
     }
     return [part for part, there in parts.items() if there]
 

@@ -57,7 +57,17 @@ def _source(metadata: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
     if "sae_sha256" not in first:
         return [("Directions", tex.escape(first["release"].removeprefix("none: ")))]
     revisions = _revisions(*_columns(metadata, "sae_revision", "sae_sha256"))
-    return [("SAEs", _path(first["release"])), (r"\quad revision", revisions)]
+    named = [("Transcoders" if "encoder_hook" in first else "SAEs", _path(first["release"]))]
+    return [*named, (r"\quad revision", revisions), *_places(first)]
+
+
+def _places(first: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Of transcoders, where the first one reads and writes; an SAE does both at its hook."""
+    if "encoder_hook" not in first:
+        return []
+    read = first["encoder_hook"].split(":")[0]
+    said = rf"the first reads {_path(read)}, writes {_path(first['hook'])}, whose rows are studied"
+    return [(r"\quad places", said)]
 
 
 def _path(text: str) -> str:
