@@ -4,11 +4,11 @@
     python benchmarks/large_shapes.py --folder FOLDER --shape gpt2-small --line --output FILE
     python benchmarks/large_shapes.py --folder FOLDER --tokens 65536 --d-model 1152
 
-Writes W_U and a decoder, then runs each stage in a process of its own on `--rows` features (or null directions)
-of the shape's. With --line on a quarter of them as well: what a stage takes is a line in their number, and its
-CPU time for all of them is given too. Wall time is not: it depends on what else the machine does. Memory: the
-peak of all that is resident, pages of files among it, which the kernel takes back when it needs them, and of
-what it must hold (anonymous). Linux only. The weights stay in the folder.
+Writes W_U and a decoder, then runs each stage in a process of its own, on `--rows` features or directions.
+With --line on a quarter of them as well: what a stage takes is a line in their number, and its CPU time for all
+of the shape's is given too. Wall time is not: it depends on what else the machine does. Memory: the peak of all
+that is resident, pages of files among it, which the kernel takes back when it needs them, and of what it must
+hold (anonymous). Linux only. The weights stay in the folder.
 """
 
 import argparse

@@ -116,6 +116,19 @@ class TestStudy:
         assert found["decoder rows"] == r"mapping: rows of W\_out; scaling: none"
         assert "SAEs" not in found
 
+    def test_of_transcoders_it_says_where_they_read_and_write(self):
+        reads = "blocks.3.ln2.hook_normalized"
+        said = {"encoder_hook": f"{reads}: a transcoder, whose decoder writes elsewhere"}
+        said |= {"hook": "blocks.3.hook_mlp_out"}
+        rows = {hook: row | said for hook, row in ex.metadata().items()}
+        made = tex_tables_study.studies(rows, dict.fromkeys(ex.HOOKS, 3072), "t")
+        found = {row[0].removeprefix(r"\quad "): row[1] for row in ex.rows(made)}
+        assert "SAEs" not in found and "Transcoders" in found
+        assert found["places"] == (
+            r"the first reads \texttt{blocks.3.ln2.hook\_normalized}, "
+            r"writes \texttt{blocks.3.hook\_mlp\_out}, whose rows are studied"
+        )
+
     def test_widths_that_differ_and_other_views(self):
         view = json.dumps({"cosine": True, "tokens": "all", "w_u": "raw"})
         rows = {hook: row | {"view": view} for hook, row in ex.metadata().items()}

@@ -6,7 +6,7 @@ import torch
 
 from fsrl.errors import FsrlError
 from fsrl.hooks import place_of, residual_hook
-from fsrl.models import activations
+from fsrl.models import activations, checkpoint
 from fsrl.weights import covariances
 from tests.fixtures.tiny_study import TEXT
 
@@ -127,3 +127,22 @@ def test_sums_do_not_cancel_where_the_mean_is_large():
     for part in x.split(137):
         sums.add(part)
     assert sums.covariance().numpy() == pytest.approx(np.cov(x.numpy().T, ddof=0), rel=1e-6, abs=1e-8)
+
+
+def test_the_last_block_is_read_and_no_logits_are_computed(tiny_study):
+    bridge = checkpoint.boot(tiny_study / "model", "cpu")
+    names = ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_post"]
+    batch = torch.arange(1, 9)[None]
+    with torch.no_grad():
+        logits, expected = bridge.run_with_cache(batch, names_filter=names)
+    computed = []
+    handle = bridge.unembed.register_forward_hook(lambda *_: computed.append(True))
+    held = activations._held(bridge, batch, names)
+    assert not computed
+    for name in names:
+        assert torch.equal(held[name], expected[name])
+    # The model is as before: it computes its logits again, and holds nothing of ours.
+    with torch.no_grad():
+        assert torch.equal(bridge(batch), logits)
+    assert computed
+    handle.remove()
