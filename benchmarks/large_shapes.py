@@ -5,10 +5,10 @@
     python benchmarks/large_shapes.py --folder FOLDER --tokens 65536 --d-model 1152
 
 Writes W_U and a decoder, then runs each stage in a process of its own, on `--rows` features or directions.
-With --line on a quarter of them as well: what a stage takes is a line in their number, and its CPU time for all
-of the shape's is given too. Wall time is not: it depends on what else the machine does. Memory: the peak of all
-that is resident, pages of files among it, which the kernel takes back when it needs them, and of what it must
-hold (anonymous). Linux only. The weights stay in the folder.
+With --line on a quarter of them as well: what a stage takes is a line in their number, and its CPU time for
+all of the shape's is given too. Wall time is not: it depends on what else the machine does. Memory: the peak
+of all that is resident, pages of files among it, which the kernel takes back when it needs them, and of what
+it must hold (anonymous). Linux only. The weights stay in the folder.
 """
 
 import argparse
@@ -273,7 +273,7 @@ def run_axis_share(asked: argparse.Namespace, unembedding: Any, decoder: Any) ->
 
 
 def peak(work: Callable[[], None]) -> dict[str, float]:
-    """CPU seconds, and peaks of resident and of anonymous memory in GiB (the latter looked at every 20 ms)."""
+    """CPU seconds, and peaks of resident and of anonymous memory in GiB (the latter at every 20 ms)."""
     highest, done = 0, threading.Event()
 
     def watch() -> None:
