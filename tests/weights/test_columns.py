@@ -100,7 +100,8 @@ def sizes(W_U):
 
 
 def enriched(W_U):
-    found = statistics.set_statistics(seeded(D_SAE, D_MODEL), W_U, sets())
+    nulls = row_nulls.null_directions(W_U, draws=300, seed=0)
+    found = statistics.set_statistics(seeded(D_SAE, D_MODEL), W_U, sets(), nulls=nulls)
     return [found.z, found.t]
 
 
