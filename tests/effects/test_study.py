@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fsrl.effects import forward, peaks, scope, tangent
+from fsrl.effects import contexts, forward, scope, tangent
 from fsrl.errors import FsrlError
 from fsrl.hooks import Place
 from fsrl.models import reading, windows
@@ -147,28 +147,28 @@ def test_T_predicts_the_mean_change_by_an_infinitesimal_step(tiny_study, layer_n
     """In float64 to 1e-6: T of some sites, and what small steps at these do on average, times the scale."""
     _, tail, clean, W_U = ex.study(tiny_study)
     place = Place(layer_number, False)
-    contexts_, positions = torch.tensor([0, 2, 3, 5, 5]), torch.tensor([1, 4, 11, 6, 7])
-    ((_, J),) = closed_form.sweep(tail, clean, contexts_, positions, [place])
+    sites_, positions = torch.tensor([0, 2, 3, 5, 5]), torch.tensor([1, 4, 11, 6, 7])
+    ((_, J),) = closed_form.sweep(tail, clean, sites_, positions, [place])
     v = torch.randn(ex.D_MODEL, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     predicted = v @ J.mean(0).T @ W_U
     step = 1e-6
     added = torch.stack([step * v, -step * v]).expand(len(positions), -1, -1)
-    up, down = forward.changes(tail, clean, place, contexts_, positions, added).unbind(1)
-    _, scale = forward.normalise(clean.final[contexts_, positions], tail.eps)
+    up, down = forward.changes(tail, clean, place, sites_, positions, added).unbind(1)
+    _, scale = forward.normalise(clean.final[sites_, positions], tail.eps)
     measured = ((up - down) * scale / (2 * step)).mean(0) @ W_U
     assert (measured - predicted).norm() / predicted.norm() < 1e-6
-    own = tangent.tangent(tail, clean, place, contexts_, positions, v.expand(len(positions), -1)).mean(0)
+    own = tangent.tangent(tail, clean, place, sites_, positions, v.expand(len(positions), -1)).mean(0)
     torch.testing.assert_close(own @ W_U, predicted, rtol=1e-10, atol=1e-10)
 
 
-def test_contexts_are_the_text_around_the_largest_activation(tiny_study, tmp_path):
+def test_sites_are_the_text_around_the_largest_activation(tiny_study, tmp_path):
     model, text = model_and_text(tiny_study)
     inputs = windows.windows(model.tokenizer, text, context=12, contexts=4)
     activations = torch.zeros(*inputs.shape, 3)
     activations[2, 5, 0], activations[1, 3, 0] = 2.0, 1.5
     # The first token of a window is no text, whatever is active there.
     activations[0, 0, 1], activations[3, 1, 1] = 9.0, 0.5
-    found = peaks.peaks_frame([7, 2, 4], activations, inputs, model.tokenizer)
+    found = contexts.peaks_frame([7, 2, 4], activations, inputs, model.tokenizer)
     core.write(found, tmp_path / "peaks.parquet", PEAKS, {})
     assert found["feature"].tolist() == [7, 2] and found["activation"].tolist() == [2.0, 0.5]
     decode = partial(model.tokenizer.backend_tokenizer.decode, skip_special_tokens=False)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fsrl.effects import sample as effect_sample
+from fsrl.effects.sample import Sampling
 from fsrl.errors import FsrlError
 from fsrl.models import export, reading
 from fsrl.models.sources import ModelSource, SAESource
@@ -22,12 +23,14 @@ def steered(folder, *, hooks=tiny.SAE_IDS, layers=None, source=None, transport=N
     model = reading.read_model(ModelSource(folder=str(folder / "model")))
     settings = study.Settings(
         measure.Steering.of(STEERED | changes),
-        (folder / "evaluation_text.txt").read_text(),
-        context=12,
-        sample=SAMPLE,
-        large_model_on_cpu=SAMPLE | {"million_parameters": 1},
-        seed=0,
-        device="cpu",
+        Sampling(
+            (folder / "evaluation_text.txt").read_text(),
+            context=12,
+            sample=SAMPLE,
+            large_model_on_cpu=SAMPLE | {"million_parameters": 1},
+            seed=0,
+            device="cpu",
+        ),
     )
     found = map(layer, hooks) if layers is None else layers
     inputs = (study.SteeringInputs(one.decoder, one.types, one.moments) for one in found)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from fsrl import files
 from fsrl.effects import study as effect_study
+from fsrl.effects.sample import Sampling
 from fsrl.models import hub_record, reading, sources
 from fsrl.nulls import quantiles
 from fsrl.nulls.joined import joined
@@ -56,7 +57,7 @@ measured = effect_study.measure_study(
     hooks,
     layers(),
     W_U.pop(),
-    effect_study.Settings(parse_scheme(params.scheme, rules), text, **params.settings),
+    effect_study.Settings(parse_scheme(params.scheme, rules), Sampling(text, **params.settings)),
     transport.read(given.transport[0]) if given.transport else None,
 )
 said = {"text": given.text, "scheme": json.dumps({params.scheme: rules}, sort_keys=True)}

@@ -7,6 +7,7 @@ joblog.to(snakemake.log[0], threads=snakemake.threads)
 from collections.abc import Iterator
 
 from fsrl import files
+from fsrl.effects.sample import Sampling
 from fsrl.models import hub_record, reading, sources
 from fsrl.steering import measure
 from fsrl.steering import study as steering_study
@@ -47,7 +48,7 @@ measured = steering_study.measure_study(
     measure.Vocabulary(unembedding.folded, token_ids),
     transport.read(given.transport[0]) if given.transport else None,
     steering_study.Settings(
-        measure.Steering.of(params.steering), files.read_text(given.text), **params.settings
+        measure.Steering.of(params.steering), Sampling(files.read_text(given.text), **params.settings)
     ),
 )
 for i, (found, run) in enumerate(measured):

@@ -1,11 +1,14 @@
 """The contexts of a text in which the features of a study's SAEs are most active: one pass of the model.
 
-The slow twin is `fsrl.models.examples`, which reads the features of one SAE one by one: the same windows, the
-same rules (a context counts once, position 0 never, the earlier context wins a tie). Here the raw model runs,
-and activations are in residual units, as in the measured effects (`fsrl.effects.encoders`).
+`contexts` has the best few of every feature, as token ids; `effect_peaks` the best one of each feature whose
+effects are measured, as text. The slow twin is `fsrl.models.examples`, which reads the features of one SAE
+one by one: the same windows, the same rules (a context counts once, position 0 never, the earlier context
+wins a tie). Here the raw model runs, and activations are in residual units, as in the measured effects
+(`fsrl.effects.encoders`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +18,13 @@ from torch import Tensor
 
 from fsrl import devices
 from fsrl.effects import encoders
-from fsrl.models import windows
-from fsrl.models.examples import BATCH
+from fsrl.effects.sample import read_windows
 from fsrl.models.reading import Model
 from fsrl.models.sources import SAESource
+from fsrl.models.windows import BATCH, FIRST_POSITION
+from fsrl.tables.effects import PEAKS
 
-WINDOW = (10, 5)  # tokens shown before and after the most active one
+WINDOW, PEAK_WINDOW = (10, 5), (24, 8)  # tokens shown before and after the most active one
 SHARES = 100  # activations are told in hundredths of the greatest
 
 
@@ -44,15 +48,7 @@ def of_study(
     """
     where = devices.pick(device)
     bridge = model.bridge if where == "cpu" else model.bridge.to(where)
-    length = min(context, int(bridge.cfg.n_ctx))
-    tokens = windows.windows(
-        model.tokenizer, text, context=length, contexts=contexts, d_vocab=bridge.cfg.d_vocab
-    )
-    said = {
-        **devices.described(where),
-        "contexts": f"{len(tokens)} windows of {length} tokens, spread over the text",
-        "first_token": str(windows.first_token(model.tokenizer)),
-    }
+    tokens, said = read_windows(model, text, context=context, contexts=contexts, device=where)
     names = list(dict.fromkeys(hook for _, hook, _ in saes))
     parts = [
         bridge.run_with_cache(batch.to(where), names_filter=names, return_type=None)[1]
@@ -82,7 +78,7 @@ def strongest(
     best: tuple[Tensor, ...] = ()  # peak, number of the context, activations in it
     seen = 0
     for batch in activations:
-        peak = batch[:, :, windows.FIRST_POSITION :].amax(-1)
+        peak = batch[:, :, FIRST_POSITION:].amax(-1)
         number = torch.arange(seen, seen + batch.shape[1]).expand(len(batch), -1)
         seen += batch.shape[1]
         if best:
@@ -95,17 +91,47 @@ def strongest(
     return best[1], best[2]
 
 
+def peaks_frame(
+    features: Sequence[int],
+    activations: Float[Tensor, "contexts positions features"],
+    inputs: Int64[Tensor, "contexts positions"],
+    tokenizer: Any,
+) -> pd.DataFrame:
+    """The table `effect_peaks`: the site of the largest activation (the first of equal ones) of each feature
+    that is active anywhere. activations: of `features`, in the windows `inputs`; tokenizer: a fast one.
+    """
+    kept, values = strongest([activations.permute(2, 0, 1)], 1)
+    rows = []
+    for feature, context, *span in zip(features, kept, *_spans(values, PEAK_WINDOW), strict=True):
+        peak, place, begin, end = (part.item() for part in span)
+        if not peak > 0:
+            continue
+        window = inputs[context.item()].tolist()
+        parts = window[begin:place], window[place : place + 1], window[place + 1 : end]
+        texts = (tokenizer.backend_tokenizer.decode(part, skip_special_tokens=False) for part in parts)
+        rows.append((feature, peak, *texts))
+    texts_of = dict.fromkeys(("before", "token", "after"), "str")
+    made = pd.DataFrame(rows, columns=list(PEAKS.columns))
+    return made.astype({"feature": "int32", "activation": "float64", **texts_of})
+
+
+def _spans(
+    values: Float[Tensor, "features kept positions"], window: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of the activations in a context the largest and its place, and where what is shown begins and ends."""
+    peak, place = values[:, :, FIRST_POSITION:].max(dim=2)
+    place = place + FIRST_POSITION
+    begin = (place - window[0]).clamp(min=FIRST_POSITION)
+    return peak, place, begin, (place + window[1] + 1).clamp(max=values.shape[2])
+
+
 def frame(
     tokens: Int64[Tensor, "contexts positions"],
     contexts: Int64[Tensor, "features kept"],
     values: Float[Tensor, "features kept positions"],
 ) -> pd.DataFrame:
     """The table `contexts`: a row for each feature and context in which it is active."""
-    first, positions = windows.FIRST_POSITION, tokens.shape[1]
-    peak, place = values[:, :, first:].max(dim=2)
-    place = place + first
-    begin = (place - WINDOW[0]).clamp(min=first)
-    end = (place + WINDOW[1] + 1).clamp(max=positions)
+    peak, place, begin, end = _spans(values, WINDOW)
     held = (peak > 0).nonzero().tolist()
     shares = (SHARES * values.clamp(min=0) / peak.clamp(min=1e-30)[:, :, None]).round().long().numpy()
     ids, peak_of, place_of = tokens.numpy(), peak.numpy(), place.numpy()

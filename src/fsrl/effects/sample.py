@@ -7,9 +7,10 @@ a feature are independent and a standard error over them is one over contexts.
 """
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,14 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from torch import Tensor
 
+from fsrl import devices
 from fsrl.errors import FsrlError
+from fsrl.models import windows
+from fsrl.models.reading import Model
 from fsrl.models.windows import FIRST_POSITION
 from fsrl.names import DEGENERATE, LABELS
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,62 @@ class SampleSize:
     def __post_init__(self) -> None:
         if min(self.features_per_type, self.positions, self.contexts) < 1:
             raise FsrlError(f"effects: {self}; every number must be 1 or more")
+
+
+class Sampled(NamedTuple):
+    """Windows of a text, on the CPU; the sample's size; what to say of both in tables' metadata."""
+
+    inputs: Int64[Tensor, "contexts positions"]
+    size: SampleSize
+    said: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """text: what the model reads; context: tokens in a window; sample and large_model_on_cpu as in the
+    config; seed: of features, positions and random directions; device: auto, cpu or cuda.
+
+    Effects and steering are given the same, so that their features and sites are the same.
+    """
+
+    text: str
+    context: int
+    sample: Mapping[str, Any]
+    large_model_on_cpu: Mapping[str, Any]
+    seed: int
+    device: str
+
+    def of(self, model: Model) -> Sampled:
+        """For a model; the log says which size was taken."""
+        device = devices.pick(self.device)
+        parameters = sum(part.numel() for part in model.bridge.original_model.parameters())
+        size = sample_size(
+            sample=self.sample,
+            large_model_on_cpu=self.large_model_on_cpu,
+            parameters=parameters,
+            device=device,
+        )
+        logger.info("%.1f million parameters on %s: %s", parameters / 1e6, device, size)
+        inputs, said = read_windows(
+            model, self.text, context=self.context, contexts=size.contexts, device=device
+        )
+        return Sampled(inputs, size, said | {"sample": str(size), "seed": str(self.seed)})
+
+
+def read_windows(
+    model: Model, text: str, *, context: int, contexts: int, device: str
+) -> tuple[Int64[Tensor, "contexts positions"], dict[str, str]]:
+    """Windows of a text as the model reads it, no longer than it can; what to say of them and the device."""
+    length = min(context, int(model.bridge.cfg.n_ctx))
+    inputs = windows.windows(
+        model.tokenizer, text, context=length, contexts=contexts, d_vocab=model.bridge.cfg.d_vocab
+    )
+    return inputs, {
+        **devices.described(device),
+        "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "contexts": f"{len(inputs)} windows of {length} tokens, spread over the text",
+        "first_token": str(windows.first_token(model.tokenizer)),
+    }
 
 
 @dataclass(frozen=True, eq=False)

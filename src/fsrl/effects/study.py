@@ -1,9 +1,8 @@
 """Measured effects of a whole study: one clean run of the model for all hooks, then layer after layer."""
 
-import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,13 +12,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from fsrl import devices
-from fsrl.effects import agreement, forward, peaks, scope
+from fsrl.effects import agreement, contexts, forward, scope
 from fsrl.effects import encoders as effect_encoders
 from fsrl.effects import frames as effect_frames
 from fsrl.effects import measure as effect_measure
 from fsrl.effects import sample as effect_sample
 from fsrl.effects.own_pass import OwnPass
-from fsrl.effects.sample import SampleSize
+from fsrl.effects.sample import SampleSize, Sampling
 from fsrl.errors import FsrlError
 from fsrl.models import windows
 from fsrl.models.reading import Model
@@ -46,17 +45,10 @@ class EffectInputs:
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """scheme: by which types are told; text: what the model reads; context: tokens in a window; sample and
-    large_model_on_cpu as in the config; device: auto, cpu or cuda.
-    """
+    """scheme: by which types are told; sampling: on what is measured."""
 
     scheme: Scheme | TailScheme
-    text: str
-    context: int
-    sample: Mapping[str, Any]
-    large_model_on_cpu: Mapping[str, Any]
-    seed: int
-    device: str
+    sampling: Sampling
 
 
 class LayerTables(NamedTuple):
@@ -143,30 +135,14 @@ def _run_clean(
     settings: Settings,
 ) -> _CleanRun:
     """The text through the model once, for all hooks."""
-    device = devices.pick(settings.device)
-    size = _sample_size(model, device, settings)
-    context = min(settings.context, model.bridge.cfg.n_ctx)
-    inputs = windows.windows(
-        model.tokenizer,
-        settings.text,
-        context=context,
-        contexts=size.contexts,
-        d_vocab=model.bridge.cfg.d_vocab,
-    )
+    device = devices.pick(settings.sampling.device)
+    inputs, size, said = settings.sampling.of(model)
     bridge = model.bridge if device == "cpu" else model.bridge.to(device)
     inputs = inputs.to(device)
     places = [forward.place_in(bridge, hook) for hook in hooks]
     unlike = scope.unlike_gpt2(bridge.original_model.config.to_dict())
     caught = [*hooks, *effect_encoders.gates(bridge, hooks)]
     clean = forward.run_clean(bridge, inputs, places, caught, device, attention=unlike is None)
-    said = {
-        **devices.described(device),
-        "sample": str(size),
-        "seed": str(settings.seed),
-        "text_sha256": hashlib.sha256(settings.text.encode()).hexdigest(),
-        "contexts": f"{len(inputs)} windows of {context} tokens, spread over the text",
-        "first_token": str(windows.first_token(model.tokenizer)),
-    }
     rest: forward.Rest
     if unlike is None:
         rest = forward.Tail.of(bridge, device)
@@ -185,18 +161,6 @@ def _run_clean(
     )
 
 
-def _sample_size(model: Model, device: str, settings: Settings) -> SampleSize:
-    parameters = sum(part.numel() for part in model.bridge.original_model.parameters())
-    size = effect_sample.sample_size(
-        sample=settings.sample,
-        large_model_on_cpu=settings.large_model_on_cpu,
-        parameters=parameters,
-        device=device,
-    )
-    logger.info("%.1f million parameters on %s: %s", parameters / 1e6, device, size)
-    return size
-
-
 def _measure_layer(
     layer: EffectInputs,
     source: SAESource,
@@ -205,7 +169,7 @@ def _measure_layer(
     T: Float[Tensor, "d_model d_model"] | None,
 ) -> LayerTables:
     decoder = layer.decoder
-    seed = effect_sample.seed_of(settings.seed, decoder.sae)
+    seed = effect_sample.seed_of(settings.sampling.seed, decoder.sae)
     density = layer.moments.set_index("feature")["log10_density"]
     sample = effect_sample.choose_features(layer.types, density, run.size.features_per_type, seed)
     features = torch.tensor(sample["feature"].to_numpy(dtype="int64"))
@@ -228,7 +192,7 @@ def _measure_layer(
     return LayerTables(
         effect_frames.effects_frame(measured, sample, *typed_by, n_tokens=n_tokens),
         effect_frames.agreement_frame(measured, sample),
-        peaks.peaks_frame(features.tolist(), activations, run.inputs, run.tokenizer),
+        contexts.peaks_frame(features.tolist(), activations, run.inputs, run.tokenizer),
         run.said,
     )
 

@@ -23,11 +23,10 @@ from torch import Tensor
 from fsrl import arguments
 from fsrl.errors import FsrlError
 from fsrl.hooks import layer_of
-from fsrl.models.windows import FIRST_POSITION
+from fsrl.models.windows import BATCH, FIRST_POSITION
 from fsrl.progress import bar
 
 WINDOW = (20, 12)
-BATCH = 16  # contexts in one forward pass
 # [vectors, d_sae] is held for this many vectors at a time: 100 MB for an SAE with 24,576 features.
 VECTORS_PER_PART = 1024
 

@@ -22,6 +22,7 @@ from fsrl.tokens.text import END_OF_TEXT
 
 # In GPT-2 position 0 has 1.2 to 2.4 times the usual norm; SAEs don't train on it, and mostly it is one token.
 FIRST_POSITION = 1
+BATCH = 16  # windows in one forward pass
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """The steering tables of a whole study: one clean run of the model for all hooks, then layer after layer."""
 
-import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,10 +12,9 @@ from torch import Tensor
 from fsrl import devices
 from fsrl.effects import encoders, forward
 from fsrl.effects import sample as effect_sample
-from fsrl.effects.sample import SampleSize
+from fsrl.effects.sample import SampleSize, Sampling
 from fsrl.errors import FsrlError
 from fsrl.hooks import place_of
-from fsrl.models import windows
 from fsrl.models.reading import Model
 from fsrl.models.sources import SAESource
 from fsrl.names import DEGENERATE
@@ -32,17 +30,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """steering: as the config has it; text, context, sample, large_model_on_cpu, seed, device: of
-    `fsrl.effects.study.Settings`, so that features and sites are those of the effects.
-    """
+    """steering: as the config has it; sampling: the effects'."""
 
     steering: Steering
-    text: str
-    context: int
-    sample: Mapping[str, int]
-    large_model_on_cpu: Mapping[str, int]
-    seed: int
-    device: str
+    sampling: Sampling
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,33 +105,12 @@ def _run_clean(
     transport: Transport | None,
     settings: Settings,
 ) -> _Run:
-    device = devices.pick(settings.device)
-    size = effect_sample.sample_size(
-        sample=settings.sample,
-        large_model_on_cpu=settings.large_model_on_cpu,
-        parameters=sum(part.numel() for part in model.bridge.original_model.parameters()),
-        device=device,
-    )
-    context = min(settings.context, model.bridge.cfg.n_ctx)
-    inputs = windows.windows(
-        model.tokenizer,
-        settings.text,
-        context=context,
-        contexts=size.contexts,
-        d_vocab=model.bridge.cfg.d_vocab,
-    ).to(device)
+    device = devices.pick(settings.sampling.device)
+    inputs, size, said = settings.sampling.of(model)
+    inputs = inputs.to(device)
     bridge = model.bridge if device == "cpu" else model.bridge.to(device)
     vocabulary = Vocabulary(vocabulary.W_U.to(device), vocabulary.token_ids.to(device))
     places = list(dict.fromkeys(place_of(hook) for hook in hooks))
-    said = {
-        **devices.described(device),
-        "sample": str(size),
-        "seed": str(settings.seed),
-        "text_sha256": hashlib.sha256(settings.text.encode()).hexdigest(),
-        "contexts": f"{len(inputs)} windows of {context} tokens, spread over the text",
-        "first_token": str(windows.first_token(model.tokenizer)),
-        "transport": _said_of(transport),
-    }
     clean = forward.run_clean(bridge, inputs, places, hooks, device)
     watched = prompts.of_gpt2(bridge, model.tokenizer, settings.steering.prompts, places, vocabulary.W_U)
     return _Run(
@@ -154,7 +124,7 @@ def _run_clean(
         # In a raw GPT-2 it is the same at every position.
         end=paths.End(forward.Tail.of(bridge, device), clean, vocabulary, watched.offset[0]),
         size=size,
-        said=said,
+        said=said | {"transport": _said_of(transport)},
     )
 
 
@@ -178,7 +148,7 @@ def choose(
 
 def _measure_layer(layer: SteeringInputs, run: _Run, settings: Settings) -> LayerTables:
     decoder, steering, T = layer.decoder, settings.steering, run.T(layer.decoder.hook)
-    seed = effect_sample.seed_of(settings.seed, decoder.sae)
+    seed = effect_sample.seed_of(settings.sampling.seed, decoder.sae)
     sample = choose(layer.types, layer.moments, steering.features, run.size.features_per_type, seed)
     watched = measure.Watched(run.prompts, run.vocabulary, run.inputs, T, steering)
     activations = _kept(_activations(decoder, run))
