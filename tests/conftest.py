@@ -65,6 +65,7 @@ TOGETHER = {
         "notebooks/test_executed.py",
         "numbers/test_numbers.py",
         "workflow/test_mini.py",
+        "workflow/test_mini_effects.py",
         "workflow/test_one_answer.py",
     ],
 }
