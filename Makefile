@@ -55,7 +55,7 @@ notebooks: $(READY)
 	  copy="$${source%.py}.ipynb"; \
 	  if [ -e "$$copy" ]; then echo "$$copy: kept as it is; delete it for a fresh one"; \
 	  elif [ -e "results/$$copy" ]; then cp "results/$$copy" "$$copy"; \
-	  else $(RUN) jupytext --quiet --set-kernel - --to ipynb --output "$$copy" "$$source"; fi || exit; \
+	  else $(RUN) jupytext --quiet --set-kernel python3 --to ipynb --output "$$copy" "$$source"; fi || exit; \
 	done
 	$(RUN) jupyter lab --LabApp.default_url=/lab/tree/notebooks/visualizing_sae_features.ipynb $(JUPYTER_ARGS)
 

@@ -95,7 +95,7 @@ counts["count"] = (
 counts["layer"] = counts["layer"].map(hook_label)
 wide = counts.pivot(index=["layer", "weights"], columns="type", values="count")
 rows = pd.MultiIndex.from_product([hooks, list(VIEWS)])
-display(wide.reindex(rows)[list(TYPES)].rename_axis(index=None, columns=None))
+display(wide.reindex(rows)[list(TYPES)].rename_axis(index=[None, None], columns=None))
 
 # %% [markdown]
 # ## Ten features
@@ -143,22 +143,28 @@ shown["over random", DIRECT] = steering["over_random"].xs(("feature", DIRECT), l
 display(shown.rename_axis(index=None, columns=[None, None]))
 
 # %%
-figure = figure_style.new_figure(figure_style.DOUBLE, 2.9, f"{TITLE}\n95 % intervals over directions")
-grid = figure.subplots(1, 2)
-panels = {"what comes next: gain in percentile": None, "steering: correlation with the forecast": "spearman"}
-for ax, (label, column) in zip(grid, panels.items(), strict=True):
-    for shift, kind in ((-0.08, DIRECT), (0.08, TRANSPORTED)):
-        name = column or f"{kind}_gain"
-        part = steering.xs(("feature", kind), level=[1, 2]) if column else following
-        part = part.reindex(hooks)
-        spread = [part[name] - part[f"{name}_low"], part[f"{name}_high"] - part[name]]
-        places = [place + shift for place in range(len(hooks))]
-        _, color, marker = PREDICTED[kind]
-        ax.errorbar(places, part[name], yerr=spread, color=color, fmt=marker, linestyle="-", label=kind)
-    ax.axhline(0, color=figure_style.NULL_COLOR, linewidth=0.5)
-    ax.set_xticks(range(len(hooks)), hooks, rotation=90)
-    ax.set_ylabel(label)
-grid[0].legend()
+with figure_style.styled():
+    figure = figure_style.new_figure(figure_style.DOUBLE, 2.9, f"{TITLE}\n95 % intervals over directions")
+    grid = figure.subplots(1, 2)
+    panels = {
+        "what comes next: gain in percentile": None,
+        "steering: correlation with the forecast": "spearman",
+    }
+    for ax, (label, column) in zip(grid, panels.items(), strict=True):
+        for shift, kind in ((-0.08, DIRECT), (0.08, TRANSPORTED)):
+            name = column or f"{kind}_gain"
+            part = steering.xs(("feature", kind), level=[1, 2]) if column else following
+            part = part.reindex(hooks)
+            spread = [part[name] - part[f"{name}_low"], part[f"{name}_high"] - part[name]]
+            places = [place + shift for place in range(len(hooks))]
+            _, color, marker = PREDICTED[kind]
+            ax.errorbar(
+                places, part[name], yerr=spread, color=color, fmt=f"{marker}-", markersize=3, label=kind
+            )
+        ax.axhline(0, color=figure_style.NULL_COLOR, linewidth=0.5)
+        ax.set_xticks(range(len(hooks)), hooks, rotation=90)
+        ax.set_ylabel(label)
+    grid[1].legend(loc="lower right")
 display(figure)
 
 # %% [markdown]
