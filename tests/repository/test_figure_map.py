@@ -20,6 +20,16 @@ ROWS = [
 RULES = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
 
 
+def rule_of(name: str) -> str:
+    """What the files say of a rule, whose name may end in that of its study."""
+    found = re.search(
+        rf'(^rule {name}:|^ +f"{name}_\{{study\.name\}}").*?^ +script:\n[^\n]+', RULES, re.M | re.S
+    )
+    assert found, f"no rule {name}"
+    listed = re.search(r"^MOMENT_TABLES = (.*)$", RULES, re.M)[1]
+    return found[0].replace("*MOMENT_TABLES", listed)
+
+
 def quoted(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
@@ -47,7 +57,7 @@ def test_every_figure_is_in_the_map() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: quoted(row[0])[0])
 def test_rules_modules_and_scripts_exist(row: list[str]) -> None:
     (rule,), (module,) = quoted(row[1]), quoted(row[2])
-    assert re.search(rf"^rule {rule}:", RULES, re.M), rule
+    assert rule_of(rule).endswith(f'"../scripts/{rule}.py"')
     assert importlib.import_module(f"fsrl.figures.{module}").__doc__
     script = (ROOT / f"workflow/scripts/{rule}.py").read_text()
     imported = re.findall(r"from fsrl\.figures import ([\w, ]+?)(?: as (\w+))?$", script, re.M)
@@ -62,7 +72,7 @@ def test_rules_modules_and_scripts_exist(row: list[str]) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: quoted(row[0])[0])
 def test_tables_are_inputs_of_the_rule(row: list[str]) -> None:
     (rule,) = quoted(row[1])
-    block = RULES.split(f"rule {rule}:")[1].split("output:")[0]
+    block = rule_of(rule).split("output:")[0]
     for table in quoted(row[3]):
         name = table.removeprefix("effects_")
         assert re.search(name, block, re.I), f"{rule} does not read {table}"
