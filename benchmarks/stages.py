@@ -1,6 +1,7 @@
-"""What each stage of the workflow cost, from the benchmark files of a finished build, for the paper.
+r"""What each stage of the workflow cost, from the benchmark files of a finished build, for the paper.
 
-    python benchmarks/stages.py results/benchmarks --output benchmarks/results/stages_cpu.json
+    python benchmarks/stages.py results/benchmarks --note "no other work" \
+        --output benchmarks/results/stages_cpu.json
 
 A build's own benchmark files cannot be inputs of the paper, which is made in the same build and has to come
 out the same every time; so they are read once, by hand, on a machine that is named. Wall time is that of the
@@ -64,7 +65,8 @@ def collected(folder: Path, studies: set[str]) -> dict[str, dict[str, float]]:
     )
     for path in sorted(folder.rglob("*.tsv")):
         part = path.relative_to(folder)
-        studies.update(part.parts[:1] if len(part.parts) > 1 and part.parts[0] != "models" else ())
+        if len(part.parts) > 1 and part.parts[0] not in (*scripts, "models"):
+            studies.add(part.parts[0])
         with path.open() as lines:
             row = next(csv.DictReader(lines, delimiter="\t"))
         one = sums[stage_of(rule_of(part, scripts))]
@@ -93,10 +95,14 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--note", default="", help="what else the machine did, for the table")
     options = parser.parse_args()
     studies: set[str] = set()
     stages = collected(options.folder, studies)
-    text = json.dumps({"machine": machine(), "studies": sorted(studies), "stages": stages}, indent=1)
+    text = json.dumps(
+        {"machine": machine() | {"note": options.note}, "studies": sorted(studies), "stages": stages},
+        indent=1,
+    )
     print(text)
     if options.output is not None:
         options.output.write_text(text + "\n")

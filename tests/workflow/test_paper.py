@@ -92,13 +92,22 @@ def compiled(folder: Path, sources: list[Path], monkeypatch) -> str:
 def test_it_speaks_of_the_studies_that_were_built_and_of_no_other(tmp_path, given, monkeypatch):
     studies = {"made-up": PARTS, "bare_study": []}
     text = compiled(tmp_path, project(tmp_path, given, studies, ["GPT-2 & its like"]), monkeypatch)
-    for said in ("Results: made-up", "Results: bare_study", "Results: planted types", "GPT-2 & its like"):
+    for said in ("The text tells of made-up", "Token sets and claims of made-up", "GPT-2 & its like"):
         assert said in text
     assert "??" not in text
-    assert "Results: GPT-2" not in text
+    assert "bare_study: what it is made of" in text
+    assert "Token sets and claims of bare_study" not in text
     assert text.count("in every dictionary of the model") == 1  # under the study that stands for the model
-    assert text.count("Do the logits move as the weights say?") == 2  # in the methods and for one study
-    assert text.count("The embedded study mini") == 0
+    assert text.count("Do the logits move as the weights say?") == 1
+    assert "The embedded study" not in text
+
+
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no pdftotext (poppler-utils) here")
+def test_a_study_that_has_only_what_every_study_has_can_be_told_alone(tmp_path, given, monkeypatch):
+    text = compiled(tmp_path, project(tmp_path, given, {"bare_study": []}, []), monkeypatch)
+    assert "The text tells of bare_study" in text and "??" not in text
+    for not_measured in ("Do the logits move", "What the features promote", "Planted types found"):
+        assert not_measured not in text
 
 
 def test_a_number_that_no_table_gives_stops_it(tmp_path, given, monkeypatch):

@@ -20,6 +20,8 @@ def stages(saved: Mapping[str, Any]) -> str:
     memory = tex.number(machine["memory_gib"], digits=0)
     cores = f"{tex.count(machine['cores'])} cores, {memory}~GiB"
     headings = {0: rf"{studies}; {tex.escape(machine['cpu'])}, {cores}, no GPU"}
+    if machine["note"]:
+        headings[0] += f"; {tex.escape(machine['note'])}"
     names, *figures = zip(*rows, strict=True)
     heads = ("jobs", "wall time (s)", "CPU time (s)", "memory (MiB)")
     columns = [Column("Stage", names)]
