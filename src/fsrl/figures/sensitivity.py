@@ -89,9 +89,12 @@ def _draw_lines(ax: Axes, part: pd.DataFrame, measure: str, layers: Sequence[str
 
 def _name_bound(ax: Axes, bound: Any, points: float) -> None:
     """The panel's title: the type in its colour, and the bound that is moved, in small print below."""
-    size = SMALL
+    name = type_label(bound.type)
+    if points < 80:
+        # Two words stand below each other; one alone has a line above it.
+        name = name.replace(" ", "\n") if " " in name else f"\n{name}"
     text = f"{bound.column.replace('_', ' ')} {SIGNS[bound.word]}\n{bound.bound}"
-    ax.set_title(f"{type_label(bound.type)}\n{text}", fontsize=size, color=TYPE_COLORS[bound.type])
+    ax.set_title(f"{name}\n{text}", fontsize=SMALL, color=TYPE_COLORS[bound.type])
 
 
 def _factor_axis(ax: Axes, factors: pd.Series) -> None:

@@ -17,7 +17,16 @@ from fsrl.numbers.headlines import StudyTables, Values, extremes, headline, list
 from fsrl.numbers.study import key_of, layer_name, words_of
 from fsrl.tables.sensitivity import Q
 
-VERDICTS = ("holds", "contradicted", "mixed", "undecided", "cannot speak", "no null", "by definition")
+# Verdict -> what is said of several tests with it, and of one.
+VERDICTS = {
+    "holds": ("hold", "holds"),
+    "contradicted": ("are contradicted", "is contradicted"),
+    "mixed": ("differ between hooks", "differs between hooks"),
+    "undecided": ("are undecided", "is undecided"),
+    "cannot speak": ("lack the features to be asked", "lacks the features to be asked"),
+    "no null": ("have no null to stand beside", "has no null to stand beside"),
+    "by definition": ("are fixed by the rules themselves", "is fixed by the rules themselves"),
+}
 ACTIVE, STEP, ALL = "active", "+1", "all"
 # The tests of one statement, by how the claim's name ends (`fsrl.claims.claims_list`).
 ASKED = {"": "by significance", "_t": "by $t$", "_eta2": r"by $\eta^2$"}
@@ -123,11 +132,14 @@ def claims(tables: StudyTables) -> dict[str, str]:
     for name, scheme in (("default", tables.scheme), ("post", "post")):
         rows = tables.frame("claims")[tables.frame("claims")["scheme"] == scheme]
         values[f"{name}.all"] = tex.count(len(rows))
-        for verdict in VERDICTS:
+        said = []
+        for verdict, (several, one) in VERDICTS.items():
             part = rows[rows["verdict"] == verdict]
             key = f"{name}.{verdict.replace(' ', '-')}"
             values[key] = tex.count(len(part))
             values[f"{key}.list"] = _sentence(part, rows)
+            said += [f"{tex.count(len(part))} {one if len(part) == 1 else several}"] if len(part) else []
+        values[f"{name}.verdicts"] = listed(said)
     return values
 
 
