@@ -46,14 +46,13 @@ def headline(
     """
     panels = 1 + (p_values is not None) + (by_hook is not None)
     figure = new_figure(DOUBLE if panels > 1 else SINGLE, HEIGHT, title)
+    figure.set_layout_engine("constrained", w_pad=0.06)
     axes = figure.subplots(1, panels, squeeze=False, width_ratios=[1.5, *[1.0] * (panels - 1)])[0]
     _draw_plane(axes[0], layers, null_counts, scheme)
     if p_values is not None:
         _draw_tests(axes[1], p_values)
     if by_hook is not None:
         _draw_agreement(axes[-1], by_hook)
-    for letter, ax in zip("abc", axes, strict=False):
-        ax.set_title(f"{letter}  {ax.get_title(loc='left')}", loc="left")
     return figure
 
 
