@@ -35,32 +35,22 @@ ROOT = Path(__file__).parents[1]
 # No example of a property test has a time to keep: a busy machine is no fault of the code.
 settings.register_profile("fsrl", deadline=None)
 settings.load_profile("fsrl")
-# Files of tests that share what takes long to make, a fixture or a process that has imported large libraries:
-# every worker of pytest-xdist that met one of them would make its own.
+# Files of tests that share a fixture which takes long to make: every worker of pytest-xdist that met one of
+# them would make its own.
 TOGETHER = {
     "built": [
         "workflow/test_arxiv.py",
         "workflow/test_cluster.py",
         "workflow/test_dag.py",
         "workflow/test_dataset.py",
-        "workflow/test_forked_jobs.py",
         "workflow/test_local_explanations.py",
-        "workflow/test_locks.py",
         "workflow/test_predictions.py",
         "workflow/test_model_folders.py",
         "workflow/test_report.py",
         "workflow/test_tables.py",
         "workflow/test_terminal.py",
-        "workflow/test_trained_tokens.py",
     ],
-    "served": [
-        "hub/test_study.py",
-        "workflow/test_explanations_rule.py",
-        # Not `served`, but forks of the same process.
-        "hub/test_adapter.py",
-        "hub/test_catalogue.py",
-        "hub/test_server.py",
-    ],
+    "served": ["hub/test_study.py", "workflow/test_explanations_rule.py"],
     "built_mini": [
         "notebooks/test_executed.py",
         "numbers/test_numbers.py",
@@ -80,7 +70,22 @@ LONG = [
         "workflow/test_heavy_scripts.py",
     )
 ]
-GROUPS = {f"tests/{file}": group for group, files in TOGETHER.items() for file in files}
+# Files whose forks are of the same process as those of a fixture (tests/fixtures/forked_jobs.py).
+SAME_PROCESS = {
+    "built": [
+        "workflow/test_forked_jobs.py",
+        "workflow/test_locks.py",
+        "workflow/test_trained_tokens.py",
+        "workflow/test_transcoders.py",
+    ],
+    "served": ["hub/test_adapter.py", "hub/test_catalogue.py", "hub/test_fetch.py", "hub/test_server.py"],
+}
+GROUPS = {
+    f"tests/{file}": group
+    for groups in (TOGETHER, SAME_PROCESS)
+    for group, files in groups.items()
+    for file in files
+}
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

@@ -97,6 +97,21 @@ def test_files_that_share_a_costly_fixture_run_together() -> None:
         assert found == set(files), fixture
 
 
+def test_files_whose_forks_are_of_one_process_run_together() -> None:
+    from tests.conftest import SAME_PROCESS, TOGETHER
+
+    tests = ROOT / "tests"
+    forks = re.compile(r"\.snakemake\(|\bclients\.run\((?!.*fork=False)|forked_jobs\.python\(")
+    found = {
+        str(path.relative_to(tests))
+        for path in tests.rglob("test_*.py")
+        # Slow files run one after the other in a single process.
+        if forks.search(text := path.read_text()) and not re.search(r"^pytestmark.*slow", text, re.M)
+    }
+    listed = [file for groups in (TOGETHER, SAME_PROCESS) for files in groups.values() for file in files]
+    assert found <= set(listed) and len(listed) == len(set(listed))
+
+
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 
 
