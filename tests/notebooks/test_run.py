@@ -2,9 +2,9 @@
 
 import json
 import logging
-import os
 from pathlib import Path
 
+import matplotlib.font_manager  # makes the list of fonts where there is none yet
 import pytest
 
 from fsrl.errors import FsrlError
@@ -22,7 +22,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path, lis
     notebook_run.logger.setLevel(logging.INFO)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
-        patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR", str(tmp_path_factory.mktemp("mpl"))))
+        # With this process's list of fonts: making one takes seconds, and many are said.
+        patch.setenv("MPLCONFIGDIR", matplotlib.get_cachedir())
         patch.setenv("NEURONPEDIA_API_KEY", "sk-not-for-notebooks")
         for name in ("one", "two"):
             folder = tmp_path_factory.mktemp(name)
