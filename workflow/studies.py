@@ -187,10 +187,7 @@ def resolve(name: str, config: dict[str, Any]) -> Study:
         entry.get("one_job", False),
         entry.get("download_gb"),
         {
-            view: _located(
-                f"config: views.{view}.transport (study {name})",
-                lambda settings=config["views"][view]["transport"]: LensSource.of(settings, model),
-            )
+            view: _lens(name, view, config["views"][view]["transport"], model)
             for view in entry["views"]
             if view not in alone and isinstance(config["views"][view].get("transport"), dict)
         },
@@ -199,6 +196,11 @@ def resolve(name: str, config: dict[str, Any]) -> Study:
     _located(f"{place}.model", study.model.hub_files)
     _located(f"{place}.saes", study.saes.hub_files)
     return study
+
+
+def _lens(name: str, view: str, settings: Mapping[str, Any], model: ModelSource) -> LensSource:
+    """The lens that a view of the study `name` reads."""
+    return _located(f"config: views.{view}.transport (study {name})", lambda: LensSource.of(settings, model))
 
 
 def model_folders(config: Mapping[str, Any]) -> dict[str, str]:
