@@ -135,7 +135,9 @@ class _Bounded:
         """null: of the bounding kinds."""
         known = quantiles.of_draws(null)
         read = [(TailRows.of(one.directions, known), one.sets) for one in fresh]
-        return cls(TailRows.of(layer.moments, known), [[rows.rows(one) for one in sets] for rows, sets in read])
+        return cls(
+            TailRows.of(layer.moments, known), [[rows.rows(one) for one in sets] for rows, sets in read]
+        )
 
     def case(self, bound: _Bound, scheme: TailScheme, decided: Sequence[str]) -> _Case:
         """The types under a scheme, and how many directions meet the rules of some of them."""

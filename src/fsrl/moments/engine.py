@@ -40,6 +40,7 @@ from fsrl.moments.products import MODES, PRECISIONS
 from fsrl.moments.readings import Lens, Piece, Reading
 from fsrl.moments.vocabulary import Vocabulary
 from fsrl.progress import bar
+from fsrl.weights import columns
 from fsrl.weights import matrices as weights
 from fsrl.weights.matrices import Decoder, Unembedding, check_finite
 from fsrl.weights.transport import Transport, groups, is_carried
@@ -190,11 +191,20 @@ def _check_arguments(
             raise FsrlError(
                 f"moments: {name} is {matrix.dtype} {shape}; it must be a floating matrix, not empty"
             )
-        if not torch.isfinite(torch.stack(matrix.detach().aminmax())).all():  # no copy of the matrix
+        if not _is_finite(matrix.detach()):
             check_finite(name, matrix)
     if W_dec.shape[1] != W_U.shape[0]:
         raise FsrlError(f"moments: W_dec has d_model {W_dec.shape[1]} but W_U has {W_U.shape[0]}")
     return where
+
+
+def _is_finite(matrix: Float[Tensor, "rows columns"]) -> bool:
+    """Whether all of it is, without a copy; of a large one some rows at a time, whose pages are let go."""
+    for part in matrix.split(max(1, columns.WHOLE // matrix.shape[1])):
+        if not torch.isfinite(torch.stack(part.aminmax())).all():
+            return False
+        columns.let_go(matrix)
+    return True
 
 
 class _Pass:
@@ -242,8 +252,8 @@ class _Pass:
             blocks = [features.block(rows) for features in states]
             buffer = self._room(moments_units.PADDING)
             scratch = self._room(0)
-            for columns, pieces in tiles:
-                product = moments_products.multiply(operands, columns, buffer)
+            for prepared, pieces in tiles:
+                product = moments_products.multiply(operands, prepared, buffer)
                 for features, piece, block in zip(states, pieces, blocks, strict=True):
                     features.add(product, piece, block, None if features is spare else scratch)
 
@@ -261,8 +271,8 @@ class _Pass:
             return min(first + self.tile[1], stop)
 
         def prepare(first: int) -> Tensor:
-            columns = self.vocabulary.columns(first, end(first))
-            return moments_products.prepare_columns(self.mode, columns, self.tile[0])
+            centred = self.vocabulary.columns(first, end(first))
+            return moments_products.prepare_columns(self.mode, centred, self.tile[0])
 
         # Small tensors first: made between large ones, they keep the allocator from using freed room again.
         pieces = [

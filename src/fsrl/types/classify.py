@@ -60,7 +60,6 @@ class Labels:
     members: dict[str, Bool[np.ndarray, "rows"]]
     primary: Shaped[np.ndarray, "rows"]
 
-
     def rows(self, chosen: slice) -> "Labels":
         """Of some of the rows."""
         return Labels({name: met[chosen] for name, met in self.members.items()}, self.primary[chosen])
