@@ -57,6 +57,7 @@ TOGETHER = {
         "workflow/test_mini.py",
         "workflow/test_mini_effects.py",
         "workflow/test_one_answer.py",
+        "workflow/test_same_numbers.py",
     ],
 }
 # Other files of a quarter of a minute or more.

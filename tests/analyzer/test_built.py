@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from fsrl import defaults
+from fsrl.enrichment.frames import enrichment_frame
 from fsrl.errors import FsrlError
 from fsrl.nulls import frames as null_frames
 from fsrl.tables import core as tables
+from fsrl.tables.enrichment import BEST_SETS, ENRICHMENT
 from fsrl.tables.moments import NULL
 from fsrl.tables.types import TYPES
 from fsrl.utils import SAEfeatureAnalyzer
+from fsrl.weights.matrices import W_DEC_HASH
 from tests.fixtures import analyzer_examples as examples
 from tests.fixtures import built_results
 from tests.fixtures import tiny_study as tiny
@@ -141,6 +144,42 @@ def test_tables_left_from_other_weights_are_not_read(tiny_study, results, tmp_pa
     path.write_bytes(b"half of it")
     assert not are_the_workflow_s(analyzer(tiny_study, copy))
     assert "not a readable parquet file" in caplog.text
+
+
+def test_token_sets_are_read_with_the_study_s_false_discovery_rate(tiny_study, results, tmp_path, caplog):
+    shutil.copytree(results, tmp_path / "results")
+    place = tmp_path / f"results/tiny/{examples.HOOK}/seen"
+    metadata = tables.read_metadata(place / "types.parquet")
+    alone = analyzer(tiny_study, results)
+    made = alone.tables.enrichment(alone.view)
+    # No SAE alone has such a rate.
+    best = made.best.assign(promoted_log10_q=np.float32(-7), n_promoted=np.int32(2))
+    best.insert(1, "cluster", np.arange(len(best), dtype=np.int32))
+    tables.write(
+        enrichment_frame(made.statistics, made.sets), place / "enrichment.parquet", ENRICHMENT, metadata
+    )
+    tables.write(best, place / "best_sets.parquet", BEST_SETS, metadata)
+
+    found = analyzer(tiny_study, tmp_path / "results")
+    rows = found.tables.rows_of(found.view, 3).sets
+    promoted = rows[rows["side"] == "promoted"].sort_values("log10_p", kind="stable")
+    assert promoted["set"].iloc[0] == best["promoted"][3]
+    assert promoted["log10_q"].iloc[0] == -7 and promoted["log10_q"].iloc[1:].isna().all()
+    assert promoted["significant"].tolist() == [True, True] + [False] * (len(promoted) - 2)
+    by_set = rows.set_index("set")["t"]
+    for number, name in enumerate(made.sets):
+        if name in by_set:
+            assert by_set[name] == made.statistics.t[3, number].item()
+    assert "is over all layers of the study" in found.get_feature_page(3).html
+    assert "is that of this SAE alone" in alone.get_feature_page(3).html
+    # Sets of one's own are in no table of the workflow's.
+    own = analyzer(tiny_study, tmp_path / "results", token_sets={"mine": {"regex": "[a-m]"}})
+    assert "mine" in own.tables.enrichment(own.view).sets
+    # Nor are sets of other weights read.
+    tables.write(best, place / "best_sets.parquet", BEST_SETS, metadata | {W_DEC_HASH: "another"})
+    again = analyzer(tiny_study, tmp_path / "results")
+    assert "is that of this SAE alone" in again.get_feature_page(3).html
+    assert "best_sets.parquet: made from other weights" in caplog.text
 
 
 def test_an_sae_of_another_hook_or_model_is_none_of_these(tiny_study, results, caplog):

@@ -24,7 +24,7 @@ from fsrl.pages.text import power
 from fsrl.tokens.text import legible
 from tests.fixtures import browser_study
 from tests.fixtures.browser_study import HOSTILE, SAES, SAID
-from tests.fixtures.driven_browser import Visit, chromium
+from tests.fixtures.driven_browser import PARTS, Visit, chromium, set_rows, texts
 
 FIRST = f"layer={SAES[0]}"
 
@@ -360,27 +360,6 @@ def facts_of(made: Any, number: int, feature: int) -> Any:
         explanations=said,
         view="trained",
     )
-
-
-PARTS = {
-    "explanations": "blockquote",
-    "moments": "dt, dd:not(.rank)",
-    "top": ".name, .weight",
-    "bottom": ".name, .weight",
-    "histogram": "rect title",
-}
-TEXTS = "(all) => all.map((one) => one.textContent.trim().replace(/\\s+/g, ' '))"
-
-
-def texts(page: Any, root: str, parts: str) -> list[str]:
-    """What stands in these parts of the page."""
-    return page.eval_on_selector_all(", ".join(f"{root} {part}" for part in parts.split(", ")), TEXTS)
-
-
-def set_rows(page: Any, root: str) -> list[list[str]]:
-    """Set, side, z, t, p, q and whether it is significant: AUC and score are the browser's alone."""
-    rows = [texts(row, ":scope", "td") for row in page.query_selector_all(f"{root} tbody tr")]
-    return [row[:6] + row[-1:] for row in rows]
 
 
 def test_fifty_features_are_the_same_on_both_pages_and_in_the_tables(made: Any, visit: Visit) -> None:

@@ -119,9 +119,7 @@ def test_wilson_by_hand_and_without_trials():
     assert np.isnan(rates.wilson(0, 0)).all()
 
 
-@pytest.mark.parametrize(
-    "share", [(0, 1), (1, 1), (8, 10), (0, 400), (399, 400), (3, 20_000), (1990, 20_000)]
-)
+@pytest.mark.parametrize("share", [(0, 1), (1, 1), (8, 10), (0, 400), (399, 400), (1990, 20_000)])
 def test_clopper_pearson_against_scipy(share):
     expected = scipy.stats.binomtest(*share).proportion_ci(0.95)
     assert rates.clopper_pearson(*share) == pytest.approx((expected.low, expected.high), abs=1e-11)

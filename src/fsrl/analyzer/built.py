@@ -1,4 +1,4 @@
-"""What the workflow has built for the very weights that an analyzer looks at: its types and its nulls.
+"""What the workflow has built for the very weights that an analyzer looks at: its types, nulls and sets.
 
 A feature has one type under one scheme and view, so where the workflow has typed an SAE, its tables answer.
 They count only where they are of these weights: W_U in results/models/{model} and the decoder's rows in
@@ -17,16 +17,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from fsrl import defaults
+from fsrl.enrichment import store
 from fsrl.errors import FsrlError
 from fsrl.names import BOUNDING
 from fsrl.nulls.joined import joined
+from fsrl.pages.facts import sets_of
 from fsrl.tables import core as tables
+from fsrl.tables.enrichment import BEST_SETS
 from fsrl.tables.moments import NULL
 from fsrl.tables.steering import STEERING
 from fsrl.tables.types import TYPES
@@ -51,6 +55,28 @@ class BuiltView:
     folder: Path
     types: pd.DataFrame
     null: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltSets:
+    """Tables `enrichment` and `best_sets` of one SAE in one view, whose false discovery rate is one over all
+    layers of the study. sets: those tested; statistics: z, t and log10_p; best: row i is feature i.
+    """
+
+    sets: list[str]
+    statistics: Mapping[str, Float32[np.ndarray, "features n_sets"]]
+    best: pd.DataFrame
+
+    @property
+    def t(self) -> Float32[np.ndarray, "features n_sets"]:
+        """Alignment with each set."""
+        return self.statistics["t"]
+
+    def of_feature(self, feature: int) -> pd.DataFrame:
+        """The sets of `fsrl.pages.facts.FeatureRows`, as the tables have them."""
+        own = {name: values[feature] for name, values in self.statistics.items()}
+        rows = pd.DataFrame({"feature": feature, "set": self.sets, **own})
+        return sets_of(feature, self.best.iloc[[feature]], rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +107,23 @@ class Built:
             except FsrlError as error:
                 logger.warning("%s; %s", error, AGAIN)
         return None
+
+    def sets(self, view: BuiltView) -> BuiltSets | None:
+        """The token sets of a view's features; None where they are not built, or not from these weights (with
+        a warning).
+        """
+        enrichment, best = (view.folder / f"{name}.parquet" for name in ("enrichment", "best_sets"))
+        if not (enrichment.is_file() and best.is_file()):
+            return None
+        try:
+            for path in (enrichment, best):
+                self._demand(path, tables.read_metadata(path), (W_U_HASH, W_DEC_HASH))
+            names = ("z", "t", "log10_p")
+            sets, values = store.statistic(enrichment, *names)
+            return BuiltSets(sets, dict(zip(names, values, strict=True)), tables.read(best, BEST_SETS))
+        except FsrlError as error:
+            logger.warning("%s; %s", error, AGAIN)
+            return None
 
     def steering(self, settings: Mapping[str, Any]) -> pd.DataFrame | None:
         """The table `steering` in a view, by its settings; None where it is not built, in another view, or

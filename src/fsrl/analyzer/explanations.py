@@ -140,7 +140,7 @@ def made_here(tables: FeatureTables, settings: ViewSettings) -> FeatureInfo:
     records = from_enrichment(
         found.best,
         tables.extremes(settings, list(range(n_features))),
-        t=(found.sets, found.statistics.t.numpy()),
+        t=(found.sets, found.t),
         level=FALSE_DISCOVERY_RATE,
     )
     origin = f"made here from enrichment with token sets ({settings}), not by a person or a language model"

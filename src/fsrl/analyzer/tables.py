@@ -1,10 +1,10 @@
 """The tables behind a feature analyzer, computed when first asked for and kept: moments, nulls, types, sets.
 
-They are those of the workflow (`fsrl.tables`), for one SAE. Types are read from the workflow's own tables
-where it has typed these very weights (`fsrl.analyzer.built`); else they are made here, by the same functions
-with the same settings (`fsrl.defaults`), which gives the same types. Null directions are drawn only for what
-needs them, and kept on disk (`fsrl.nulls.cache`). One thing differs, since a notebook has one layer: the
-false discovery rate of the enrichment is that of this SAE alone, not of all layers of a study.
+They are those of the workflow (`fsrl.tables`), for one SAE. Types and token sets are read from the workflow's
+own tables where they are of these very weights (`fsrl.analyzer.built`); else they are made here, by the same
+functions with the same settings (`fsrl.defaults`), which gives the same types. Null directions are drawn only
+for what needs them, and kept on disk (`fsrl.nulls.cache`). What is made here knows one layer: the false
+discovery rate of the token sets is then that of this SAE alone, not of all layers of a study.
 """
 
 import logging
@@ -23,7 +23,7 @@ from torch import Tensor
 from fsrl import defaults
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.analyzer import built, weights
-from fsrl.analyzer.built import Built, BuiltView
+from fsrl.analyzer.built import Built, BuiltSets, BuiltView
 from fsrl.analyzer.kept import Kept
 from fsrl.analyzer.settings import TableSettings, ViewSettings
 from fsrl.analyzer.weights import AnalyzedWeights
@@ -74,6 +74,11 @@ class Enrichment:
     statistics: SetStatistics
     log10_q: Float32[Tensor, "features n_sets"]
     best: pd.DataFrame
+
+    @property
+    def t(self) -> Float32[np.ndarray, "features n_sets"]:
+        """Alignment with each set."""
+        return self.statistics.t.numpy()
 
     def of_feature(self, feature: int) -> pd.DataFrame:
         """The sets of `fsrl.pages.facts.FeatureRows`, in the order of `sets`."""
@@ -192,7 +197,7 @@ class FeatureTables:
         """The table `types` of the calibrated scheme; row i is feature i."""
         return self._once("types", settings, self._types)
 
-    def enrichment(self, settings: ViewSettings) -> Enrichment:
+    def enrichment(self, settings: ViewSettings) -> Enrichment | BuiltSets:
         """Of every feature in every token set that is large enough to test."""
         return self._once("enrichment", settings, self._enrichment)
 
@@ -248,7 +253,9 @@ class FeatureTables:
                 "The model's W_U is centred over the vocabulary: the mean is relative to that over all "
                 "tokens, which is not known."
             )
-        found.append("The false discovery rate (q) of the token sets is that of this SAE alone.")
+        of_all = isinstance(self.enrichment(settings), BuiltSets)
+        rate = "over all layers of the study" if of_all else "that of this SAE alone"
+        found.append(f"The false discovery rate (q) of the token sets is {rate}.")
         return found
 
     def _origin(self, settings: ViewSettings) -> str:
@@ -351,7 +358,10 @@ class FeatureTables:
         made = classify.typing_of(RULES, self.frame(settings), of_draws(self.null(settings)))
         return classify.types(made)
 
-    def _enrichment(self, settings: ViewSettings) -> Enrichment:
+    def _enrichment(self, settings: ViewSettings) -> Enrichment | BuiltSets:
+        typed = None if self.settings.token_sets else self.built(settings)
+        if typed is not None and self._built is not None and (found := self._built.sets(typed)) is not None:
+            return found
         view, own = self.view(settings), self.weights.unembedding
         counts = None if own.counts is None else own.counts.numpy()
         special = None if own.special is None else own.special.numpy()
@@ -361,10 +371,10 @@ class FeatureTables:
         members = torch.from_numpy(sets.to_numpy()[view.token_ids.numpy()].T.copy())
         tested = enrichment.testable(members)
         strata = None if own.counts is None else enrichment.frequency_strata(own.counts[view.token_ids])
-        found = enrichment.set_statistics(view.W_dec, view.W_U, members[tested], strata=strata)
+        made = enrichment.set_statistics(view.W_dec, view.W_U, members[tested], strata=strata)
         names = sets.columns[tested.numpy()].tolist()
-        log10_q = torch.from_numpy(rates.benjamini_hochberg(found.log10_p.numpy())).float()
-        return Enrichment(names, found, log10_q, _best_sets(names, found, log10_q))
+        log10_q = torch.from_numpy(rates.benjamini_hochberg(made.log10_p.numpy())).float()
+        return Enrichment(names, made, log10_q, _best_sets(names, made, log10_q))
 
 
 def _kept(made_from: dict[str, str], make: Callable[[], pd.DataFrame]) -> pd.DataFrame:

@@ -22,6 +22,8 @@ RANKED = ("mean", "std", "skewness", "kurtosis")  # held against null directions
 EFFECT = {"direction": "feature", "prediction": "direct", "state": "active", "step": "+1"}
 EFFECTS = ("state", "step", "positions", "pearson", "spearman", "slope", "overlap", "kept", "measured_type")
 PAGE_DIGITS = 5  # of the numbers that pages alone show
+# Of mean and std, from which pages make a histogram's edges: near 0 these are what two numbers leave.
+EDGE_DIGITS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +204,7 @@ def _page_of_view(shown: Shown) -> Callable[[int], dict[str, Any]]:
     weights = {side: _of_side(shown.extremes, side, "weight", n) for side in ("top", "bottom")}
     histograms = shown.histograms
     counts, under, over = (histograms[name].to_numpy() for name in ("counts", "underflow", "overflow"))
+    spread = shown.moments.sort_values("feature")[["mean", "std"]].to_numpy(dtype=np.float64)
 
     def page(feature: int) -> dict[str, Any]:
         filled = np.flatnonzero(counts[feature])
@@ -210,6 +213,7 @@ def _page_of_view(shown: Shown) -> Callable[[int], dict[str, Any]]:
         return {
             **{f"{side}_weights": numbers(found[feature], PAGE_DIGITS) for side, found in weights.items()},
             "histogram": [*bins, *map(int, counts[feature][first:last])],
+            "spread": [short(value, EDGE_DIGITS) for value in spread[feature].tolist()],
         }
 
     return page

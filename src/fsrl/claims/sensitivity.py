@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float64, Shaped
+from jaxtyping import Bool, Shaped
 
 from fsrl.names import BOUNDING, TYPES
 from fsrl.nulls import quantiles
-from fsrl.nulls.quantiles import Bounds
 from fsrl.tables.sensitivity import AGREEMENT, DRAWS, SENSITIVITY, SPIKE_Q, Q
 from fsrl.types import chance, classify
 from fsrl.types import cuts as type_cuts

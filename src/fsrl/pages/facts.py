@@ -142,12 +142,12 @@ def from_tables(
         scheme=scheme,
         histogram=None if histograms is None else _row(histograms, feature, "histograms"),
         extremes=None if extremes is None else _rows(extremes, feature, "extremes"),
-        sets=_sets(feature, best_sets, enrichment),
+        sets=sets_of(feature, best_sets, enrichment),
     )
     return from_rows(rows, study=study, hook=hook, feature=feature, **others)
 
 
-def _sets(
+def sets_of(
     feature: int, best_sets: pd.DataFrame | None, enrichment: pd.DataFrame | None
 ) -> pd.DataFrame | None:
     """The sets of `FeatureRows`; None without either table, and from one alone without what the other holds.

@@ -162,7 +162,7 @@ class Page {
 
 // The drawing of fsrl.pages.histogram: logarithmic in tokens, the bins of mean ± 8 std, a Gaussian and the null's shape.
 function histogram(shown, study, layer, unit) {
-  const [bins, first, under, over, ...filled] = shown.histogram, { mean, std } = shown.moments;
+  const [bins, first, under, over, ...filled] = shown.histogram, [mean, std] = shown.spread;
   const counts = [...Array(first).fill(0), ...filled, ...Array(Math.max(0, bins - first - filled.length)).fill(0)];
   const total = counts.reduce((sum, one) => sum + one, 0) + under + over;
   if (!bins || !total || mean === null || !(std > 0)) return element("p", { class: "none" }, "No histogram at hand.");
