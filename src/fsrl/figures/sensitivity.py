@@ -12,7 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from fsrl.figures.style import DOUBLE, NULL_COLOR, SMALL, TYPE_COLORS, fix_ticks, new_figure, styled
+from fsrl.figures.style import (
+    DOUBLE,
+    NULL_COLOR,
+    SMALL,
+    TYPE_COLORS,
+    fix_ticks,
+    new_figure,
+    styled,
+    text_width,
+)
 from fsrl.hooks import hook_label
 from fsrl.names import TYPES, type_label
 from fsrl.tables.sensitivity import DRAWS
@@ -21,8 +30,8 @@ from fsrl.types.select import of_scheme
 
 MEASURES = {
     "members": "features that\nmeet the rule",
-    "jaccard": "Jaccard overlap with\nthe config's rule",
-    "significant_share": "share of them with a\nsignificant token set",
+    "jaccard": "Jaccard overlap\nwith the rule",
+    "significant_share": "share with a\nsignificant set",
 }
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 CHANCE: dict[str, Any] = {"color": NULL_COLOR, "linewidth": 0.9, "linestyle": (0, (3, 1.5))}
@@ -46,7 +55,7 @@ def sensitivity(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
     note = (
         "one bound moved at a time; factor on the share beyond a quantile, or a number; 1: as in the config"
     )
-    figure = new_figure(DOUBLE, 4.6, f"{title} · scheme {scheme}\n{note}")
+    figure = new_figure(DOUBLE, 5.2, f"{title} · scheme {scheme}\n{note}")
     grid = figure.subplots(len(MEASURES), len(bounds), sharex="col", sharey="row", squeeze=False)
     highest = rows[["members", "expected"]].max().max()
     for j, bound in enumerate(bounds.itertuples(index=False)):
@@ -65,8 +74,14 @@ def sensitivity(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
         Line2D([], [], color=_shade(i, len(layers)), label=hook_label(n)) for i, n in enumerate(layers)
     ]
     handles.append(Line2D([], [], **CHANCE, label="by chance, at most"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=_columns(handles))
     return figure
+
+
+def _columns(handles: Sequence[Line2D]) -> int:
+    """As many of the legend's entries as fit in a row."""
+    widest = max(text_width(str(handle.get_label()), SMALL) for handle in handles)
+    return min(len(handles), int(72 * DOUBLE // (widest + 3.5 * SMALL)))
 
 
 def _shade(number: int, layers: int) -> str:
@@ -89,12 +104,14 @@ def _draw_lines(ax: Axes, part: pd.DataFrame, measure: str, layers: Sequence[str
 
 def _name_bound(ax: Axes, bound: Any, points: float) -> None:
     """The panel's title: the type in its colour, and the bound that is moved, in small print below."""
-    name = type_label(bound.type)
-    if points < 80:
-        # Two words stand below each other; one alone has a line above it.
-        name = name.replace(" ", "\n") if " " in name else f"\n{name}"
-    text = f"{bound.column.replace('_', ' ')} {SIGNS[bound.word]}\n{bound.bound}"
-    ax.set_title(f"{name}\n{text}", fontsize=SMALL, color=TYPE_COLORS[bound.type])
+    column = bound.column.replace("_", " ")
+    # Where panels are narrow the last word has a line; titles end at the panel.
+    gap = "\n" if points < 60 else " "
+    label = type_label(bound.type)
+    label = label.replace("pression", "- pression") if points < 60 else label
+    name, column = (gap.join(words.rsplit(" ", 1)) for words in (label, column))
+    text = f"{name}\n{column} {SIGNS[bound.word]}\n{bound.bound}"
+    ax.set_title(text, fontsize=SMALL, color=TYPE_COLORS[bound.type])
 
 
 def _factor_axis(ax: Axes, factors: pd.Series) -> None:
