@@ -118,6 +118,6 @@ def _draw_agreement(ax: Axes, by_hook: pd.DataFrame) -> None:
     ax.set_yticks([tick for tick in (-0.5, 0, 0.25, 0.5, 0.75, 1) if low <= tick])
     ax.set_ylabel("correlation with the measured change")
     ax.set_title("where features are active", loc="left")
-    line = {"color": NULL_COLOR, "linestyle": "--", "linewidth": 0.8}
+    line: dict[str, Any] = {"color": NULL_COLOR, "linestyle": "--", "linewidth": 0.8}
     handles.append(Line2D([], [], **line, label="matched controls"))
     ax.legend(handles=handles, loc="upper left", **TIGHT | {"handlelength": 1.4}).set_in_layout(False)
