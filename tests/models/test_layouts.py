@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from fsrl.effects import encoders
 from fsrl.errors import FsrlError
 from fsrl.models import decoder_rows, hub_files, releases, saes
-from fsrl.models.saes import SAEFiles
+from fsrl.models.sae_files import SAEFiles
 from fsrl.models.sources import SAESource
 from tests.fixtures import cached_saes as cached
 from tests.fixtures.adapter_examples import make_sae

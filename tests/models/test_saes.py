@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fsrl.errors import FsrlError
-from fsrl.models import decoder_rows, saes
-from fsrl.models.saes import SAEFiles
+from fsrl.models import decoder_rows, sae_lookup, saes
+from fsrl.models.sae_files import SAEFiles
 from tests.fixtures.adapter_examples import D_IN, D_SAE, activations, make_sae
 from tests.fixtures.sae_examples import OPTIONS, saved
 
@@ -246,7 +246,7 @@ def test_shares_that_are_no_logarithms_are_refused(tmp_path, values):
 def test_functions_that_stand_in_leave_a_module_as_it_was(fails):
     module = ModuleType("module")
     module.first, module.second = own = object(), object()
-    with suppress(ZeroDivisionError), saes._standing_in(module, first=len):
+    with suppress(ZeroDivisionError), sae_lookup._standing_in(module, first=len):
         assert (module.first, module.second) == (len, own[1])
         assert not fails or 1 / 0
     assert (module.first, module.second) == own
@@ -255,6 +255,6 @@ def test_functions_that_stand_in_leave_a_module_as_it_was(fails):
 def test_nothing_stands_in_where_a_module_has_no_such_name():
     module = ModuleType("module")
     module.first = own = object()
-    with pytest.raises(AttributeError, match="second"), saes._standing_in(module, first=len, second=len):
+    with pytest.raises(AttributeError, match="second"), sae_lookup._standing_in(module, first=len, second=len):
         pass
     assert module.first is own and not hasattr(module, "second")

@@ -24,8 +24,8 @@ SAE, VIEW = "blocks.5.hook_resid_post", "trained"
 EXEMPLAR = re.compile(r"\\quad 5 post & (\d+) & ([\d.]+) & (-?[\d.]+) & ([\d.]+) &")
 
 
-def read(built: Path, name: str, table: tables.Table) -> pd.DataFrame:
-    return tables.read(built / f"results/mini/{SAE}/{VIEW}/{name}.parquet", table)
+def read(folder: Path, name: str, table: tables.Table) -> pd.DataFrame:
+    return tables.read(folder / f"results/mini/{SAE}/{VIEW}/{name}.parquet", table)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from fsrl.models import export, saes, writing
 from fsrl.models.decoder_rows import decoder_rows
 from fsrl.models.fit import is_bridge
 from fsrl.models.head import Head, read_head
-from fsrl.models.saes import SAEFiles
+from fsrl.models.sae_files import SAEFiles
 from fsrl.nulls import cache as null_cache
 from fsrl.nulls import undertrained
 from fsrl.tokens.vocabulary import Vocabulary

@@ -28,7 +28,8 @@ from fsrl.errors import FsrlError
 from fsrl.hooks import WRITTEN, layer_of, point_of
 from fsrl.models import sae_config
 from fsrl.models.decoder_rows import per_vector
-from fsrl.models.saes import SAEFiles, load
+from fsrl.models.sae_files import SAEFiles
+from fsrl.models.saes import load
 from fsrl.models.sources import SAESource
 
 logger = logging.getLogger(__name__)

@@ -133,13 +133,11 @@ def set_statistics(
     blocks = [
         _block(rows.double(), vocabulary, sets, covariance, own) for rows in W_dec.split(FEATURES_PER_BLOCK)
     ]
-    columns: dict[str, Any] = {"t_stratified": None, "log10_p_stratified": None}
+    joined: dict[str, Any] = {"t_stratified": None, "log10_p_stratified": None}
     for name in list(blocks[0]):
-        columns[name] = torch.cat([block.pop(name) for block in blocks])
+        joined[name] = torch.cat([block.pop(name) for block in blocks])
     sizes, tested = sets.sum(dim=1).cpu(), testable(sets).cpu()
-    return SetStatistics(
-        **columns, sizes=sizes, tested=tested, k=covariance.k, shrinkage=covariance.shrinkage
-    )
+    return SetStatistics(**joined, sizes=sizes, tested=tested, k=covariance.k, shrinkage=covariance.shrinkage)
 
 
 def check_arguments(W_dec: Tensor, W_U: Tensor, sets: Tensor) -> None:
@@ -217,7 +215,7 @@ def _block(
     constant = variance.sqrt() <= vocabulary.rounding * rows.norm(dim=1, keepdim=True)
     standardised = (rows @ vocabulary.delta) / variance.sqrt().masked_fill(constant, torch.nan)
     z = standardised * (sizes * (n_tokens - 1) / (n_tokens - sizes)).sqrt()
-    columns = {"z": z, "eta2": z.pow(2) / (n_tokens - 1)}
+    found = {"z": z, "eta2": z.pow(2) / (n_tokens - 1)}
     deltas = {"": vocabulary.delta, "_stratified": vocabulary.delta_stratified}
     known = {suffix: delta for suffix, delta in deltas.items() if delta is not None}
     white = rows @ covariance.whiten
@@ -228,10 +226,10 @@ def _block(
     log10_p = own.log10_p(cosines, sizes.long().repeat(len(known)), n_tokens)
     t = row_nulls.student(cosines, covariance.k)
     for name, values in (("t", t), ("log10_p", log10_p)):
-        columns |= {
+        found |= {
             name + suffix: part for suffix, part in zip(known, values.split(len(sets), dim=1), strict=True)
         }
-    return {name: values.float().cpu() for name, values in columns.items()}
+    return {name: values.float().cpu() for name, values in found.items()}
 
 
 def unit_coloured(

@@ -16,7 +16,8 @@ from fsrl.models import hub_files, sae_config, writing
 from fsrl.models.decoder_rows import decoder_rows, per_vector
 from fsrl.models.hub_files import shown
 from fsrl.models.reading import Model
-from fsrl.models.saes import SAEFiles, densities, load, remedy, written_hook
+from fsrl.models.sae_files import SAEFiles
+from fsrl.models.saes import densities, load, remedy, written_hook
 from fsrl.models.sources import SAESource
 from fsrl.weights.matrices import Decoder
 

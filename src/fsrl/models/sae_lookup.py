@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
@@ -15,9 +15,7 @@ from torch import Tensor
 from fsrl.errors import FsrlError
 from fsrl.models import hub_files, stored
 from fsrl.models.hub_files import HubFile, shown
-
-if TYPE_CHECKING:
-    from fsrl.models.saes import SAEFiles
+from fsrl.models.sae_files import SAEFiles
 
 # What to do about a broken SAE.
 ANEW = "save the SAE again (sae.save_model)"
@@ -26,7 +24,7 @@ _LOOKING_UP = threading.Lock()
 
 
 @contextmanager
-def from_cache(files: "SAEFiles") -> Iterator[None]:
+def from_cache(files: SAEFiles) -> Iterator[None]:
     """Within, SAELens' loaders find a repository's files where they were fetched to, at that revision, and
     read shapes from them; else they would ask the hub, for the branch main.
     """
@@ -58,7 +56,7 @@ def from_cache(files: "SAEFiles") -> Iterator[None]:
         yield
 
 
-def _one_decoder(files: "SAEFiles", target: int) -> dict[str, Tensor]:
+def _one_decoder(files: SAEFiles, target: int) -> dict[str, Tensor]:
     """The decoder to one layer [d_sae, 1, d_out] of those that a layer's features have, as the loader adds
     them up: of 26 layers with 98,304 features all are 23 GB. FsrlError for another number of them.
     """
