@@ -22,6 +22,7 @@ STAGES = {
     "weights read": (
         "export_model",
         "export_weights",
+        "fetch_lens",
         "read_lens",
         "fetch_weights",
         "find_token_sets",

@@ -255,6 +255,9 @@ def test_functions_that_stand_in_leave_a_module_as_it_was(fails):
 def test_nothing_stands_in_where_a_module_has_no_such_name():
     module = ModuleType("module")
     module.first = own = object()
-    with pytest.raises(AttributeError, match="second"), sae_lookup._standing_in(module, first=len, second=len):
+    with (
+        pytest.raises(AttributeError, match="second"),
+        sae_lookup._standing_in(module, first=len, second=len),
+    ):
         pass
     assert module.first is own and not hasattr(module, "second")
