@@ -62,6 +62,7 @@ LATEX_TABLES = (
     "agreement",
     "claims",
     "claims_by_scheme",
+    "confidence",
     "effects",
     "effects_by_type",
     "effects_by_hook",
@@ -69,6 +70,7 @@ LATEX_TABLES = (
     "moments_by_layer",
     "next_token",
     "numbers",
+    "paths",
     "sensitivity",
     "set_coverage",
     "steering",
@@ -80,8 +82,10 @@ LATEX_TABLES = (
 # The PDF only where there is LaTeX; the rest of the paper everywhere.
 PDF = {} if tex_document.missing_programs() else {"compile_paper_pdf": 1}
 INDEX = {"write_paper_numbers": 1, "write_paper_index": 1, **PDF}
+# It joins what others draw: types in the plane, tests where there is nothing to find, agreement.
+HEADLINE = {"draw_headline": 1}
 FIGURES_OF_ALL_LAYERS = {"draw_study_figures": 1, "draw_effect_figures": 1, "draw_evidence_figures": 1}
-FIGURES = {"draw_layer_figures_tiny": len(SAE_IDS), **FIGURES_OF_ALL_LAYERS}
+FIGURES = {"draw_layer_figures_tiny": len(SAE_IDS), **FIGURES_OF_ALL_LAYERS, **HEADLINE}
 AFTER_SENSITIVITY = {
     "measure_sensitivity": 1,
     "write_latex_sensitivity": 1,
@@ -99,7 +103,13 @@ AFTER_ENRICHMENT = {
     **AFTER_CLAIMS,
     **AFTER_SENSITIVITY,
 }
-AFTER_EFFECTS = {"effect_summary": 1, "draw_effect_figures": 1, "write_latex_effects": 1, **INDEX}
+AFTER_EFFECTS = {
+    "effect_summary": 1,
+    "draw_effect_figures": 1,
+    "write_latex_effects": 1,
+    **HEADLINE,
+    **INDEX,
+}
 AFTER_STEERING = {
     "summarise_steering": 1,
     "write_latex_steering": 1,
@@ -126,7 +136,7 @@ OF_MOMENTS = {
     "null_p_values": 1,
 }
 LAYER_FIGURES = ("skewness", "kurtosis", "skewness_vs_kurtosis", "types", "evidence", "exemplars")
-STUDY_FIGURES = ("layers_grid", "moments_by_layer", "nulls_by_layer", "type_shares")
+STUDY_FIGURES = ("headline", "layers_grid", "moments_by_layer", "nulls_by_layer", "type_shares")
 EVIDENCE_FIGURES = ("enrichment_heatmap", "manhattan", "null_p_values", "set_coverage", "sensitivity")
 EVIDENCE_FIGURES += tuple(f"splits/{sae}" for sae in SAE_IDS)
 
@@ -170,7 +180,7 @@ def expected_outputs() -> set[str]:
         f"figures/tiny/effects/{name}.{format}" for name in EFFECT_FIGURES for format in ("pdf", "png")
     }
     paper = {f"paper/generated/tiny/{name}.tex" for name in LATEX_TABLES}
-    paper |= {f"paper/generated/{name}.tex" for name in ("numbers", "speed", "studies_built")}
+    paper |= {f"paper/generated/{name}.tex" for name in ("compute", "numbers", "speed", "studies_built")}
     paper |= {"paper/main.pdf"} if PDF else set()
     return layers | weights | decoders | nulls | summaries | figures | evidence | paper
 
@@ -188,6 +198,7 @@ def test_every_job_has_a_log_and_a_benchmark(built: Project) -> None:
     jobs += 3  # effects, their summary and figures
     jobs += 3 + 1  # steering, its summary and tables; confidence
     jobs += len(SAE_IDS) + 1  # explanations and their words
+    jobs += 1  # the headline
     jobs += 5 + 1  # LaTeX tables: study, claims, set coverage, sensitivity, effects; speed
     jobs += len(INDEX)
     assert len(list((built.folder / "logs").rglob("*.log"))) == jobs
@@ -234,12 +245,15 @@ def test_a_second_run_does_nothing(built: Project) -> None:
         ("figures/paper.mplstyle", FIGURES | PDF),
         ("figures/style.py", FIGURES | PDF),
         ("figures/layer.py", {"draw_layer_figures_tiny": len(SAE_IDS), **PDF}),
-        ("figures/layers.py", {"draw_study_figures": 1, **PDF}),
-        ("figures/enrichment.py", {"draw_evidence_figures": 1, **PDF}),
-        ("figures/effects.py", {"draw_effect_figures": 1, **PDF}),
+        ("figures/layers.py", {"draw_study_figures": 1, **HEADLINE, **PDF}),
+        ("figures/enrichment.py", {"draw_evidence_figures": 1, **HEADLINE, **PDF}),
+        ("figures/effects.py", {"draw_effect_figures": 1, **HEADLINE, **PDF}),
         # Enrichment decides no moments, nulls, types or effects.
-        ("enrichment/statistics.py", {"test_enrichment_tiny": 2, "null_p_values": 1, **AFTER_ENRICHMENT}),
-        ("enrichment/calibration.py", {"null_p_values": 1, **AFTER_ENRICHMENT}),
+        (
+            "enrichment/statistics.py",
+            {"test_enrichment_tiny": 2, "null_p_values": 1, **HEADLINE, **AFTER_ENRICHMENT},
+        ),
+        ("enrichment/calibration.py", {"null_p_values": 1, **HEADLINE, **AFTER_ENRICHMENT}),
         ("enrichment/scores.py", AFTER_ENRICHMENT),
         # The engine decides no measured effect but through the types.
         (
@@ -256,7 +270,13 @@ def test_a_second_run_does_nothing(built: Project) -> None:
         ("numbers/evidence.py", {"write_paper_numbers": 1, "write_paper_index": 1, **PDF}),
         (
             "tokens/word_lists/colour.txt",
-            {"find_token_sets": 1, "test_enrichment_tiny": 2, "null_p_values": 1, **AFTER_ENRICHMENT},
+            {
+                "find_token_sets": 1,
+                "test_enrichment_tiny": 2,
+                "null_p_values": 1,
+                **HEADLINE,
+                **AFTER_ENRICHMENT,
+            },
         ),
     ],
 )
