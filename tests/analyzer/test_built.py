@@ -10,10 +10,11 @@ import torch
 from fsrl import defaults
 from fsrl.enrichment.frames import enrichment_frame
 from fsrl.errors import FsrlError
+from fsrl.moments import frames as moment_frames
 from fsrl.nulls import frames as null_frames
 from fsrl.tables import core as tables
 from fsrl.tables.enrichment import BEST_SETS, ENRICHMENT
-from fsrl.tables.moments import NULL
+from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS, NULL
 from fsrl.tables.types import TYPES
 from fsrl.utils import SAEfeatureAnalyzer
 from fsrl.weights.matrices import W_DEC_HASH
@@ -180,6 +181,27 @@ def test_token_sets_are_read_with_the_study_s_false_discovery_rate(tiny_study, r
     again = analyzer(tiny_study, tmp_path / "results")
     assert "is that of this SAE alone" in again.get_feature_page(3).html
     assert "best_sets.parquet: made from other weights" in caplog.text
+
+
+def test_what_a_page_shows_is_read_where_it_is_of_these_weights(tiny_study, results, tmp_path):
+    shutil.copytree(results, tmp_path / "results")
+    place = tmp_path / f"results/tiny/{examples.HOOK}/seen"
+    metadata = tables.read_metadata(place / "types.parquet")
+    alone = analyzer(tiny_study, results)
+    made = alone.tables.frame(alone.view)
+    tables.write(made.assign(kurtosis=123.0), place / "moments.parquet", MOMENTS, metadata)
+    extremes = alone.tables.extremes(alone.view, list(range(tiny.D_SAE)))
+    tables.write(extremes, place / "extremes.parquet", EXTREMES, metadata)
+    histograms = moment_frames.histogram_frame(alone.tables.moments(alone.view))
+    tables.write(histograms, place / "histograms.parquet", HISTOGRAMS, metadata)
+    found = analyzer(tiny_study, tmp_path / "results")
+    rows, computed = (one.tables.rows_of(one.view, 3) for one in (found, alone))
+    assert rows.moments["kurtosis"] == 123 and rows.moments["std"] == computed.moments["std"]
+    assert rows.histogram["counts"].tolist() == computed.histogram["counts"].tolist()
+    assert rows.extremes["token"].tolist() == computed.extremes["token"].tolist()
+    tables.write(made, place / "moments.parquet", MOMENTS, metadata | {W_DEC_HASH: "another"})
+    again = analyzer(tiny_study, tmp_path / "results")
+    assert again.tables.rows_of(again.view, 3).moments["kurtosis"] == made["kurtosis"][3]
 
 
 def test_an_sae_of_another_hook_or_model_is_none_of_these(tiny_study, results, caplog):

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ from fsrl.nulls.joined import joined
 from fsrl.pages.facts import sets_of
 from fsrl.tables import core as tables
 from fsrl.tables.enrichment import BEST_SETS
-from fsrl.tables.moments import NULL
+from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS, NULL
 from fsrl.tables.steering import STEERING
 from fsrl.tables.types import TYPES
 from fsrl.weights import files as weight_files
@@ -79,6 +79,16 @@ class BuiltSets:
         return sets_of(feature, self.best.iloc[[feature]], rows)
 
 
+class BuiltRows(NamedTuple):
+    """Tables `moments`, `extremes` and `histograms` of one SAE in one view; of the first and last row i is
+    feature i.
+    """
+
+    moments: pd.DataFrame
+    extremes: pd.DataFrame
+    histograms: pd.DataFrame
+
+
 @dataclass(frozen=True, eq=False)
 class Built:
     """What results hold of the analyzed SAE. folder: of the SAE; model: of its model; and what lies there."""
@@ -121,6 +131,20 @@ class Built:
             names = ("z", "t", "log10_p")
             sets, values = store.statistic(enrichment, *names)
             return BuiltSets(sets, dict(zip(names, values, strict=True)), tables.read(best, BEST_SETS))
+        except FsrlError as error:
+            logger.warning("%s; %s", error, AGAIN)
+            return None
+
+    def rows(self, view: BuiltView) -> BuiltRows | None:
+        """What a view's tables say of each feature's logit weights; None as for `sets`."""
+        specs = {"moments": MOMENTS, "extremes": EXTREMES, "histograms": HISTOGRAMS}
+        paths = {name: view.folder / f"{name}.parquet" for name in specs}
+        if not all(path.is_file() for path in paths.values()):
+            return None
+        try:
+            for path in paths.values():
+                self._demand(path, tables.read_metadata(path), (W_U_HASH, W_DEC_HASH))
+            return BuiltRows(*(tables.read(paths[name], spec) for name, spec in specs.items()))
         except FsrlError as error:
             logger.warning("%s; %s", error, AGAIN)
             return None

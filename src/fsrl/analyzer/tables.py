@@ -23,7 +23,7 @@ from torch import Tensor
 from fsrl import defaults
 from fsrl.adapter.hooked_model import HookedModel
 from fsrl.analyzer import built, weights
-from fsrl.analyzer.built import Built, BuiltSets, BuiltView
+from fsrl.analyzer.built import Built, BuiltRows, BuiltSets, BuiltView
 from fsrl.analyzer.kept import Kept
 from fsrl.analyzer.settings import TableSettings, ViewSettings
 from fsrl.analyzer.weights import AnalyzedWeights
@@ -218,15 +218,20 @@ class FeatureTables:
 
     def rows_of(self, settings: ViewSettings, feature: int) -> FeatureRows:
         """What all tables, computed where they are not yet, hold of one feature."""
-        moments = self.moments(settings)
+        known = self._once("built_rows", settings, self._built_rows)
+        if known is not None:
+            extremes = known.extremes[known.extremes["feature"] == feature]
+            of_weights = known.moments.iloc[feature], known.histograms.iloc[feature], extremes
+        else:
+            found, names = self.moments(settings), ("counts", "underflow", "overflow")
+            histogram = {name: getattr(found, name)[feature].numpy() for name in names}
+            of_weights = self.frame(settings).iloc[feature], histogram, self.extremes(settings, [feature])
         return FeatureRows(
-            moments=self.frame(settings).iloc[feature],
+            moments=of_weights[0],
             type_name=self.types(settings)["type"].iloc[feature],
             scheme=SCHEME,
-            histogram={
-                name: getattr(moments, name)[feature].numpy() for name in ("counts", "underflow", "overflow")
-            },
-            extremes=self.extremes(settings, [feature]),
+            histogram=of_weights[1],
+            extremes=of_weights[2],
             sets=self.enrichment(settings).of_feature(feature),
             notes=self._notes(settings),
             mean_is_relative=self._mean_is_relative(settings),
@@ -306,6 +311,10 @@ class FeatureTables:
             if own is None or known is None or not torch.equal(own, known):
                 return None
         return self._built.view({key: value for key, value in asdict(settings).items() if value is not None})
+
+    def _built_rows(self, settings: ViewSettings) -> BuiltRows | None:
+        typed = None if self._mean_is_relative(settings) else self.built(settings)
+        return None if typed is None or self._built is None else self._built.rows(typed)
 
     def _null(self, settings: ViewSettings) -> pd.DataFrame:
         if (found := self.built(settings)) is not None:
