@@ -72,6 +72,8 @@ CLUSTER = {
         "compare_dictionaries": 10,
         "draw_dictionaries": 10,
         "write_latex_dictionaries": 10,
+        "find_counterparts": 10,
+        "write_latex_counterparts": 10,
         "write_latex_speed": 10,
         "write_paper_index": 10,
         "compile_paper_pdf": 10,

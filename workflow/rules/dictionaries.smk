@@ -2,6 +2,9 @@
 DICTIONARIES = f"{OF_MODEL}/dictionaries.tsv"
 DICTIONARY_FIGURES = expand("figures/models/{{model}}/dictionaries.{format}", format=FORMATS)
 DICTIONARY_TABLE = "paper/generated/models/{model}/dictionaries.tex"
+# Those of one place of the model, trained anew: which features, and which types, are found again.
+COUNTERPARTS = f"{OF_MODEL}/counterparts.tsv"
+COUNTERPART_TABLE = "paper/generated/models/{model}/counterparts.tex"
 
 
 def compared(model):
@@ -16,16 +19,25 @@ def comparison_of(study):
     return model if study in compared(model)[:1] else None
 
 
-def compared_counts(wildcards):
-    """The counts of types of every layer, in the view that the paper shows of the first study."""
-    found = compared(wildcards.model)
-    pattern = f"{STAGES}/type_counts.parquet".replace("{view}", paper_view(found[0]))
-    return [path for study in found for path in of_saes(pattern.replace("{study}", study.name), study)]
+def compared_files(pattern):
+    """Input: this file of every layer of the studies compared, in the view that the paper shows of the first."""
+
+    def found(wildcards):
+        studies = compared(wildcards.model)
+        path = pattern.replace("{view}", paper_view(studies[0]))
+        return [one for study in studies for one in of_saes(path.replace("{study}", study.name), study)]
+
+    return found
 
 
 def compared_titles(wildcards):
     """Study -> title, for params."""
     return {study.name: study.title for study in compared(wildcards.model)}
+
+
+def compared_saes(wildcards):
+    """Study -> ids of its SAEs, for params."""
+    return {study.name: study.sae_ids for study in compared(wildcards.model)}
 
 
 def compared_source(wildcards):
@@ -38,13 +50,13 @@ COMPARISONS = [
     path.format(model=model)
     for model in MODELS
     if compared(model)
-    for path in [DICTIONARIES, *DICTIONARY_FIGURES, DICTIONARY_TABLE]
+    for path in [DICTIONARIES, *DICTIONARY_FIGURES, DICTIONARY_TABLE, COUNTERPARTS, COUNTERPART_TABLE]
 ]
 
 
 rule compare_dictionaries:
     input:
-        type_counts=compared_counts,
+        type_counts=compared_files(f"{STAGES}/type_counts.parquet"),
         code=library("compare_dictionaries.py"),
     output:
         DICTIONARIES,
@@ -54,7 +66,7 @@ rule compare_dictionaries:
         "results/benchmarks/models/{model}/compare_dictionaries.tsv"
     threads: ONE
     params:
-        saes=lambda wildcards: {study.name: study.sae_ids for study in compared(wildcards.model)},
+        saes=compared_saes,
         scheme=config["types"]["default_scheme"],
     script:
         "../scripts/compare_dictionaries.py"
@@ -96,3 +108,40 @@ rule write_latex_dictionaries:
         source=lambda wildcards: f"model {wildcards.model}, {compared_source(wildcards)}",
     script:
         "../scripts/write_latex_dictionaries.py"
+
+
+rule find_counterparts:
+    input:
+        decoders=compared_files(DECODER),
+        types=compared_files(f"{STAGES}/types.parquet"),
+        code=library("find_counterparts.py"),
+    output:
+        COUNTERPARTS,
+    log:
+        "logs/models/{model}/find_counterparts.log",
+    benchmark:
+        "results/benchmarks/models/{model}/find_counterparts.tsv"
+    threads: ONE
+    params:
+        saes=compared_saes,
+        scheme=config["types"]["default_scheme"],
+    script:
+        "../scripts/find_counterparts.py"
+
+
+rule write_latex_counterparts:
+    input:
+        counterparts=COUNTERPARTS,
+        code=library("write_latex_counterparts.py"),
+    output:
+        COUNTERPART_TABLE,
+    log:
+        "logs/models/{model}/write_latex_counterparts.log",
+    benchmark:
+        "results/benchmarks/models/{model}/write_latex_counterparts.tsv"
+    threads: ONE
+    params:
+        titles=compared_titles,
+        source=lambda wildcards: f"model {wildcards.model}, {compared_source(wildcards)}",
+    script:
+        "../scripts/write_latex_counterparts.py"

@@ -5,12 +5,20 @@ TRAIN = config["train_mini"]
 TRAINED = "results/train_mini"
 N_LAYERS = 6
 HOOKS = [f"blocks.{n}.hook_resid_pre" for n in range(N_LAYERS)] + [f"blocks.{N_LAYERS - 1}.hook_resid_post"]
+# Folder in results/train_mini/mini of each SAE -> its settings, its hook among them.
+SAE_TRAININGS = {
+    f"saes/{hook}": {"hook": hook} | TRAIN["saes"]["training"] | TRAIN["saes"]["hooks"].get(hook, {}) for hook in HOOKS
+}
+SAE_TRAININGS |= {
+    f"further_saes/{name}": SAE_TRAININGS[f"saes/{other['hook']}"] | other
+    for name, other in TRAIN["saes"]["further"].items()
+}
 
 
 rule train_mini:
     input:
         f"{TRAINED}/mini/record.json",
-        expand(f"{TRAINED}/mini/saes/{{hook}}/cfg.json", hook=HOOKS),
+        expand(f"{TRAINED}/mini/{{sae}}/cfg.json", sae=SAE_TRAININGS),
 
 
 rule build_mini_corpus:
@@ -107,19 +115,17 @@ rule collect_mini_residuals:
 
 rule train_mini_sae:
     input:
-        residuals=f"{TRAINED}/residuals/{{hook}}.safetensors",
+        residuals=lambda wildcards: f"{TRAINED}/residuals/{SAE_TRAININGS[wildcards.sae]['hook']}.safetensors",
         code=library("train_mini_sae.py"),
     output:
-        multiext(
-            f"{TRAINED}/mini/saes/{{hook}}/", "cfg.json", "sae_weights.safetensors", "sparsity.safetensors"
-        ),
-        curve=f"{TRAINED}/mini/saes/{{hook}}/curve.tsv",
+        multiext(f"{TRAINED}/mini/{{sae}}/", "cfg.json", "sae_weights.safetensors", "sparsity.safetensors"),
+        curve=f"{TRAINED}/mini/{{sae}}/curve.tsv",
     log:
-        "logs/train_mini/train_mini_sae/{hook}.log",
+        "logs/train_mini/train_mini_sae/{sae}.log",
     wildcard_constraints:
-        hook=any_of(HOOKS),
+        sae=any_of(SAE_TRAININGS),
     params:
-        settings=lambda wildcards: TRAIN["saes"]["training"] | TRAIN["saes"]["hooks"].get(wildcards.hook, {}),
+        settings=lambda wildcards: SAE_TRAININGS[wildcards.sae],
     script:
         "../scripts/train_mini_sae.py"
 
@@ -129,7 +135,7 @@ rule record_mini:
         held_out=f"{TRAINED}/held_out.bin",
         trigram=f"{TRAINED}/trigram.json",
         weights=f"{TRAINED}/mini/model/model.safetensors",
-        saes=expand(f"{TRAINED}/mini/saes/{{hook}}/sae_weights.safetensors", hook=HOOKS),
+        saes=expand(f"{TRAINED}/mini/{{sae}}/sae_weights.safetensors", sae=SAE_TRAININGS),
         evaluation_text=f"{TRAINED}/mini/evaluation_text.txt",
         code=library("record_mini.py"),
     output:
@@ -138,7 +144,7 @@ rule record_mini:
         "logs/train_mini/record_mini.log",
     threads: ALL
     params:
-        hooks=HOOKS,
+        hooks={sae: settings["hook"] for sae, settings in SAE_TRAININGS.items()},
         windows=TRAIN["evaluation_windows"],
     script:
         "../scripts/record_mini.py"

@@ -1,4 +1,4 @@
-"""Trains the SAE of one hook and writes it as float16, with its densities."""
+"""Trains one SAE and writes it as float16, with its densities."""
 
 from fsrl import joblog
 
@@ -14,10 +14,9 @@ from fsrl.mini import export as mini_export
 from fsrl.mini import saes as mini_saes
 
 x = load_file(snakemake.input.residuals)["residuals"]
-settings = mini_saes.SAETraining(**snakemake.params.settings)
-weights, curve = mini_saes.train_sae(x, settings, progress=True)
+settings = dict(snakemake.params.settings)
+hook = settings.pop("hook")
+weights, curve = mini_saes.train_sae(x, mini_saes.SAETraining(**settings), progress=True)
 folder = Path(snakemake.output.curve).parent
-mini_export.write_sae(
-    weights, mini_evaluation.firing_counts(weights, x), len(x), snakemake.wildcards.hook, folder
-)
+mini_export.write_sae(weights, mini_evaluation.firing_counts(weights, x), len(x), hook, folder)
 pd.DataFrame(curve).to_csv(snakemake.output.curve, sep="\t", index=False, float_format="%.6g")

@@ -5,7 +5,7 @@ recovered (CE_zero - CE_sae) / (CE_zero - CE_model), where the residual at the h
 x' at every position but 0 (always <|endoftext|>, left out of the SAEs' training too).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,25 +79,27 @@ def cross_entropies(
 
 
 def record(
-    folder: Path, sae_hooks: Sequence[str], held_out: np.ndarray, trigram: dict[str, float], *, windows: int
+    folder: Path, hooks_of: Mapping[str, str], held_out: np.ndarray, trigram: dict[str, float], *, windows: int
 ) -> dict[str, Any]:
-    """All figures of a trained study in `folder` (model/, saes/, evaluation_text.txt).
+    """All figures of a trained study in `folder` (model/, folders of SAEs, evaluation_text.txt).
 
-    The model is judged on every held-out window, the SAEs on `windows` of them, spread over all sources; the
-    model and the SAEs' reconstruction again on the text that ships, so that anyone can measure them anew.
+    hooks_of: each SAE's folder within `folder`, of two parts ("saes/NAME", "further_saes/NAME"), and its hook;
+    its figures stand under these two parts. The model is judged on every held-out window, the SAEs on
+    `windows` of them, spread over all sources; the model and the SAEs' reconstruction again on the text that
+    ships, so that anyone can measure them anew.
     """
     model = read_model(folder / "model")
-    saes = {hook: read_sae(folder / "saes" / hook) for hook in sae_hooks}
+    saes = {sae: (hook, read_sae(folder / sae)) for sae, hook in hooks_of.items()}
     nats = evaluate(model, held_out)
     rows = np.linspace(0, len(held_out) // N_CTX - 1, windows).astype(int)
     part = np.concatenate([held_out[r * N_CTX : (r + 1) * N_CTX] for r in rows])
     clean = evaluate(model, part)
     found = reconstructions(model, saes, part)
-    for hook, weights in tqdm(saes.items(), mininterval=10, unit="SAE"):
-        densities = read_densities(folder / "saes" / hook)
+    for sae, (hook, weights) in tqdm(saes.items(), mininterval=10, unit="SAE"):
+        densities = read_densities(folder / sae)
         dead = (densities < ALIVE_LOG10_DENSITY).float().mean().item()
-        found[hook] |= cross_entropies(model, weights, hook, part, clean)
-        found[hook] |= {"d_sae": len(densities), "dead_share": dead}
+        found[sae] |= cross_entropies(model, weights, hook, part, clean)
+        found[sae] |= {"d_sae": len(densities), "dead_share": dead}
     shipped = mini_tokens.encode_text((folder / "evaluation_text.txt").read_text(), folder / "model")
     return {
         "model": {
@@ -105,16 +107,26 @@ def record(
             "nats_per_token": nats,
             "below_trigram": trigram["trigram_nats_per_token"] - nats,
         },
-        "saes": found,
+        **_by_folder(found),
         "evaluation_text": {
             "tokens": len(shipped),
             "nats_per_token": evaluate(model, shipped),
-            "saes": reconstructions(model, saes, shipped),
+            **_by_folder(reconstructions(model, saes, shipped)),
         },
     }
 
 
-def reconstructions(model: Any, saes: dict[str, Weights], stream: np.ndarray) -> dict[str, dict[str, float]]:
-    """Explained variance and L0 of each SAE on all whole windows of a stream."""
+def reconstructions(
+    model: Any, saes: Mapping[str, tuple[str, Weights]], stream: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Explained variance and L0 of each SAE, given with its hook, on all whole windows of a stream."""
     caught = residuals(model, stream, np.arange(len(stream) // N_CTX))
-    return {hook: reconstruction(weights, caught[hook]) for hook, weights in saes.items()}
+    return {sae: reconstruction(weights, caught[hook]) for sae, (hook, weights) in saes.items()}
+
+
+def _by_folder(found: Mapping[str, dict[str, float]]) -> dict[str, dict[str, dict[str, float]]]:
+    folders: dict[str, dict[str, dict[str, float]]] = {}
+    for sae, figures in found.items():
+        folder, name = sae.split("/")
+        folders.setdefault(folder, {})[name] = figures
+    return folders

@@ -1,0 +1,44 @@
+"""LaTeX table of two dictionaries of one place: which types outlive the change of seed or width."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from fsrl.hooks import hook_label
+from fsrl.latex import text as tex
+from fsrl.latex.table import Column, tabular
+from fsrl.names import TYPES, type_label
+from fsrl.types.counterparts import UNTYPED
+from fsrl.types.dictionaries import TYPED
+
+PAIR = ["study", "sae", "other_study", "other_sae"]
+LABELS = {TYPED: "any type", UNTYPED: "none"} | {name: type_label(name) for name in TYPES}
+
+
+def counterparts(frame: pd.DataFrame, titles: Mapping[str, str]) -> str:
+    """For each pair of dictionaries and each type: its features, those found again, and those typed alike.
+
+    frame: as `fsrl.types.counterparts` gives it; titles: study -> what its dictionaries are called.
+    """
+    columns = [
+        Column("Type", [rf"\quad {LABELS[name]}" for name in frame["type"]]),
+        *(_counts(head, frame[name]) for head, name in (("$n$", "features"), ("found", "counterparts"))),
+        Column("cosine", [tex.number(value, digits=2, bare=True) for value in frame["cosine"]], "S"),
+        _counts("alike", frame["alike"]),
+        Column("chance", [tex.number(value, digits=1, bare=True) for value in frame["alike_by_chance"]], "S"),
+    ]
+    firsts = frame.drop_duplicates(PAIR)
+    headings = {int(row): _heading(pair, titles) for row, pair in firsts.iterrows()}
+    return tabular(columns, headings=headings)
+
+
+def _heading(pair: pd.Series, titles: Mapping[str, str]) -> str:
+    one, other = (
+        f"{titles[pair[study]]}, {hook_label(pair[sae])} ({pair[size]})"
+        for study, sae, size in (("study", "sae", "size"), ("other_study", "other_sae", "other_size"))
+    )
+    return rf"\emph{{{tex.escape(one)}}} in \emph{{{tex.escape(other)}}}"
+
+
+def _counts(head: str, values: pd.Series) -> Column:
+    return Column(head, [tex.count(value, bare=True) for value in values], "S")
