@@ -16,6 +16,7 @@ from tests.fixtures.project import planned
 ROOT = Path(__file__).parents[2]
 MINI = ROOT / "data/mini"
 HOOKS = [f"blocks.{n}.hook_resid_pre" for n in range(6)] + ["blocks.5.hook_resid_post"]
+FURTHER = ["blocks.5.hook_resid_pre-seed-1", "blocks.5.hook_resid_pre-twice-as-wide"]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,16 @@ def test_what_the_issue_of_the_model_asked_for_is_reached(record):
         assert sae["d_sae"] >= 8 * 160
 
 
+def test_further_saes_are_no_worse_than_the_one_that_they_stand_beside(record):
+    own = record["saes"]["blocks.5.hook_resid_pre"]
+    assert set(record["further_saes"]) == set(FURTHER)
+    for name in FURTHER:
+        sae = record["further_saes"][name]
+        assert sae["explained_variance"] >= own["explained_variance"] - 0.01, name
+        assert sae["ce_recovered"] >= own["ce_recovered"] - 0.01, name
+        assert 25 <= sae["l0"] <= 45, name
+
+
 @pytest.mark.slow
 def test_the_shipped_weights_reach_what_the_record_says_on_the_shipped_text(record):
     from fsrl.mini import evaluation as mini_evaluation
@@ -52,9 +63,12 @@ def test_the_shipped_weights_reach_what_the_record_says_on_the_shipped_text(reco
     claimed = record["evaluation_text"]
     assert len(stream) == claimed["tokens"]
     assert evaluate(model, stream) == pytest.approx(claimed["nats_per_token"], abs=1e-3)
-    saes = {hook: mini_export.read_sae(MINI / "saes" / hook) for hook in HOOKS}
-    for hook, found in mini_evaluation.reconstructions(model, saes, stream).items():
-        assert found == pytest.approx(claimed["saes"][hook], rel=1e-3), hook
+    hooks_of = {f"saes/{hook}": hook for hook in HOOKS}
+    hooks_of |= {f"further_saes/{name}": "blocks.5.hook_resid_pre" for name in FURTHER}
+    saes = {sae: (hook, mini_export.read_sae(MINI / sae)) for sae, hook in hooks_of.items()}
+    for sae, found in mini_evaluation.reconstructions(model, saes, stream).items():
+        folder, name = sae.split("/")
+        assert found == pytest.approx(claimed[folder][name], rel=1e-3), sae
 
 
 def test_its_readme_quotes_the_record(record):
@@ -62,10 +76,9 @@ def test_its_readme_quotes_the_record(record):
     model = record["model"]
     for number in ("nats_per_token", "trigram_nats_per_token", "below_trigram"):
         assert f"{model[number]:.3f}" in text
-    for hook in HOOKS:
-        sae = record["saes"][hook]
+    for name, sae in (record["saes"] | record["further_saes"]).items():
         row = (
-            f"| {hook} | {sae['explained_variance']:.3f} | {sae['l0']:.1f} | {sae['ce_recovered']:.3f} "
+            f"| {name} | {sae['explained_variance']:.3f} | {sae['l0']:.1f} | {sae['ce_recovered']:.3f} "
             f"| {100 * sae['dead_share']:.1f} % |"
         )
         assert row in text

@@ -9,14 +9,15 @@ COUNTERPART_TABLE = "paper/generated/models/{model}/counterparts.tex"
 
 def compared(model):
     """The studies of a model that are built; none where it is but one."""
-    found = [study for study in of_paper() if MODEL_OF[study.name] == model]
+    found = [study for study in at_hand() if MODEL_OF[study.name] == model]
     return found if len(found) > 1 else []
 
 
 def comparison_of(study):
     """The model, where this is the first of its studies that are compared: it stands for all; else None."""
     model = MODEL_OF[study.name]
-    return model if study in compared(model)[:1] else None
+    first = [one for one in of_paper() if one in compared(model)][:1]
+    return model if study in first else None
 
 
 def compared_files(pattern):

@@ -17,10 +17,15 @@ MINI_MODEL = "data/mini/model"
 RECORD, MOMENTS_TIMED = "data/mini/record.json", "benchmarks/results/moments_cpu.json"
 
 
-def of_paper():
-    """The studies that the paper speaks of: those that are built."""
+def at_hand():
+    """The studies that are built."""
     # A job's own snakemake reads all studies of the config (see `built`) and has to come to the same list again.
     return [study for study in STUDIES.values() if "study" in config or not study.lacks_weights()]
+
+
+def of_paper():
+    """The studies that have a part of the paper to themselves: all of those that are built, if none has."""
+    return [study for study in at_hand() if not left_out(study, "paper")] or at_hand()
 
 
 def paper_parts(study):
@@ -133,7 +138,7 @@ def paper_leading(wildcards):
 
 
 def paper_skipped(wildcards):
-    return [study.title for study in ASKED.values() if study.name not in [built.name for built in of_paper()]]
+    return [study.title for study in ASKED.values() if study.name not in [built.name for built in at_hand()]]
 
 
 rule write_paper_numbers:
