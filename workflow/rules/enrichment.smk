@@ -17,6 +17,8 @@ SET_NULLS = {key: config["enrichment"][key] for key in ("draws", "seed")}
 
 def enriched_views(study):
     """The study's views whose enrichment is computed."""
+    if left_out(study, "enrichment"):
+        return []
     wanted = config["enrichment"]["views"]
     return study.figure_views if wanted is None else [view for view in study.views if view in wanted]
 

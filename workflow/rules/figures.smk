@@ -60,6 +60,7 @@ FIGURES += [
 FIGURES += [
     VIEW_FIGURES.format(study=study.name) for study in STUDIES.values() if len(study.figure_views) > 1
 ]
+FIGURES = [path for path in FIGURES if not left_out(STUDIES[Path(path).parts[1]], "figures")]
 
 
 def draws_together(study):
