@@ -72,7 +72,7 @@ clean:
 	rm -rf figures logs site paper/generated paper/main.pdf
 
 rulegraph: $(READY)
-	$(RUN) snakemake --cores 1 --config 'run=[mini, mini-neurons]' --rulegraph mermaid-js | $(VENV)/bin/python workflow/rulegraph.py
+	$(RUN) snakemake --cores 1 --config 'run=[mini, mini-neurons, mini-runs]' --rulegraph mermaid-js | $(VENV)/bin/python workflow/rulegraph.py
 
 mini:
 	test -f results/train_mini/mini/record.json

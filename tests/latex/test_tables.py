@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from fsrl.errors import FsrlError
+from fsrl.latex import counterparts as tex_tables_counterparts
 from fsrl.latex import dictionaries as tex_tables_dictionaries
 from fsrl.latex import speed as tex_tables_speed
 from fsrl.latex import study as tex_tables_study
@@ -19,6 +20,7 @@ from fsrl.latex import text as tex
 from fsrl.latex import types as tex_tables_types
 from fsrl.latex.table import Column
 from fsrl.names import BOUNDING
+from fsrl.types.counterparts import counterparts
 from fsrl.types.dictionaries import dictionaries
 from tests.fixtures import tex_examples as ex
 from tests.fixtures.plot_tables import TYPES, null_counts
@@ -158,6 +160,21 @@ def by_kind(counts):
 
 
 class TestTypes:
+    def test_counterparts_of_the_first_study_alone(self):
+        frame = counterparts(ex.dictionaries_of_one_place())
+        titles = {"gpt2-small": "Own & own", "splitting": "Other"}
+        made = tex_tables_counterparts.counterparts(frame, titles)
+        assert r"\emph{Own \& own, 8 pre (40)} in \emph{Other, 8 pre (60)}" in made
+        assert r"in \emph{Own" not in made
+        assert made.count(r"\quad any type") == made.count(r"\quad none") == 1
+        typed = frame[(frame["study"] == "gpt2-small") & (frame["type"] == "typed")].iloc[0]
+        [row] = [line for line in made.splitlines() if r"\quad any type" in line]
+        cells = [cell.strip(" \\") for cell in row.split("&")]
+        assert cells[1:3] == [str(typed["features"]), str(typed["counterparts"])]
+        assert cells[4] == str(typed["alike"])
+        # A model whose dictionaries share no place has none.
+        assert "No two" in tex_tables_counterparts.counterparts(frame.iloc[:0], titles)
+
     def test_dictionaries_side_by_side(self):
         counts = ex.of("type_counts")
         frame = dictionaries({"a": counts, "b": dict(list(counts.items())[:2])}, scheme=ex.SCHEME)

@@ -11,6 +11,7 @@ import pytest
 
 from fsrl.claims import verdicts
 from fsrl.latex import claims as tex_tables_claims
+from fsrl.latex import counterparts as tex_tables_counterparts
 from fsrl.latex import dictionaries as tex_tables_dictionaries
 from fsrl.latex import effects as tex_tables_effects
 from fsrl.latex import sensitivity as tex_tables_sensitivity
@@ -21,6 +22,7 @@ from fsrl.latex import text as tex
 from fsrl.latex import types as tex_tables_types
 from fsrl.steering import forecast, gains
 from fsrl.tokens import text as token_text
+from fsrl.types.counterparts import counterparts
 from fsrl.types.dictionaries import dictionaries
 from tests.fixtures import plot_evidence_tables, plot_tables, steering_tables
 from tests.fixtures import tex_examples as ex
@@ -93,6 +95,10 @@ def tables() -> dict[str, str]:
         "dictionaries": tex_tables_dictionaries.dictionaries(
             dictionaries({"gpt2-small": wide, "gpt2-small-neurons": wide}, scheme=ex.SCHEME),
             {"gpt2-small": "GPT-2 small", "gpt2-small-neurons": "GPT-2 small, MLP neurons"},
+        ),
+        "counterparts": tex_tables_counterparts.counterparts(
+            counterparts(ex.dictionaries_of_one_place()),
+            {"gpt2-small": "GPT-2 small, residual stream", "splitting": "GPT-2 small, feature splitting"},
         ),
         "type_overlap": tex_tables_types.type_overlap(ex.of("types")),
         "tail_calibration": tex_tables_types.tail_calibration(ex.calibration()),

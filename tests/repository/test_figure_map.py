@@ -79,7 +79,7 @@ def test_tables_are_inputs_of_the_rule(row: list[str]) -> None:
 
 
 def test_the_graph_of_the_rules_is_snakemake_s_own() -> None:
-    command = ["--cores", "1", "--config", "run=[mini, mini-neurons]", "--rulegraph", "mermaid-js"]
+    command = ["--cores", "1", "--config", "run=[mini, mini-neurons, mini-runs]", "--rulegraph", "mermaid-js"]
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", *command], cwd=ROOT, capture_output=True, text=True, check=True
     )

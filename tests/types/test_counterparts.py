@@ -22,7 +22,7 @@ def rows(frame, sae, other):
 
 def test_by_hand():
     first = of("a", [[1, 0, 0], [0, 2, 0], [0, 0, 3]], ["prediction", "prediction", "unclassified"])
-    # Found again: the first (cosine 1, no type there) and the second (cosine .8, same type); the third is not.
+    # Found again: the first (cosine 1, no type there), the second (cosine .8, same type); not the third.
     other = of("b", [[5, 0, 0], [0.6, 0.8, 0]], ["unclassified", "prediction"])
     found = rows(counterparts.counterparts([first, other]), "a", "b")
     assert list(found.index) == ["prediction", "typed", "untyped"]

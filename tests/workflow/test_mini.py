@@ -106,6 +106,27 @@ def test_the_documentation_shows_the_table_that_the_workflow_writes(built):
 
 
 @pytest.mark.slow
+def test_what_the_documentation_says_of_another_training_run_is_in_the_table(built):
+    page = (ROOT / "docs/explanation/findings.md").read_text()
+    section = " ".join(page.split("## Another training run")[1].split("\n## ")[0].split())
+    with (built / "results/models/mini-model/counterparts.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    own = [row for row in rows if row["study"] == "mini"]
+    for name in FURTHER:
+        of = {row["type"]: row for row in own if row["other_sae"] == name}
+        typed, untyped = of["typed"], of["untyped"]
+        assert f"the {int(typed['features'])} typed features" in section
+        assert f"{int(untyped['features']):,}" in section
+        alike = f"{typed['alike']} of the {typed['counterparts']}"
+        assert f"{alike} " in section and f"({float(typed['alike_by_chance']):.1f}" in section
+        assert f" {untyped['counterparts']} " in section or f" {untyped['counterparts']}." in section
+    sizes = {
+        row["sae"]: row["features"] for row in rows if row["study"] == "mini-runs" and row["type"] == "typed"
+    }
+    assert f"the other seed has {sizes[FURTHER[0]]} and the wide one {sizes[FURTHER[1]]}" in section
+
+
+@pytest.mark.slow
 def test_the_figures_of_the_documentation_are_those_that_the_workflow_builds(built):
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     texts = [page.read_text() for page in pages]

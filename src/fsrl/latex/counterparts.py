@@ -16,10 +16,17 @@ LABELS = {TYPED: "any type", UNTYPED: "none"} | {name: type_label(name) for name
 
 
 def counterparts(frame: pd.DataFrame, titles: Mapping[str, str]) -> str:
-    """For each pair of dictionaries and each type: its features, those found again, and those typed alike.
+    """For each other dictionary of its place, what became of the types of the first study's.
 
-    frame: as `fsrl.types.counterparts` gives it; titles: study -> what its dictionaries are called.
+    For each type its features, those found again, and those typed alike. frame: as `fsrl.types.counterparts`
+    gives it; titles: study -> what its dictionaries are called, the first study first.
     """
+    first = next(iter(titles))
+    if (frame["study"] == first).any():
+        frame = frame[frame["study"] == first]
+    if frame.empty:
+        return "No two of these dictionaries are of one place of the model.\n"
+    frame = frame.reset_index(drop=True)
     columns = [
         Column("Type", [rf"\quad {LABELS[name]}" for name in frame["type"]]),
         *(_counts(head, frame[name]) for head, name in (("$n$", "features"), ("found", "counterparts"))),

@@ -79,7 +79,12 @@ def cross_entropies(
 
 
 def record(
-    folder: Path, hooks_of: Mapping[str, str], held_out: np.ndarray, trigram: dict[str, float], *, windows: int
+    folder: Path,
+    hooks_of: Mapping[str, str],
+    held_out: np.ndarray,
+    trigram: dict[str, float],
+    *,
+    windows: int,
 ) -> dict[str, Any]:
     """All figures of a trained study in `folder` (model/, folders of SAEs, evaluation_text.txt).
 
