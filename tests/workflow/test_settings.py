@@ -419,7 +419,7 @@ ELSEWHERE = "elsewhere holds no folder with cfg.json"
         ("stduy=tiny", ["'stduy'", "did you mean 'study'?"]),
         (
             "study=tinny",
-            ["study", "'tinny'", "did you mean 'tiny'?", "known: tiny, mini, mini-neurons, mini-runs, gpt2-small"],
+            ["study", "'tinny'", "did you mean 'tiny'?", "known: tiny, mini, mini-neurons, mini-runs"],
         ),
         (THRESHOLD, ["scheme new", "prediction", "skewness", "above", "'x'"]),
         ("studies={tiny: {saes: {folder: elsewhere}}}", ["studies.tiny.saes", ELSEWHERE]),

@@ -71,7 +71,9 @@ def latex_source(wildcards):
     return f"study {wildcards.study}, view {view}, scheme {scheme}"
 
 
-LATEX_TABLES = [path for study in STUDIES.values() if not left_out(study, "paper") for path in latex_tables(study)]
+LATEX_TABLES = [
+    path for study in STUDIES.values() if not left_out(study, "paper") for path in latex_tables(study)
+]
 LATEX_TABLES += [SPEED_TABLE, COMPUTE_TABLE]
 
 

@@ -116,7 +116,9 @@ def paper_figures(study):
 
 def paper_latex_tables():
     models = filter(None, map(comparison_of, of_paper()))
-    compared = [path.format(model=model) for model in models for path in (DICTIONARY_TABLE, COUNTERPART_TABLE)]
+    compared = [
+        path.format(model=model) for model in models for path in (DICTIONARY_TABLE, COUNTERPART_TABLE)
+    ]
     return [SPEED_TABLE, COMPUTE_TABLE, *compared] + [
         path for study in of_paper() for path in latex_tables(study)
     ]

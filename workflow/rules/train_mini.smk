@@ -7,7 +7,8 @@ N_LAYERS = 6
 HOOKS = [f"blocks.{n}.hook_resid_pre" for n in range(N_LAYERS)] + [f"blocks.{N_LAYERS - 1}.hook_resid_post"]
 # Folder in results/train_mini/mini of each SAE -> its settings, its hook among them.
 SAE_TRAININGS = {
-    f"saes/{hook}": {"hook": hook} | TRAIN["saes"]["training"] | TRAIN["saes"]["hooks"].get(hook, {}) for hook in HOOKS
+    f"saes/{hook}": {"hook": hook} | TRAIN["saes"]["training"] | TRAIN["saes"]["hooks"].get(hook, {})
+    for hook in HOOKS
 }
 SAE_TRAININGS |= {
     f"further_saes/{name}": SAE_TRAININGS[f"saes/{other['hook']}"] | other

@@ -88,8 +88,8 @@ def record(
 ) -> dict[str, Any]:
     """All figures of a trained study in `folder` (model/, folders of SAEs, evaluation_text.txt).
 
-    hooks_of: each SAE's folder within `folder`, of two parts ("saes/NAME", "further_saes/NAME"), and its hook;
-    its figures stand under these two parts. The model is judged on every held-out window, the SAEs on
+    hooks_of: each SAE's folder within `folder`, of two parts ("saes/NAME", "further_saes/NAME"), and its
+    hook; its figures stand under these two parts. The model is judged on every held-out window, the SAEs on
     `windows` of them, spread over all sources; the model and the SAEs' reconstruction again on the text that
     ships, so that anyone can measure them anew.
     """
