@@ -76,7 +76,7 @@ rulegraph: $(READY)
 
 mini:
 	test -f results/train_mini/mini/record.json
-	rm -rf data/mini/model data/mini/saes
+	rm -rf data/mini/model data/mini/saes data/mini/further_saes
 	cp -R results/train_mini/mini/. data/mini/
 	chmod -R u=rwX,go=rX data/mini
 

@@ -17,7 +17,7 @@ from fsrl.tables.types import TYPES
 from tests.fixtures.hosted_study import MISSING, MODEL, ODD, ODD_TEXT, SAE, SOURCE, TWICE, Hosted
 from tests.fixtures.project import Project, planned
 
-JOBS = {"explain_features", "compare_explanations", "count_explanation_words"}
+JOBS = {"explain_features_ours", "compare_explanations", "count_explanation_words"}
 
 
 def table(project: Project, name: str, spec: tables.Table):
