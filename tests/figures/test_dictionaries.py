@@ -6,9 +6,8 @@ from matplotlib.colors import to_hex
 
 from fsrl.figures import dictionaries as plot_dictionaries
 from fsrl.figures.style import TYPE_COLORS
-from fsrl.types.dictionaries import dictionaries
 from tests.fixtures.plot_figures import assert_legible, words
-from tests.fixtures.plot_tables import Study
+from tests.fixtures.plot_tables import Study, compared
 
 TITLES = {"features": "mini", "neurons": "mini, MLP neurons"}
 TITLE = "mini-model · view trained, scheme calibrated"
@@ -19,7 +18,7 @@ def frame() -> pd.DataFrame:
     study, layers = Study(), range(6)
     features = {f"blocks.{i}.hook_resid_pre": study.layer(n=80)["type_counts"] for i in layers}
     neurons = {f"blocks.{i}.mlp.hook_post": study.layer(n=40)["type_counts"] for i in layers}
-    return dictionaries({"features": features, "neurons": neurons}, scheme="calibrated")
+    return compared({"features": features, "neurons": neurons}, "calibrated")
 
 
 def test_it_is_legible_and_names_both(frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,12 +26,12 @@ from fsrl.figures import views as plot_views
 from fsrl.figures.style import DOUBLE, SINGLE
 from fsrl.hooks import hook_label
 from fsrl.names import TYPES
-from fsrl.types.dictionaries import dictionaries
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures.plot_effects import agreement_of, effects_of
 from tests.fixtures.plot_figures import assert_legible, draw_layer, draw_study, drawn_texts, words
 from tests.fixtures.plot_splits import split_table
 from tests.fixtures.plot_tables import Study, four_kinds, null_counts
+from tests.fixtures.plot_tables import compared as dictionaries_compared
 from tests.fixtures.plot_transported import layer as transported_layer
 
 SOURCES = Path(plot_splits.__file__).parent
@@ -109,7 +109,7 @@ class Drawn:
         views = plot_views.two_views
         pair = {"views": ("main", "trained"), "scheme": "calibrated", "title": f"{STUDY} · {HOOKS[-1]}"}
         counts = {"a": {HOOKS[-1]: self.layer["type_counts"]}}
-        compared = dictionaries(counts | {"b": counts["a"]}, scheme="calibrated")
+        compared = dictionaries_compared(counts | {"b": counts["a"]}, "calibrated")
         return {
             "dictionaries.dictionaries": lambda: side_by_side.dictionaries(
                 compared, {"a": STUDY_TITLE, "b": STUDY_TITLE}, **title

@@ -21,9 +21,8 @@ from fsrl.latex import types as tex_tables_types
 from fsrl.latex.table import Column
 from fsrl.names import BOUNDING
 from fsrl.types.counterparts import counterparts
-from fsrl.types.dictionaries import dictionaries
 from tests.fixtures import tex_examples as ex
-from tests.fixtures.plot_tables import TYPES, null_counts
+from tests.fixtures.plot_tables import TYPES, compared, null_counts
 from tests.fixtures.tex_examples import close
 
 
@@ -162,10 +161,10 @@ def by_kind(counts):
 class TestTypes:
     def test_counterparts_of_the_first_study_alone(self):
         frame = counterparts(ex.dictionaries_of_one_place())
-        titles = {"gpt2-small": "Own & own", "splitting": "Other"}
+        titles = {"gpt2-small": "Own", "splitting": "Other & others"}
         made = tex_tables_counterparts.counterparts(frame, titles)
-        assert r"\emph{Own \& own, 8 pre (40)} in \emph{Other, 8 pre (60)}" in made
-        assert r"in \emph{Own" not in made
+        assert r"\emph{8 pre (40) in 8 pre (60) of Other \& others}" in made
+        assert "of Own" not in made
         assert made.count(r"\quad any type") == made.count(r"\quad none") == 1
         typed = frame[(frame["study"] == "gpt2-small") & (frame["type"] == "typed")].iloc[0]
         [row] = [line for line in made.splitlines() if r"\quad any type" in line]
@@ -177,7 +176,7 @@ class TestTypes:
 
     def test_dictionaries_side_by_side(self):
         counts = ex.of("type_counts")
-        frame = dictionaries({"a": counts, "b": dict(list(counts.items())[:2])}, scheme=ex.SCHEME)
+        frame = compared({"a": counts, "b": dict(list(counts.items())[:2])}, ex.SCHEME)
         made = tex_tables_dictionaries.dictionaries(frame, {"a": "SAEs & co", "b": "MLP neurons"})
         found = ex.rows(made)
         assert r"\emph{SAEs \& co}" in made and r"\emph{MLP neurons}" in made

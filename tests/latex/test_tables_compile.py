@@ -23,7 +23,6 @@ from fsrl.latex import types as tex_tables_types
 from fsrl.steering import forecast, gains
 from fsrl.tokens import text as token_text
 from fsrl.types.counterparts import counterparts
-from fsrl.types.dictionaries import dictionaries
 from tests.fixtures import plot_evidence_tables, plot_tables, steering_tables
 from tests.fixtures import tex_examples as ex
 
@@ -93,7 +92,7 @@ def tables() -> dict[str, str]:
             ex.SCHEME,
         ),
         "dictionaries": tex_tables_dictionaries.dictionaries(
-            dictionaries({"gpt2-small": wide, "gpt2-small-neurons": wide}, scheme=ex.SCHEME),
+            plot_tables.compared({"gpt2-small": wide, "gpt2-small-neurons": wide}, ex.SCHEME),
             {"gpt2-small": "GPT-2 small", "gpt2-small-neurons": "GPT-2 small, MLP neurons"},
         ),
         "counterparts": tex_tables_counterparts.counterparts(

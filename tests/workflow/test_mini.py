@@ -16,7 +16,7 @@ from tests.fixtures.project import planned
 ROOT = Path(__file__).parents[2]
 MINI = ROOT / "data/mini"
 HOOKS = [f"blocks.{n}.hook_resid_pre" for n in range(6)] + ["blocks.5.hook_resid_post"]
-FURTHER = ["blocks.5.hook_resid_pre-seed-1", "blocks.5.hook_resid_pre-twice-as-wide"]
+FURTHER = ["blocks.5.hook_resid_pre_seed_1", "blocks.5.hook_resid_pre_twice_as_wide"]
 
 
 @pytest.fixture(scope="module")

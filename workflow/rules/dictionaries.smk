@@ -58,6 +58,7 @@ COMPARISONS = [
 rule compare_dictionaries:
     input:
         type_counts=compared_files(f"{STAGES}/type_counts.parquet"),
+        null_counts=compared_files(f"{STAGES}/type_null_counts.parquet"),
         code=library("compare_dictionaries.py"),
     output:
         DICTIONARIES,

@@ -6,13 +6,22 @@ joblog.to(snakemake.log[0], threads=1)
 
 from fsrl import files
 from fsrl.tables import core as tables
-from fsrl.tables.types import TYPE_COUNTS
+from fsrl.tables.types import TYPE_COUNTS, TYPE_NULL_COUNTS
 from fsrl.types import dictionaries
 
-paths, params = iter(snakemake.input.type_counts), snakemake.params
-counts = {
-    study: {sae: tables.read(next(paths), TYPE_COUNTS) for sae in saes} for study, saes in params.saes.items()
-}
-frame = dictionaries.dictionaries(counts, scheme=params.scheme)
+given, params = snakemake.input, snakemake.params
+
+
+def of_layers(paths, table):
+    """Study -> SAE -> its table."""
+    paths = iter(paths)
+    return {
+        study: {sae: tables.read(next(paths), table) for sae in saes} for study, saes in params.saes.items()
+    }
+
+
+counts = of_layers(given.type_counts, TYPE_COUNTS)
+null_counts = of_layers(given.null_counts, TYPE_NULL_COUNTS)
+frame = dictionaries.dictionaries(counts, null_counts, scheme=params.scheme)
 with files.atomic_write(snakemake.output[0]) as path:
     frame.to_csv(path, sep="\t", index=False, float_format="%.6g")

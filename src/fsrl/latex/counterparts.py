@@ -19,7 +19,7 @@ def counterparts(frame: pd.DataFrame, titles: Mapping[str, str]) -> str:
     """For each other dictionary of its place, what became of the types of the first study's.
 
     For each type its features, those found again, and those typed alike. frame: as `fsrl.types.counterparts`
-    gives it; titles: study -> what its dictionaries are called, the first study first.
+    gives it; titles: study -> what it is called, the first study first.
     """
     first = next(iter(titles))
     if (frame["study"] == first).any():
@@ -40,11 +40,9 @@ def counterparts(frame: pd.DataFrame, titles: Mapping[str, str]) -> str:
 
 
 def _heading(pair: pd.Series, titles: Mapping[str, str]) -> str:
-    one, other = (
-        f"{titles[pair[study]]}, {hook_label(pair[sae])} ({pair[size]})"
-        for study, sae, size in (("study", "sae", "size"), ("other_study", "other_sae", "other_size"))
-    )
-    return rf"\emph{{{tex.escape(one)}}} in \emph{{{tex.escape(other)}}}"
+    own = f"{hook_label(pair['sae'])} ({pair['size']:,})"
+    other = f"{hook_label(pair['other_sae'])} ({pair['other_size']:,}) of {titles[pair['other_study']]}"
+    return rf"\emph{{{tex.escape(own)} in {tex.escape(other)}}}"
 
 
 def _counts(head: str, values: pd.Series) -> Column:
