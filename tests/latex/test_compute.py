@@ -50,7 +50,7 @@ def test_every_script_of_a_build_has_a_stage():
 def test_the_saved_table_is_of_the_embedded_studies():
     saved = json.loads((ROOT / "benchmarks/results/stages_cpu.json").read_text())
     table = compute.stages(saved)
-    assert set(saved["studies"]) == {"mini", "mini-neurons"}
+    assert set(saved["studies"]) == {"mini", "mini-neurons", "mini-runs"}
     assert len(saved["stages"]) > 10
     total = sum(one["jobs"] for one in saved["stages"].values())
     assert rf"\quad all & {total:.0f} &" in table

@@ -36,9 +36,8 @@ CLUSTER = {
         "explain_features": 10,
         "compare_explanations": 20,
         "count_explanation_words": 10,
-        "recover_planted_types": 20,
-        "compare_nulls": 10,
     },
+    "planted.{study}": {"recover_planted_types": 20, "compare_nulls": 10},
     "browser.{study}": {"compare_directions": 60, "find_contexts": 30, "write_browser": 20},
     "effects.{study}": {"measure_effects": 60, "effect_summary": 10},
     "steering.{study}": {
