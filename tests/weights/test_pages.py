@@ -93,3 +93,10 @@ def test_reading_a_vocabulary_takes_no_room_that_grows_with_it():
     done = subprocess.run([sys.executable, "-c", FOCUS], capture_output=True, text=True, check=True)
     # All lots together are 128 MiB in float64, one is 1 MiB.
     assert int(done.stdout) < 32 * 1024
+
+
+def test_there_is_room_where_the_system_cannot_reserve_it(monkeypatch):
+    monkeypatch.delattr(pages.os, "posix_fallocate", raising=False)
+    matrix = pages.room(3, 5)
+    matrix.fill_(4.0)
+    assert matrix.shape == (3, 5) and bool((matrix == 4).all())

@@ -42,8 +42,8 @@ def room(rows: int, columns: int, dtype: torch.dtype = torch.float32) -> Tensor:
     folder = tempfile.gettempdir()
     handle, path = tempfile.mkstemp(prefix="fsrl-", dir=folder)
     try:
-        # Now: a disk that is full later on would end the process without a word.
-        os.posix_fallocate(handle, 0, size)
+        # Now, if the system can (macOS cannot): a disk that is full later on would end the process unsaid.
+        (os.posix_fallocate if hasattr(os, "posix_fallocate") else _stretch)(handle, 0, size)
         return torch.from_file(path, shared=True, size=numbers, dtype=dtype).view(rows, columns)
     except OSError as error:
         raise FsrlError(
@@ -53,6 +53,10 @@ def room(rows: int, columns: int, dtype: torch.dtype = torch.float32) -> Tensor:
     finally:
         os.close(handle)
         os.unlink(path)
+
+
+def _stretch(handle: int, start: int, size: int) -> None:
+    os.ftruncate(handle, start + size)
 
 
 def let_go(tensor: Tensor) -> None:
