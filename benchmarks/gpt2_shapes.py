@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--saes", type=int, default=13, choices=range(14), metavar="0..13")
     options = parser.parse_args()
     model = Repository(options.cache, "gpt2")
-    gpt2_layout.write_model(model.incoming, gpt2_layout.Shape(), merges())
+    gpt2_layout.write_model(model.incoming, gpt2_layout.Shape(gain=0.3), merges())
     model.add_incoming()
     saes = Repository(options.cache, SAES)
     for number, hook in enumerate(HOOKS[: options.saes]):

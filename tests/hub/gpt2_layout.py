@@ -19,12 +19,17 @@ END_OF_TEXT = "<|endoftext|>"
 
 @dataclass(frozen=True)
 class Shape:
-    """The default is GPT-2 small's."""
+    """The default is GPT-2 small's. gain: mean weight of the blocks' norms.
+
+    With random weights of d_model 768 a gain of 1.3 makes attention so sharp that rounding alone moves the
+    end of the stream by 1e-4 of its largest value.
+    """
 
     d_model: int = 768
     n_heads: int = 12
     n_layers: int = 12
     n_ctx: int = 1024
+    gain: float = 1.3
 
 
 def write_model(
@@ -96,7 +101,8 @@ def weights(shape: Shape, d_vocab: int, seed: int = 0) -> dict[str, Tensor]:
         mask = torch.ones(shape.n_ctx, shape.n_ctx).tril()
         tensors[f"h.{layer}.attn.bias"] = mask.view(1, 1, shape.n_ctx, shape.n_ctx)
     for norm in [*(f"h.{layer}.ln_{n}" for layer in range(shape.n_layers) for n in (1, 2)), "ln_f"]:
-        tensors[f"{norm}.weight"] = normal(d, std=0.2) + 1.3
+        scale = 1.0 if norm == "ln_f" else shape.gain / 1.3
+        tensors[f"{norm}.weight"] = scale * (normal(d, std=0.2) + 1.3)
         tensors[f"{norm}.bias"] = normal(d, std=0.1)
     return tensors
 
