@@ -60,6 +60,14 @@ def test_ticks_keep_their_distance() -> None:
     assert plot_plane.pick_ticks((1, 3), [dense, sparse], float, 0.26) == [1, 2, 3]
 
 
+def test_no_number_is_broken() -> None:
+    text = "137 pairs are significant (2.2 with shuffled sets, 0.7 with turned decoders)"
+    for points in range(20, 400, 7):
+        lines = plot_style.wrap(text, points, 7).split("\n")
+        assert not [line for line in lines if line.endswith(("2.", "0."))]
+    assert plot_style.wrap("blocks.11.hook", 20, 7).split("\n") == ["blocks.", "11.", "hook"]
+
+
 @pytest.mark.parametrize(
     ("hook", "label"),
     [

@@ -49,7 +49,8 @@ def project(
         (generated / f"{table}.tex").write_text(TABULAR)
     of_model = Path("models") / PLACES["model"]
     (generated / of_model).mkdir(parents=True)
-    (generated / of_model / "dictionaries.tex").write_text(TABULAR)
+    for table in ("dictionaries", "counterparts"):
+        (generated / of_model / f"{table}.tex").write_text(TABULAR)
     (folder / "figures" / of_model).mkdir(parents=True)
     shutil.copy(_figure(folder), folder / "figures" / of_model / "dictionaries.pdf")
     for name, parts in studies.items():

@@ -93,9 +93,11 @@ def text_width(text: str, size: float) -> float:
 
 
 def wrap(text: str, points: float, size: float) -> str:
-    """Break a title into lines of at most `points`: after " · " or a comma, else after a dot, "_" or "/"."""
+    """Break a title into lines of at most `points`: after " · " or a comma, else after a dot, "_" or "/", but
+    in no number.
+    """
     lines = [""]
-    for part in re.split(r"(?<=·\s)|(?<=,\s)|(?<=[._/])(?=\S)", text):
+    for part in re.split(r"(?<=·\s)|(?<=,\s)|(?<=[._/])(?=\S)(?!(?<=\d\.)\d)", text):
         if lines[-1] and text_width((lines[-1] + part).rstrip(" ·"), size) > points:
             lines.append("")
         lines[-1] += part
