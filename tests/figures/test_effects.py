@@ -89,5 +89,5 @@ def test_retention_shows_the_shares_in_percent(effects):
     words = [text.get_text() for text in figure.axes[0].texts]
     assert words.count("100") == 2 and set(words) == {"0", "100"}
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert "prediction (2)" in labels and "suppression (0)" in labels
+    assert "prediction\n(2)" in labels and "suppression\n(0)" in labels
     assert not any("unclassified" in label for label in labels)

@@ -265,7 +265,8 @@ def _draw_matrix(ax: Axes, part: pd.DataFrame, typed: list[str], kinds: list[str
             if not np.isnan(share):
                 color = "white" if share > 0.6 else "black"
                 ax.text(j, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=SMALL, color=color)
-    names = [f"{type_label(kind)} ({0 if np.isnan(counts[kind]) else int(counts[kind])})" for kind in typed]
+    # In two lines, so that the cells are as wide as "100".
+    names = [f"{type_label(kind)}\n({0 if np.isnan(counts[kind]) else int(counts[kind])})" for kind in typed]
     ax.set_xticks(range(len(kinds)), [type_label(kind) for kind in kinds], rotation=90, fontsize=SMALL)
     ax.set_yticks(range(len(typed)), names, fontsize=SMALL)
     ax.tick_params(length=0)

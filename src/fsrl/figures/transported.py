@@ -171,7 +171,7 @@ def _draw_feature(figure: Figure, top: float, sae: str, feature: int, layer: Lay
         of = layer.extremes[name]
         of = of[(of["feature"] == feature) & (of["side"] == "top")].sort_values("rank").head(TOKENS)
         end = LEFT + COLUMNS[TRANSPORTED] - 0.1 if name == DIRECT else RIGHT_END
-        _draw_tokens(figure, left + 0.3, top, end, of["token"].tolist())
+        _draw_tokens(figure, left + 0.37, top, end, of["token"].tolist())
 
 
 def _draw_tokens(figure: Figure, left: float, top: float, end: float, names: Sequence[str]) -> None:
