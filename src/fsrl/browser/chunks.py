@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 DIGITS = 6
-LEVEL = 6  # of gzip: 9 takes three times as long for 1 % less
+# Of gzip: 6 takes a third of the time for 1 % more, with which 13 layers as wide as GPT-2's passed 250 MB.
+LEVEL = 9
 
 
 def script(name: str, value: Any) -> str:

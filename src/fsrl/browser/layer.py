@@ -23,7 +23,7 @@ EFFECT = {"direction": "feature", "prediction": "direct", "state": "active", "st
 EFFECTS = ("state", "step", "positions", "pearson", "spearman", "slope", "overlap", "kept", "measured_type")
 PAGE_DIGITS = 5  # of the numbers that pages alone show
 # Of mean and std, from which pages make a histogram's edges: near 0 these are what two numbers leave.
-EDGE_DIGITS = 10
+EDGE_DIGITS = 9
 
 
 @dataclass(frozen=True, eq=False)
