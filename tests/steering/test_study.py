@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from fsrl.effects import sample as effect_sample
-from fsrl.effects.sample import Sampling
 from fsrl.errors import FsrlError
 from fsrl.models import export, reading
 from fsrl.models.sources import ModelSource, SAESource
 from fsrl.steering import measure, study
 from fsrl.weights.transport import Transport
 from tests.fixtures import tiny_study as tiny
-from tests.fixtures.effect_study import SAMPLE, layer
+from tests.fixtures.effect_study import SAMPLE, layer, sampling
 
 STEERED = {"features": "sampled", "multiple": 2, "top_tokens": 4, "prompts": ["The dog", "In 1905"]}
 
@@ -23,14 +22,7 @@ def steered(folder, *, hooks=tiny.SAE_IDS, layers=None, source=None, transport=N
     model = reading.read_model(ModelSource(folder=str(folder / "model")))
     settings = study.Settings(
         measure.Steering.of(STEERED | changes),
-        Sampling(
-            (folder / "evaluation_text.txt").read_text(),
-            context=12,
-            sample=SAMPLE,
-            large_model_on_cpu=SAMPLE | {"million_parameters": 1},
-            seed=0,
-            device="cpu",
-        ),
+        sampling(folder),
     )
     found = map(layer, hooks) if layers is None else layers
     inputs = (study.SteeringInputs(one.decoder, one.types, one.moments) for one in found)

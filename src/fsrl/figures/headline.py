@@ -19,8 +19,8 @@ from fsrl.figures import layers as layer_figures
 from fsrl.figures import plane as plot_plane
 from fsrl.figures.layers import LayerInputs
 from fsrl.figures.style import DOUBLE, NULL_COLOR, SINGLE, expected, new_figure, styled
-from fsrl.names import BOUNDING, SHARED, TYPES, type_label
-from fsrl.types.select import of_scheme, typed
+from fsrl.names import SHARED, TYPES, type_label
+from fsrl.types.select import chance_by_kind, typed
 
 HEIGHT = 2.9  # inches
 SHOWN = {DIRECT: "direct", TRANSPORTED: "transported"}
@@ -79,13 +79,12 @@ TIGHT: dict[str, Any] = {"handlelength": 0.8, "borderpad": 0, "labelspacing": 0.
 
 def _type_handles(labelled: pd.DataFrame, null_counts: Sequence[pd.DataFrame], scheme: str) -> list[Line2D]:
     """Each type's count and, in brackets, what chance gives; and the line of the isotropic directions."""
-    rows = of_scheme(pd.concat(null_counts), scheme, "type_null_counts")
-    sums = rows[rows["kind"].isin(BOUNDING)].groupby(["type", "kind"])["expected_at_bounds"].sum()
+    sums = chance_by_kind(null_counts, scheme)
     handles = []
     for name in TYPES:
         if name in sums.index:
             count = int((labelled["type"] == name).sum())
-            label = f"{type_label(name)} {count:,} ({expected(float(sums[name].max()))})"
+            label = f"{type_label(name)} {count:,} ({expected(float(sums.loc[name].max()))})"
             handles.append(plot_plane.type_handle(name, label, empty=count == 0))
     handles.append(plot_plane.type_handle("unclassified", "of no type"))
     return handles

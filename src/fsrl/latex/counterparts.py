@@ -6,7 +6,7 @@ import pandas as pd
 
 from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
-from fsrl.latex.table import Column, tabular
+from fsrl.latex.table import Column, count_column, tabular
 from fsrl.names import TYPES, type_label
 from fsrl.types.counterparts import UNTYPED
 from fsrl.types.dictionaries import TYPED
@@ -29,9 +29,9 @@ def counterparts(frame: pd.DataFrame, titles: Mapping[str, str]) -> str:
     frame = frame.reset_index(drop=True)
     columns = [
         Column("Type", [rf"\quad {LABELS[name]}" for name in frame["type"]]),
-        *(_counts(head, frame[name]) for head, name in (("$n$", "features"), ("found", "counterparts"))),
+        *(count_column(head, frame[name]) for head, name in (("$n$", "features"), ("found", "counterparts"))),
         Column("cosine", [tex.number(value, digits=2, bare=True) for value in frame["cosine"]], "S"),
-        _counts("alike", frame["alike"]),
+        count_column("alike", frame["alike"]),
         Column("chance", [tex.number(value, digits=1, bare=True) for value in frame["alike_by_chance"]], "S"),
     ]
     firsts = frame.drop_duplicates(PAIR)
@@ -43,7 +43,3 @@ def _heading(pair: pd.Series, titles: Mapping[str, str]) -> str:
     own = f"{hook_label(pair['sae'])} ({pair['size']:,})"
     other = f"{hook_label(pair['other_sae'])} ({pair['other_size']:,}) of {titles[pair['other_study']]}"
     return rf"\emph{{{tex.escape(own)} in {tex.escape(other)}}}"
-
-
-def _counts(head: str, values: pd.Series) -> Column:
-    return Column(head, [tex.count(value, bare=True) for value in values], "S")

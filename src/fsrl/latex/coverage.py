@@ -4,7 +4,7 @@ import pandas as pd
 
 from fsrl.enrichment.coverage_sums import ANY, by_label
 from fsrl.latex import text as tex
-from fsrl.latex.table import Column, tabular
+from fsrl.latex.table import Column, count_column, tabular
 from fsrl.names import TYPES, type_label
 
 ROWS = 20
@@ -24,15 +24,11 @@ def set_coverage(frame: pd.DataFrame) -> str:
     shares = [tex.number(100 * x, digits=0, bare=True) for x in rows["share"]]
     columns = [
         Column("Set", [*names, "any set"]),
-        _counts("$n$", rows["significant"]),
-        *(_counts(type_label(name), rows[name]) for name in types),
-        _counts("none", rows["untyped"]),
+        count_column("$n$", rows["significant"]),
+        *(count_column(type_label(name), rows[name]) for name in types),
+        count_column("none", rows["untyped"]),
         Column(r"\% typed", shares, "S"),
     ]
     return tabular(
         columns, groups=[("", 2), ("type", len(types) + 1), ("", 1)], rules=[len(names)], size="scriptsize"
     )
-
-
-def _counts(head: str, values: pd.Series) -> Column:
-    return Column(head, [tex.count(int(value), bare=True) for value in values], "S")

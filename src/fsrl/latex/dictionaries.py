@@ -6,7 +6,7 @@ import pandas as pd
 
 from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
-from fsrl.latex.table import Column, tabular
+from fsrl.latex.table import Column, count_column, tabular
 from fsrl.names import TYPES, type_label
 from fsrl.types.dictionaries import ALL_LAYERS, TYPED
 
@@ -19,13 +19,13 @@ def dictionaries(frame: pd.DataFrame, titles: Mapping[str, str]) -> str:
     names = [name for name in (*TYPES, TYPED) if (frame["type"] == name).any()]
     layers = frame.drop_duplicates(["study", "sae"]).reset_index(drop=True)
     said = ["all layers" if sae == ALL_LAYERS else tex.escape(hook_label(sae)) for sae in layers["sae"]]
-    columns = [Column("Layer", [rf"\quad {text}" for text in said]), _counts("$n$", layers["size"])]
+    columns = [Column("Layer", [rf"\quad {text}" for text in said]), count_column("$n$", layers["size"])]
     for name in names:
         of = layers[["study", "sae"]].merge(
             frame[frame["type"] == name], on=["study", "sae"], how="left", validate="1:1"
         )
         columns += [
-            _counts("$n$", of["features"]),
+            count_column("$n$", of["features"]),
             Column("null", [tex.number(value, digits=1, bare=True) for value in of["expected"]], "S"),
         ]
     columns.append(Column(r"\%", [tex.percent(share, digits=1, bare=True) for share in of["share"]], "S"))
@@ -35,7 +35,3 @@ def dictionaries(frame: pd.DataFrame, titles: Mapping[str, str]) -> str:
         for row, study in layers.drop_duplicates("study")["study"].items()
     }
     return tabular(columns, groups=groups, headings=headings)
-
-
-def _counts(head: str, values: pd.Series) -> Column:
-    return Column(head, [tex.count(value, bare=True) for value in values], "S")

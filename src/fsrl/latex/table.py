@@ -6,7 +6,7 @@ besides those of `fsrl.latex.text`. Its first lines are comments that say what i
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,11 @@ def table_format(cells: Sequence[str]) -> str:
         sign = "-" if any(exponent_signs) else ""
         text += f"e{sign}{max(len(part or '') for part in exponents)}"
     return text
+
+
+def count_column(head: str, values: Iterable[int]) -> Column:
+    """A column of whole numbers, aligned by their digits."""
+    return Column(head, [tex.count(value, bare=True) for value in values], "S")
 
 
 def tabular(

@@ -9,9 +9,9 @@ import pandas as pd
 from fsrl.explanations import local as explanations
 from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
-from fsrl.latex.table import Column, tabular
-from fsrl.names import BOUNDING, KINDS, TYPES, type_label
-from fsrl.types.select import OFTEN, by_evidence, of_scheme, scheme_counts, typed
+from fsrl.latex.table import Column, count_column, tabular
+from fsrl.names import KINDS, TYPES, type_label
+from fsrl.types.select import OFTEN, by_evidence, chance_by_kind, of_scheme, scheme_counts, typed
 
 PER_TYPE = 3
 TOP, BOTTOM = 5, 4  # tokens of each side that an exemplar lists
@@ -36,29 +36,27 @@ def types_by_layer(
     """
     tables = {sae: scheme_counts(frame, scheme) for sae, frame in counts.items()}
     names = [name for name in TYPES if name in next(iter(tables.values())).index]
-    by_kind = of_scheme(pd.concat(null_counts.values()), scheme, "type_null_counts")
-    by_kind = by_kind[by_kind["kind"].isin(BOUNDING)]
-    sums = by_kind.groupby(["type", "kind"])["expected_at_bounds"].sum()
+    sums = chance_by_kind(list(null_counts.values()), scheme)
     total = [int(frame["features"].sum()) for frame in tables.values()]
     total.append(sum(total))
-    columns = [Column("Hook", [*_layers(counts), "all"]), _counts("$n$", total)]
+    columns = [Column("Hook", [*_layers(counts), "all"]), count_column("$n$", total)]
     for name in names:
         rows = pd.DataFrame([frame.loc[name] for frame in tables.values()])
         features = [*rows["features"].astype(int), int(rows["features"].sum())]
-        chance = [*rows["expected_at_bounds"], sums[name].max()]
+        chance = [*rows["expected_at_bounds"], sums.loc[name].max()]
         spans = [
             tex.interval(low, high, digits=0) for low, high in zip(rows["low"], rows["high"], strict=True)
         ]
         columns += [
-            _counts("$n$", features),
+            count_column("$n$", features),
             Column("", [*spans, ""], near=True),
             Column("chance", [tex.number(value, digits=1, bare=True) for value in chance], "S"),
         ]
     unclassified = [int(frame.loc["unclassified", "features"]) for frame in tables.values()]
     several = [_several(frame, scheme, names) for frame in types.values()]
     columns += [
-        _counts("none", [*unclassified, sum(unclassified)]),
-        _counts("$\\geq 2$", [*several, sum(several)]),
+        count_column("none", [*unclassified, sum(unclassified)]),
+        count_column("$\\geq 2$", [*several, sum(several)]),
     ]
     groups = [("", 2), *((type_label(name), 3) for name in names), ("", 2)]
     return tabular(columns, groups=groups, rules=[len(counts)], size="scriptsize", tabcolsep=2)
@@ -66,10 +64,6 @@ def types_by_layer(
 
 def _layers(frames: Mapping[str, object]) -> list[str]:
     return [tex.escape(hook_label(sae)) for sae in frames]
-
-
-def _counts(head: str, values: list[int]) -> Column:
-    return Column(head, [tex.count(value, bare=True) for value in values], "S")
 
 
 def _several(types: pd.DataFrame, scheme: str, names: list[str]) -> int:

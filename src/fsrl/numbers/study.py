@@ -12,6 +12,7 @@ from fsrl.latex import text as tex
 from fsrl.names import BOUNDING, SHARED, TYPES
 from fsrl.numbers.headlines import StudyTables, extremes, headline, listed
 from fsrl.stats import quantiles
+from fsrl.types.select import chance_by_kind
 from fsrl.types.summary import TAIL
 
 
@@ -131,10 +132,8 @@ def _typed(summary: pd.DataFrame) -> dict[str, str]:
 
 
 def _by_chance(tables: StudyTables) -> pd.DataFrame:
-    """Features that each bounding kind of null would give each type by the hooks' bounds, over all hooks."""
-    frame = pd.concat(list(tables.null_counts.values()))
-    mine = frame[(frame["scheme"] == tables.scheme) & frame["kind"].isin(BOUNDING)]
-    return mine.pivot_table(index="kind", columns="type", values="expected_at_bounds", aggfunc="sum")
+    """A row a type, a column a bounding kind of null: `chance_by_kind` over all hooks."""
+    return chance_by_kind(list(tables.null_counts.values()), tables.scheme)
 
 
 @headline("typed", "summary", "null_counts")
@@ -144,7 +143,7 @@ def typed(tables: StudyTables) -> dict[str, str]:
     """
     known = [name for name in TYPES if name in tables.summary]
     shares = tables.summary.set_index("sae")[known].sum(axis=1) / tables.summary.set_index("sae")["features"]
-    chance = _by_chance(tables)[known].sum(axis=1)
+    chance = _by_chance(tables).loc[known].sum()
     found = _typed(tables.summary) | {"expected": tex.number(float(chance.max()), digits=1)}
     return found | extremes(shares, tex.percent, layer_name)
 
@@ -167,7 +166,7 @@ def types(tables: StudyTables) -> dict[str, str]:
             values |= dict.fromkeys((f"{key}.{part}" for part in parts), tex.MISSING)
             continue
         values[f"{key}.total"] = tex.count(int(summary[name].sum()))
-        values[f"{key}.expected"] = tex.number(float(chance[name].max()), digits=1)
+        values[f"{key}.expected"] = tex.number(float(chance.loc[name].max()), digits=1)
         most = extremes(summary[name], tex.count, layer_name)
         values |= {f"{key}.{part}": most[part] for part in ("most", "most.layer")}
     return values

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from fsrl.names import BOUNDING, TYPES
-from fsrl.types.select import of_scheme, scheme_counts
+from fsrl.types.select import chance_by_kind, scheme_counts
 
 # Rows that stand for all layers of a dictionary, and for all types together.
 ALL_LAYERS, TYPED = "all", "typed"
@@ -47,11 +47,7 @@ def _of_layer(counts: pd.DataFrame, null_counts: pd.DataFrame, scheme: str) -> p
     """Size, type, features and what each bounding kind gives, of the types, then of them together."""
     rows = scheme_counts(counts, scheme)
     names = [name for name in TYPES if name in rows.index]
-    given = of_scheme(null_counts, scheme, "type_null_counts")
-    given = given[given["kind"].isin(BOUNDING)].pivot(
-        index="type", columns="kind", values="expected_at_bounds"
-    )
-    types = rows.loc[names, ["features"]].join(given)
+    types = rows.loc[names, ["features"]].join(chance_by_kind([null_counts], scheme))
     types.loc[TYPED] = types.sum()
     types = types.astype({"features": "int64"}).assign(size=int(rows["features"].sum()))
     return types.rename_axis("type").reset_index()

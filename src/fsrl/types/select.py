@@ -3,10 +3,13 @@
 Nothing here knows of a figure: what is printed without one does not depend on how figures look.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from fsrl.errors import FsrlError
+from fsrl.names import BOUNDING
 
 OFTEN = -1.0  # log10 of a tenth of the tokens: a feature that fires on more is no example of its type
 
@@ -23,6 +26,17 @@ def of_scheme(frame: pd.DataFrame, scheme: str, table: str) -> pd.DataFrame:
 def scheme_counts(type_counts: pd.DataFrame, scheme: str) -> pd.DataFrame:
     """The rows of one scheme, indexed by type; FsrlError names the schemes that there are."""
     return of_scheme(type_counts, scheme, "type_counts").set_index("type")
+
+
+def chance_by_kind(null_counts: Sequence[pd.DataFrame], scheme: str) -> pd.DataFrame:
+    """Features that each kind of null that bounds the types gives by the layers' bounds, summed over layers.
+
+    null_counts: table `type_null_counts` of each layer. A row a type, a column a kind: sums over types are of
+    one kind too, and what stands for chance is the largest of them. FsrlError names the schemes there are.
+    """
+    rows = of_scheme(pd.concat(null_counts), scheme, "type_null_counts")
+    rows = rows[rows["kind"].isin(BOUNDING)]
+    return rows.pivot_table(index="type", columns="kind", values="expected_at_bounds", aggfunc="sum")
 
 
 def typed(moments: pd.DataFrame, types: pd.DataFrame, scheme: str) -> pd.DataFrame:
