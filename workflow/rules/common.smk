@@ -1,11 +1,14 @@
 # What the rules share: the checked config, the library as an input, shares of the machine.
 import re
 
+import checksums
 import imports
 import locks
 import settings
 import studies
 from fsrl import files, machine
+
+checksums.remember()
 
 # What this run leaves out, a line each; rules/end.smk says it again at the end.
 SKIPPED = []

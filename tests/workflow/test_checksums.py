@@ -1,0 +1,75 @@
+"""Inputs' checksums are Snakemake's own, and a file that stays as it is is read once."""
+
+import asyncio
+import hashlib
+import inspect
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from snakemake.io import IOFile, _IOFile
+
+from workflow import checksums
+
+LIMIT = 1000
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of files that were read, as the length of this list."""
+    monkeypatch.setattr(_IOFile, "checksum", _IOFile.checksum)
+    monkeypatch.setattr(checksums, "_known", {})
+    checksums.remember()
+    found: list[int] = []
+    digest = hashlib.file_digest
+
+    def counted(*given: Any) -> Any:
+        found.append(1)
+        return digest(*given)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    return found
+
+
+def taken(path: Path, **settings: Any) -> str | None:
+    cache = SimpleNamespace(active=False)
+    file = IOFile(str(path))
+    file.rule = SimpleNamespace(workflow=SimpleNamespace(iocache=cache))
+    return asyncio.run(file.checksum(**{"threshold": LIMIT} | settings))
+
+
+def sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path: Path, reads: list[int]) -> None:
+    path = tmp_path / "of what is read"
+    path.write_bytes(b"one")
+    assert taken(path) == taken(path) == sha256(b"one")
+    assert len(reads) == 1
+    path.write_bytes(b"two")
+    os.utime(path, ns=(1, 1))
+    assert taken(path) == sha256(b"two")
+    (tmp_path / "new").write_bytes(b"six")
+    os.utime(tmp_path / "new", ns=(1, 1))
+    os.replace(tmp_path / "new", path)
+    assert taken(path) == sha256(b"six")
+    assert len(reads) == 3
+
+
+def test_files_that_have_none_have_none(tmp_path: Path, reads: list[int]) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(LIMIT + 1))
+    assert taken(path) is None
+    assert taken(path, threshold=LIMIT + 1) == sha256(bytes(LIMIT + 1))
+    assert taken(tmp_path / "missing") is None
+    assert taken(path, force=True) == sha256(bytes(LIMIT + 1))
+
+
+def test_it_takes_what_the_method_that_it_replaces_takes() -> None:
+    theirs, ours = (inspect.signature(way).parameters for way in (checksums._read, checksums.checksum))
+    assert [(name, theirs[name].default) for name in list(theirs)[1:]] == [
+        (name, ours[name].default) for name in list(ours)[1:]
+    ]
