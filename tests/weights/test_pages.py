@@ -10,7 +10,7 @@ from fsrl.errors import FsrlError
 from fsrl.weights import files, pages
 
 MANY = 2**22  # float32 numbers: 16 MiB
-LINUX = pytest.mark.skipif(not pages._SMAPS.exists(), reason="the kernel does not say what lies in files")
+LINUX = pytest.mark.skipif(not pages.TOLD, reason="the kernel does not say what lies in files")
 
 
 def resident(name: str) -> int:

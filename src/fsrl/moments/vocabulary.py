@@ -49,7 +49,7 @@ class Vocabulary:
     def columns(self, start: int, stop: int) -> Float64[Tensor, "d_model width"]:
         """Those from start to stop (or to the last one), centred and scaled."""
         chunk = _exact(self.W_U, start, stop, self.mean.device)
-        # Now and then: to ask the kernel takes a hundredth of a second.
+        # Now and then: to ask the kernel takes some hundredths of a second.
         if start // self.tokens % LOTS == LOTS - 1:
             columns.let_go(self.W_U)
         return chunk.sub_(self.mean.unsqueeze(1)).mul_(self.scale)

@@ -2,7 +2,8 @@
 
 A matrix of at most `WHOLE` numbers is one tile (GPT-2's has 39 million), a larger one is read in tiles of
 `TILE`: nobody makes a copy of it in memory, in float64 least of all. Sums are added up tile by tile, in
-float64, so that their last digits follow from the two numbers. A tile's pages are let go once it was read.
+float64, so that their last digits follow from the two numbers. The pages of tiles that were read are let go
+`TOGETHER` at a time.
 """
 
 from collections.abc import Iterator
@@ -15,19 +16,21 @@ from fsrl.weights import pages
 
 WHOLE = 2**26
 TILE = 2**22
+TOGETHER = 4
 
 
 def tiles(W_U: Float[Tensor, "d_model n_tokens"], *others: Tensor) -> Iterator[slice]:
-    """Its columns from the first to the last, as slices; after each its pages are let go, and the others'."""
+    """Its columns from the first to the last, as slices; its pages are let go, and the others'."""
     d_model, n_tokens = W_U.shape
     if not is_large(W_U):
         yield slice(0, n_tokens)
         return
     width = max(1, TILE // d_model)
-    for start in range(0, n_tokens, width):
+    for number, start in enumerate(range(0, n_tokens, width), 1):
         yield slice(start, min(start + width, n_tokens))
-        for read in (W_U, *others):
-            pages.let_go(read)
+        if number % TOGETHER == 0 or start + width >= n_tokens:
+            for read in (W_U, *others):
+                pages.let_go(read)
 
 
 def is_large(W_U: Tensor) -> bool:

@@ -18,8 +18,9 @@ from fsrl.weights import pages
 # As the format spells them.
 DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
 BYTES_AT_ONCE = 2**25
-# Bytes of a tensor beyond which its pages are let go as it is read.
+# Bytes of a tensor beyond which its pages are let go as it is read, those of so many parts together.
 LARGE = 2**28
+TOGETHER = 4
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -54,9 +55,10 @@ def save(path: str | Path, kind: str, tensors: Mapping[str, Tensor], header: Map
 def _bytes(tensor: Tensor) -> Iterator[memoryview]:
     """A tensor's bytes, some at a time (safetensors' own writer copies them all)."""
     flat = tensor.reshape(-1).view(torch.uint8)
-    for part in flat.split(BYTES_AT_ONCE):
+    parts = flat.split(BYTES_AT_ONCE)
+    for number, part in enumerate(parts, 1):
         yield part.numpy().data
-        if len(flat) > LARGE:
+        if len(flat) > LARGE and (number % TOGETHER == 0 or number == len(parts)):
             pages.let_go(tensor)
 
 

@@ -9,28 +9,17 @@ import ctypes
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
 from fsrl.errors import FsrlError
 
-# Linux' own number, as in sys/mman.h; Python's mmap has it too, but not on every system.
-_DONTNEED = getattr(mmap, "MADV_DONTNEED", 4)
-_SMAPS = Path("/proc/self/smaps")
-
-
-class _Mapping(NamedTuple):
-    """A part of this process's memory; file: whether it is one's; copied: KiB that were written to since."""
-
-    start: int
-    end: int
-    file: bool
-    copied: int
+# Only there does the system say which pages of a mapped file are a process's own.
+TOLD = psutil.LINUX and hasattr(psutil.Process, "memory_maps")
 
 
 def room(rows: int, columns: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -63,35 +52,28 @@ def let_go(tensor: Tensor) -> None:
     """Let the kernel have the pages of a tensor that lies in a file; whoever reads them next maps them again.
 
     Nothing where it lies elsewhere, where any page was written to since it was mapped for this process alone
-    (that would be lost), and where the system is not Linux.
+    (that would be lost), and where the system is not Linux. To ask takes some hundredths of a second.
     """
-    if tensor.device.type != "cpu" or not _SMAPS.exists():
+    if tensor.device.type != "cpu" or not TOLD:
         return
     storage = tensor.untyped_storage()
     start, end = storage.data_ptr(), storage.data_ptr() + storage.nbytes()
-    page = mmap.PAGESIZE
-    first, last = -(-start // page) * page, end // page * page
-    for mapping in _mappings():
-        if mapping.start <= start and end <= mapping.end and mapping.file and not mapping.copied:
-            _libc().madvise(ctypes.c_void_p(first), ctypes.c_size_t(max(last - first, 0)), _DONTNEED)
+    if _in_a_file_alone(start, end):
+        page = mmap.PAGESIZE
+        first, last = -(-start // page) * page, end // page * page
+        _libc().madvise(ctypes.c_void_p(first), ctypes.c_size_t(max(last - first, 0)), mmap.MADV_DONTNEED)
+
+
+def _in_a_file_alone(start: int, end: int) -> bool:
+    """Whether these addresses are one mapped file's, and no page of its mapping is a copy of this process."""
+    for mapping in psutil.Process().memory_maps(grouped=False):
+        low, high = (int(bound, 16) for bound in mapping.addr.split("-"))
+        if low <= start and end <= high:
+            # What is no file's has a name in brackets, or none.
+            return mapping.path.startswith("/") and not mapping.anonymous
+    return False
 
 
 @cache
 def _libc() -> Any:
     return ctypes.CDLL(None)
-
-
-def _mappings() -> Iterator[_Mapping]:
-    """The parts of this process's memory that are large."""
-    start = end = 0
-    file = False
-    with _SMAPS.open() as lines:
-        for line in lines:
-            name, _, rest = line.partition(" ")
-            if not name.endswith(":"):
-                low, _, high = name.partition("-")
-                start, end = int(low, 16), int(high, 16)
-                # Permissions, offset, device, inode: 0 for what is no file's.
-                file = rest.split()[3] != "0"
-            elif name == "Anonymous:":
-                yield _Mapping(start, end, file, int(rest.split()[0]))
