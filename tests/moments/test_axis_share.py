@@ -8,6 +8,8 @@ from fsrl.errors import FsrlError
 from fsrl.moments import axis_share
 from fsrl.tables import core as tables
 from fsrl.tables.moments import AXIS_SHARE
+from fsrl.weights.matrices import Decoder, Unembedding
+from fsrl.weights.transport import Transport, view
 
 
 def matrices(seed, n=6, d_model=8, n_tokens=300):
@@ -54,3 +56,39 @@ def test_the_first_axis_is_that_of_most_variance():
     W_dec, W_U, axis = matrices(3)
     with pytest.raises(FsrlError, match="an axis of 5 dimensions, and W_U of 8"):
         axis_share.axis_share(W_dec, W_U, axis[:5])
+
+
+VIEWS = {
+    "main": {"w_u": "folded"},
+    "cosine": {"w_u": "raw", "tokens": "trained", "cosine": True},
+    "carried": {"tokens": "trained", "transport": "same_position"},
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_layers_get_the_shares_that_each_gets_alone(name):
+    hooks = ("blocks.0.hook_resid_pre", "blocks.1.hook_resid_pre")
+    T = torch.randn(2, 8, 8, generator=torch.Generator().manual_seed(5))
+    moved = Transport(T, hooks, {})
+    decoders, axes = [], {}
+    for number, hook in enumerate(hooks):
+        W_dec, W_U, axes[hook] = matrices(number)
+        decoders.append(Decoder(W_dec, None, hook, number, hook, {}))
+    trained = torch.arange(300) % 7 > 0
+    unembedding = Unembedding(W_U, 2 * W_U + 1, tuple(map(str, range(300))), None, trained, {})
+    found = list(axis_share.of_layers(iter(decoders), unembedding, VIEWS[name], moved, axes))
+    assert [decoder for decoder, _ in found] == decoders
+    for decoder, share in found:
+        seen = view(decoder, unembedding, VIEWS[name], moved)
+        alone = axis_share.axis_share(seen.W_dec, seen.W_U, axes[decoder.hook])
+        assert share.tolist() == alone.tolist()
+    assert not torch.equal(found[0][1], found[1][1])
+
+
+def test_a_decoder_of_another_width_is_refused():
+    W_dec, W_U, axis = matrices(0)
+    unembedding = Unembedding(W_U, W_U, tuple(map(str, range(300))), None, None, {})
+    decoders = [Decoder(W_dec, None, "a", 0, "a", {}), Decoder(W_dec[:, :5], None, "a", 0, "b", {})]
+    shares = axis_share.of_layers(decoders, unembedding, VIEWS["main"], None, {"a": axis})
+    with pytest.raises(FsrlError, match="decoder b: d_model is 5 but the model's is 8"):
+        list(shares)

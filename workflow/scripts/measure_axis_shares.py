@@ -4,6 +4,8 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
+from itertools import product
+
 from fsrl.moments import axis_share
 from fsrl.tables import core as tables
 from fsrl.tables.moments import AXIS_SHARE
@@ -15,12 +17,11 @@ unembedding = weights.read_unembedding(given.unembedding)
 measured = covariances.read(given.activations)
 text = {f"activations_{key}": measured.metadata[key] for key in ("text_sha256", "context", "positions")}
 moved = transport.read_of_views(views, given.transport)
-outputs = iter(snakemake.output.shares)
-for path in given.decoders:
-    decoder = weights.read_decoder(path)
-    axis = axis_share.first_axis(measured.covariance[decoder.hook])
-    for name, settings in views.items():
-        view = transport.view(decoder, unembedding, settings, moved.get(name))
-        frame = axis_share.axis_share_frame(axis_share.axis_share(view.W_dec, view.W_U, axis))
+axes = {hook: axis_share.first_axis(found) for hook, found in measured.covariance.items()}
+outputs = dict(zip(product(given.decoders, views), snakemake.output.shares, strict=True))
+for name, settings in views.items():
+    decoders = map(weights.read_decoder, given.decoders)
+    shares = axis_share.of_layers(decoders, unembedding, settings, moved.get(name), axes)
+    for path, (decoder, share) in zip(given.decoders, shares, strict=True):
         metadata = provenance.metadata(unembedding, decoder, view=settings, **text)
-        tables.write(frame, next(outputs), AXIS_SHARE, metadata)
+        tables.write(axis_share.axis_share_frame(share), outputs[path, name], AXIS_SHARE, metadata)
