@@ -72,6 +72,19 @@ def test_sites_have_the_state_they_say_and_a_context_each(seed, n, share):
             assert len(mine) == len(set(mine.tolist())) == min(n, has)
 
 
+def test_active_sites_are_the_same_without_the_others():
+    activations = (torch.rand(6, 9, 3, generator=torch.Generator().manual_seed(2)) - 0.5).clamp(min=0)
+    activations[..., 1] = 0
+    seeds = [(0, i) for i in range(3)]
+    both, active = sites(activations, seeds, 3), sites(activations, seeds, 3, inactive=False)
+    own = torch.from_numpy(both.state == "active")
+    for name in ("feature", "context", "position"):
+        assert torch.equal(getattr(both, name)[own], getattr(active, name))
+    assert (active.state == "active").all() and len(active.state) == 6
+    none = sites(torch.zeros_like(activations), seeds, 3, inactive=False)
+    assert len(none.feature) == len(none.position) == len(none.state) == 0
+
+
 def test_a_features_sites_do_not_depend_on_the_others():
     activations = (torch.rand(6, 9, 2, generator=torch.Generator().manual_seed(1)) - 0.5).clamp(min=0)
     both = sites(activations, [(0, 4), (0, 7)], 3)

@@ -140,7 +140,8 @@ def test_percentiles_are_among_the_layer_s_random_directions(model):
 def test_batches_decide_nothing(model, monkeypatch):
     whole = measured(model)
     monkeypatch.setattr(measure, "FEATURES_AT_ONCE", 1)
-    monkeypatch.setattr(measure.forward, "rows", lambda device, size: 1)
+    monkeypatch.setattr(measure.forward, "rows", lambda device, size: 2)
+    monkeypatch.setattr(measure.forward, "CACHE_BYTES", 1)
     pd.testing.assert_frame_equal(measured(model), whole, rtol=1e-9)
 
 

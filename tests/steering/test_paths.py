@@ -134,6 +134,13 @@ def test_figures_are_means_over_the_effects_sites(model):
     assert frame.loc[(4, "random"), "std"] != row["std"]
 
 
+def test_batches_decide_nothing(model, monkeypatch):
+    whole = measured(model, "blocks.1.hook_resid_pre")
+    monkeypatch.setattr(paths.forward, "rows", lambda device, size: 2)
+    monkeypatch.setattr(paths.forward, "CACHE_BYTES", 1)
+    pd.testing.assert_frame_equal(measured(model, "blocks.1.hook_resid_pre"), whole, rtol=1e-9)
+
+
 def test_at_the_scale_as_it_was_entropy_is_that_of_the_other_terms(model):
     bridge, end = model
     hook, context, position = "blocks.1.hook_resid_post", 1, 4

@@ -52,6 +52,14 @@ def test_logits_are_the_model_s_own_with_a_hook(model, way):
                 )
 
 
+def test_what_is_added_at_the_end_takes_one_product(model):
+    bridge, tokenizer, W_U = model
+    found = prompts.of_gpt2(bridge, tokenizer, TEXTS, list(HOOKS), W_U)
+    added = 3 * torch.randn(2, ex.D_MODEL, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    expected = found.logits(found.final + added[:, None])
+    torch.testing.assert_close(found.logits_with(added), expected, rtol=1e-10, atol=1e-10)
+
+
 def test_both_ways_have_the_same_streams(model):
     bridge, tokenizer, W_U = model
     one, other = (

@@ -47,7 +47,9 @@ def test_the_gain_of_a_toy_by_hand():
     assert never["sites"] == 0 and never[figures].isna().all()
 
 
-def test_gains_are_those_of_a_loop_over_sites(tmp_path):
+@pytest.mark.parametrize("rows", [2, 64])
+def test_gains_are_those_of_a_loop_over_sites(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(reading.forward, "rows", lambda device, size: rows)
     generator = torch.Generator().manual_seed(0)
     n, d_vocab = 5, 40
     decoder = Decoder(torch.randn(n, 6, generator=generator), None, "blocks.0.hook_resid_pre", 0, "a", {})

@@ -66,12 +66,15 @@ def test_the_input_score_takes_the_hundred_strongest_windows():
 
 def test_distances_beside_scipy():
     logits = torch.randn(2, 6, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    variation, kl = scores.distances(logits[0], logits[1])
-    p, q = logits[0].softmax(-1).numpy(), logits[1].softmax(-1).numpy()
+    log_p, log_q = logits.log_softmax(-1)
+    variation, kl = scores.distances(log_p, log_q)
+    p, q = log_p.exp().numpy(), log_q.exp().numpy()
     np.testing.assert_allclose(kl.numpy(), entropy(p, q, axis=1), rtol=1e-10)
     np.testing.assert_allclose(variation.numpy(), np.maximum(p - q, 0).sum(1), rtol=1e-10)
-    same = scores.distances(logits[0].float(), logits[0].float())
+    same = scores.distances(log_p.float(), log_p.float())
     assert float(same[0].max()) == 0 and float(same[1].max()) == 0
+    to_one = scores.distances(log_p, log_q[2])
+    torch.testing.assert_close(to_one, scores.distances(log_p, log_q[2].expand(6, -1)))
 
 
 @given(

@@ -96,7 +96,7 @@ class Rest(Protocol):
         ...
 
 
-def centred(x: Float[Tensor, "*any d_model"], norm: str) -> Float[Tensor, "*any d_model"]:
+def centred(x: Float[Tensor, "*any d_model"], norm: str = "LayerNorm") -> Float[Tensor, "*any d_model"]:
     """What of the stream the norm reads: all but its mean in a LayerNorm; norm: as in `fsrl.models.head`."""
     return x - x.mean(-1, keepdim=True) if norm == "LayerNorm" else x
 
@@ -313,6 +313,8 @@ def _check_same(repeated: Float[Tensor, "sites d_model"], clean: Float[Tensor, "
 
 
 CPU_BYTES = 64 * 2**20
+# Of a core's own cache, what a row of logits and its temporaries may fill on the way through a few steps.
+CACHE_BYTES = 2**20
 # Of a GPU's free memory; what libraries and the allocator take beside a batch stays well inside the rest.
 GPU_SHARE = 1 / 16
 
@@ -330,3 +332,10 @@ def budget(device: torch.device) -> int:
 def rows(device: torch.device, bytes_each: int) -> int:
     """How many rows, of so many bytes with all their temporaries, go through in one go; at least 1."""
     return max(1, budget(device) // bytes_each)
+
+
+def rows_in_cache(device: torch.device, copies: int, bytes_each: int) -> int:
+    """The same, of so many bytes each and as many copies, where each step reads what the one before it wrote:
+    on a CPU so few that this is still in the core's cache.
+    """
+    return rows(device, copies * bytes_each) if device.type != "cpu" else max(1, CACHE_BYTES // bytes_each)

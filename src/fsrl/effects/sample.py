@@ -157,21 +157,25 @@ def sites(
     activations: Float[Tensor, "contexts positions features"],
     seeds: Sequence[Sequence[int]],
     n: int,
+    *,
+    inactive: bool = True,
 ) -> Sites:
     """Up to n positions a state of each feature, each in another context, drawn with the feature's own seed.
 
     activations: of the sampled features, active where not 0. A feature that is never active has no active
-    positions.
+    positions. inactive: whether those where it is not are wanted; the active ones are the same without.
     """
-    found: list[tuple[int, int, int, str]] = []
-    for feature, seed in enumerate(seeds):
+    found: list[tuple[int, int, int]] = []
+    states: list[str] = []
+    fires = (activations != 0).permute(2, 0, 1).contiguous().numpy()
+    for feature, (active, seed) in enumerate(zip(fires, seeds, strict=True)):
         rng = np.random.default_rng(seed)
-        active = (activations[:, :, feature] != 0).numpy()
-        for state, allowed in (("active", active), ("inactive", ~active)):
+        for state, allowed in (("active", active), ("inactive", ~active))[: 1 + inactive]:
             picked = _one_a_context(allowed, n, rng)
-            found += [(feature, context, position, state) for context, position in picked]
-    places, states_found = torch.tensor([row[:3] for row in found]), np.array([row[3] for row in found])
-    return Sites(places[:, 0], places[:, 1], places[:, 2], states_found)
+            found += [(feature, context, position) for context, position in picked]
+            states += [state] * len(picked)
+    places = torch.tensor(found, dtype=torch.int64).view(-1, 3)
+    return Sites(places[:, 0], places[:, 1], places[:, 2], np.array(states))
 
 
 def _one_a_context(

@@ -109,6 +109,11 @@ class Directions:
     tokens: Int64[Tensor, "n k"]
     transported: Int64[Tensor, "n k"] | None
 
+    def between(self, start: int, end: int) -> "Directions":
+        """Some of them."""
+        moved = None if self.transported is None else self.transported[start:end]
+        return Directions(self.added[start:end], self.tokens[start:end], moved)
+
 
 # Activations [contexts, positions, features], on the CPU, of the features asked for.
 Activations = Callable[[Int64[Tensor, "features"]], Float[Tensor, "contexts positions features"]]
@@ -202,14 +207,17 @@ def read(
     prompts: Prompts, place: Place, directions: Directions, T: Float[Tensor, "d_model d_model"] | None
 ) -> Readings:
     """Every direction added at a place of every prompt; T: of the place, None where a study has none."""
-    n_prompts, d_vocab = prompts.offset.shape
-    size = forward.rows(prompts.final.device, COPIES * 4 * n_prompts * d_vocab)
+    device, bytes_each = prompts.final.device, 4 * prompts.offset.numel()
+    size, few = forward.rows(device, COPIES * bytes_each), forward.rows_in_cache(device, COPIES, bytes_each)
 
+    @torch.no_grad()
     def part(start: int) -> Readings:
-        chosen = slice(start, start + size)
-        moved = None if directions.transported is None else directions.transported[chosen]
-        some = Directions(directions.added[chosen], directions.tokens[chosen], moved)
-        return _read(prompts, place, some, T)
+        some = directions.between(start, start + size)
+        ends = prompts.push(place, some.added)
+        starts = range(0, len(ends), few)
+        return _joined(
+            [_scored(prompts, place, ends[i : i + few], some.between(i, i + few), T) for i in starts]
+        )
 
     # A batch is many small steps, at each of which threads of one would wait for one another.
     with single_threads(prompts.final.device) as workers, ThreadPoolExecutor(workers) as pool:
@@ -217,35 +225,37 @@ def read(
     return _joined(parts)
 
 
-@torch.no_grad()
-def _read(
-    prompts: Prompts, place: Place, directions: Directions, T: Float[Tensor, "d_model d_model"] | None
+def _scored(
+    prompts: Prompts,
+    place: Place,
+    ends: Float[Tensor, "n prompts d_model"],
+    directions: Directions,
+    T: Float[Tensor, "d_model d_model"] | None,
 ) -> Readings:
-    n_prompts = len(prompts.final)
-    tokens = directions.tokens[:, None].expand(-1, n_prompts, -1)
-    steered = prompts.logits(prompts.push(place, directions.added))
-    before = prompts.logits(prompts.final[None]).expand_as(steered)
-    variation, kl = scores.distances(steered, before)
+    """ends: of the stream, where the directions were added."""
+    shape = ends.shape[:2]
+    tokens = directions.tokens[:, None].expand(*shape, -1)
+    steered, before = prompts.logits(ends), prompts.clean.expand(*shape, -1)
+    log_Z, log_Z_before = steered.logsumexp(-1), prompts.clean.logsumexp(-1)
+    log_q = prompts.clean - log_Z_before[:, None]
+    variation, kl = scores.distances(steered - log_Z[..., None], log_q)
 
-    def forecast(added: Float[Tensor, "n d_model"], of: Int64[Tensor, "n prompts k"]) -> Tensor:
-        return scores.output_scores(prompts.logits(prompts.final + added[:, None]), of)
+    def forecast(added: Float[Tensor, "n d_model"]) -> Float[Tensor, "n prompts"]:
+        return scores.output_scores(prompts.logits_with(added), tokens)
 
-    unknown = torch.full_like(variation, torch.nan)
-    if T is None or directions.transported is None:
-        by_own, carried = unknown, unknown
-    else:
-        moved = directions.transported[:, None].expand(-1, n_prompts, -1)
-        by_own, carried = scores.output_scores(steered, moved), forecast(directions.added @ T.T, tokens)
-    centred = prompts.stream[place] - prompts.stream[place].mean(-1, keepdim=True)
-    length = directions.added.norm(dim=1)[:, None] / centred.norm(dim=1)
+    by_own = carried = torch.full_like(variation, torch.nan)
+    if T is not None and directions.transported is not None:
+        moved = directions.transported[:, None].expand(*shape, -1)
+        by_own, carried = scores.output_scores(steered, moved, log_Z), forecast(directions.added @ T.T)
+    centred = forward.centred(prompts.stream[place])
     found = {
-        "relative_push": length,
-        "clean_score": scores.output_scores(before, tokens),
-        "output_score": scores.output_scores(steered, tokens),
+        "relative_push": directions.added.norm(dim=1)[:, None] / centred.norm(dim=1),
+        "clean_score": scores.output_scores(before, tokens, log_Z_before.expand(shape)),
+        "output_score": scores.output_scores(steered, tokens, log_Z),
         "transported_score": by_own,
         "total_variation": variation,
         "kl": kl,
-        "direct_forecast": forecast(directions.added, tokens),
+        "direct_forecast": forecast(directions.added),
         "transported_forecast": carried,
     }
     return Readings(**{name: values.double().mean(1).cpu() for name, values in found.items()})

@@ -119,8 +119,10 @@ def shares(
 
 def entropies(logits: Float[Tensor, "*any d_vocab"]) -> Float[Tensor, "*any"]:
     """Of the next token's distribution, in nats."""
-    log_p = logits.log_softmax(-1)
-    return -(log_p.exp() * log_p).sum(-1)
+    shifted = logits - logits.amax(-1, keepdim=True)
+    weights = shifted.exp()
+    Z = weights.sum(-1)
+    return Z.log() - (weights * shifted).sum(-1) / Z
 
 
 def paths(
@@ -142,12 +144,11 @@ def paths(
     for features in chunks(sample):
         found = activations(features)
         seeds = [(*seed, int(feature)) for feature in features]
-        sites = effect_sample.sites(found, seeds, positions)
+        sites = effect_sample.sites(found, seeds, positions, inactive=False)
         alphas = torch.from_numpy(effect_sample.mean_activation(found))
         rows = decoder.W_dec[features].to(end.clean.final)
         both = torch.stack([rows, random_rows(rows, seeds)], dim=1)
-        active = torch.from_numpy(sites.state == "active").nonzero().squeeze(1)
-        index = torch.stack([sites.feature, sites.context, sites.position])[:, active]
+        index = torch.stack([sites.feature, sites.context, sites.position])
         added = both * alphas.nan_to_num(0.0).to(both)[:, None, None]
         figures = _measured(end, place_of(decoder.hook), index.to(both.device), added, of)
         parts.append(_means(figures, index[0].numpy(), alphas.numpy()))
@@ -190,12 +191,19 @@ def _read_off(
     pushed = end.tail.push(at + vectors, place, end.clean, context, position)
     terms = split(pushed[:, :1].expand(-1, 2, -1), pushed[:, 1:], vectors[:, 1:], end.tail.eps)
     parts, variance = shares(terms, of)
-    before = entropies(terms.before[:, :1] @ end.vocabulary.W_U + end.offset)
-    whole, fixed = (
-        entropies((terms.before + change) @ end.vocabulary.W_U + end.offset) - before
-        for change in (terms.whole, terms.direct + terms.blocks)
-    )
-    return torch.cat([parts, torch.stack([variance.sqrt(), whole.double(), fixed.double()])]).cpu()
+    few = forward.rows_in_cache(at.device, COPIES, 4 * 3 * end.offset.numel())
+    changes = torch.cat([_entropy_changes(some, end) for some in pushed.split(few)], dim=1)
+    return torch.cat([parts, variance.sqrt()[None], changes.double()]).cpu()
+
+
+def _entropy_changes(pushed: Float[Tensor, "sites 3 d_model"], end: End) -> Float[Tensor, "2 sites 2"]:
+    """Whole and at a fixed scale, from the end of the stream as it was and as each direction makes it."""
+    unit, scale = forward.normalise(pushed, end.tail.eps)
+    read = unit @ end.vocabulary.W_U
+    found = entropies(read + end.offset)
+    # c' / s is c' / s' times s' / s.
+    fixed = entropies(read[:, 1:] * (scale[:, 1:] / scale[:, :1]) + end.offset)
+    return torch.stack([found[:, 1:], fixed]) - found[:, :1]
 
 
 def _means(

@@ -8,7 +8,7 @@ have beside it (the final norm's bias times W_U, and constants, which no distrib
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -41,9 +41,27 @@ class Prompts:
     offset: Float[Tensor, "prompts d_vocab"]
     eps: float
 
-    def logits(self, final: Float[Tensor, "n prompts d_model"]) -> Float[Tensor, "n prompts d_vocab"]:
+    def logits(self, final: Float[Tensor, "*n prompts d_model"]) -> Float[Tensor, "*n prompts d_vocab"]:
         """The logits of streams at the end."""
         return forward.normalise(final, self.eps)[0] @ self.W_U + self.offset
+
+    @cached_property
+    def clean(self) -> Float[Tensor, "prompts d_vocab"]:
+        """The logits with nothing added."""
+        return self.logits(self.final)
+
+    @cached_property
+    def _read(self) -> Float[Tensor, "prompts d_vocab"]:
+        """The centred streams at the end times W_U."""
+        return forward.centred(self.final) @ self.W_U
+
+    def logits_with(self, added: Float[Tensor, "n d_model"]) -> Float[Tensor, "n prompts d_vocab"]:
+        """The logits where each vector is added to the streams at the end: one product a vector, as only the
+        norm's scale is a prompt's own.
+        """
+        _, scale = forward.normalise(self.final + added[:, None], self.eps)
+        own = forward.centred(added) @ self.W_U
+        return torch.addcdiv(self.offset, self._read + own[:, None], scale)
 
 
 def tokens_of(
