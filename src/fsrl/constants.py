@@ -11,3 +11,6 @@ SHRINKAGE = 1e-3
 # Two suffice: t of decoders drawn from N(0, C) has an sd of 1.007 to 1.009 (Student: 1.006), after none of
 # 1.01 to 1.08, since scaling rows to length 1 makes C rounder than it is.
 TYLER_STEPS = 2
+# Decoder cosine from which on the nearest feature of another dictionary is a counterpart
+# (fsrl.types.counterparts).
+SHARED_COSINE = 0.7

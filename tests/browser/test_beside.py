@@ -8,6 +8,7 @@ from fsrl.browser import beside
 from fsrl.names import BOUNDING
 from fsrl.tables import core as tables
 from fsrl.tables.directions import NEIGHBOURS, NULL_SHAPES
+from fsrl.weights import nearest
 from fsrl.weights.matrices import View
 
 
@@ -18,7 +19,7 @@ def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def test_neighbours_are_those_of_all_cosines(tmp_path, monkeypatch) -> None:
     """Over blocks of rows too, with layers of different sizes, of which one row is another's copy."""
-    monkeypatch.setattr(beside, "ROWS", 7)
+    monkeypatch.setattr(nearest, "ROWS", 7)
     rng = np.random.default_rng(0)
     decoders = [rng.normal(size=(n, 12)) * rng.uniform(0.1, 9, (n, 1)) for n in (20, 33, 15)]
     decoders[2][4] = 3 * decoders[0][11]

@@ -2,18 +2,20 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fsrl.errors import FsrlError
 from fsrl.types import counterparts
 from fsrl.types.counterparts import Dictionary
+from fsrl.weights import nearest
 
 PLACE = "blocks.1.hook_resid_pre"
 
 
 def of(name, W_dec, types, place=PLACE):
-    return Dictionary("mini", name, place, np.asarray(W_dec, np.float32), np.asarray(types))
+    return Dictionary("mini", name, place, torch.as_tensor(W_dec, dtype=torch.float32), np.asarray(types))
 
 
 def rows(frame, sae, other):
@@ -45,11 +47,13 @@ def test_only_dictionaries_of_one_place_are_compared():
 
 
 def test_a_zero_row_has_no_counterpart_and_is_none():
-    index, cosine = counterparts.nearest(
-        np.array([[0, 0], [1, 0]], np.float32), np.array([[0, 0], [-1, 1e-3]], np.float32)
-    )
-    assert cosine[0] == -1
-    assert (index[1], cosine[1]) == (1, pytest.approx(-1, abs=1e-5))
+    one, other = torch.tensor([[0.0, 0], [1, 0]]), torch.tensor([[0.0, 0], [0.8, 0.6]])
+    (index, cosine), (back, cosine_back) = counterparts.nearest(one, other)
+    assert cosine.tolist() == cosine_back.tolist() == [-1, pytest.approx(0.8)]
+    assert index[1] == back[1] == 1
+    # All others lie on the other side, and the zero row beside it is still none.
+    (_, cosine), _ = counterparts.nearest(one, -other)
+    assert cosine[1] == -1
 
 
 def test_types_of_other_features_are_refused():
@@ -62,13 +66,13 @@ def test_nearest_is_what_a_loop_finds_and_blocks_change_nothing(seed, at_once):
     rng = np.random.default_rng(seed)
     one, other = (rng.standard_normal((n, 6)).astype(np.float32) for n in (9, 7))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(counterparts, "ROWS_AT_ONCE", at_once)
-        index, cosine = counterparts.nearest(one, other)
-    wide, others = one.astype(float), other.astype(float)
-    for i, row in enumerate(wide):
-        exact = [row @ b / np.linalg.norm(row) / np.linalg.norm(b) for b in others]
-        assert index[i] == int(np.argmax(exact))
-        assert cosine[i] == pytest.approx(max(exact), abs=1e-6)
+        patch.setattr(nearest, "ROWS", at_once)
+        forth, back = counterparts.nearest(torch.from_numpy(one), torch.from_numpy(other))
+    for (index, cosine), wide, others in ((forth, one, other), (back, other, one)):
+        for i, row in enumerate(wide.astype(float)):
+            exact = [row @ b / np.linalg.norm(row) / np.linalg.norm(b) for b in others.astype(float)]
+            assert index[i] == int(np.argmax(exact))
+            assert cosine[i] == pytest.approx(max(exact), abs=1e-6)
 
 
 @given(st.integers(0, 2**32 - 1))

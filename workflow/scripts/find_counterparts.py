@@ -16,6 +16,6 @@ found = []
 for (study, sae), decoder, types in zip(names, given.decoders, given.types, strict=True):
     stored = weights.read_decoder(decoder)
     labels = select.of_scheme(tables.read(types, TYPES), params.scheme, "types")["type"]
-    found.append(counterparts.Dictionary(study, sae, stored.hook, stored.W_dec.numpy(), labels.to_numpy(str)))
+    found.append(counterparts.Dictionary(study, sae, stored.hook, stored.W_dec, labels.to_numpy(str)))
 with files.atomic_write(snakemake.output[0]) as path:
     counterparts.counterparts(found).to_csv(path, sep="\t", index=False, float_format="%.6g")

@@ -17,11 +17,11 @@ from fsrl import devices
 from fsrl.moments import engine
 from fsrl.names import BOUNDING, SHARED
 from fsrl.nulls import directions
+from fsrl.weights import nearest
 from fsrl.weights.matrices import View, unit_rows
 
 NEAREST = 8  # of a feature's own layer
 DRAWS = 500  # null directions of each kind: at 8,192 tokens and more a bin's share is known to a per cent
-ROWS = 2048  # of one product: 200 MB beside 24,576 columns
 
 
 def neighbours(
@@ -38,7 +38,8 @@ def neighbours(
     for i, rows in enumerate(units):
         best[i, i] = _nearest_of_own(rows)
         for j in range(i + 1, len(units)):
-            best[i, j], best[j, i] = _nearest_of_both(rows, units[j])
+            for pair, found in zip(((i, j), (j, i)), nearest.nearest_of_both(rows, units[j]), strict=True):
+                best[pair] = _in_memory(*(of_each[:, None] for of_each in found))
     zero = [(rows.norm(dim=1) == 0).cpu().numpy() for rows in units]
     return [_frame(i, best, zero, saes) for i in range(len(units))]
 
@@ -48,33 +49,18 @@ Nearest = tuple[np.ndarray, np.ndarray]  # neighbour and cosine, [features, rank
 
 def _nearest_of_own(rows: Float32[Tensor, "m d_model"]) -> Nearest:
     ids, cosines = [], []
-    for start in range(0, len(rows), ROWS):
-        product = rows[start : start + ROWS] @ rows.T
+    for start in range(0, len(rows), nearest.ROWS):
+        product = rows[start : start + nearest.ROWS] @ rows.T
         here = torch.arange(len(product), device=rows.device)
         product[here, here + start] = -torch.inf
         found = product.topk(min(NEAREST, len(rows) - 1), dim=1)
         ids.append(found.indices)
         cosines.append(found.values)
-    return torch.cat(ids).cpu().numpy(), torch.cat(cosines).cpu().numpy()
+    return _in_memory(torch.cat(ids), torch.cat(cosines))
 
 
-def _nearest_of_both(
-    rows: Float32[Tensor, "m d_model"], others: Float32[Tensor, "n d_model"]
-) -> tuple[Nearest, Nearest]:
-    """The nearest of the others to each row, and of the rows to each other one, from one product."""
-    ids, cosines = [], []
-    back = torch.full((len(others),), -torch.inf, device=rows.device)
-    back_ids = torch.zeros(len(others), dtype=torch.long, device=rows.device)
-    for start in range(0, len(rows), ROWS):
-        product = rows[start : start + ROWS] @ others.T
-        value, index = product.max(dim=1)
-        ids.append(index)
-        cosines.append(value)
-        value, index = product.max(dim=0)
-        better = value > back  # the earlier row wins a tie
-        back[better], back_ids[better] = value[better], index[better] + start
-    forth = torch.cat(ids)[:, None].cpu().numpy(), torch.cat(cosines)[:, None].cpu().numpy()
-    return forth, (back_ids[:, None].cpu().numpy(), back[:, None].cpu().numpy())
+def _in_memory(ids: Tensor, cosines: Tensor) -> Nearest:
+    return ids.cpu().numpy(), cosines.cpu().numpy()
 
 
 def _frame(

@@ -8,8 +8,7 @@ from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, count_column, tabular
 from fsrl.names import TYPES, type_label
-from fsrl.types.counterparts import UNTYPED
-from fsrl.types.dictionaries import TYPED
+from fsrl.types.dictionaries import TYPED, UNTYPED
 
 PAIR = ["study", "sae", "other_study", "other_sae"]
 LABELS = {TYPED: "any type", UNTYPED: "none"} | {name: type_label(name) for name in TYPES}

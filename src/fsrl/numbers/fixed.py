@@ -13,7 +13,7 @@ from fsrl.effects import summary as effect_summary
 from fsrl.latex import text as tex
 from fsrl.numbers.headlines import extremes, listed
 from fsrl.numbers.study import key_of, layer_name, words_of
-from fsrl.types import counterparts, summary
+from fsrl.types import summary
 from fsrl.types.rules import ORDER, Condition, Scheme, TailScheme
 
 DEFINED, CONFIG, SPEED, EMBEDDED, PROJECT = "defined", "config", "speed", "embedded", "project"
@@ -40,7 +40,7 @@ def defined_values() -> dict[str, str]:
         "shrinkage": _plain(constants.SHRINKAGE),
         "bootstrap.effects": tex.count(effect_summary.DRAWS),
         "interval": _percent(0.975 - 0.025),
-        "shared-cosine": tex.number(counterparts.SHARED_COSINE, digits=1),
+        "shared-cosine": tex.number(constants.SHARED_COSINE, digits=1),
     }
 
 

@@ -7,22 +7,20 @@ found in the other run too: a feature's counterpart there has the same type more
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32
+from torch import Tensor
 
+from fsrl.constants import SHARED_COSINE
 from fsrl.errors import FsrlError
 from fsrl.names import TYPES
-from fsrl.types.dictionaries import TYPED
+from fsrl.types.dictionaries import TYPED, UNTYPED
+from fsrl.weights.matrices import unit_rows
+from fsrl.weights.nearest import nearest_of_both
 
-# From this decoder cosine on the nearest feature of the other dictionary is called a counterpart.
-SHARED_COSINE = 0.7
-# Rows whose cosines with all of another dictionary are held in memory together.
-ROWS_AT_ONCE = 1024
-# The label of features without a type, where it stands for a row of the table.
-UNTYPED = "untyped"
 COLUMNS = [
     "study", "sae", "size", "other_study", "other_sae", "other_size",
     "type", "features", "counterparts", "cosine", "alike", "alike_by_chance",
@@ -40,7 +38,7 @@ class Dictionary:
     study: str
     sae: str
     place: str
-    W_dec: Float32[np.ndarray, "d_sae d_model"]
+    W_dec: Float32[Tensor, "d_sae d_model"]
     types: np.ndarray
 
     def __post_init__(self) -> None:
@@ -59,33 +57,37 @@ def counterparts(dictionaries: Sequence[Dictionary]) -> pd.DataFrame:
     with the same label; alike_by_chance: as many as would have it if each counterpart were any feature of the
     other, counterparts times the label's share there. Rows of W_dec that are zero have no counterpart.
     """
-    pairs = permutations(dictionaries, 2)
-    rows = [row for one, other in pairs if one.place == other.place for row in _of(one, other)]
+    found = {}
+    for i, j in combinations(range(len(dictionaries)), 2):
+        if dictionaries[i].place == dictionaries[j].place:
+            found[i, j], found[j, i] = nearest(dictionaries[i].W_dec, dictionaries[j].W_dec)
+    rows = [row for i, j in sorted(found) for row in _of(dictionaries[i], dictionaries[j], *found[i, j])]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def nearest(
-    W_dec: Float32[np.ndarray, "features d_model"], other: Float32[np.ndarray, "others d_model"]
-) -> tuple[Int64[np.ndarray, "features"], Float32[np.ndarray, "features"]]:
-    """The number of each row's nearest row of `other`, and their cosine; -1 where a row is zero."""
-    directions, index, cosine = _unit(other).T, [], []
-    for start in range(0, len(W_dec), ROWS_AT_ONCE):
-        part = W_dec[start : start + ROWS_AT_ONCE]
-        cosines = _unit(part) @ directions
-        cosines[~part.any(axis=1)] = -1
-        cosines[:, ~other.any(axis=1)] = -1
-        index.append(cosines.argmax(axis=1))
-        cosine.append(cosines.max(axis=1))
-    return np.concatenate(index), np.concatenate(cosine)
+    W_dec: Float32[Tensor, "m d_model"], other: Float32[Tensor, "n d_model"]
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The number of each row's nearest row of `other`, and their cosine; then those of each row of `other`.
+
+    The cosine is -1 where one of the two is zero.
+    """
+    forth, back = nearest_of_both(unit_rows(W_dec), unit_rows(other))
+    zero, other_zero = _zero(W_dec), _zero(other)
+    return _known(*forth, zero, other_zero), _known(*back, other_zero, zero)
 
 
-def _unit(rows: Float32[np.ndarray, "n d_model"]) -> Float32[np.ndarray, "n d_model"]:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms == 0, 1, norms)
+def _zero(rows: Float32[Tensor, "n d_model"]) -> Bool[Tensor, "n"]:
+    return ~rows.any(dim=1)
 
 
-def _of(one: Dictionary, other: Dictionary) -> Iterator[list[object]]:
-    index, cosine = nearest(one.W_dec, other.W_dec)
+def _known(
+    index: Tensor, cosine: Tensor, zero: Bool[Tensor, "m"], other_zero: Bool[Tensor, "n"]
+) -> tuple[np.ndarray, np.ndarray]:
+    return index.numpy(), cosine.masked_fill(zero | other_zero[index], -1).numpy()
+
+
+def _of(one: Dictionary, other: Dictionary, index: np.ndarray, cosine: np.ndarray) -> Iterator[list[object]]:
     shared = cosine >= SHARED_COSINE
     for label in (*TYPES, TYPED, UNTYPED):
         mine, theirs = _has(one.types, label), _has(other.types, label)

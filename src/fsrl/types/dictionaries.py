@@ -7,8 +7,8 @@ import pandas as pd
 from fsrl.names import BOUNDING, TYPES
 from fsrl.types.select import chance_by_kind, scheme_counts
 
-# Rows that stand for all layers of a dictionary, and for all types together.
-ALL_LAYERS, TYPED = "all", "typed"
+# Rows that stand for all layers of a dictionary, for all types together, and for features without a type.
+ALL_LAYERS, TYPED, UNTYPED = "all", "typed", "untyped"
 
 
 def dictionaries(
