@@ -101,7 +101,8 @@ class CentredTokens:
         """Of a W_U of any size."""
         if columns.is_large(W_U):
             return cls(W_U.float(), columns.mean(W_U).float())
-        tokens = W_U.T.float()
+        # Token by token in memory: random ones are gathered, and W_U's own order has each in d_model places.
+        tokens = W_U.T.float().contiguous()
         return cls((tokens - tokens.mean(dim=0, dtype=torch.float64).float()).T, None)
 
     def __len__(self) -> int:
@@ -154,7 +155,7 @@ def coloured(
 ) -> Float32[Tensor, "k draws"]:
     """C^1/2 delta of length 1; zeros where it has none."""
     found = covariance.colour.T.float() @ directions.float()
-    return (found / found.norm(dim=0)).nan_to_num(0.0)
+    return found.div_(found.norm(dim=0)).nan_to_num_(0.0)
 
 
 @dataclass(frozen=True, eq=False)
