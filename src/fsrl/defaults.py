@@ -6,8 +6,17 @@ compares these with the config; change both. Imports nothing heavy.
 
 from typing import Any
 
-# study_defaults.figure_views: the first, whose settings are views.trained.
-VIEW: dict[str, Any] = {"w_u": "folded", "tokens": "trained", "cosine": False}
+# views, by name; of a lens it does not matter here where it is from.
+VIEWS: dict[str, dict[str, Any]] = {
+    "main": {"w_u": "folded", "tokens": "all", "cosine": False},
+    "trained": {"w_u": "folded", "tokens": "trained", "cosine": False},
+    "raw": {"w_u": "raw", "tokens": "all", "cosine": False},
+    "cosine": {"w_u": "folded", "tokens": "all", "cosine": True},
+    "transported": {"w_u": "folded", "tokens": "trained", "cosine": False, "transport": "same_position"},
+    "lens": {"w_u": "folded", "tokens": "trained", "cosine": False, "transport": "lens"},
+}
+# study_defaults.figure_views: the first.
+VIEW: dict[str, Any] = VIEWS["trained"]
 # nulls: directions of the isotropic kind, of a layer's own kinds, and the seed of both.
 NULL_DRAWS, LAYER_DRAWS, NULL_SEED = 100_000, 20_000, 0
 # types: the default scheme and its settings.

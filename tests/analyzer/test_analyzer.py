@@ -228,6 +228,8 @@ def test_settings_and_view_are_the_config_s():
     assert effects["sample"] == defaults.EFFECTS_SAMPLE
     assert effects["large_model_on_cpu"] == defaults.LARGE_MODEL_ON_CPU
     assert config["views"][config["study_defaults"]["figure_views"][0]] == defaults.VIEW
+    of_lenses = {"lens": config["views"]["lens"] | {"transport": "lens"}}
+    assert config["views"] | of_lenses == defaults.VIEWS
     assert vars(ViewSettings()) == defaults.VIEW | {"transport": None}
     nulls = config["nulls"]
     drawn = (nulls["draws"], nulls["layer_draws"], nulls["seed"])

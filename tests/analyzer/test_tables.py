@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 import torch
 
+from fsrl import defaults
 from fsrl.adapter.adapter import SAEAdapter
 from fsrl.adapter.hooked_model import HookedModel
+from fsrl.analyzer import analyzer
 from fsrl.analyzer import tables as analyzer_tables
 from fsrl.analyzer.kept import Kept
 from fsrl.errors import FsrlError
@@ -18,6 +20,7 @@ from fsrl.pages.text import plain
 from fsrl.utils import SAEfeatureAnalyzer
 from fsrl.weights import transport
 from tests.fixtures import analyzer_examples as examples
+from tests.fixtures import built_results
 from tests.fixtures import tiny_study as tiny
 
 
@@ -135,6 +138,39 @@ def test_a_view_with_transport_is_that_of_what_rows_become(tiny_study, tmp_path)
     pd.testing.assert_frame_equal(own.logit_distr(), distribution)
     assert "on average over 8 positions" in own.get_feature_page(0, live=False).html
     assert len(own.types()) == tiny.D_SAE
+
+
+def test_a_view_by_its_name_is_the_workflow_s(tiny_study, tmp_path, caplog):
+    """And the matrices of the study in results are found."""
+    folder = built_results.write(tiny_study, tmp_path / "results", {"seen": defaults.VIEW})
+    given = {"results": folder.parent, "tokens": analyzer.AUTO}
+    path = folder / "transport.safetensors"
+    T = torch.randn(1, tiny.D_MODEL, tiny.D_MODEL, generator=torch.Generator().manual_seed(3))
+    transport.write(transport.Transport(T, (examples.HOOK,), {"sites": "8"}), path)
+    found = examples.analyzer(tiny_study, **given)
+    by_name = found.logit_distr(view="transported")
+    told = {"tokens": "trained", "transport": "same_position", "transport_matrices": path}
+    pd.testing.assert_frame_equal(by_name, examples.analyzer(tiny_study, **given | told).logit_distr())
+    pd.testing.assert_frame_equal(
+        by_name, examples.analyzer(tiny_study, view="transported", **given).logit_distr()
+    )
+    assert (by_name["std"] != found.logit_distr()["std"]).any()
+    pd.testing.assert_frame_equal(found.logit_distr(view="main"), found.logit_distr(tokens="all"))
+    assert str(found._seen({"view": "cosine", "tokens": "trained"})) == "folded W_U, trained tokens, cosines"
+    path.write_bytes(b"no matrices")
+    broken = examples.analyzer(tiny_study, **given)
+    pd.testing.assert_frame_equal(broken.logit_distr(), found.logit_distr())
+    assert "views with transport need others" in caplog.text
+
+
+def test_a_view_that_there_is_not_or_that_is_named_twice_is_refused(tiny_study):
+    for name in ("transport", 3, ["main"]):
+        with pytest.raises(FsrlError, match="view is .*; choose one of main, trained, raw, cosine, tr"):
+            examples.analyzer(tiny_study, tokens=analyzer.AUTO, view=name)
+    with pytest.raises(FsrlError, match="view is 'main'; give it alone, or w_u, tokens"):
+        examples.analyzer(tiny_study, tokens="all", view="main")
+    with pytest.raises(FsrlError, match="choose one of main"):
+        examples.analyzer(tiny_study).logit_distr(view="x")
 
 
 def test_a_view_with_transport_needs_its_matrices(tiny_study):

@@ -61,9 +61,11 @@ class SAEfeatureAnalyzer:
     tokens "auto": trained ones, as the workflow's figures and paper have it, or all, with a warning, where
     nothing tells which are undertrained (a processed model, without counts);
     transport: "same_position" for what the model's later blocks make of a direction on average, in its place
-    (`fsrl.weights.transport`), which needs transport_matrices, the workflow's file
-    results/{study}/transport.safetensors; "lens" for what a published lens makes of it, at all later
-    positions, with results/{study}/lenses/{view}.safetensors; None: the direct path.
+    (`fsrl.weights.transport`), by transport_matrices, the workflow's file
+    results/{study}/transport.safetensors (None: that of the study in results, if it has this SAE); "lens" for
+    what a published lens makes of it, at all later positions, with transport_matrices
+    results/{study}/lenses/{view}.safetensors; None: the direct path.
+    view: all four at once, by the name of a view of the workflow ("main", "trained", "transported", ...).
     results: the workflow's folder of results, or of one study in it (None: ./results; False: none). Where
     tables there are of these very weights, types are read from them; else they are computed, with the
     workflow's settings. A folder that is named and holds none of this SAE is refused when it is first read.
@@ -88,6 +90,7 @@ class SAEfeatureAnalyzer:
         tokens: str = AUTO,
         cosine: bool = False,
         transport: str | None = None,
+        view: str | None = None,
         transport_matrices: Transport | str | Path | None = None,
         results: str | Path | bool | None = None,
         cache: str | Path | None = None,
@@ -105,7 +108,12 @@ class SAEfeatureAnalyzer:
         self.sae_model = sae_model
         seen = defaults.VIEW["tokens"] if tokens == AUTO else tokens
         self._view = ViewSettings(w_u, seen, cosine, transport)
-        self._view_is_sure = tokens != AUTO
+        if view is not None:
+            alone = self._view == ViewSettings() and tokens == AUTO
+            both = "give it alone, or w_u, tokens, cosine and transport in its place"
+            arguments.require(alone, "SAEfeatureAnalyzer", "view", view, both)
+            self._view = ViewSettings.named(view)
+        self._view_is_sure = tokens != AUTO or view is not None
         self.place = place_at_neuronpedia(sae_model.sae_adapter, neuronpedia)
         if explanations == "neuronpedia" and self.place is None:
             raise FsrlError(f"SAEfeatureAnalyzer: {self.name} {_NOT_HOSTED}")
@@ -156,8 +164,8 @@ class SAEfeatureAnalyzer:
         the population, by default over the trained tokens and the folded W_U; norm, log10_density, alive.
         mean is 0 where the model's W_U is centred over the vocabulary and the workflow has not built this
         SAE. Ask for columns as `frame["kurtosis"]`: `frame.kurtosis`, like mean and std, is a method of
-        pandas over the features. view: w_u, tokens, cosine, as `fsrl.weights.view`, and transport. A copy:
-        change it freely.
+        pandas over the features. view: w_u, tokens, cosine, as `fsrl.weights.view`, and transport, or view,
+        the name of one of the workflow's ("transported"). A copy: change it freely.
         """
         return self.tables.distribution(self._seen(view))
 
@@ -312,7 +320,7 @@ class SAEfeatureAnalyzer:
 
     def _seen(self, changes: Mapping[str, Any]) -> ViewSettings:
         """The view of one call; whoever names its tokens need not wait for them to be told."""
-        return (self._view if "tokens" in changes else self.view).but(changes)
+        return (self._view if {"tokens", "view"} & set(changes) else self.view).but(changes)
 
     def _plot(self, draw: Any, save_path: str | Path | None, view: Mapping[str, Any]) -> Figure:
         figure_files.check_path(save_path)

@@ -36,11 +36,14 @@ from fsrl.tables.steering import STEERING
 from fsrl.tables.types import TYPES
 from fsrl.weights import files as weight_files
 from fsrl.weights import matrices as weights
+from fsrl.weights import transport as weights_transport
 from fsrl.weights.matrices import W_DEC_HASH, W_U_HASH, Decoder, Unembedding
+from fsrl.weights.transport import Transport
 
 logger = logging.getLogger(__name__)
 
 MODELS, UNEMBEDDING, DECODER = "models", "unembedding.safetensors", "decoder.safetensors"
+TRANSPORT = "transport.safetensors"
 # Of a matrix' standard deviation: float32's rounding in folding and centring is a tenth of it.
 ROUNDING = 1e-5
 AGAIN = "what is shown is computed here; build the study again"
@@ -164,6 +167,17 @@ class Built:
             return tables.read(path, STEERING)
         except FsrlError as error:
             logger.warning("%s; %s", error, AGAIN)
+            return None
+
+    def transport(self) -> Transport | None:
+        """The study's own matrices; None where it has none (with a warning where they cannot be read)."""
+        path = self.folder.parent / TRANSPORT
+        if not path.is_file():
+            return None
+        try:
+            return weights_transport.read(path)
+        except FsrlError as error:
+            logger.warning("%s; views with transport need others", error)
             return None
 
     def _read(self, folder: Path, metadata: Mapping[str, str]) -> BuiltView:

@@ -36,10 +36,21 @@ class ViewSettings:
                 value in choices, "view", name, value, f"choose {' or '.join(map(str, choices))}"
             )
 
+    @classmethod
+    def named(cls, name: Any) -> "ViewSettings":
+        """Those of a view of the workflow; FsrlError for a name that there is not."""
+        known = isinstance(name, str) and name in defaults.VIEWS
+        arguments.require(known, "view", "view", name, f"choose one of {', '.join(defaults.VIEWS)}")
+        return cls(**defaults.VIEWS[name])
+
     def but(self, changes: Mapping[str, Any]) -> "ViewSettings":
-        """With other settings; FsrlError, naming it, for one that there is not."""
-        arguments.known_names("view", changes, [field.name for field in fields(self)])
-        return replace(self, **changes)
+        """With other settings, one by one or by the name of a view of the workflow (`view`), which others may
+        change; FsrlError, naming it, for one that there is not.
+        """
+        own = [field.name for field in fields(self)]
+        arguments.known_names("view", changes, ["view", *own])
+        base = ViewSettings.named(changes["view"]) if "view" in changes else self
+        return replace(base, **{name: value for name, value in changes.items() if name in own})
 
     def __str__(self) -> str:
         more = [", cosines"] * self.cosine

@@ -116,13 +116,17 @@ class FeatureTables:
     def weights(self) -> AnalyzedWeights:
         """Both matrices; which tokens are undertrained may still be unknown.
 
-        Where the workflow has built this SAE, W_U is its own: it holds what a processed model does not.
+        Where the workflow has built this SAE, W_U is its own: it holds what a processed model does not. So
+        are the matrices of transport, unless others are given.
         """
         own = weights.read(self.sae_model, **self._given)
         self._built: Built | None = built.find(
             self._results, own.unembedding, own.decoder, required=self._required
         )
-        if self._built is None or self._given.get("unembedding") is not None:
+        if self._built is None:
+            return own
+        own = own if own.transport is not None else replace(own, transport=self._built.transport())
+        if self._given.get("unembedding") is not None:
             return own
         return replace(own, unembedding=self._built.unembedding, has_raw=True, vocabulary_centred=False)
 
@@ -280,10 +284,11 @@ class FeatureTables:
         return self._kept[name, settings]
 
     def _carried(self, settings: ViewSettings) -> Unembedding:
-        """W_U as directions of the SAE's hook reach it; FsrlError where no matrices were given."""
+        """W_U as directions of the SAE's hook reach it; FsrlError where there are no matrices."""
         if self.weights.transport is None:
             raise FsrlError(
-                "analyzer: a view with transport needs the matrices that the workflow measures; give "
+                "analyzer: a view with transport needs the matrices that the workflow measures, and no study "
+                "in results has them for this SAE; give "
                 "transport_matrices=results/STUDY/transport.safetensors, or of a lens "
                 "results/STUDY/lenses/VIEW.safetensors"
             )
