@@ -231,11 +231,13 @@ ALL = workflow.cores or machine.cores()
 ONE = -(-ALL // machine.cores()) if workflow.nodes is None else 1
 
 
+# A job that multiplies with all cores for less than half of its time: another goes on beside it.
+HALF = max(ONE, ALL // 2)
+
+
 def share(study):
-    """The threads of a job that multiplies with all cores: of a small study, which mostly loads libraries with one of
-    them, it claims half, so that another goes on beside it.
-    """
-    return max(ONE, ALL // 2) if study.one_job else ALL
+    """The threads of a job that multiplies with all cores, of a small study half: it mostly loads libraries."""
+    return HALF if study.one_job else ALL
 
 
 def own_share(wildcards):

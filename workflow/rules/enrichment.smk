@@ -155,7 +155,7 @@ rule null_p_values:
         "logs/{study}/null_p_values/{view}.log",
     benchmark:
         "results/benchmarks/{study}/null_p_values/{view}.tsv"
-    threads: own_share
+    threads: HALF
     resources:
         **GPU,
         mem_mb=3000,
