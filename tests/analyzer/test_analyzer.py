@@ -19,6 +19,7 @@ from fsrl import HookedModel, SAEAdapter, defaults
 from fsrl.analyzer import tables as analyzer_tables
 from fsrl.analyzer import weights as analyzer_weights
 from fsrl.analyzer.pages import LocalPage
+from fsrl.analyzer.sets import FALSE_DISCOVERY_RATE
 from fsrl.analyzer.settings import TableSettings, ViewSettings
 from fsrl.errors import FsrlError
 from fsrl.explanations.local import LOCAL_MODEL
@@ -287,8 +288,8 @@ def test_sets_on_the_page_have_the_rate_of_this_sae(made):
         column = found.sets.index(record["set"])
         assert record["q"] == pytest.approx(q[3, column], rel=1e-4)
         assert record["t"] == pytest.approx(found.statistics.t[3, column].item())
-        assert record["significant"] == (q[3, column] <= analyzer_tables.FALSE_DISCOVERY_RATE)
-    counted = (q <= analyzer_tables.FALSE_DISCOVERY_RATE) & (found.statistics.t.numpy() > 0)
+        assert record["significant"] == (q[3, column] <= FALSE_DISCOVERY_RATE)
+    counted = (q <= FALSE_DISCOVERY_RATE) & (found.statistics.t.numpy() > 0)
     assert found.best["n_promoted"].tolist() == counted.sum(1).tolist()
 
 

@@ -82,6 +82,14 @@ class BuiltSets:
         return sets_of(feature, self.best.iloc[[feature]], rows)
 
 
+class WeightRows(NamedTuple):
+    """Of one feature its rows in the tables `moments` and `histograms`, and those in `extremes`."""
+
+    moments: pd.Series
+    histogram: pd.Series | Mapping[str, Any]
+    extremes: pd.DataFrame
+
+
 class BuiltRows(NamedTuple):
     """Tables `moments`, `extremes` and `histograms` of one SAE in one view; of the first and last row i is
     feature i.
@@ -90,6 +98,11 @@ class BuiltRows(NamedTuple):
     moments: pd.DataFrame
     extremes: pd.DataFrame
     histograms: pd.DataFrame
+
+    def of_feature(self, feature: int) -> WeightRows:
+        """What they hold of one feature."""
+        extremes = self.extremes[self.extremes["feature"] == feature]
+        return WeightRows(self.moments.iloc[feature], self.histograms.iloc[feature], extremes)
 
 
 @dataclass(frozen=True, eq=False)

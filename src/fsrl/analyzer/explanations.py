@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fsrl.analyzer.sets import FALSE_DISCOVERY_RATE
 from fsrl.analyzer.settings import ViewSettings
-from fsrl.analyzer.tables import FALSE_DISCOVERY_RATE, FeatureTables
+from fsrl.analyzer.tables import FeatureTables
 from fsrl.errors import FsrlError
 from fsrl.explanations.local import from_enrichment
 from fsrl.models import releases

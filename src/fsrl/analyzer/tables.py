@@ -3,13 +3,12 @@
 They are those of the workflow (`fsrl.tables`), for one SAE. Types and token sets are read from the workflow's
 own tables where they are of these very weights (`fsrl.analyzer.built`); else they are made here, by the same
 functions with the same settings (`fsrl.defaults`), which gives the same types. Null directions are drawn only
-for what needs them, and kept on disk (`fsrl.nulls.cache`). What is made here knows one layer: the false
-discovery rate of the token sets is then that of this SAE alone, not of all layers of a study.
+for what needs them, and kept on disk (`fsrl.nulls.cache`).
 """
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float32
-from torch import Tensor
 
 from fsrl import defaults
 from fsrl.adapter.hooked_model import HookedModel
-from fsrl.analyzer import built, weights
-from fsrl.analyzer.built import Built, BuiltRows, BuiltSets, BuiltView
+from fsrl.analyzer import built, sets, weights
+from fsrl.analyzer.built import Built, BuiltRows, BuiltSets, BuiltView, WeightRows
 from fsrl.analyzer.kept import Kept
+from fsrl.analyzer.sets import Enrichment
 from fsrl.analyzer.settings import TableSettings, ViewSettings
 from fsrl.analyzer.weights import AnalyzedWeights
-from fsrl.enrichment import best_sets as enrichment_pvalues
-from fsrl.enrichment import statistics as enrichment
-from fsrl.enrichment.statistics import SetStatistics
 from fsrl.errors import FsrlError
 from fsrl.moments import engine
 from fsrl.moments import frames as moment_frames
@@ -40,9 +35,6 @@ from fsrl.nulls import frames as nulls
 from fsrl.nulls.quantiles import of_draws
 from fsrl.nulls.typical import typical as typical_of
 from fsrl.pages.facts import FeatureRows
-from fsrl.pages.sets import SIDES
-from fsrl.stats import rates
-from fsrl.tokens import sets as token_sets
 from fsrl.types import classify
 from fsrl.types.rules import parse_scheme
 from fsrl.weights.files import content_hash
@@ -61,33 +53,6 @@ NULLS = Kept(rows=1_000_000)
 # Isotropic directions in a plot of an SAE that the workflow has not typed: a few, since types need more and a
 # plot shall not. They are the first of those that types are judged by.
 PLOTTED_DRAWS = 5_000
-FALSE_DISCOVERY_RATE = defaults.ENRICHMENT_LEVEL
-
-
-@dataclass(frozen=True, eq=False)
-class Enrichment:
-    """Statistics of every feature and tested set: sets: their names; best: the table `best_sets`, less its
-    clusters.
-    """
-
-    sets: list[str]
-    statistics: SetStatistics
-    log10_q: Float32[Tensor, "features n_sets"]
-    best: pd.DataFrame
-
-    @property
-    def t(self) -> Float32[np.ndarray, "features n_sets"]:
-        """Alignment with each set."""
-        return self.statistics.t.numpy()
-
-    def of_feature(self, feature: int) -> pd.DataFrame:
-        """The sets of `fsrl.pages.facts.FeatureRows`, in the order of `sets`."""
-        found = self.statistics
-        columns = {"z": found.z, "t": found.t, "log10_p": found.log10_p, "log10_q": self.log10_q}
-        own = {name: values[feature].numpy() for name, values in columns.items()}
-        sides = np.select([sign * own["t"] > 0 for sign in SIDES.values()], list(SIDES), default="neither")
-        significant = _called(self.log10_q[feature]).numpy()
-        return pd.DataFrame({"set": self.sets, "side": sides, **own, "significant": significant})
 
 
 class FeatureTables:
@@ -223,23 +188,22 @@ class FeatureTables:
     def rows_of(self, settings: ViewSettings, feature: int) -> FeatureRows:
         """What all tables, computed where they are not yet, hold of one feature."""
         known = self._once("built_rows", settings, self._built_rows)
-        if known is not None:
-            extremes = known.extremes[known.extremes["feature"] == feature]
-            of_weights = known.moments.iloc[feature], known.histograms.iloc[feature], extremes
-        else:
-            found, names = self.moments(settings), ("counts", "underflow", "overflow")
-            histogram = {name: getattr(found, name)[feature].numpy() for name in names}
-            of_weights = self.frame(settings).iloc[feature], histogram, self.extremes(settings, [feature])
+        of_weights = self._made_rows(settings, feature) if known is None else known.of_feature(feature)
         return FeatureRows(
-            moments=of_weights[0],
+            moments=of_weights.moments,
             type_name=self.types(settings)["type"].iloc[feature],
             scheme=SCHEME,
-            histogram=of_weights[1],
-            extremes=of_weights[2],
+            histogram=of_weights.histogram,
+            extremes=of_weights.extremes,
             sets=self.enrichment(settings).of_feature(feature),
             notes=self._notes(settings),
             mean_is_relative=self._mean_is_relative(settings),
         )
+
+    def _made_rows(self, settings: ViewSettings, feature: int) -> WeightRows:
+        found, names = self.moments(settings), ("counts", "underflow", "overflow")
+        histogram = {name: getattr(found, name)[feature].numpy() for name in names}
+        return WeightRows(self.frame(settings).iloc[feature], histogram, self.extremes(settings, [feature]))
 
     def _mean_is_relative(self, settings: ViewSettings) -> bool:
         return self.weights.vocabulary_centred and not settings.cosine
@@ -376,19 +340,7 @@ class FeatureTables:
         typed = None if self.settings.token_sets else self.built(settings)
         if typed is not None and self._built is not None and (found := self._built.sets(typed)) is not None:
             return found
-        view, own = self.view(settings), self.weights.unembedding
-        counts = None if own.counts is None else own.counts.numpy()
-        special = None if own.special is None else own.special.numpy()
-        sets = token_sets.token_sets(
-            own.tokens, counts=counts, special=special, extra=self.settings.token_sets
-        )
-        members = torch.from_numpy(sets.to_numpy()[view.token_ids.numpy()].T.copy())
-        tested = enrichment.testable(members)
-        strata = None if own.counts is None else enrichment.frequency_strata(own.counts[view.token_ids])
-        made = enrichment.set_statistics(view.W_dec, view.W_U, members[tested], strata=strata)
-        names = sets.columns[tested.numpy()].tolist()
-        log10_q = torch.from_numpy(rates.benjamini_hochberg(made.log10_p.numpy())).float()
-        return Enrichment(names, made, log10_q, _best_sets(names, made, log10_q))
+        return sets.enrichment(self.view(settings), self.weights.unembedding, self.settings.token_sets)
 
 
 def _kept(made_from: dict[str, str], make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
@@ -399,23 +351,3 @@ def _kept(made_from: dict[str, str], make: Callable[[], pd.DataFrame]) -> pd.Dat
         return make()
 
     return NULLS.get(tuple(sorted(made_from.items())), lambda: null_cache.null(made_from, made))
-
-
-def _called(log10_q: Float32[Tensor, "*features n_sets"]) -> Bool[Tensor, "*features n_sets"]:
-    """Which tests are significant; False for NaN."""
-    return log10_q <= np.log10(FALSE_DISCOVERY_RATE)
-
-
-def _best_sets(
-    names: list[str], found: SetStatistics, log10_q: Float32[Tensor, "features n_sets"]
-) -> pd.DataFrame:
-    called = _called(log10_q)
-    promoted, suppressed = ((called & side).sum(dim=1).numpy() for side in (found.t > 0, found.t < 0))
-    best = enrichment_pvalues.best_sets_frame(
-        enrichment_pvalues.best_sets(found.t, found.log10_p, log10_q),
-        names,
-        eta2=found.eta2.numpy(),
-        clusters=np.zeros(len(log10_q)),  # not looked for: comparing all pairs of rows takes long
-        counts=(promoted, suppressed),
-    )
-    return best.drop(columns="cluster")
