@@ -11,7 +11,7 @@ from tests.fixtures.project import Project, environment
 LIGHT = "paper/generated/speed.tex"  # what a job makes that reads no study
 
 
-@pytest.mark.parametrize("name", ["it's $HOME", 'a "quoted" {name} `é`; & #'])
+@pytest.mark.parametrize("name", ["it's $HOME", "[a] (b)*?", 'a "quoted" {name} `é`; & #'])
 def test_scripts_run_by_an_interpreter_in_the_folder(fresh: Project, tmp_path: Path, name: str) -> None:
     project = fresh.copy(tmp_path / name)
     (project.folder / ".venv").symlink_to(sys.prefix)
