@@ -75,9 +75,10 @@ print("explained by:", sae_analyzer.feature_info[feature]["explanationModelName"
 #
 # Neuronpedia's dashboard where it has one; else this page, which is made here and needs no network: moments
 # and type, the distribution of the logit weights, the tokens that the feature raises and lowers most, sets
-# of tokens, and the passages of held-out text that activate it most. The type is the workflow's, whose
-# tables for this SAE lie in `results/` (elsewhere it is computed here, with the same settings); q counts this
-# SAE's tests alone, where the workflow's tables count the whole study's.
+# of tokens, and the passages of held-out text that activate it most. Type, numbers and sets are the
+# workflow's, whose tables for this SAE lie in `results/` (elsewhere they are computed here, with the same
+# settings; q then counts this SAE's tests alone). It is the page of the study's browser, drawn by the same
+# script.
 
 # %%
 sae_analyzer.get_feature_page(feature)

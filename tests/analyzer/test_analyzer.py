@@ -26,6 +26,7 @@ from fsrl.explanations.local import LOCAL_MODEL
 from fsrl.models import export, reading
 from fsrl.models.sources import ModelSource
 from fsrl.pages.facts import from_rows
+from fsrl.pages.text import number
 from fsrl.utils import SAEfeatureAnalyzer
 from fsrl.weights import matrices as weights
 from tests.fixtures import adapter_examples, architectures, model_examples
@@ -266,9 +267,12 @@ def test_a_local_page_says_what_the_tables_say(made, tmp_path):
     assert LOCAL_MODEL in page.html and "does not host" in page.html and "not known" in page.html
     assert "evaluation_text.txt" in page.html
     row = made.logit_distr().loc[3]
-    assert f"{row['kurtosis']:.2f}" in page.html and f"{row['skewness']:.3f}".lstrip("-") in page.html
+    assert f"Kurtosis: {number(row['kurtosis'])} (" in page.html
+    assert f"Skewness: {number(row['skewness'])} (" in page.html
     frame = page._repr_html_()
-    assert frame.startswith("<iframe srcdoc=") and 'sandbox=""' in frame and frame.count("<") == 2
+    assert (
+        frame.startswith("<iframe srcdoc=") and 'sandbox="allow-scripts"' in frame and frame.count("<") == 2
+    )
     with pytest.raises(FsrlError, match="written as .html"):
         made.get_feature_page(3, save_path=tmp_path / "page.txt")
     with pytest.raises(FsrlError, match=r"text is '.*text\.txt'; there is no such file"):
@@ -283,12 +287,12 @@ def test_sets_on_the_page_have_the_rate_of_this_sae(made):
     q = np.full_like(p, np.nan)
     q[tested] = stats.false_discovery_control(p[tested])
     facts = facts_of(made, 3)
-    assert {record["side"] for record in facts.sets} == {"promoted", "suppressed"}
-    for record in facts.sets:
-        column = found.sets.index(record["set"])
-        assert record["q"] == pytest.approx(q[3, column], rel=1e-4)
-        assert record["t"] == pytest.approx(found.statistics.t[3, column].item())
-        assert record["significant"] == (q[3, column] <= FALSE_DISCOVERY_RATE)
+    assert {one.side for one in facts.sets} == {"promoted", "suppressed"}
+    for one in facts.sets:
+        column = found.sets.index(one.set)
+        assert 10**one.log10_q == pytest.approx(q[3, column], rel=1e-4)
+        assert one.t == pytest.approx(found.statistics.t[3, column].item())
+        assert one.significant == (q[3, column] <= FALSE_DISCOVERY_RATE)
     counted = (q <= FALSE_DISCOVERY_RATE) & (found.statistics.t.numpy() > 0)
     assert found.best["n_promoted"].tolist() == counted.sum(1).tolist()
 

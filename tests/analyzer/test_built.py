@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from fsrl import defaults
+from fsrl.browser import beside
 from fsrl.enrichment.frames import enrichment_frame
 from fsrl.errors import FsrlError
 from fsrl.moments import frames as moment_frames
+from fsrl.names import BOUNDING
 from fsrl.nulls import frames as null_frames
 from fsrl.tables import core as tables
-from fsrl.tables.enrichment import BEST_SETS, ENRICHMENT
+from fsrl.tables.directions import NULL_SHAPES
+from fsrl.tables.enrichment import BEST_SETS, ENRICHMENT, SCORES
 from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS, NULL
 from fsrl.tables.types import TYPES
 from fsrl.utils import SAEfeatureAnalyzer
@@ -68,7 +71,7 @@ def test_types_are_read_whatever_the_model_s_processing(tiny_study, results, no_
     expected = expected[expected["kind"].isin(kinds)].reset_index(drop=True)
     pd.testing.assert_frame_equal(found.tables.null(found.view), expected)
     page = found.get_feature_page(0).html
-    assert f"workflow&#39;s tables in results/tiny/{examples.HOOK}/seen" in page
+    assert f"workflow's tables in results/tiny/{examples.HOOK}/seen" in page
     found.plot_logit_distr_skewness_vs_kurtosis()
     # What a processed model does not hold, the study's W_U does.
     assert not np.allclose(found.logit_distr()["mean"], 0) and len(found.logit_distr(w_u="raw"))
@@ -94,7 +97,7 @@ def test_a_view_that_is_not_built_is_computed(tiny_study, results):
 def test_other_null_directions_than_the_workflow_s_are_drawn(tiny_study, results, settings):
     found = analyzer(tiny_study, results, **settings)
     assert not are_the_workflow_s(found)
-    assert "not the workflow&#39;s numbers and seed" in found.get_feature_page(0).html
+    assert "not the workflow's numbers and seed" in found.get_feature_page(0).html
 
 
 def another_row(sae_model):
@@ -163,14 +166,17 @@ def test_token_sets_are_read_with_the_study_s_false_discovery_rate(tiny_study, r
 
     found = analyzer(tiny_study, tmp_path / "results")
     rows = found.tables.rows_of(found.view, 3).sets
-    promoted = rows[rows["side"] == "promoted"].sort_values("log10_p", kind="stable")
-    assert promoted["set"].iloc[0] == best["promoted"][3]
-    assert promoted["log10_q"].iloc[0] == -7 and promoted["log10_q"].iloc[1:].isna().all()
-    assert promoted["significant"].tolist() == [True, True] + [False] * (len(promoted) - 2)
-    by_set = rows.set_index("set")["t"]
-    for number, name in enumerate(made.sets):
-        if name in by_set:
-            assert by_set[name] == made.statistics.t[3, number].item()
+    promoted = [one for one in rows if one.side == "promoted"]
+    assert promoted[0].set == best["promoted"][3] and [one.significant for one in promoted] == [True, True]
+    assert promoted[0].log10_q == -7 and np.isnan(promoted[1].log10_q)
+    assert rows[0].auc is None
+    for one in rows:
+        assert one.t == made.statistics.t[3, made.sets.index(one.set)].item()
+    scores = pd.DataFrame({"feature": [3], "set": [promoted[0].set], "auc": [0.75], "es": [0.5]})
+    scores = scores.astype({"feature": "int32", "auc": "float32", "es": "float32"})
+    tables.write(scores, place / "scores.parquet", SCORES, metadata)
+    scored = analyzer(tiny_study, tmp_path / "results")
+    assert scored.tables.rows_of(scored.view, 3).sets[0][-2:] == (0.75, 0.5)
     assert "is over all layers of the study" in found.get_feature_page(3).html
     assert "is that of this SAE alone" in alone.get_feature_page(3).html
     # Sets of one's own are in no table of the workflow's.
@@ -221,3 +227,30 @@ def test_types_computed_are_those_of_the_tables(tiny_study, tmp_path):
             read = tables.read(folder / sae_id / name / "types.parquet", TYPES)
             read = read[read["scheme"] == defaults.SCHEME].reset_index(drop=True)
             pd.testing.assert_frame_equal(found.types(**view), read, rtol=1e-4)
+
+
+def test_ranks_and_the_null_s_shape_are_those_of_the_view(tiny_study, results, tmp_path):
+    """Read where the workflow has counted it, else counted here as it does."""
+    shutil.copytree(results, tmp_path / "results")
+    place = tmp_path / f"results/tiny/{examples.HOOK}/seen"
+    alone = analyzer(tiny_study, results)
+    rows = alone.tables.rows_of(alone.view, 3)
+    counted = beside.null_shapes(alone.tables.view(alone.view), n_bins=50, seed=defaults.NULL_SEED)
+    assert rows.shapes == {
+        one.kind: [one.underflow, one.counts.tolist(), one.overflow] for one in counted.itertuples()
+    }
+    null = alone.tables.null(alone.view)
+    for name, shares in rows.ranks.items():
+        for kind, share in zip(BOUNDING, shares, strict=True):
+            drawn, own = null[null["kind"] == kind], rows.moments
+            over = (drawn["norm"], own["norm"]) if name in ("mean", "std") else (1, 1)
+            below = (drawn[name] / over[0] < own[name] / over[1]).mean()
+            assert share == pytest.approx(below, abs=1e-3), (name, kind)
+    metadata = tables.read_metadata(place / "types.parquet")
+    marked = counted.assign(underflow=np.int64(7))
+    tables.write(marked, place / "null_shapes.parquet", NULL_SHAPES, metadata)
+    found = analyzer(tiny_study, tmp_path / "results")
+    assert [one[0] for one in found.tables.rows_of(found.view, 3).shapes.values()] == [7, 7]
+    tables.write(marked, place / "null_shapes.parquet", NULL_SHAPES, metadata | {W_DEC_HASH: "another"})
+    again = analyzer(tiny_study, tmp_path / "results")
+    assert again.tables.rows_of(again.view, 3).shapes == rows.shapes

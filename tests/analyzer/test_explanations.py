@@ -146,6 +146,7 @@ def test_explanations_on_a_local_page_are_text_and_come_from_the_cache(hosted, s
     hosted.feature_info[0]
     page = hosted.get_feature_page(1, live=False).html
     assert SCRIPT not in page and "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "\\u003cscript>alert(1)\\u003c/script>" in page
     assert "has no explanation; 3 of 40" in hosted.get_feature_page(2, live=False).html
     bucket.close()
     again = SAEfeatureAnalyzer(sae_model, neuronpedia=PLACE, cache=tmp_path / "cache", **examples.FEW)

@@ -54,4 +54,4 @@ def test_the_analyzer_reads_and_shows_an_sae_of_it(studies, name, hook, tmp_path
     assert f"Feature {FEATURE} of {hook}" in text and "Most promoted tokens" in text
     # In some of them the feature is never active on so short a text.
     assert "Top activating examples" in text
-    assert re.search(r"(From|Never active on) <bdi>evaluation_text.txt, \d+ contexts</bdi>", text)
+    assert re.search(r'"text":"evaluation_text.txt, \d+ contexts"', text)

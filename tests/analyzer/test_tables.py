@@ -48,10 +48,9 @@ def test_a_page_explains_the_view_that_it_shows(tiny_study):
     differ = [i for i in range(tiny.D_SAE) if found.feature_info[i] != other.feature_info[i]]
     assert differ
     page = found.get_feature_page(differ[0], tokens="trained").html
-    page = page.replace("&#39;", "&#x27;").replace("&#34;", "&quot;")
     assert escape(plain(other.feature_info[differ[0]]["description"])) in page
     page = found.get_feature_page(0, cosine=True).html
-    assert "logit per unit" not in page and "cosine)" in page
+    assert "logit per unit" not in page and '"unit":"cosine"' in page
     figure = found.plot_logit_distr_skewness_vs_kurtosis(cosine=True)
     assert [ax.get_ylabel() for ax in figure.axes][1] == "std (cosine)"
 

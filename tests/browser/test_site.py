@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fsrl.browser import chunks, site
 from fsrl.figures.style import percent
-from fsrl.moments.formulas import HISTOGRAM_HALF_WIDTH
 from fsrl.names import LABELS, type_label
 from fsrl.pages import page as dashboard
+from fsrl.pages import record
 from fsrl.pages.facts import FeatureRows, from_rows
+from fsrl.pages.sets import SetRow
 from fsrl.pages.text import column as signed
 from fsrl.pages.text import number as printed
 from fsrl.pages.text import power
@@ -216,6 +216,8 @@ def test_contexts_are_those_of_the_table(made: Any, visit: Visit) -> None:
         assert line.locator(".peak").all_text_contents() == [tokens[row.peak]]
         shaded = [style is not None for style in page_styles(line)]
         assert shaded == [share > 0 for share in row.shares]
+        said = line.locator("bdi").evaluate_all("(all) => all.map((one) => one.title)")
+        assert said == [f"{share} % of {printed(row.activation)}" for share in row.shares]
     assert "a text <i>" in page.inner_text("#page-examples")
 
 
@@ -320,25 +322,42 @@ def test_it_fits_the_screen_and_can_be_read(made: Any, browser: Any, width: int,
 
 
 # ---- one answer everywhere
+def set_rows_of(layer: Any, feature: int) -> list[SetRow]:
+    """The sets that a page lists: of each side the significant ones, ten at most, or its best."""
+    best = layer.best_sets.iloc[feature]
+    rows = pd.DataFrame(
+        {"set": layer.sets} | {name: values[feature] for name, values in layer.statistics.items()}
+    )
+    rows = rows.merge(layer.scores[layer.scores["feature"] == feature].drop(columns="feature"), how="left")
+    found = []
+    for side, sign in (("promoted", 1), ("suppressed", -1)):
+        n = best[f"n_{side}"]
+        mine = rows[sign * rows["t"] > 0].sort_values("log10_p", kind="stable").head(max(1, min(10, n)))
+        for rank, one in enumerate(mine.itertuples()):
+            q = best[f"{side}_log10_q"] if one.set == best[side] else np.nan
+            found.append(SetRow(one.set, side, one.z, one.t, one.log10_p, q, rank < n, one.auc, one.es))
+    return found
+
+
+def ranks_of(layer: Any, row: Any) -> dict[str, list[float | None]]:
+    """Share of the null directions of each kind that lie below the feature, ties counted by half."""
+    found = {}
+    for name in ("mean", "std", "skewness", "kurtosis"):
+        over = "norm" if name in ("mean", "std") else None
+        own = np.nan if over and not row[over] else row[name] / (row[over] if over else 1)
+        found[name] = []
+        for _, null in layer.null.groupby("kind"):
+            drawn = null[name] / (null[over] if over else 1)
+            share = (drawn < own).mean() + (drawn == own).mean() / 2
+            found[name].append(None if np.isnan(own) else float(share))
+    return found
+
+
 def facts_of(made: Any, number: int, feature: int) -> Any:
     """The facts of a feature as the notebook's page has them, from the tables and by `fsrl.pages.facts`."""
     layer = made.layers[number]
     row = table_of(made, number).loc[feature]
-    sets = None
-    if layer.statistics is not None:
-        best = layer.best_sets.iloc[feature]
-        rows = pd.DataFrame(
-            {"set": layer.sets} | {name: values[feature] for name, values in layer.statistics.items()}
-        )
-        rows = rows.sort_values("log10_p", kind="stable")
-        parts = []
-        for side, sign in (("promoted", 1), ("suppressed", -1)):
-            mine = rows[sign * rows["t"] > 0]
-            q = np.where(mine["set"] == best[side], best[f"{side}_log10_q"], np.nan)
-            parts.append(
-                mine.assign(side=side, log10_q=q, significant=np.arange(len(mine)) < best[f"n_{side}"])
-            )
-        sets = pd.concat(parts)
+    sets = None if layer.statistics is None else set_rows_of(layer, feature)
     said = []
     if layer.explanations is not None:
         for one in layer.explanations[layer.explanations["feature"] == feature].itertuples():
@@ -353,6 +372,8 @@ def facts_of(made: Any, number: int, feature: int) -> Any:
             histogram=layer.shown.histograms.iloc[feature],
             extremes=layer.shown.extremes[layer.shown.extremes["feature"] == feature],
             sets=sets,
+            ranks=ranks_of(layer, row),
+            shapes=record.shapes(layer.shapes),
         ),
         study="made-up",
         hook=layer.hook,
@@ -363,7 +384,7 @@ def facts_of(made: Any, number: int, feature: int) -> Any:
 
 
 def test_fifty_features_are_the_same_on_both_pages_and_in_the_tables(made: Any, visit: Visit) -> None:
-    """Every number, name and bar of the notebook's page is in the browser too, and those of the tables."""
+    """One renderer, two ways to it: a layer's chunks, and one feature's rows gathered by hand."""
     theirs = visit.context.new_page()
     checked = 0
     for number, feature in [(0, i) for i in range(0, 60, 2)] + [(2, i) for i in range(0, 60, 3)]:
@@ -371,31 +392,17 @@ def test_fifty_features_are_the_same_on_both_pages_and_in_the_tables(made: Any, 
         page = visit.open(made.address + f"#layer={SAES[number]}&feature={feature}")
         theirs.set_content(dashboard.feature_page(facts))
         for part, inner in PARTS.items():
-            found = texts(theirs, f"#{part}", inner)
+            found = texts(theirs, f"#page-{part}", inner)
             assert found == texts(page, f"#page-{part}", inner), (number, feature, part)
             assert found or part == "explanations" or facts.moments["kurtosis"] is None
-        assert texts(theirs, "header", ".chip") == texts(page, "#feature header", ".chip")
-        assert set_rows(theirs, "#sets") == set_rows(page, "#page-sets") or not facts.sets
+        assert texts(theirs, "#feature header", ".chip") == texts(page, "#feature header", ".chip")
+        assert set_rows(theirs, "#page-sets") == set_rows(page, "#page-sets")
         checked += 1
     assert checked == 50
     page = visit.open(made.address + f"#{FIRST}&sort=feature&order=up")
     wanted = table_of(made)
     for key in ("skewness", "kurtosis", "std", "mean", "norm", "evidence", "tail_tokens"):
         assert column(page, key) == [printed(value) for value in wanted[key].iloc[:50]], key
-
-
-def test_a_chunk_s_numbers_print_as_the_table_s_do() -> None:
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=20000) * 10.0 ** rng.integers(-8, 8, 20000)
-    values = np.r_[values, 0.1234999996, 1.2345, 999.4999999, 9.995e-4, 0.0, 1e6, 123456.5]
-    for value, short in zip(values, chunks.numbers(values), strict=True):
-        assert printed(short) == printed(value) and printed(short, 2) == printed(value, 2)
-    rows = (rng.normal(size=(2000, 20)) * 10.0 ** rng.integers(-2, 3, (2000, 1))).tolist()
-    for row in rows:
-        assert signed(chunks.numbers(row, 5)) == signed(row)
-    for value in (12345.6, 99995.5, 0.0104996, 0.104995, 123456.7):
-        assert printed(chunks.short(value, 4)) == printed(value)
-    assert chunks.numbers([np.nan, np.inf, None]) == [None, None, None]
 
 
 def test_scripts_print_numbers_as_python_does(made: Any, visit: Visit) -> None:
@@ -420,5 +427,4 @@ def test_scripts_print_numbers_as_python_does(made: Any, visit: Visit) -> None:
 
 
 def test_labels_are_those_of_the_types() -> None:
-    assert site.HALF_WIDTH == HISTOGRAM_HALF_WIDTH
     assert LABELS[:5] == LABELS[: LABELS.index("unclassified")]  # what the page counts as typed

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import nbformat
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 
@@ -41,3 +43,12 @@ def written(folder: Path, text: str, name: str = "sample") -> Path:
     path = folder / f"{name}.py"
     path.write_text(text)
     return path
+
+
+def notebook_of(*outputs: dict, text: str = "# Tokens & <b>") -> nbformat.NotebookNode:
+    """A notebook with a cell of code that shows these outputs."""
+    made = [nbformat.v4.new_output("display_data", data=data) for data in outputs]
+    cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("x = '<i>'", outputs=made)]
+    for number, cell in enumerate(cells):
+        cell.id = f"cell-{number}"
+    return nbformat.v4.new_notebook(cells=cells)

@@ -4,25 +4,18 @@ import re
 from xml.etree import ElementTree
 
 import lxml.html
-import nbformat
 import pytest
 
 from fsrl.errors import FsrlError
 from fsrl.notebooks import page as notebook_page
+from fsrl.pages import renderer
+from tests.notebooks.sources import notebook_of
 
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
 
 
-def notebook(*outputs: dict, text: str = "# Tokens & <b>") -> nbformat.NotebookNode:
-    made = [nbformat.v4.new_output("display_data", data=data) for data in outputs]
-    cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("x = '<i>'", outputs=made)]
-    for number, cell in enumerate(cells):
-        cell.id = f"cell-{number}"
-    return nbformat.v4.new_notebook(cells=cells)
-
-
 def test_the_page_stands_alone() -> None:
-    page = notebook_page.html(notebook({"image/png": "iVBORw0KGgo="}), note="made <here>")
+    page = notebook_page.html(notebook_of({"image/png": "iVBORw0KGgo="}), note="made <here>")
     document = lxml.html.document_fromstring(page)
     assert document.findtext(".//title") == "Tokens & <b>"
     assert document.findtext(".//footer") == "made <here>"
@@ -30,11 +23,13 @@ def test_the_page_stands_alone() -> None:
     assert [image.get("src")[:22] for image in document.findall(".//img")] == ["data:image/png;base64,"]
     assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org/1998/Math)", page)
     policy = document.find(".//meta[@http-equiv='Content-Security-Policy']").get("content")
-    assert policy.startswith("default-src 'none'")
+    # A feature's page in a frame has to obey it too: its one script may run.
+    assert policy.startswith(f"default-src 'none'; script-src {renderer.POLICY_SOURCE};")
+    assert "unsafe" not in policy.replace("style-src 'unsafe-inline'", "")
 
 
 def test_code_and_plain_outputs_are_text() -> None:
-    page = notebook_page.html(notebook({"text/plain": "<script>alert(1)</script>"}), note="")
+    page = notebook_page.html(notebook_of({"text/plain": "<script>alert(1)</script>"}), note="")
     document = lxml.html.document_fromstring(page)
     assert document.findall(".//script") == []
     assert "<script>alert(1)</script>" in document.text_content()
@@ -43,7 +38,7 @@ def test_code_and_plain_outputs_are_text() -> None:
 
 def test_formulas_become_mathml_and_prices_stay_text() -> None:
     text = "# T\n\nA \\$5 token, $\\mu_i$ and\n\n$$\\frac{1}{V}$$\n\n`$not$`"
-    document = lxml.html.document_fromstring(notebook_page.html(notebook(text=text), note=""))
+    document = lxml.html.document_fromstring(notebook_page.html(notebook_of(text=text), note=""))
     assert [formula.get("display") for formula in document.findall(".//math")] == ["inline", "block"]
     assert document.findtext(".//code") == "$not$"
     assert "A $5 token" in document.text_content()
@@ -51,7 +46,7 @@ def test_formulas_become_mathml_and_prices_stay_text() -> None:
 
 def test_headings_have_names_and_notebooks_link_to_pages() -> None:
     text = "# T\n\n[a](#What-is-`x`,-if-any) [b](other_one.ipynb#There) [c](https://a.org/b.ipynb)\n\n"
-    page = notebook_page.html(notebook(text=text + "## What is `x`, if any\n"), note="")
+    page = notebook_page.html(notebook_of(text=text + "## What is `x`, if any\n"), note="")
     document = lxml.html.document_fromstring(page)
     assert [heading.get("id") for heading in document.findall(".//h2")] == ["What-is-x,-if-any"]
     targets = [link.get("href") for link in document.findall(".//a")]
@@ -76,6 +71,6 @@ def test_a_formula_that_cannot_be_set_is_refused_by_name(formula: str) -> None:
 
 def test_what_needs_a_script_or_a_title_is_refused() -> None:
     with pytest.raises(FsrlError, match="cell-1 shows application/javascript, which needs scripts"):
-        notebook_page.html(notebook({"application/javascript": "alert(1)"}), note="")
+        notebook_page.html(notebook_of({"application/javascript": "alert(1)"}), note="")
     with pytest.raises(FsrlError, match="no heading"):
-        notebook_page.html(notebook(text="no heading"), note="")
+        notebook_page.html(notebook_of(text="no heading"), note="")

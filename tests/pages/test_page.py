@@ -1,6 +1,13 @@
-"""The dashboard page as text: what it says, and that nothing in it is taken for markup."""
+"""A feature's page as text: the record that its script draws, the plain text below it, nothing is markup.
 
+What a person sees of it once the script has run is in tests/browser/test_dashboard_page.py.
+"""
+
+import base64
+import hashlib
+import json
 import math
+import re
 from dataclasses import replace
 
 import lxml.html
@@ -11,9 +18,10 @@ from hypothesis import strategies as st
 
 from fsrl import files
 from fsrl.errors import FsrlError
-from fsrl.figures import style as plot_style
-from fsrl.pages import histogram as dashboard_histogram
+from fsrl.moments.formulas import HISTOGRAM_HALF_WIDTH
+from fsrl.names import LABELS
 from fsrl.pages import page as dashboard
+from fsrl.pages import record, renderer
 from fsrl.pages import text as dashboard_text
 from fsrl.pages.facts import FeatureFacts
 from fsrl.tokens.text import legible
@@ -22,104 +30,110 @@ from tests.fixtures.dashboard_facts import HOSTILE, facts_of, hostile_facts
 BARE = FeatureFacts(title="t", study="s", hook="h", feature=3, moments={})
 
 
-def page_of(facts):
-    return lxml.html.document_fromstring(dashboard.feature_page(facts).encode())
+def page_of(facts, hide=()):
+    return lxml.html.document_fromstring(dashboard.feature_page(facts, hide).encode())
 
 
-def section(page, name):
-    return " ".join(page.get_element_by_id(name).text_content().split())
+def given_to(page):
+    """What the page's script is given."""
+    return json.loads(page.get_element_by_id("facts").text)
 
 
-def test_a_page_says_what_the_facts_say():
-    page = page_of(facts_of())
-    assert page.findtext(".//h1/bdi") == "Feature 17"
-    place = " ".join(page.find_class("place")[0].text_content().split())
-    assert "study mini hook blocks.5.hook_resid_post feature 17 view trained" in place
-    assert "type local context by scheme calibrated" in place
-    (chip,) = page.find_class("chip")
-    assert f"background: {plot_style.TYPE_COLORS['local_context']};" in chip.get("style")
-    assert section(page, "explanations") == (
-        "Explanations closing bracketsby gpt-4o-mini · oai_token-act-pair endsby author not stated"
-    )
-    moments = section(page, "moments")
-    for shown in (
-        "Mean−0.220",
-        "Standard deviation0.183",
-        "Skewness-0 for",
-        "Kurtosis12.3",
-        "Norm of the direction1.00",
-    ):
-        assert shown in moments
-    assert "Fires on0.24 %of tokens; log₁₀ −2.62" in moments
-    assert section(page, "top") == "Most promoted tokens ␣)+1.50 ⏎+0.25"
-    assert section(page, "bottom") == "Most suppressed tokens <C3>−0.75"
-    sets = section(page, "sets")
-    assert "bracket_closepromoted33.75.971.5e−81.5e−4significant" in sets
-    assert "digitssuppressed--0.031-not significant" in sets
-    examples = section(page, "examples")
-    assert "From a text." in examples and "4.00␣of␣(all)␣so" in examples
-    assert section(page, "notes") == "Notes Made here."
+def plain(page):
+    """What stands there where no script may run."""
+    return [" ".join(one.text_content().split()) for one in page.get_element_by_id("feature").iterchildren()]
 
 
-def test_the_greatest_activation_is_marked_and_shades_follow_activations():
-    page = page_of(facts_of())
-    (peak,) = page.find_class("peak")
-    assert peak.text_content() == ")"
-    shaded = {
-        span.text_content(): span.get("style") for span in page.findall(".//section[@id='examples']//p//bdi")
-    }
-    assert shaded[")"] == f"background: rgb(230 159 0 / {dashboard.STRONGEST})"
-    assert shaded["all"] == "background: rgb(230 159 0 / 0.29)"  # a quarter of the way
-    assert shaded["␣of"] is None
+def test_a_page_holds_the_record_of_its_facts():
+    facts = facts_of()
+    page = page_of(facts)
+    found = given_to(page)
+    assert found == json.loads(json.dumps(dashboard.record_of(facts)))
+    assert (found["title"], found["feature"], found["layer"]) == ("Feature 17", 17, 0)
+    study, row, own = found["study"], found["row"], found["page"]
+    assert (study["study"], study["view"], study["scheme"]) == ("mini", "trained", "calibrated")
+    assert study["layers"][0]["hook"] == "blocks.5.hook_resid_post" and study["text"] == "a text"
+    assert study["layers"][0]["shapes"] == facts.shapes
+    assert {name: row[name] for name in record.MOMENTS} == facts.moments
+    assert LABELS[row["type"]] == "local_context" and row["dead"] == 0
+    assert row["explanations"] == [
+        ["closing brackets", "gpt-4o-mini · oai_token-act-pair"], ["ends", "author not stated"]
+    ]  # fmt: skip
+    shown = found["tokens"]["shown"]
+    assert [shown[i] for i in row["top"]] == ["␣)", "⏎"] and own["top_weights"] == [1.5, 0.25]
+    assert [shown[i] for i in row["bottom"]] == ["<C3>"] and own["bottom_weights"] == [-0.75]
+    assert own["histogram"] == [50, 18, 0, 7, 3, 30, 300, 900, 900, 300, 30, 3]
+    assert own["spread"] == [-0.22, 0.1834] and own["ranks"] == facts.ranks
+    assert [study["sets"][one[0]] for one in own["sets"]] == ["bracket_close", "digits"]
+    assert own["sets"][0][1:] == [1, 33.7, 5.97, -7.82, -3.824, 1, 0.75, -0.5]
+    assert own["sets"][1][1:] == [0, None, None, -1.51, None, 0, None, None]
+    ((activation, peak, ids, shares),) = own["examples"]
+    assert (activation, peak, shares) == (4, 3, [0, 0, 25, 100, 0])
+    assert [shown[i] for i in ids] == ["␣of", "␣(", "all", ")", "␣so"]
+    assert own["notes"] == ["Made here."]
 
 
-def test_what_is_absent_is_said():
+def test_without_scripts_the_page_says_its_numbers():
+    assert plain(page_of(facts_of())) == [
+        "Feature 17",
+        "study mini; hook blocks.5.hook_resid_post; view trained; type local context by scheme calibrated",
+        "Explanations",
+        "closing brackets (by gpt-4o-mini · oai_token-act-pair)ends (by author not stated)",
+        "Moments of the logit weights",
+        "Mean: −0.220 (logit per unit of activation)Standard deviation: 0.183 (logit per unit of activation)"
+        "Skewness: - (0 for a Gaussian)Kurtosis: 12.3 (3 for a Gaussian)"
+        "Norm of the direction: 1.00 (residual per unit of activation)"
+        "Fires on: 0.24 % (of tokens; log₁₀ −2.62)",
+        "Most promoted tokens",
+        "␣) +1.50⏎ +0.25",
+        "Most suppressed tokens",
+        "<C3> −0.75",
+        "Enriched token sets",
+        "bracket_close: promoted, z 33.7, t 5.97, p 1.5e−8, q 1.5e−4, significant"
+        "digits: suppressed, z -, t -, p 0.031, q -, not significant",
+        "Notes",
+        "Made here.",
+        "Histogram and contexts are drawn by a script, which may not run here: open the page by itself.",
+    ]
+
+
+def test_what_is_absent_is_null_or_said():
     page = page_of(BARE)
-    assert "type not at hand" in " ".join(page.find_class("place")[0].text_content().split())
-    for name, says in (
-        ("explanations", "No explanation at hand."),
-        ("histogram", "No histogram at hand."),
-        ("top", "No top tokens at hand."),
-        ("bottom", "No bottom tokens at hand."),
-        ("sets", "No enrichment at hand."),
-        ("examples", "No text at hand."),
-    ):
-        assert section(page, name).endswith(says)
-    assert section(page, "moments").count("-") == 6 and "density unknown" in section(page, "moments")
-    with_text = page_of(replace(BARE, examples_from="ten contexts"))
-    assert section(with_text, "examples").endswith("Never active on ten contexts.")
+    found = given_to(page)
+    assert all(found["row"][name] is None for name in (*record.MOMENTS, "type"))
+    assert found["row"]["top"] == found["row"]["bottom"] == found["page"]["examples"] == []
+    assert "sets" not in found["page"] and "ranks" not in found["page"] and found["study"]["text"] is None
+    assert found["page"]["histogram"] == [0, 0, 0, 0]
+    assert "type not at hand" in plain(page)[1] and "density unknown" in "".join(plain(page))
+    dead = replace(BARE, moments={"log10_density": -10}, dead=True)
+    assert "Fires on: dead (of tokens; log₁₀ −10.0)" in "".join(plain(page_of(dead)))
 
 
 @pytest.mark.parametrize("missing", [None, math.nan, math.inf, -math.inf])
-def test_numbers_that_are_none_are_a_dash(missing):
+def test_numbers_that_are_none_are_null_and_a_dash(missing):
     facts = replace(
         BARE,
-        moments=dict.fromkeys(("mean", "std", "skewness", "kurtosis", "norm", "log10_density"), missing),
+        moments=dict.fromkeys(record.MOMENTS, missing),
         top=[("a", missing), ("b", 2.0)],
-        sets=[{"set": "x", "side": "promoted", "z": missing, "t": missing, "log10_p": missing, "q": missing}],
         examples=[{"tokens": ["a", "b"], "values": [missing, 1.0], "max_index": 1}],
     )
-    text = page_of(facts).text_content()
-    assert section(page_of(facts), "top") == "Most promoted tokens a- b+2.00"
-    assert "nan" not in text.lower() and "inf" not in text.lower()
-
-
-def test_dead_features_are_called_dead():
-    assert "Fires ondeadof tokens; log₁₀ −10.0" in section(
-        page_of(replace(BARE, moments={"log10_density": -10})), "moments"
-    )
+    page = page_of(facts)
+    found = given_to(page)
+    assert found["page"]["top_weights"] == [None, 2] and found["page"]["examples"][0][3] == [None, 100]
+    text = "".join(plain(page))
+    assert "a -b +2.00" in text and "nan" not in text.lower() and "inf" not in text.lower()
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_foreign_text_is_shown_and_never_read_as_markup(hostile):
+def test_foreign_text_is_text_in_the_record_and_below_it(hostile):
     page = page_of(hostile_facts(hostile))
     assert skeleton(page) == skeleton(page_of(hostile_facts("harmless")))
     shown = dashboard_text.plain(hostile)
     assert page.findtext(".//title") == page.findtext(".//h1/bdi") == shown
-    assert page.find(".//blockquote/bdi").text == (shown or "(empty)")
-    assert page.find(".//section[@id='notes']//bdi").text_content() == shown
-    token = page.find(".//section[@id='top']//code").text_content()
-    assert token == legible(hostile, limit=dashboard_text.TOKEN_LIMIT)
+    found = given_to(page)
+    assert found["title"] == shown and found["page"]["notes"] == [shown]
+    token = legible(hostile, limit=dashboard_text.TOKEN_LIMIT)
+    assert found["tokens"]["shown"] == [token] and f"{token} +1.00" in "".join(plain(page))
 
 
 @settings(max_examples=100, deadline=None)
@@ -132,79 +146,40 @@ def test_any_text_can_be_stored_and_leaves_the_page_as_it_is(text):
 
 
 def skeleton(page):
-    """Elements with the names of their attributes, but for the marks that a token's white space gives it."""
-    found = [(element.tag, sorted(element.keys())) for element in page.iter()]
-    assert all(not names for tag, names in found if tag in ("i", "wbr"))
-    return [
-        (tag, [name for name in names if (tag, name) != ("code", "title")])
-        for tag, names in found
-        if tag not in ("i", "wbr")
-    ]
+    """Elements with the names of their attributes."""
+    return [(element.tag, sorted(element.keys())) for element in page.iter()]
 
 
-def test_the_page_asks_for_nothing():
-    """No address in any attribute, no script, and a policy that forbids what might slip through."""
-    page = page_of(hostile_facts("http://elsewhere.test/a"))
-    assert page.xpath("//script|//img|//iframe|//object|//embed|//base|//form") == []
-    assert [
-        link.get("href")
-        for link in page.xpath("//*[@href or @src or @xlink:href]", namespaces={"xlink": "x"})
-    ] == ["data:,"]
+def test_the_page_asks_for_nothing_and_runs_one_script():
+    """No address in any attribute, and a policy that forbids what might slip through."""
+    facts = hostile_facts("http://elsewhere.test/a</script><script>alert(1)</script><!--")
+    page = page_of(facts)
+    assert page.xpath("//img|//iframe|//object|//embed|//base|//form") == []
+    assert [link.get("href") for link in page.xpath("//*[@href or @src]")] == ["data:,"]
     assert "@import" not in (style := page.find(".//style").text) and "url(" not in style
-    policy = page.xpath("//meta[@http-equiv='Content-Security-Policy']/@content")
-    assert policy == [
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    data, script = page.findall(".//script")
+    assert data.get("type") == "application/json" and "<" not in data.text
+    assert dict(script.attrib) == {} and script.text == renderer.SCRIPT
+    allowed = base64.b64encode(hashlib.sha256(script.text.encode()).digest()).decode()
+    assert page.xpath("//meta[@http-equiv='Content-Security-Policy']/@content") == [
+        f"default-src 'none'; script-src 'sha256-{allowed}'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
     ]
     head = [element.tag for element in page.find(".//head")]
     assert head[:2] == ["meta", "meta"] and page.find(".//head/meta").get("charset") == "utf-8"
 
 
-def test_bars_are_where_the_bins_are_and_as_high_as_their_logarithm():
-    facts = replace(
-        BARE, histogram_edges=np.array([-1.0, 0, 1, 2]), histogram_counts=np.array([1, 0, 100]), overflow=3
-    )
-    drawn = dashboard_histogram.drawing(facts)
-    low, high, beyond = drawn.bars
-    assert low.width == pytest.approx(high.width) and high.x - low.x == pytest.approx(2 * low.width)
-    assert drawn.zero == pytest.approx(low.x + low.width)
-    ratio = math.log10(100 / dashboard_histogram.BASE) / math.log10(1 / dashboard_histogram.BASE)
-    assert high.height / low.height == pytest.approx(ratio)
-    foot = dashboard_histogram.HEIGHT - dashboard_histogram.BOTTOM
-    assert all(
-        bar.y + bar.height == pytest.approx(foot) and bar.y >= dashboard_histogram.TOP for bar in drawn.bars
-    )
-    assert beyond.beyond and beyond.x == pytest.approx(high.x + high.width)
-    assert (low.says, beyond.says) == ("−1.00 to 0: 1 token", "2.00 or more: 3 tokens")
-    assert drawn.y_ticks == [
-        (pytest.approx(low.y), "1"),
-        (pytest.approx((low.y + high.y) / 2), "10"),
-        (pytest.approx(high.y), "100"),
-    ]
-    assert [label for _, label in drawn.x_ticks] == ["−1.0", "−0.5", "0.0", "0.5", "1.0", "1.5", "2.0"]
-    assert drawn.total == 104 and drawn.bell == ""
+def test_the_script_can_lie_in_a_page_and_parses_no_html():
+    assert "</script" not in renderer.SCRIPT.lower() and "<!--" not in renderer.SCRIPT
+    assert "{{ " not in renderer.SCRIPT + renderer.STYLE
+    parsing = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|Function\("
+    scripts = [*renderer.ASSETS.glob("*.js"), *(renderer.ASSETS.parents[1] / "browser/assets").glob("*.js")]
+    assert len(scripts) == 8
+    assert [path.name for path in scripts if re.search(parsing, path.read_text())] == []
 
 
-def test_the_bell_is_the_gaussian_of_the_same_moments():
-    edges, moments = np.linspace(-8, 8, 51), {"mean": 0.0, "std": 1.0}
-    facts = replace(BARE, histogram_edges=edges, histogram_counts=np.full(50, 1000), moments=moments)
-    drawn = dashboard_histogram.drawing(facts)
-    points = [tuple(map(float, point.split(","))) for point in drawn.bell[1:].split(" L")]
-    top = min(points, key=lambda point: point[1])
-    assert top[0] == pytest.approx(drawn.zero, abs=0.1)
-    tallest = dashboard_histogram._Axes(-8, 8, 1000).y(50_000 * 0.32 / math.sqrt(2 * math.pi))
-    assert top[1] == pytest.approx(tallest, abs=0.1)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"histogram_edges": np.zeros(4), "histogram_counts": np.array([5, 0, 0])},
-        {"histogram_edges": [0.0, math.nan], "histogram_counts": [1]},
-        {"histogram_edges": [0.0, 1.0], "histogram_counts": [0]},
-    ],
-)
-def test_no_histogram_where_there_is_nothing_to_draw(change):
-    assert "No histogram at hand." in section(page_of(replace(BARE, **change)), "histogram")
+def test_the_bins_of_a_page_are_the_table_s():
+    assert record.HALF_WIDTH == HISTOGRAM_HALF_WIDTH
 
 
 @pytest.mark.parametrize(
@@ -237,37 +212,45 @@ def test_weights_in_a_column_have_the_same_decimals():
     assert dashboard_text.column([0.0, 0.0]) == ["+0.00", "+0.00"]
 
 
-def test_long_tokens_are_cut_and_can_be_read_whole():
-    page = page_of(replace(BARE, top=[("-" * 128, 1.0)]))
-    code = page.find(".//section[@id='top']//code")
-    assert len(code.text_content()) == dashboard_text.TOKEN_LIMIT and code.get("title") == "-" * 128
+def test_a_record_s_numbers_print_as_the_table_s_do():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=20000) * 10.0 ** rng.integers(-8, 8, 20000)
+    values = np.r_[values, 0.1234999996, 1.2345, 999.4999999, 9.995e-4, 0.0, 1e6, 123456.5]
+    printed = dashboard_text.number
+    for value, short in zip(values, record.numbers(values), strict=True):
+        assert printed(short) == printed(value) and printed(short, 2) == printed(value, 2)
+    rows = (rng.normal(size=(2000, 20)) * 10.0 ** rng.integers(-2, 3, (2000, 1))).tolist()
+    for row in rows:
+        assert dashboard_text.column(record.numbers(row, 5)) == dashboard_text.column(row)
+    for value in (12345.6, 99995.5, 0.0104996, 0.104995, 123456.7):
+        assert printed(record.short(value, 4)) == printed(value)
+    assert record.numbers([np.nan, np.inf, None]) == [None, None, None]
 
 
-def test_every_type_has_a_chip_that_can_be_read():
-    for name, color in plot_style.TYPE_COLORS.items():
-        (chip,) = page_of(replace(BARE, type_name=name)).find_class("chip")
-        ink = chip.get("style").rpartition("color: ")[2]
-        assert _contrast(color, ink) >= 4.5, name
+def test_long_tokens_are_cut_and_kept_whole_beside():
+    tokens = given_to(page_of(replace(BARE, top=[("-" * 128, 1.0)])))["tokens"]
+    assert len(tokens["shown"][0]) == dashboard_text.TOKEN_LIMIT and tokens["whole"] == {"0": "-" * 128}
 
 
-def _contrast(one, other):
-    def luminance(color):
-        parts = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-        return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [
-            0.2126,
-            0.7152,
-            0.0722,
-        ]
-
-    dark, light = sorted((luminance(one), luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
+@pytest.mark.parametrize(
+    ("hide", "hidden"),
+    [
+        (["explanation"], ["explanations"]),
+        (["plots"], ["histogram", "moments", "top", "bottom"]),
+        (["activations", "steer"], ["examples"]),
+    ],
+)
+def test_what_is_hidden_is_left_out(hide, hidden):
+    page = page_of(facts_of(), hide)
+    assert given_to(page)["hidden"] == hidden
+    text = "".join(plain(page))
+    assert ("closing brackets" in text) == ("explanations" not in hidden)
+    assert ("Kurtosis" in text) == ("moments" not in hidden) == ("+1.50" in text)
 
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(FsrlError, match="unknown type '<b>'; known: partition"):
         dashboard.feature_page(replace(BARE, type_name="<b>"))
-    with pytest.raises(FsrlError, match="feature 3: 2 histogram edges for 2 counts"):
-        replace(BARE, histogram_edges=[0.0, 1.0], histogram_counts=[1, 2])
     for example in (
         {"tokens": ["a"], "values": [1.0, 2.0], "max_index": 0},
         {"tokens": ["a"], "values": [1.0], "max_index": 1},

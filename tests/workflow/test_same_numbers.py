@@ -1,7 +1,7 @@
 """A feature has the same numbers everywhere: 50 of the built study's, in tables, pages, browser and paper."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 from fsrl import HookedModel, SAEAdapter, defaults, hub
+from fsrl.enrichment import store
 from fsrl.pages import catalog
-from fsrl.pages.text import column, number
+from fsrl.pages.text import column, number, power
 from fsrl.tables import core as tables
+from fsrl.tables.enrichment import SCORES
 from fsrl.tables.moments import EXTREMES, MOMENTS
 from fsrl.tables.types import TYPES
 from fsrl.utils import SAEfeatureAnalyzer
@@ -56,6 +58,27 @@ def features(built_mini: Path, printed: dict[int, tuple[str, ...]]) -> list[int]
     return [*printed, *np.concatenate(halves).tolist()]
 
 
+@pytest.fixture(scope="module")
+def evidence(built_mini: Path) -> Callable[[int, str], list[str]]:
+    """Feature, set -> set, z, t, p, AUC and running sum, as the tables have them."""
+    path = built_mini / f"results/mini/{SAE}/{VIEW}/enrichment.parquet"
+    names, values = store.statistic(path, "z", "t", "log10_p")
+    scores = read(built_mini, "scores", SCORES).set_index(["feature", "set"])
+
+    def of(feature: int, name: str) -> list[str]:
+        z, t, log10_p = (float(one[feature, names.index(name)]) for one in values)
+        scored = scores.loc[(feature, name)].to_dict() if (feature, name) in scores.index else {}
+        return [
+            name,
+            number(z),
+            number(t),
+            power(log10_p),
+            *(number(scored.get(key)) for key in ("auc", "es")),
+        ]
+
+    return of
+
+
 @pytest.fixture
 def analyzer(built_mini: Path, monkeypatch: pytest.MonkeyPatch) -> SAEfeatureAnalyzer:
     """The notebook's, in the folder of the built project."""
@@ -75,8 +98,10 @@ def test_fifty_features_read_alike_on_both_pages_and_as_the_tables_have_them(
     built_mini: Path,
     features: list[int],
     moments: pd.DataFrame,
+    evidence: Callable[[int, str], list[str]],
     visit: Visit,
 ) -> None:
+    """Numbers, names, sets, bars and the null's shape; the tables themselves are the third witness."""
     extremes = read(built_mini, "extremes", EXTREMES)
     address = (built_mini / "results/mini/browser/index.html").as_uri()
     theirs: Any = visit.context.new_page()
@@ -85,20 +110,23 @@ def test_fifty_features_read_alike_on_both_pages_and_as_the_tables_have_them(
         page.wait_for_selector(f"#page-moments-{VIEW} dd", state="attached")
         theirs.set_content(analyzer.get_feature_page(feature, live=False, hide=["activations"]).html)
         for part, inner in PARTS.items():
-            found = texts(theirs, f"#{part}", inner)
+            found = texts(theirs, f"#page-{part}", inner)
             # The study has transported weights too: what is of a view stands there twice.
             section = f"#page-{part}" if part == "explanations" else f"#page-{part}-{VIEW}"
             assert found and found == texts(page, section, inner), (feature, part)
-        assert texts(theirs, "header", ".chip") == texts(page, "#feature header", ".chip"), feature
-        sets = set_rows(theirs, "#sets")
+        assert texts(theirs, "#feature header", ".chip") == texts(page, "#feature header", ".chip"), feature
+        sets = set_rows(theirs, "#page-sets")
         assert sets and sets == set_rows(page, "#page-sets"), feature
+        assert [row[:1] + row[2:5] + row[6:8] for row in sets] == [
+            evidence(feature, name) for name, *_ in sets
+        ], feature
         # The tables' own, in the catalogue's form.
-        own = texts(theirs, "#moments", "dd:not(.unit)")[: len(catalog.MOMENTS)]
+        own = texts(theirs, "#page-moments", "dd:not(.unit)")[: len(catalog.MOMENTS)]
         row = moments.loc[feature]
         assert own == [number(row[fact.key]) for fact in catalog.MOMENTS], feature
         mine = extremes[extremes["feature"] == feature].sort_values("rank").groupby("side")["weight"]
         weights = [weight for side in ("top", "bottom") for weight in mine.get_group(side)]
-        said = [text for side in ("top", "bottom") for text in texts(theirs, f"#{side}", ".weight")]
+        said = [text for side in ("top", "bottom") for text in texts(theirs, f"#page-{side}", ".weight")]
         assert said == column(weights), feature
     assert len(set(features)) == 50 and visit.said == []
 

@@ -17,7 +17,14 @@ def carried(*patterns):
 
 # What each notebook reads, in its view, of the study and of each SAE.
 NOTEBOOK_READS = {
-    "visualizing_sae_features": [UNEMBEDDING, DECODER, NULL, *of_layers("null", "types")],
+    # A feature's page shows all that the study has of it; which is where, must not hang on what is built first.
+    "visualizing_sae_features": [
+        UNEMBEDDING,
+        DECODER,
+        NULL,
+        *of_layers("null", "types", "moments", "extremes", "histograms", "null_shapes"),
+        *of_layers("enrichment", "best_sets", "scores"),
+    ],
     "moments_and_types": [
         "results/{study}/summary/{view}.tsv",
         NULL,
@@ -64,6 +71,8 @@ def why_no_notebooks():
         return f"study {NOTEBOOK_STUDY} has no view {NOTEBOOK_CARRIED} with transport"
     if NOTEBOOK_VIEW not in enriched_views(study) or config["effects"]["view"] != NOTEBOOK_VIEW:
         return f"views, enrichment.views and effects.view do not all have {NOTEBOOK_VIEW}"
+    if paper_view(study) != NOTEBOOK_VIEW:  # whose null's shape is counted
+        return f"the first of figure_views is not {NOTEBOOK_VIEW}"
     if config["types"]["default_scheme"] != NOTEBOOK_SCHEME:
         return f"types.default_scheme is not {NOTEBOOK_SCHEME}"
     return None if LAYER_KINDS else "nulls.kinds has no null of a layer's own"

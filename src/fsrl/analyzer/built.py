@@ -11,7 +11,7 @@ line.
 import glob
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,9 +28,11 @@ from fsrl.enrichment import store
 from fsrl.errors import FsrlError
 from fsrl.names import BOUNDING
 from fsrl.nulls.joined import joined
-from fsrl.pages.facts import sets_of
+from fsrl.pages.sets import SetRow, listed_sets
 from fsrl.tables import core as tables
-from fsrl.tables.enrichment import BEST_SETS
+from fsrl.tables.core import Table
+from fsrl.tables.directions import NULL_SHAPES
+from fsrl.tables.enrichment import BEST_SETS, SCORES
 from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS, NULL
 from fsrl.tables.steering import STEERING
 from fsrl.tables.types import TYPES
@@ -63,23 +65,24 @@ class BuiltView:
 @dataclass(frozen=True, eq=False)
 class BuiltSets:
     """Tables `enrichment` and `best_sets` of one SAE in one view, whose false discovery rate is one over all
-    layers of the study. sets: those tested; statistics: z, t and log10_p; best: row i is feature i.
+    layers of the study. sets: those tested; statistics: z, t and log10_p; best: row i is feature i; scores:
+    the table of that name, where there is one.
     """
 
     sets: list[str]
     statistics: Mapping[str, Float32[np.ndarray, "features n_sets"]]
     best: pd.DataFrame
+    scores: pd.DataFrame | None = None
 
     @property
     def t(self) -> Float32[np.ndarray, "features n_sets"]:
         """Alignment with each set."""
         return self.statistics["t"]
 
-    def of_feature(self, feature: int) -> pd.DataFrame:
-        """The sets of `fsrl.pages.facts.FeatureRows`, as the tables have them."""
-        own = {name: values[feature] for name, values in self.statistics.items()}
-        rows = pd.DataFrame({"feature": feature, "set": self.sets, **own})
-        return sets_of(feature, self.best.iloc[[feature]], rows)
+    @cached_property
+    def of_feature(self) -> Callable[[int], list[SetRow]]:
+        """Feature -> the sets of `fsrl.pages.facts.FeatureRows`, as the tables have them."""
+        return listed_sets(self.sets, self.statistics, self.best, self.scores)
 
 
 class WeightRows(NamedTuple):
@@ -146,7 +149,8 @@ class Built:
                 self._demand(path, tables.read_metadata(path), (W_U_HASH, W_DEC_HASH))
             names = ("z", "t", "log10_p")
             sets, values = store.statistic(enrichment, *names)
-            return BuiltSets(sets, dict(zip(names, values, strict=True)), tables.read(best, BEST_SETS))
+            statistics, scores = dict(zip(names, values, strict=True)), self._table(view, "scores", SCORES)
+            return BuiltSets(sets, statistics, tables.read(best, BEST_SETS), scores)
         except FsrlError as error:
             logger.warning("%s; %s", error, AGAIN)
             return None
@@ -164,6 +168,22 @@ class Built:
         except FsrlError as error:
             logger.warning("%s; %s", error, AGAIN)
             return None
+
+    def shapes(self, view: BuiltView) -> pd.DataFrame | None:
+        """The table `null_shapes` of a view; None as for `sets`."""
+        try:
+            return self._table(view, "null_shapes", NULL_SHAPES)
+        except FsrlError as error:
+            logger.warning("%s; %s", error, AGAIN)
+            return None
+
+    def _table(self, view: BuiltView, name: str, table: Table) -> pd.DataFrame | None:
+        """A table of a view; None where it is not built, FsrlError where it is not of these weights."""
+        path = view.folder / f"{name}.parquet"
+        if not path.is_file():
+            return None
+        self._demand(path, tables.read_metadata(path), (W_U_HASH, W_DEC_HASH))
+        return tables.read(path, table)
 
     def steering(self, settings: Mapping[str, Any]) -> pd.DataFrame | None:
         """The table `steering` in a view, by its settings; None where it is not built, in another view, or

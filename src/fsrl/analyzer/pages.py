@@ -34,8 +34,8 @@ UNTESTED = "test_text is for Neuronpedia's page, since one made here runs no mod
 class LocalPage:
     """A self-contained HTML page of one feature; a notebook shows it in a frame of its own.
 
-    In the frame the page runs no scripts and reaches nothing of the notebook. why: why it is shown in place
-    of Neuronpedia's.
+    In the frame the page runs the one script that draws it and reaches nothing of the notebook. why: why it
+    is shown in place of Neuronpedia's.
     """
 
     html: str
@@ -45,7 +45,7 @@ class LocalPage:
 
     def _repr_html_(self) -> str:
         return (
-            f'<iframe srcdoc="{escape(self.html)}" sandbox="" width="{escape(str(self.width))}" '
+            f'<iframe srcdoc="{escape(self.html)}" sandbox="allow-scripts" width="{escape(str(self.width))}" '
             f'height="{int(self.height)}" frameborder="0"></iframe>'
         )
 
@@ -57,7 +57,7 @@ class LocalPage:
         arguments.ending(path, "feature page", ENDINGS)
         path = Path(path)
         with files.atomic_write(path) as temporary:
-            temporary.write_text(self.html, encoding="utf-8")
+            temporary.write_text(self.html, encoding="utf-8", newline="\n")
         return path
 
 

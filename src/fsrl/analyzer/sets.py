@@ -3,8 +3,9 @@
 One layer is known here: the false discovery rate is that of this SAE alone, not of all layers of a study.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from fsrl import defaults
 from fsrl.enrichment import best_sets as enrichment_pvalues
 from fsrl.enrichment import statistics
 from fsrl.enrichment.statistics import SetStatistics
-from fsrl.pages.sets import SIDES
+from fsrl.pages.sets import SetRow, listed_sets
 from fsrl.stats import rates
 from fsrl.tokens import sets as token_sets
 from fsrl.weights.matrices import Unembedding, View
@@ -41,14 +42,12 @@ class Enrichment:
         """Alignment with each set."""
         return self.statistics.t.numpy()
 
-    def of_feature(self, feature: int) -> pd.DataFrame:
-        """The sets of `fsrl.pages.facts.FeatureRows`, in the order of `sets`."""
+    @cached_property
+    def of_feature(self) -> Callable[[int], list[SetRow]]:
+        """Feature -> the sets of `fsrl.pages.facts.FeatureRows`."""
         found = self.statistics
         columns = {"z": found.z, "t": found.t, "log10_p": found.log10_p, "log10_q": self.log10_q}
-        own = {name: values[feature].numpy() for name, values in columns.items()}
-        sides = np.select([sign * own["t"] > 0 for sign in SIDES.values()], list(SIDES), default="neither")
-        significant = _called(self.log10_q[feature]).numpy()
-        return pd.DataFrame({"set": self.sets, "side": sides, **own, "significant": significant})
+        return listed_sets(self.sets, {name: values.numpy() for name, values in columns.items()}, self.best)
 
 
 def enrichment(

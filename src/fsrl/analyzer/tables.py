@@ -25,6 +25,7 @@ from fsrl.analyzer.kept import Kept
 from fsrl.analyzer.sets import Enrichment
 from fsrl.analyzer.settings import TableSettings, ViewSettings
 from fsrl.analyzer.weights import AnalyzedWeights
+from fsrl.browser import beside
 from fsrl.errors import FsrlError
 from fsrl.moments import engine
 from fsrl.moments import frames as moment_frames
@@ -34,6 +35,7 @@ from fsrl.nulls import cache as null_cache
 from fsrl.nulls import frames as nulls
 from fsrl.nulls.quantiles import of_draws
 from fsrl.nulls.typical import typical as typical_of
+from fsrl.pages import record
 from fsrl.pages.facts import FeatureRows
 from fsrl.types import classify
 from fsrl.types.rules import parse_scheme
@@ -189,6 +191,8 @@ class FeatureTables:
         """What all tables, computed where they are not yet, hold of one feature."""
         known = self._once("built_rows", settings, self._built_rows)
         of_weights = self._made_rows(settings, feature) if known is None else known.of_feature(feature)
+        n_bins = len(of_weights.histogram["counts"])
+        ranks = record.ranks(of_weights.moments.to_frame().T, self.null(settings))
         return FeatureRows(
             moments=of_weights.moments,
             type_name=self.types(settings)["type"].iloc[feature],
@@ -196,6 +200,8 @@ class FeatureTables:
             histogram=of_weights.histogram,
             extremes=of_weights.extremes,
             sets=self.enrichment(settings).of_feature(feature),
+            ranks={name: shares[0] for name, shares in ranks.items()},
+            shapes=record.shapes(self._once("shapes", settings, lambda of: self._shapes(of, n_bins))),
             notes=self._notes(settings),
             mean_is_relative=self._mean_is_relative(settings),
         )
@@ -325,6 +331,13 @@ class FeatureTables:
             "draws": str(draws),
             "seed": str(self.settings.seed),
         }
+
+    def _shapes(self, settings: ViewSettings, n_bins: int) -> pd.DataFrame:
+        """The table `null_shapes`: the workflow's, or counted as it does."""
+        typed = self.built(settings)
+        if typed is not None and self._built is not None and (found := self._built.shapes(typed)) is not None:
+            return found
+        return beside.null_shapes(self.view(settings), n_bins=n_bins, seed=self.settings.seed)
 
     def _frame(self, settings: ViewSettings) -> pd.DataFrame:
         typical = typical_of(self.null(settings))

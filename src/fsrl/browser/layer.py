@@ -7,23 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fsrl.browser.chunks import numbers, short
 from fsrl.errors import FsrlError
-from fsrl.names import BOUNDING, LABELS
-from fsrl.pages import catalog
+from fsrl.names import LABELS
+from fsrl.pages import record
+from fsrl.pages.record import MOMENTS, PAGE_DIGITS, numbers, short
 from fsrl.pages.sets import SIDES, listed_sets
 from fsrl.types.select import typed
 
-# Columns of the table `moments`; of the tails null where infinite (no tail that few tokens make).
-MOMENTS = ("mean", "std", "skewness", "kurtosis", "norm", "log10_density")
+# Columns of the table `moments`, null where infinite (no tail that few tokens make).
 TAILS = ("tail_tokens", "left_tail_tokens")
-RANKED = ("mean", "std", "skewness", "kurtosis")  # held against null directions; mean and std over the norm
 # Which of the effects the table shows.
 EFFECT = {"direction": "feature", "prediction": "direct", "state": "active", "step": "+1"}
 EFFECTS = ("state", "step", "positions", "pearson", "spearman", "slope", "overlap", "kept", "measured_type")
-PAGE_DIGITS = 5  # of the numbers that pages alone show
-# Of mean and std, from which pages make a histogram's edges: near 0 these are what two numbers leave.
-EDGE_DIGITS = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +35,7 @@ class LayerTables:
     """What a study holds of one SAE; None where it has no such table.
 
     shown: in the site's view; types: all schemes; null: directions of the bounding kinds, with `kind` and the
-    moments in RANKED; shapes: the table `null_shapes`; transported: in a view with transport.
+    moments in `record.RANKED`; shapes: the table `null_shapes`; transported: in a view with transport.
     sets: the tested sets, in the order of the columns of z, t and log10_p [features, n_sets].
     """
 
@@ -88,7 +83,7 @@ def of_tables(tables: LayerTables, *, scheme: str, saes: Sequence[str], sets: Se
     columns |= _best(tables.best_sets, place)
     columns |= _effect(tables.agreement, n)
     columns |= _explained(tables.explanations, n)
-    percentiles = _percentiles(frame, tables.null)
+    percentiles = record.ranks(frame, tables.null)
     parts: list[Callable[[int], dict[str, Any]]] = [
         _page_of_view(tables.shown),
         lambda feature: {"ranks": {key: row[feature] for key, row in percentiles.items()}},
@@ -157,33 +152,8 @@ def _explained(explanations: pd.DataFrame | None, n: int) -> dict[str, list[Any]
     rows = explanations[["feature", "description", "model", "type"]].astype(object)
     rows = rows.where(rows.notna(), None)
     for feature, *said in rows.itertuples(index=False):
-        found[feature].append(list(catalog.explanation(*said)))
+        found[feature].append(record.of_explanation(*said))
     return {"explanations": found}
-
-
-def _percentiles(frame: pd.DataFrame, null: pd.DataFrame) -> dict[str, list[list[float | None]]]:
-    """Of each moment and feature the share of null directions below it, a number for each bounding kind."""
-    found = {}
-    for name in RANKED:
-        own = _unit(frame, name)
-        shares = []
-        for kind in BOUNDING:
-            drawn = np.sort(_unit(null[null["kind"] == kind], name))
-            drawn = drawn[np.isfinite(drawn)]
-            below = (np.searchsorted(drawn, own, "left") + np.searchsorted(drawn, own, "right")) / 2
-            shares.append(
-                np.where(np.isfinite(own), below / max(len(drawn), 1), np.nan) if len(drawn) else own * np.nan
-            )
-        found[name] = [[short(value, 5) for value in row] for row in np.stack(shares, axis=1).tolist()]
-    return found
-
-
-def _unit(frame: pd.DataFrame, name: str) -> np.ndarray:
-    values = frame[name].to_numpy(dtype=np.float64)
-    if name not in ("mean", "std"):
-        return values
-    with np.errstate(invalid="ignore"):  # a row of zeros has no direction
-        return values / frame["norm"].to_numpy(dtype=np.float64)
 
 
 def _bounds(null: pd.DataFrame) -> dict[str, list[float | None]]:
@@ -207,38 +177,18 @@ def _page_of_view(shown: Shown) -> Callable[[int], dict[str, Any]]:
     spread = shown.moments.sort_values("feature")[["mean", "std"]].to_numpy(dtype=np.float64)
 
     def page(feature: int) -> dict[str, Any]:
-        filled = np.flatnonzero(counts[feature])
-        first, last = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
-        bins = [len(counts[feature]), first, int(under[feature]), int(over[feature])]
-        return {
-            **{f"{side}_weights": numbers(found[feature], PAGE_DIGITS) for side, found in weights.items()},
-            "histogram": [*bins, *map(int, counts[feature][first:last])],
-            "spread": [short(value, EDGE_DIGITS) for value in spread[feature].tolist()],
-        }
+        extreme = {side: found[feature] for side, found in weights.items()}
+        beyond = (under[feature], over[feature])
+        return record.of_weights(extreme, counts[feature], beyond, spread[feature].tolist())
 
     return page
 
 
 def _page_of_sets(tables: LayerTables, place: Mapping[str, int]) -> Callable[[int], dict[str, Any]]:
-    """The rows that the notebook's page lists, [set, side, z, t, log10_p, log10_q, significant, auc, es]."""
     if tables.statistics is None or tables.best_sets is None:
         return lambda feature: {}
-    scores: dict[tuple[int, str], tuple[float, float]] = {}
-    if tables.scores is not None:
-        rows = tables.scores[["feature", "set", "auc", "es"]].itertuples(index=False)
-        scores = {(feature, name): (auc, es) for feature, name, auc, es in rows}
-    listed = listed_sets(tables.sets, tables.statistics, tables.best_sets)
-
-    def page(feature: int) -> dict[str, Any]:
-        rows = []
-        for name, side, z, t, p, q, significant in listed(feature):
-            score = [_short(value) for value in scores.get((feature, name), (None, None))]
-            rows.append(
-                [place[name], int(side == "promoted"), *map(_short, (z, t, p, q)), int(significant), *score]
-            )
-        return {"sets": rows}
-
-    return page
+    listed = listed_sets(tables.sets, tables.statistics, tables.best_sets, tables.scores)
+    return lambda feature: {"sets": [record.of_set(place[row.set], row) for row in listed(feature)]}
 
 
 def _page_of_effects(
@@ -287,14 +237,14 @@ def _page_of_neighbours(
 
 
 def _page_of_contexts(contexts: pd.DataFrame | None) -> Callable[[int], dict[str, Any]]:
-    """[activation, place of the peak, token ids, hundredths of the peak] of each context, strongest first."""
     if contexts is None:
         return lambda feature: {}
     found: dict[int, list[list[Any]]] = {}
     columns = ["feature", "activation", "peak", "token_ids", "shares"]
     rows = contexts.sort_values(["feature", "rank"], kind="stable")[columns]
     for feature, activation, peak, ids, shares in rows.itertuples(index=False):
-        found.setdefault(feature, []).append([_short(activation), peak, ids.tolist(), shares.tolist()])
+        row = record.of_context(activation, peak, ids.tolist(), shares.tolist())
+        found.setdefault(feature, []).append(row)
     return lambda feature: {"examples": found.get(feature, [])}
 
 

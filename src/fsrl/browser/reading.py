@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsrl.browser.layer import RANKED, LayerTables, Shown
+from fsrl.browser.layer import LayerTables, Shown
 from fsrl.enrichment import store
 from fsrl.names import BOUNDING
 from fsrl.nulls.joined import joined
+from fsrl.pages.record import RANKED
 from fsrl.tables import core as tables
 from fsrl.tables.core import Table
 from fsrl.tables.directions import CONTEXTS, NEIGHBOURS, NULL_SHAPES

@@ -1,6 +1,6 @@
 """A study's tables -> the folder of its browser: a page, what it is made of, and chunks of data.
 
-    index.html, *.css, *.js   the page, as it stands in `assets`
+    index.html, *.css, *.js   the page: `assets`, and what draws a feature (`fsrl.pages.renderer`)
     data/study.js             titles, layers, names and forms of the facts, a sample of each layer's features
     data/tokens.js            the vocabulary as it is shown
     data/{i}/features.js      the columns of layer i's table
@@ -26,16 +26,11 @@ import numpy as np
 from fsrl import files
 from fsrl.browser import chunks, layer
 from fsrl.browser.layer import Layer, LayerTables
-from fsrl.figures import style
-from fsrl.names import BOUNDING, LABELS, type_label
-from fsrl.pages import catalog
-from fsrl.pages.text import TOKEN_LIMIT, plain
-from fsrl.tokens.text import legible
+from fsrl.names import LABELS
+from fsrl.pages import record, renderer
+from fsrl.pages.text import plain
 
-ASSETS, SHARED_STYLE = (
-    Path(__file__).parent / "assets",
-    Path(__file__).parents[1] / "pages/templates/feature.css",
-)
+ASSETS = Path(__file__).parent / "assets"
 TITLE = "{{ title }}"  # in index.html
 PAGES = 256  # features of a chunk of pages: 100 to 200 KB
 SAMPLED = 160  # features of each layer in the overview, typed ones first
@@ -71,7 +66,7 @@ def write(site: Site, layers: Iterable[LayerTables], folder: str | Path) -> None
         made = temporary / "site"
         made.mkdir()
         _write_page(site, made)
-        chunks.write(made, "tokens", tokens(site.tokens))
+        chunks.write(made, "tokens", record.vocabulary(site.tokens))
         described = [_write_layer(site, number, one, made) for number, one in enumerate(layers)]
         chunks.write(made, "study", _study(site, described))
         shutil.rmtree(folder, ignore_errors=True)
@@ -79,21 +74,11 @@ def write(site: Site, layers: Iterable[LayerTables], folder: str | Path) -> None
 
 
 def _write_page(site: Site, folder: Path) -> None:
-    for path in sorted(ASSETS.iterdir()):
+    for path in (*sorted(ASSETS.iterdir()), *renderer.FILES):
         shutil.copyfile(path, folder / path.name)
-    shutil.copyfile(SHARED_STYLE, folder / SHARED_STYLE.name)
     page = folder / "index.html"
     said = escape(plain(f"{site.title}: features"))
     page.write_text(page.read_text("utf-8").replace(TITLE, said), encoding="utf-8", newline="\n")
-
-
-def tokens(stored: Sequence[str]) -> dict[str, Any]:
-    """The vocabulary as pages show it; whole: of those that are cut, by id, the whole text."""
-    whole = [legible(token) for token in stored]
-    return {
-        "shown": [legible(token, limit=TOKEN_LIMIT) for token in stored],
-        "whole": {str(i): text for i, text in enumerate(whole) if len(text) > TOKEN_LIMIT},
-    }
 
 
 def _write_layer(site: Site, number: int, tables: LayerTables, folder: Path) -> dict[str, Any]:
@@ -105,7 +90,6 @@ def _write_layer(site: Site, number: int, tables: LayerTables, folder: Path) -> 
         pages = [made.page(feature) for feature in range(start, min(start + PAGES, n))]
         chunks.write(folder, f"{number}/page{part}", pages)
     types = np.bincount(made.columns["type"], minlength=len(LABELS))
-    shapes = tables.shapes.set_index("kind")
     return {
         "sae": tables.sae,
         "hook": tables.hook,
@@ -116,10 +100,7 @@ def _write_layer(site: Site, number: int, tables: LayerTables, folder: Path) -> 
         "has": sorted(
             name for name, values in made.columns.items() if any(value not in (None, []) for value in values)
         ),
-        "shapes": {
-            kind: [int(row["underflow"]), [int(one) for one in row["counts"]], int(row["overflow"])]
-            for kind, row in shapes.iterrows()
-        },
+        "shapes": record.shapes(tables.shapes),
     }
 
 
@@ -132,7 +113,7 @@ def _sample(made: Layer) -> list[list[Any]]:
         chosen += group[:: max(1, -(-len(group) // most))].tolist()
     columns = made.columns
     return [
-        [chunks.short(columns["skewness"][i], 3), chunks.short(columns["kurtosis"][i], 3), int(types[i])]
+        [record.short(columns["skewness"][i], 3), record.short(columns["kurtosis"][i], 3), int(types[i])]
         for i in chosen
         if columns["skewness"][i] is not None and columns["kurtosis"][i] is not None
     ]
@@ -140,44 +121,15 @@ def _sample(made: Layer) -> list[list[Any]]:
 
 def _study(site: Site, layers: list[dict[str, Any]]) -> dict[str, Any]:
     addresses = site.neuronpedia
-    return {
-        "study": plain(site.study),
-        "title": plain(site.title),
-        "view": site.view,
-        "scheme": site.scheme,
-        "unit": site.unit,
-        "transported": site.transported,
-        "text": None if site.text is None else plain(site.text),
-        "made": {plain(key): plain(value) for key, value in site.made.items()},
-        "layers": [one | {"neuronpedia": addresses[i]} for i, one in enumerate(layers)],
-        "sets": [plain(name) for name in site.sets],
-        "pages": PAGES,
-        "types": [
-            {
-                "name": name,
-                "label": type_label(name),
-                "color": style.TYPE_COLORS[name],
-                "marker": style.TYPE_MARKERS[name],
-            }
-            for name in LABELS
-        ],
-        "kinds": list(BOUNDING),
-        "half_width": HALF_WIDTH,
-        "facts": {
-            name: catalog.as_records(facts)
-            for name, facts in (
-                ("moments", catalog.MOMENTS),
-                ("density", (catalog.DENSITY,)),
-                ("sets", catalog.SETS),
-                ("scores", catalog.SCORES),
-                ("effects", catalog.EFFECTS),
-                ("table", catalog.TABLE),
-            )
-        },
-        "sections": catalog.SECTIONS,
-        "sets_note": catalog.SETS_NOTE,
-    }
-
-
-# That of `fsrl.moments.formulas`, which needs Torch; a test holds the two together.
-HALF_WIDTH = 8.0
+    shared = record.study(
+        study=site.study,
+        view=site.view,
+        scheme=site.scheme,
+        unit=site.unit,
+        text=site.text,
+        sets=site.sets,
+        layers=[one | {"neuronpedia": addresses[i]} for i, one in enumerate(layers)],
+        transported=site.transported,
+    )
+    made = {plain(key): plain(value) for key, value in site.made.items()}
+    return shared | {"title": plain(site.title), "made": made, "pages": PAGES}

@@ -1,5 +1,7 @@
 """An executed notebook as one HTML page that asks nothing from the network: no script, no font, no style.
 
+A feature's page in it (`fsrl.pages.page`) lies in a frame of its own, whose one script the policy lets run.
+
 Formulas are written in LaTeX, which Jupyter sets with MathJax. MathJax would have to be fetched, so here they
 become MathML (`latex2mathml`), which browsers set themselves: Firefox, Safari, and Chromium from version 109.
 """
@@ -10,10 +12,15 @@ from typing import Any
 from xml.etree import ElementTree
 
 from fsrl.errors import FsrlError
+from fsrl.pages import renderer
 
 TEMPLATE = Path(__file__).with_name("templates") / "notebook.html.j2"
-# Frames hold a feature's page, as text of their own.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-src 'self' data:"
+# Frames hold a feature's page, as text of their own; they inherit this policy and have a stricter one
+# besides.
+POLICY = (
+    f"default-src 'none'; script-src {renderer.POLICY_SOURCE}; img-src data:; style-src 'unsafe-inline'; "
+    "frame-src 'self' data:"
+)
 NOTEBOOK = re.compile(r"^([\w-]+)\.ipynb(?=#|$)")
 HEADING = re.compile(r"^# +(.+?) *$", re.MULTILINE)
 

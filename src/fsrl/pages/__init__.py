@@ -1,4 +1,5 @@
-"""A feature's dashboard as one HTML page that asks nobody for anything.
+"""What is known of one feature, and the page that shows it: in a study's browser, in a notebook, as a file.
 
-In: tables of one SAE (`facts`); out: HTML (`page`). Uses tables, tokens, and the figures' colours.
+In: rows of an SAE's tables (`facts`, `sets`); out: the record that a script draws (`record`; the script is in
+`renderer`), and the page alone (`page`). Uses tables, tokens, and the figures' colours.
 """

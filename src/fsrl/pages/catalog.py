@@ -1,11 +1,11 @@
 """What each fact about a feature is called and how it is printed: one table for every page that shows it.
 
-The notebook's page (`fsrl.pages.page`) and the browser (`fsrl.browser`) take names, units and forms from
+The scripts of a page (`assets/page.js`), in a notebook and in the browser, take names, units and forms from
 here, so that the same number has the same name and the same digits in both. Needs no Torch. A form is one
 of
 
     number    three significant digits (`fsrl.pages.text.number`)
-    q         ten to the power of the value, two digits
+    q         ten to the power of the value, two digits (`rate`)
     p         the same, however small (`fsrl.pages.text.power`)
     density   ten to the power of the value, as a share of tokens (`density`)
     rank      a share, 0 to 1, as per cent (`rank`)
@@ -99,6 +99,9 @@ SECTIONS = {
     "top": "Most promoted tokens",
     "bottom": "Most suppressed tokens",
     "sets": "Enriched token sets",
+    "effects": "Measured effects",
+    "near": "Nearest features of this layer",
+    "same": "The same direction at other layers",
     "examples": "Top activating examples",
     "notes": "Notes",
 }
@@ -114,6 +117,11 @@ def density(log10: float | None, *, alive: bool) -> tuple[str, str]:
     if log10 is None or not is_number(log10):
         return ABSENT, "density unknown"
     return percent(10**log10) if alive else "dead", f"{DENSITY.unit}; {LOG10} {number(log10)}"
+
+
+def rate(log10_q: float | None) -> str:
+    """A false discovery rate, of which the logarithm is given."""
+    return number(None if log10_q is None or not is_number(log10_q) else 10**log10_q, 2)
 
 
 def explanation(description: str | None, model: str | None, kind: str | None) -> tuple[str, str]:

@@ -1,31 +1,34 @@
-"""A feature's dashboard as one self-contained HTML page, for where Neuronpedia's is not to be had.
+"""A feature's page as one self-contained HTML file, for where Neuronpedia's is not to be had.
 
-The page holds its style and its drawing, runs no script and asks for nothing: its Content-Security-Policy
-(CSP) forbids both, whatever text it shows. Tokens, explanations and notes come from vocabularies and the
-network, so all text is escaped (Jinja's autoescape) and made visible first (`fsrl.pages.text`).
+The file holds the facts as one JSON object, of the form that a study's browser reads (`fsrl.pages.record`),
+and the scripts and the style that draw them there too (`fsrl.pages.renderer`). It asks for nothing: its
+Content-Security-Policy (CSP) lets this one script run and forbids every other, and every request, whatever
+text the page shows. Tokens, explanations and notes come from vocabularies and the network: they are made
+visible first (`fsrl.pages.text`), the JSON cannot end the element that it lies in, and scripts make text
+nodes of it. Where no script may run, the page is the plain text of `fsrl.pages.bare`.
 
-Example: `facts = from_tables(study="mini", hook=hook, feature=17, moments=moments, ...)` of
-`fsrl.pages.facts`, then `write(facts, "feature_17.html")`, or in a notebook `feature_page(facts)` in a frame.
+Example: `write(from_rows(rows, study="mini", hook=hook, feature=17), "feature_17.html")` with
+`fsrl.pages.facts`, or in a notebook `feature_page(facts)` in a frame.
 """
 
+import json
+import re
 from collections.abc import Collection
-from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fsrl import files
 from fsrl.errors import FsrlError
 from fsrl.figures import style as plot_style
-from fsrl.moments.frames import ALIVE_LOG10_DENSITY
-from fsrl.names import type_label
-from fsrl.pages import catalog
-from fsrl.pages import histogram as dashboard_histogram
+from fsrl.names import LABELS
+from fsrl.pages import bare, record, renderer
 from fsrl.pages.facts import FeatureFacts
-from fsrl.pages.text import TOKEN_LIMIT, column, is_number, number, plain, power, token_parts
-from fsrl.tokens.text import legible
+from fsrl.pages.record import MOMENTS, short
+from fsrl.pages.text import plain
 
-# A shade tells activations from each other and is faint enough for black text at its strongest.
-FAINTEST, STRONGEST = 0.10, 0.85
 # What a page leaves out for those parts of `fsrl.neuronpedia.links.EMBED_PARTS` that it has something of. The
 # field to test a text in, the buttons to steer and the link to Neuronpedia are on no page of ours.
 HIDDEN = {
@@ -33,6 +36,10 @@ HIDDEN = {
     "plots": ("histogram", "moments", "top", "bottom"),
     "activations": ("examples",),
 }
+POLICY = (
+    f"default-src 'none'; script-src {renderer.POLICY_SOURCE}; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'"
+)
 
 
 def feature_page(facts: FeatureFacts, hide: Collection[str] = ()) -> str:
@@ -40,29 +47,19 @@ def feature_page(facts: FeatureFacts, hide: Collection[str] = ()) -> str:
 
     hide: parts to leave out, by the names that Neuronpedia's embed has for them.
     """
-    name = facts.type_name
-    if name is not None and name not in plot_style.TYPE_COLORS:
-        raise FsrlError(
-            f"feature {facts.feature}: unknown type {plain(name)!r}; "
-            f"known: {', '.join(plot_style.TYPE_COLORS)}"
-        )
-    color = plot_style.TYPE_COLORS[name or "unclassified"]
-    return _template().render(
-        facts=facts,
-        chip=None if name is None else {"label": type_label(name), "color": color, "text": _ink(color)},
-        moments=_moments(facts.moments, facts.unit),
-        histogram=dashboard_histogram.drawing(facts),
-        frame=dashboard_histogram,
-        bar_color=color,
-        sides=_sides(facts),
-        explanations=[_explanation(row) for row in facts.explanations],
-        sets=[_set(row) for row in facts.sets],
-        examples=_examples(facts),
-        sections=catalog.SECTIONS,
-        set_facts=catalog.SETS,
-        sets_note=catalog.SETS_NOTE,
-        hidden=[section for part in hide for section in HIDDEN.get(part, ())],
-    )
+    given = record_of(facts, hide)
+    parts = {
+        "policy": POLICY,
+        "title": escape(given["title"]),
+        "style": renderer.STYLE,
+        "plain": bare.body(given),
+        # No text can end the element: "</script>" and "<!--" begin with the character that is spelled here.
+        "facts": json.dumps(given, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace(
+            "<", "\\u003c"
+        ),
+        "script": renderer.SCRIPT,
+    }
+    return re.sub(r"\{\{ (\w+) \}\}", lambda found: parts[found[1]], renderer.DOCUMENT)
 
 
 def write(facts: FeatureFacts, path: str | Path) -> None:
@@ -72,106 +69,68 @@ def write(facts: FeatureFacts, path: str | Path) -> None:
         temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
-@cache
-def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("fsrl.pages", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def record_of(facts: FeatureFacts, hide: Collection[str] = ()) -> dict[str, Any]:
+    """What the scripts draw: study, tokens, row and page (see `fsrl.pages.record`), title and hidden
+    sections.
+    """
+    name = facts.type_name
+    if name is not None and name not in plot_style.TYPE_COLORS:
+        raise FsrlError(
+            f"feature {facts.feature}: unknown type {plain(name)!r}; "
+            f"known: {', '.join(plot_style.TYPE_COLORS)}"
+        )
+    ids = _Ids()
+    tokens_of = {side: [ids[token] for token, _ in getattr(facts, side)] for side in ("top", "bottom")}
+    row = {key: short(facts.moments.get(key)) for key in MOMENTS}
+    row |= {"type": None if name is None else LABELS.index(name), "dead": int(facts.dead), **tokens_of}
+    said = ("description", "explanationModelName", "typeName")
+    row["explanations"] = [record.of_explanation(*map(one.get, said)) for one in facts.explanations]
+    page = _page(facts, ids)
+    layer = {"sae": plain(facts.hook), "hook": plain(facts.hook), "shapes": facts.shapes, "has": []}
+    study = record.study(
+        study=facts.study,
+        view=facts.view,
+        scheme=facts.scheme,
+        unit=facts.unit,
+        text=facts.examples_from,
+        sets=[one.set for one in facts.sets or ()],
+        layers=[layer],
     )
-    environment.filters["plain"] = plain
-    return environment.get_template("feature.html")
-
-
-def _moments(moments: dict[str, float | None], own: str) -> list[dict[str, str]]:
-    """Label, value and unit of each moment, and how often the feature fires."""
-    cells = [
-        {"label": fact.label, "value": number(moments.get(fact.key)), "unit": fact.unit or plain(own)}
-        for fact in catalog.MOMENTS
-    ]
-    log10 = moments.get(catalog.DENSITY.key)
-    alive = log10 is not None and is_number(log10) and log10 >= ALIVE_LOG10_DENSITY
-    value, unit = catalog.density(log10, alive=alive)
-    return [*cells, {"label": catalog.DENSITY.label, "value": value, "unit": unit}]
-
-
-def _sides(facts: FeatureFacts) -> list[dict[str, Any]]:
-    """Top and bottom tokens with their weights, to the same decimals, and the length of each one's bar."""
-    weights = [weight for _, weight in [*facts.top, *facts.bottom]]
-    shown = iter(column(weights))
-    largest = max((abs(weight) for weight in weights if is_number(weight)), default=0.0) or 1.0
-    sides = []
-    for word, rows in (("top", facts.top), ("bottom", facts.bottom)):
-        lines = [
-            {
-                "parts": token_parts(token),
-                "whole": _whole(token),
-                "weight": next(shown),
-                "bar": round(100 * abs(weight) / largest, 1) if is_number(weight) else 0,
-            }
-            for token, weight in rows
-        ]
-        sides.append({"word": word, "lines": lines})
-    return sides
-
-
-def _whole(token: str) -> str:
-    """The token as it is shown when pointed at: whole, where its line cuts it."""
-    whole = legible(token)
-    return whole if len(whole) > TOKEN_LIMIT else ""
-
-
-def _explanation(row: dict[str, Any]) -> dict[str, str]:
-    said = [row.get(name) for name in ("description", "explanationModelName", "typeName")]
-    description, by = catalog.explanation(*said)
-    return {"description": description, "by": by}
-
-
-def _set(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        "set": plain(row["set"]),
-        "side": plain(row["side"]),
-        "z": number(row.get("z")),
-        "t": number(row.get("t")),
-        "p": power(row.get("log10_p")),
-        "q": number(row.get("q"), 2),
-        "significant": row.get("significant"),
+        "title": plain(facts.title),
+        "study": study,
+        "tokens": record.vocabulary(list(ids)),
+        "layer": 0,
+        "feature": facts.feature,
+        "row": row,
+        "page": page,
+        "hidden": [section for part in hide for section in HIDDEN.get(part, ())],
     }
 
 
-def _examples(facts: FeatureFacts) -> dict[str, Any]:
-    """The examples' tokens with their shades, of the strongest activation in any of them."""
-    peaks = [value for example in facts.examples for value in example["values"] if is_number(value)]
-    strongest = max(peaks, default=0.0)
-    lines = []
-    for example in facts.examples:
-        pieces = [
-            {
-                "parts": token_parts(token),
-                "shade": _shade(value, strongest),
-                "value": number(value),
-                "peak": place == example["max_index"],
-            }
-            for place, (token, value) in enumerate(zip(example["tokens"], example["values"], strict=True))
-        ]
-        lines.append({"pieces": pieces, "activation": number(example["values"][example["max_index"]])})
-    return {"lines": lines, "strongest": number(strongest), "stops": (FAINTEST, STRONGEST)}
+class _Ids(dict[str, int]):
+    """Token -> its id on this page, in the order in which they are first asked for."""
+
+    def __missing__(self, token: str) -> int:
+        self[token] = len(self)
+        return self[token]
 
 
-def _shade(value: float, strongest: float) -> float:
-    """Opacity of an activation's shade: none where it is not active."""
-    if not is_number(value) or value <= 0:
-        return 0.0
-    return round(FAINTEST + (STRONGEST - FAINTEST) * value / strongest, 2)
+def _page(facts: FeatureFacts, ids: _Ids) -> dict[str, Any]:
+    weights = {side: [weight for _, weight in getattr(facts, side)] for side in ("top", "bottom")}
+    beyond = (facts.underflow, facts.overflow)
+    found = record.of_weights(weights, np.asarray(facts.counts), beyond, facts.spread)
+    if facts.ranks:
+        found["ranks"] = dict(facts.ranks)
+    if facts.sets is not None:
+        found["sets"] = [record.of_set(place, one) for place, one in enumerate(facts.sets)]
+    found["examples"] = [_context(one, ids) for one in facts.examples]
+    return found | {"notes": [plain(note) for note in facts.notes]}
 
 
-def _ink(color: str) -> str:
-    """Black or white, whichever is told better from a colour "#RRGGBB" (WCAG's relative luminance)."""
-    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "#000000" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "#ffffff"
+def _context(example: dict[str, Any], ids: _Ids) -> list[Any]:
+    peak, place = example["values"][example["max_index"]], example["max_index"]
+    shares = [
+        None if value is None or not peak else short(100 * value / peak, 3) for value in example["values"]
+    ]
+    return record.of_context(peak, place, [ids[token] for token in example["tokens"]], shares)

@@ -1,20 +1,16 @@
 """Numbers and foreign text as a dashboard prints them: nothing invisible, nothing that breaks the page.
 
-Escaping for HTML is the template's part (Jinja's autoescape); here characters are dealt with that are legal
-in no HTML file (NUL, lone surrogates) or that change how their neighbours are shown (right-to-left override).
+Escaping for HTML is the part of whoever makes it; here characters are dealt with that are legal in no HTML
+file (NUL, lone surrogates) or that change how their neighbours are shown (right-to-left override).
 """
 
 import math
-import re
 from typing import Any
-
-from fsrl.tokens.text import MARKS, legible
 
 ABSENT = "-"
 MINUS = "\N{MINUS SIGN}"
 TOKEN_LIMIT = 48  # characters; GPT-2 has tokens of 128
 JOINERS = "\u200c\u200d"  # of emoji, and of letters in Persian and Indian scripts
-_MARK = re.compile("([" + "".join(MARKS.values()) + "]+)")
 
 
 def plain(text: Any) -> str:
@@ -26,15 +22,6 @@ def _plain(char: str) -> str:
     if char.isspace():
         return " "
     return char if char.isprintable() or char in JOINERS else f"<U+{ord(char):04X}>"
-
-
-def token_parts(token: str) -> list[tuple[str, bool]]:
-    """A stored token as legible text in pieces (text, whether it is a mark that stands for white space)."""
-    return [
-        (piece, piece[0] in MARKS.values())
-        for piece in _MARK.split(legible(token, limit=TOKEN_LIMIT))
-        if piece
-    ]
 
 
 def is_number(value: Any) -> bool:

@@ -186,9 +186,12 @@ async function drawPage(layer, feature, turn) {
   const at = found.findIndex(([l, f]) => l === layer && f === feature);
   // Of the rows shown, where this is one; else by number.
   const [before, after] = at >= 0 ? [found[at - 1], found[at + 1]] : [feature - 1, feature + 1].map((one) => one >= 0 && one < own.features ? [layer, one] : null);
-  const content = await page.draw(layer, feature, { before, after, back: addressOf({ ...state, feature: "" }) });
+  const pages = await fsrl.load(`${layer}/page${Math.floor(feature / study.pages)}`);
   if (turn !== drawn) return;
-  $("feature").replaceChildren(...content);
+  const title = `Feature ${feature} of ${own.hook}`;
+  document.title = `${title} – ${study.title}`;
+  const given = { title, layer, feature, row: rows.row(layer, feature), page: pages[feature % study.pages] };
+  $("feature").replaceChildren(...page.draw(given, { before, after, back: addressOf({ ...state, feature: "" }) }));
   $("list").hidden = $("place").hidden = true;
   $("feature").hidden = false;
   window.scrollTo(0, 0);
@@ -302,7 +305,7 @@ function swatch(type) {
 async function start() {
   [study, tokens] = await Promise.all([fsrl.load("study"), fsrl.load("tokens"), fsrl.load(firstLayer())]);
   rows = new Rows(study, tokens);
-  page = new Page(study, tokens, rows, addressOfFeature);
+  page = new Page(study, tokens, { beside: (layer, feature) => rows.row(layer, feature), address: addressOfFeature });
   plane = new Plane($("canvas"), $("tip"), study.types, {
     chosen: (polygon) => change({ region: polygon ? polygon.map((corner) => corner.map((one) => one.toFixed(3)).join(",")).join(";") : "", page: "0", ...(polygon ? { scope: "layer" } : {}) }),
     opened: (feature) => go({ feature: String(feature) }),

@@ -1,4 +1,4 @@
-// Chunks of data, and elements of the page. Text becomes text nodes: nothing here, or elsewhere, parses it as HTML.
+// Chunks of data.
 "use strict";
 
 const fsrl = (() => {
@@ -38,15 +38,3 @@ const fsrl = (() => {
 
   return { load, chunk };
 })();
-
-// An element with attributes (functions: listeners) and children: nodes, or text.
-function element(tag, attributes = {}, ...children) {
-  const made = ["svg", "path", "rect", "text", "g", "title", "defs", "pattern"].includes(tag)
-    ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === "function") made.addEventListener(name, value);
-    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
-  }
-  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
-  return made;
-}

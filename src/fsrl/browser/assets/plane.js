@@ -76,7 +76,7 @@ class Plane {
     this.shown = shown;
     this.values = values;
     if (values) {
-      const sorted = values.filter(format.known).sort((one, other) => one - other);
+      const sorted = values.filter(known).sort((one, other) => one - other);
       this.range = sorted.length ? [sorted[Math.floor(0.02 * sorted.length)], sorted[Math.ceil(0.98 * (sorted.length - 1))]] : null;
     }
     this.draw();
@@ -162,7 +162,7 @@ class Plane {
       const faint = this.shown && !this.shown[i] ? 1 : 0;
       if (!this.values) return `${faint} ${this.type[i]} ${this.type[i]}`;
       const value = this.values[i];
-      if (!format.known(value) || !this.range) return `${faint} ${this.type[i]} none`;
+      if (!known(value) || !this.range) return `${faint} ${this.type[i]} none`;
       const share = (value - this.range[0]) / (this.range[1] - this.range[0] || 1);
       return `${faint} ${this.type[i]} v${Math.round(8 * Math.min(1, Math.max(0, share)))}`;
     };

@@ -17,6 +17,11 @@ class Rows {
     return new Set(this.tokens.shown.flatMap((text, id) => both.has(text) ? [id] : []));
   }
 
+  // All columns of one feature.
+  row(layer, feature) {
+    return Object.fromEntries(Object.entries(this.data[layer]).map(([key, values]) => [key, values[feature]]));
+  }
+
   // The first explanation of a feature.
   said(layer, feature) {
     return this.data[layer].explanations?.[feature][0]?.[0] ?? null;
@@ -129,13 +134,4 @@ class Rows {
     const lines = rows.map(([layer, feature]) => facts.map((fact) => quoted(raw(fact, layer, feature))).join(","));
     return `${[facts.map((fact) => fact.key).join(","), ...lines].join("\r\n")}\r\n`;
   }
-}
-
-// A type in its colour, with black or white ink, whichever is told better.
-function chip(type) {
-  const parts = [1, 3, 5].map((i) => Number.parseInt(type.color.slice(i, i + 2), 16) / 255)
-    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
-  const luminance = 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
-  const ink = (luminance + 0.05) ** 2 > 0.05 * 1.05 ? "#000000" : "#ffffff";
-  return element("b", { class: "chip", style: `background: ${type.color}; color: ${ink}` }, type.label);
 }

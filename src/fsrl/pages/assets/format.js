@@ -1,9 +1,10 @@
 // Numbers as fsrl.pages.text and fsrl.pages.catalog print them, digit for digit; tests hold the two together.
 "use strict";
 
+const known = (value) => typeof value === "number" && Number.isFinite(value);
+
 const format = (() => {
   const MINUS = "\u2212", ABSENT = "-", MARKS = /([\u2423\u23ce\u21e5]+)/;
-  const known = (value) => typeof value === "number" && Number.isFinite(value);
   const minus = (text) => text.replaceAll("-", MINUS);
 
   // Halves go to the even digit, as in Python; JavaScript's own methods take them away from zero.
@@ -89,5 +90,5 @@ const format = (() => {
   const token = (shown) => shown.split(MARKS).filter(Boolean)
     .map((piece) => MARKS.test(piece) ? element("i", {}, piece) : piece);
 
-  return { number, column, power, q, percent, density, rank, count, token, grouped, known, ABSENT, MINUS };
+  return { number, column, power, q, percent, density, rank, count, token, grouped, ABSENT, MINUS };
 })();
