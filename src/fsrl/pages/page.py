@@ -81,7 +81,7 @@ def record_of(facts: FeatureFacts, hide: Collection[str] = ()) -> dict[str, Any]
         )
     ids = _Ids()
     tokens_of = {side: [ids[token] for token, _ in getattr(facts, side)] for side in ("top", "bottom")}
-    row = {key: short(facts.moments.get(key)) for key in MOMENTS}
+    row: dict[str, Any] = {key: short(facts.moments.get(key)) for key in MOMENTS}
     row |= {"type": None if name is None else LABELS.index(name), "dead": int(facts.dead), **tokens_of}
     said = ("description", "explanationModelName", "typeName")
     row["explanations"] = [record.of_explanation(*map(one.get, said)) for one in facts.explanations]

@@ -62,9 +62,19 @@ def listed_sets(
             n = int(counts[side][feature])
             mine = order[sign * t[feature, order] > 0][: how_many(n)]
             for rank, i in enumerate(mine.tolist()):
-                values = [float(one[feature, i]) for one in (z, t, log10_p)]
-                score = scored.get((feature, sets[i]), (None, None))
-                found.append(SetRow(sets[i], side, *values, q_of(feature, i, side), rank < n, *score))
+                of_set = {"z": z[feature, i], "t": t[feature, i], "log10_p": log10_p[feature, i]}
+                auc, es = scored.get((feature, sets[i]), (None, None))
+                found.append(
+                    SetRow(
+                        sets[i],
+                        side,
+                        **{name: float(value) for name, value in of_set.items()},
+                        log10_q=q_of(feature, i, side),
+                        significant=rank < n,
+                        auc=auc,
+                        es=es,
+                    )
+                )
         return found
 
     return of_feature

@@ -120,8 +120,8 @@ def _means(
 
     def part(start: int) -> Float64[Tensor, "2 part"]:
         ranks = percentiles(rows[start : start + size] @ W_U).cpu()
-        own = [row[tokens].mean() for row, tokens in zip(ranks, following[start : start + size], strict=True)]
-        own = torch.stack(own)
+        pairs = zip(ranks, following[start : start + size], strict=True)
+        own = torch.stack([row[tokens].mean() for row, tokens in pairs])
         return torch.stack([own, (ranks @ share).masked_fill(own.isnan(), torch.nan)])
 
     # As in `fsrl.steering.measure.read`.
