@@ -79,6 +79,8 @@ def test_the_card_describes_every_column(made: Path, tables: dict) -> None:
         assert f"{len(frame):,} rows." in section
     assert "fsrl: tiny \\| &lt;b&gt;" in card and "<b>" not in card.split("---", 2)[2]
     assert CITATION["title"] in card and "@software{" in card
+    said = dataset_tables.about(citation=CITATION | {"repository-code": "https://example.org/a/fsrl"})
+    assert "  url = {https://example.org/a/fsrl},\n}" in said.bibtex
     assert "| sha256 of its weights | " + "a" * 64 in card
 
 

@@ -11,6 +11,7 @@ from jsonschema import Draft7Validator, FormatChecker
 
 import fsrl
 from fsrl.numbers.fixed import project_values
+from workflow import address
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "tests/data/cff-1.2.0.schema.json").read_text())
@@ -83,6 +84,61 @@ def test_the_report_and_the_paper_have_the_one_title(cff: dict) -> None:
     assert values["root"] == ".."
     told = project_values(cff | {"repository-code": "https://example.org/fsrl"})
     assert told["root"] == "https://example.org/fsrl/blob/HEAD"
+
+
+def addresses(root: Path) -> dict[str, set[str]]:
+    """File -> the addresses of the repository that it tells, however often."""
+    found = {}
+    for name in address.FILES:
+        text = (root / name).read_text()
+        told = [*address.CLONE.findall(text), *re.findall(r"^repository-code: (.*)$", text, re.M)]
+        for entry in address.ENTRY.findall(text):
+            told += re.findall(r"^ +url += \{(.*)\},$", entry, re.M)
+        found[name] = set(told)
+    return found
+
+
+def test_every_file_tells_the_one_address_or_that_there_is_none(cff: dict) -> None:
+    told, one = addresses(ROOT), cff.get("repository-code")
+    commands, others = {"README.md", "docs/tutorial.md"}, {"CITATION.cff", "paper/references.bib"}
+    assert all(told[name] == {one or address.PLACEHOLDER} for name in commands)
+    assert all(told[name] == ({one} if one else set()) for name in others)
+    assert all((address.NOTE in (ROOT / name).read_text()) == (one is None) for name in commands)
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    for name in address.FILES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    return tmp_path
+
+
+def test_an_address_is_written_into_every_file_and_written_over(copied: Path) -> None:
+    for url in ("https://example.org/one/fsrl", "https://example.com/a.b/fsrl-2"):
+        address.write(copied, url)
+        assert addresses(copied) == dict.fromkeys(address.FILES, {url})
+        assert url in (copied / "README.md").read_text().split("```bibtex")[1]
+        cff = yaml.load((copied / "CITATION.cff").read_text(), Loader=yaml.BaseLoader)
+        assert cff["repository-code"] == url and faults(cff) == []
+        assert not any(address.PLACEHOLDER in (copied / name).read_text() for name in address.FILES)
+    once = [(copied / name).read_text() for name in address.FILES]
+    address.write(copied, url)
+    assert [(copied / name).read_text() for name in address.FILES] == once
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "example.org/fsrl", "http://example.org/a/fsrl", "https://example.org", "https://example.org/a b",
+        "https://example.org/a/fsrl.git", "https://example.org/a/fsrl?x", "https://example.org/a/$(b)", "",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_refused_and_nothing_written(copied: Path, url: str) -> None:
+    before = addresses(copied)
+    with pytest.raises(ValueError, match="no address such as"):
+        address.write(copied, url)
+    assert addresses(copied) == before
 
 
 def test_references_are_those_of_the_paper(cff: dict) -> None:

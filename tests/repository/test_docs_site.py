@@ -137,6 +137,11 @@ def test_the_graph_of_the_rules_has_every_rule_once(site: Path) -> None:
     assert len(set(boxes)) == len(drawn)
 
 
+CODE, TABLES = (
+    f"[...document.querySelectorAll('article {part}')]" for part in ("pre > code", ".md-typeset__scrollwrap")
+)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with chromium() as found:
@@ -163,6 +168,13 @@ def test_pages_opened_as_files_fit_the_window_and_ask_for_nothing(
         assert over == 0, name
         images = "[...document.querySelectorAll('article img')]"
         assert visit.page.evaluate(f"{images}.every(image => image.naturalWidth)"), name
+        assert visit.page.evaluate(f"{images}.every(image => image.alt.length > 20)"), name
+        # On a desk's screen no line of code, and no column of a table, is hidden.
+        hidden = visit.page.evaluate(
+            f"[{CODE}, {TABLES}].flat().filter(one => one.scrollWidth > one.clientWidth)"
+            ".map(one => one.innerText.slice(0, 80))"
+        )
+        assert width < 1000 or hidden == [], name
     visit.context.close()
     asked = [url for url in visit.asked if not url.startswith((site.as_uri(), "data:", "blob:"))]
     assert asked == [] and visit.said == []

@@ -58,6 +58,8 @@ class About:
         names = " and ".join(f"{{{author['name']}}}" for author in self.citation["authors"])
         lines = [f"  author = {{{names}}},", f"  title = {{{self.citation['title']}}},"]
         lines += [f"  version = {{{self.citation['version']}}},"]
+        if "repository-code" in self.citation:
+            lines += [f"  url = {{{self.citation['repository-code']}}},"]
         return "\n".join(["@software{fsrl,", *lines, "}"])
 
 
