@@ -32,8 +32,10 @@ from fsrl.enrichment import best_sets
 from fsrl.figures import layer as layer_figures
 from fsrl.models import export
 from fsrl.moments import frames as moment_frames
+from fsrl.names import TYPES, type_label
 from fsrl.notebooks import setup as notebook_setup
 from fsrl.nulls import quantiles
+from fsrl.nulls.frames import fresh_seed
 from fsrl.nulls.typical import typical as typical_of
 from fsrl.stats import odds, rates
 from fsrl.tokens import sets as token_sets
@@ -116,14 +118,20 @@ calibrated = config["types"]["schemes"]["calibrated"]
 typing = classify.typing_of(parse_scheme("calibrated", calibrated), table, quantiles.of_draws(null))
 types = classify.types(typing)
 
-# What chance gives is counted among directions that set no bound.
-fresh = nulls.of_layer(W_dec, W_U, kinds=["spectrum"], draws=len(W_dec), seed=1, typical=typical)
+# What chance gives is counted among directions that set no bound, of either kind that bounds the types.
+draws = {"draws": drawn["fresh_draws"], "seed": fresh_seed(seed)}
+fresh = [
+    nulls.isotropic(W_U, **draws),
+    nulls.of_layer(W_dec, W_U, kinds=["spectrum"], typical=typical, **draws),
+]
 clusters = odds.decoder_clusters(W_dec, threshold=0.7)
-counts = chance.type_counts(typing, chance.chance(typing, fresh), clusters, seed=0)
-display(counts.set_index("type")[["features", "expected"]].rename_axis(None))
+counts = chance.type_counts(typing, chance.chance(typing, pd.concat(fresh)), clusters, seed=0)
+shown = counts.set_index("type")[["features", "expected_at_bounds"]].loc[list(TYPES)]
+display(shown.rename(index=type_label).rename_axis(None))
 
 # %% [markdown]
-# `expected` is what such directions would give. Every figure takes tables and gives a figure:
+# `expected_at_bounds` is how many of as many such directions get the type. Every
+# figure takes tables and gives a figure:
 
 # %%
 layer_figures.types(table, null, types, counts, scheme="calibrated", title="my SAE")

@@ -79,7 +79,8 @@ display(
 )
 sampled = pairs.groupby(["sae", "type"]).size()
 sampled = sampled.unstack(fill_value=0).reindex(saes).rename_axis(index=None, columns=None)
-display(sampled[[name for name in figure_style.TYPE_COLORS if name in sampled]])
+sampled = sampled[[name for name in figure_style.TYPE_COLORS if name in sampled]]
+display(sampled.rename(index=hook_label, columns=type_label))
 
 # %% [markdown]
 # ## One feature
@@ -94,7 +95,7 @@ one = agreement[saes[-1]]
 one = one[(one["feature"] == feature) & (one["state"] == "active")]
 display(Markdown(f"Feature {feature}, {type_label(one['type'].iloc[0])} by its logit weights:"))
 columns = ["positions", "pearson", "pearson_se", "slope", "overlap"]
-display(one.set_index(["direction", "prediction", "step"])[columns])
+display(one.set_index(["direction", "prediction", "step"])[columns].astype(object).fillna(""))
 
 # %% [markdown]
 # ## Every layer

@@ -28,6 +28,7 @@ from IPython.display import Markdown, display
 from fsrl.figures import layer as layer_figures
 from fsrl.figures import layers as study_figures
 from fsrl.figures import style as figure_style
+from fsrl.hooks import hook_label
 from fsrl.names import TYPES, type_label
 from fsrl.notebooks import setup as notebook_setup
 from fsrl.tables import core as tables
@@ -101,6 +102,8 @@ study_figures.nulls_by_layer(layers, title=f"{STUDY} · view {VIEW}")
 # %%
 cuts = tables.read(RESULTS / last / VIEW / "thresholds.parquet", THRESHOLDS)
 cuts = cuts[cuts["scheme"] == SCHEME].fillna({"kind": "a fixed number"})
+cuts["bound"] = cuts["bound"].str.replace("<=", " ≤ ")
+cuts["type"] = cuts["type"].map(type_label)
 cuts["rule"] = cuts["column"] + " " + cuts["word"].map(SIGNS)
 cuts = cuts.rename(columns={"bound": "as configured", "kind": "decided by"})
 display(cuts.set_index(["type", "rule"])[["as configured", "threshold", "decided by"]])
@@ -126,14 +129,17 @@ table = table[table["scheme"] == SCHEME]
 table["count"] = (
     table["features"].astype(str) + " (" + table["expected_at_bounds"].map(figure_style.expected) + ")"
 )
-wide = table.pivot(index="layer", columns="type", values="count").reindex(saes)
-display(wide[[*TYPES, "unclassified"]].rename_axis(index=None, columns=None))
+wide = table.pivot(index="layer", columns="type", values="count").reindex(saes)[list(TYPES)]
+others = table[table["type"] == "unclassified"].set_index("layer")["features"]
+wide = wide.assign(unclassified=others)
+display(wide.rename(index=hook_label, columns=type_label).rename_axis(index=None, columns=None))
 
 # %%
 typed = table[table["type"].isin(TYPES)]
 clear = typed[typed["features"] > 3 * typed["expected_at_bounds"].clip(lower=1)]
 lines = "\n".join(
-    f"- {row.layer}: {row.features} {type_label(row.type)}, at most {row.expected_at_bounds:.1f} by chance"
+    f"- {hook_label(row.layer)}: {row.features} {type_label(row.type)}, "
+    f"at most {row.expected_at_bounds:.1f} by chance"
     for row in clear.itertuples()
 )
 display(Markdown(f"More than three times what chance gives, and more than three:\n\n{lines}"))
@@ -165,7 +171,8 @@ by_kind = by_kind[(by_kind["scheme"] == SCHEME) & by_kind["type"].isin(TYPES)]
 expected = by_kind.pivot(index="type", columns="kind", values="expected_at_bounds").rename_axis(
     index=None, columns=None
 )
-display(expected.assign(found=by_kind.groupby("type")["features"].first()))
+expected = expected.assign(found=by_kind.groupby("type")["features"].first())
+display(expected.reindex(TYPES).rename(index=type_label))
 
 # %% [markdown]
 # ## Takeaway
@@ -177,8 +184,8 @@ kinds = typed.groupby("type")["features"].sum()
 lines = [
     "A kurtosis or a skewness says nothing until it stands beside that of directions that mean nothing, and "
     "which kind of these is the strict one differs from type to type.",
-    f"Types differ per layer: {total[many]:,} of {len(moments[many]):,} features have one at {many}, and "
-    f"{total[few]:,} at {few}.",
+    f"Types differ per layer: {total[many]:,} of {len(moments[many]):,} features have one at "
+    f"{hook_label(many)}, and {total[few]:,} at {hook_label(few)}.",
     f"The commonest type is {type_label(kinds.idxmax())}, the rarest {type_label(kinds.idxmin())} "
     f"({kinds.max():,} and {kinds.min():,} features in all layers).",
 ]

@@ -26,7 +26,7 @@ from fsrl.figures import style as figure_style
 from fsrl.figures import transported as transport_figures
 from fsrl.figures.effects import PREDICTED
 from fsrl.hooks import hook_label
-from fsrl.names import TYPES
+from fsrl.names import TYPES, type_label
 from fsrl.notebooks import setup as notebook_setup
 from fsrl.tables import core as tables
 from fsrl.tables.effects import AGREEMENT, PEAKS
@@ -95,7 +95,8 @@ counts["count"] = (
 counts["layer"] = counts["layer"].map(hook_label)
 wide = counts.pivot(index=["layer", "weights"], columns="type", values="count")
 rows = pd.MultiIndex.from_product([hooks, list(VIEWS)])
-display(wide.reindex(rows)[list(TYPES)].rename_axis(index=[None, None], columns=None))
+wide = wide.reindex(rows)[list(TYPES)].rename(columns=type_label)
+display(wide.rename_axis(index=[None, None], columns=None))
 
 # %% [markdown]
 # ## Ten features
@@ -180,7 +181,7 @@ paths = pd.concat({hook_label(sae): tables.read(RESULTS / sae / "paths.parquet",
 paths = paths.reset_index(level=1, drop=True).rename_axis("layer").reset_index()
 shares = ["direct_share", "blocks_share", "scale_share"]
 medians = paths.groupby(["layer", "direction"], sort=False)[shares].median().unstack("direction")
-display(medians.reindex(hooks).rename_axis(index=None, columns=[None, None]))
+display(medians.reindex(hooks).round(4).rename_axis(index=None, columns=[None, None]))
 
 # %% [markdown]
 # ## Takeaway

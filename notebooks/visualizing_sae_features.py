@@ -102,7 +102,11 @@ sae_analyzer.get_feature_page(feature)
 
 # %%
 moments = sae_analyzer.logit_distr()
-display(moments.nlargest(5, "kurtosis")[["std", "skewness", "kurtosis", "norm", "log10_density"]])
+display(
+    moments.nlargest(5, "kurtosis")[["std", "skewness", "kurtosis", "norm", "log10_density"]].rename_axis(
+        None
+    )
+)
 
 # %% [markdown]
 # ## How to read the plots

@@ -25,6 +25,7 @@ from IPython.display import Markdown, display
 from fsrl.figures import enrichment as enrichment_figures
 from fsrl.figures import exemplars, heatmap
 from fsrl.hooks import hook_label
+from fsrl.names import type_label
 from fsrl.notebooks import setup as notebook_setup
 from fsrl.tables import core as tables
 from fsrl.tables.claims import CLAIMS_TABLE
@@ -81,7 +82,7 @@ display(
     )
 )
 columns = ["tests", "promoted", "suppressed", "shuffled", "features"]
-display(discoveries.set_index("sae")[columns].rename_axis(None))
+display(discoveries.set_index("sae")[columns].rename(index=hook_label).rename_axis(None))
 
 # %% [markdown]
 # Each feature's best set, upwards if it is promoted and downwards if it is suppressed. Beyond the dashed
@@ -161,7 +162,8 @@ verdicts = verdicts.reindex(columns=order, fill_value=0).loc[
     pd.MultiIndex.from_frame(tested[claim].drop_duplicates())
 ]
 heard = verdicts[verdicts[["cannot speak", "no null"]].sum(axis=1) < len(saes)]
-display(heard.loc[:, heard.any()].rename_axis(columns="layers where it"))
+heard = heard.loc[:, heard.any()].rename(index=type_label, level="type")
+display(heard.rename_axis(columns="layers where it"))
 display(
     Markdown(
         f"{len(verdicts) - len(heard)} of {len(verdicts)} tests cannot speak in any layer: too few features."
@@ -176,8 +178,8 @@ display(
 # %%
 decided = tested[tested["verdict"].isin(["holds", "contradicted"])].sort_values("type", kind="stable")
 effect = [
-    "{:.3g}\N{NO-BREAK SPACE}[{:.3g},\N{NO-BREAK SPACE}{:.3g}]".format(*row)
-    for row in decided[["effect", "low", "high"]].to_numpy()
+    "{} {:.3g}\N{NO-BREAK SPACE}[{:.3g},\N{NO-BREAK SPACE}{:.3g}]".format(*row)
+    for row in decided[["measure", "effect", "low", "high"]].to_numpy()
 ]
 decided = decided.assign(layer=decided["sae"].map(hook_label), effect=effect)
 columns = {
@@ -187,9 +189,12 @@ columns = {
     "reference": "by chance",
     "p_holm": "p (Holm)",
 }
+decided["type"] = decided["type"].map(type_label)
 decided = decided.set_index(["type", "statement", "verdict"]).rename(columns=columns)
-shown = ["layer", "features", "measure", "effect", "by chance", "of the type", "of others", "p (Holm)"]
-display(decided[shown])
+shown = decided[["layer", "features", "effect", "by chance", "of the type", "of others", "p (Holm)"]].copy()
+for name in shown.columns[3:]:
+    shown[name] = shown[name].map("{:.2g}".format, na_action="ignore").fillna("")
+display(shown)
 
 # %% [markdown]
 # ## Takeaway
