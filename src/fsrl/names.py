@@ -39,5 +39,5 @@ BOUNDING = (SHARED, "spectrum")
 
 
 def type_label(name: str) -> str:
-    """A type's name as it is printed: "local context"."""
-    return name.replace("_", " ")
+    """A type's name as it is printed: "local context", "two-sided"."""
+    return "two-sided" if name == "two_sided" else name.replace("_", " ")

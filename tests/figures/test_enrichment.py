@@ -71,6 +71,21 @@ def test_manhattan_shows_each_features_best_sets(layers: list, tmp_path: Path) -
     assert "2 of 3,000 pairs" not in words(figure) and "4 of 3,000 pairs" in words(figure)
 
 
+def test_names_lie_on_no_significant_point_and_on_no_name() -> None:
+    """A point just left of a name's own: the name turns to the right. Many above it: it goes beyond them."""
+    asked = {"x": 200.0, "base": 20.0, "width": 60.0, "after": False}
+    assert plot_evidence._clear(**asked, taken=[], dots=np.empty((0, 2))) == (3, False)
+    left = np.array([[170.0, 26.0]])
+    assert plot_evidence._clear(**asked, taken=[], dots=left) == (3, True)
+    both = np.array([[170.0, 26.0], [230.0, 26.0]])
+    assert plot_evidence._clear(**asked, taken=[], dots=both) == (8, False)
+    written = [(140.0, 200.0, 28.0)]
+    assert plot_evidence._clear(**asked, taken=written, dots=both) == (8, True)
+    # No room in the panel: on the points, but not on the name.
+    wall = np.column_stack([np.repeat([170.0, 230.0], 100), np.tile(np.arange(100.0), 2)])
+    assert plot_evidence._clear(**asked, taken=[(140.0, 260.0, 23.0)], dots=wall) == (11, False)
+
+
 def test_manhattan_without_discoveries_says_so(
     layers: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

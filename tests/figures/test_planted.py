@@ -45,7 +45,7 @@ def test_recovery_curves_are_the_tables(tmp_path: Path, monkeypatch: pytest.Monk
             assert bands[2].ymin == pytest.approx(planted[f"{measure}_low"].min())
             assert bands[2].ymax == pytest.approx(planted[f"{measure}_high"].max())
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert "two sided" not in legend and "partition, at least a quarter" in legend
+    assert "two-sided" not in legend and "partition, at least a quarter" in legend
 
 
 def test_recovery_by_set_writes_every_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ def test_curves_are_the_tables(n_layers: int, tmp_path: Path, monkeypatch: pytes
     # Bounds in the order of precedence; fewer null draws are no bound.
     heads = [ax.get_title() for ax in figure.axes[:6]]
     assert [head.split("\n")[0] for head in heads] == [
-        "partition", "two sided", "local context", "local context", "prediction", "suppression",
+        "partition", "two-sided", "local context", "local context", "prediction", "suppression",
     ]  # fmt: skip
     assert heads[2:4] == ["local context\nq ≤\n0.05", "local context\ntail tokens ≤\n20"]
     for i, measure in enumerate(("members", "jaccard", "significant_share")):

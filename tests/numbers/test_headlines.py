@@ -131,7 +131,7 @@ def test_rules_by_hand():
     share = r"$\num{0.25} \leq$ right share $\leq \num{0.75}$"
     assert rows[:6] == [
         r"un\_calibrated & partition & flat (each $q \leq \num{0.05}$) \\",
-        rf" & two sided & heavy, {share}; or ({right}) and ({left}) \\",
+        rf" & two-sided & heavy, {share}; or ({right}) and ({left}) \\",
         rf" & local context & {right}; $m \leq \num{{20}}$ \\",
         rf" & prediction & {right} \\",
         rf" & suppression & {left} \\",

@@ -145,7 +145,9 @@ def agreement_by_type(summary: pd.DataFrame, *, title: str) -> Figure:
         Line2D([], [], color=COLORS[name], marker="o", markersize=3, label=_label(name)) for name in present
     ]
     handles.append(Line2D([], [], color="black", linestyle="--", linewidth=0.8, label="matched controls"))
-    handles.append(Line2D([], [], color="black", linestyle=":", linewidth=0.8, label="wrong weights"))
+    handles.append(
+        Line2D([], [], color="black", linestyle=":", linewidth=0.8, label="another feature's weights")
+    )
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
 

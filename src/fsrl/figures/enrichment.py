@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -43,7 +44,12 @@ NOTHING = {"shuffled": "sets", "turned": "decoders"}
 WIDTH = 4.0  # -log10 p up to which the axis is about linear
 PANEL = (440, 85)  # points, never more: the panel's width, and its height from zero to a limit
 LINE = 8  # points from one line of names to the next
+DOT = 2  # half the width of a significant set's point, in points
 QQ_POINTS = 400  # of each curve, equally spaced on the logarithmic axis
+
+
+# Features and the heights of their sets in `manhattan`.
+Points = Float64[np.ndarray, "points 2"]
 
 
 class Name(NamedTuple):
@@ -85,12 +91,15 @@ def manhattan(
     limit = _signed_axis(ax, max(_highest(layer.best_sets) for layer in layers), 1.12 + 0.012 * len(layers))
     start, centres = 0, []
     names: dict[int, list[Name]] = {1: [], -1: []}
+    strong: dict[int, list[Points]] = {1: [], -1: []}
     for number, layer in enumerate(layers):
         n = len(layer.best_sets)
         if number % 2:
             ax.axvspan(start, start + n, color="#F2F2F2", linewidth=0, zorder=0)
         for side, sign in (("promoted", 1), ("suppressed", -1)):
-            names[sign] += _draw_side(ax, layer.best_sets, start, kinds, side, sign, -cut)
+            named, points = _draw_side(ax, layer.best_sets, start, kinds, side, sign, -cut)
+            names[sign] += named
+            strong[sign].append(points)
         centres.append(start + n / 2)
         start += n
     if np.isfinite(cut):
@@ -98,7 +107,7 @@ def manhattan(
             ax.axhline(-sign * cut, **CUT)
     ax.set_xlim(0, start)
     for sign, found in names.items():
-        _write_names(ax, found, sign, start, limit)
+        _write_names(ax, found, np.concatenate(strong[sign]), sign, start, limit)
     hooks = [hook_label(layer.hook) for layer in layers]
     ax.set_xticks(centres, hooks, rotation=90 if len(layers) > 9 else 0)
     ax.tick_params(axis="x", length=0)
@@ -145,8 +154,10 @@ def _highest(best: pd.DataFrame) -> float:
 
 def _draw_side(
     ax: Axes, best: pd.DataFrame, start: int, kinds: Mapping[str, str], side: str, sign: int, cut: float
-) -> list[Name]:
-    """The points of a layer's features; what is to be written at the strongest, if it is significant."""
+) -> tuple[list[Name], Points]:
+    """The points of a layer's features; what is to be written at the strongest, if it is significant, and all
+    the significant ones.
+    """
     rows = best.dropna(subset=[f"{side}_log10_p"])
     height = -rows[f"{side}_log10_p"].to_numpy(dtype=float)
     kind = rows[side].map(dict(kinds))
@@ -163,29 +174,56 @@ def _draw_side(
         ax.scatter(place[ours & ~strong], sign * height[ours & ~strong], s=1.5, alpha=0.35, **style)
         ax.scatter(place[ours & strong], sign * height[ours & strong], s=7, zorder=3, **style)
     if not (len(height) and height.max() >= cut):  # a cut that is NaN is met by nothing
-        return []
+        return [], np.empty((0, 2))
     i = int(height.argmax())
     # Towards the middle of the layer, away from the names of its neighbours.
     after = bool(place[i] < start + len(best) / 2)
-    return [Name(str(rows[side].iloc[i]).replace("_", " "), float(place[i]), float(height[i]), after)]
+    name = Name(str(rows[side].iloc[i]).replace("_", " "), float(place[i]), float(height[i]), after)
+    return [name], np.column_stack([place, height])[height >= cut]
 
 
-def _write_names(ax: Axes, names: Sequence[Name], sign: int, features: int, limit: float) -> None:
-    """Each name at its point; one that would lie on another moves outwards, line by line."""
+def _write_names(
+    ax: Axes, names: Sequence[Name], points: Points, sign: int, features: int, limit: float
+) -> None:
+    """Each name at its point, clear of other names and, where there is room, of the significant points."""
+    scale = np.array([PANEL[0] / features, PANEL[1] / np.arcsinh(limit / WIDTH)])
+    dots = np.column_stack([points[:, 0], np.arcsinh(points[:, 1] / WIDTH)]) * scale
     taken: list[tuple[float, float, float]] = []
     for name in sorted(names, key=lambda name: name.height):
-        point = PANEL[0] * name.place / features
+        x, base = scale * (name.place, np.arcsinh(name.height / WIDTH))
         width = text_width(name.text, SMALL) + 4
-        after = point < width or (name.after and point + width < PANEL[0])
-        left = point if after else point - width
-        base = PANEL[1] * np.arcsinh(name.height / WIDTH) / np.arcsinh(limit / WIDTH)
-        up = 3
-        while any(left < b and a < left + width and abs(base + up - y) < LINE for a, b, y in taken):
-            up += 1
+        up, after = _clear(x, base, width, name.after, taken, dots)
+        left = x if after else x - width
         taken.append((left, left + width, base + up))
         at: dict[str, Any] = {"xytext": (0, sign * up), "textcoords": "offset points", "fontsize": SMALL}
         at |= {"ha": "left" if after else "right", "va": "bottom" if sign > 0 else "top"}
         ax.annotate(name.text, (name.place, sign * name.height), **at)
+
+
+def _clear(
+    x: float,
+    base: float,
+    width: float,
+    after: bool,
+    taken: Sequence[tuple[float, float, float]],
+    dots: Points,
+) -> tuple[int, bool]:
+    """How far from its point a name goes, and whether it begins there: on no name that is written (taken:
+    left, right, height) and on no dot, or on no name alone where the panel has no such place. In points.
+    """
+    sides = [side for side in (after, not after) if (x + width < PANEL[0] if side else x >= width)]
+    # Past so many lines there is no name.
+    furthest = 3 + 2 * LINE * len(taken)
+    for avoided, highest in ((dots, int(PANEL[1] - base) - LINE), (dots[:0], furthest)):
+        for up in range(3, highest + 1):
+            for side in sides or [True]:
+                left, y = (x if side else x - width), base + up
+                beside = np.abs(avoided[:, 0] - left - width / 2) < width / 2 + DOT
+                if (beside & (y - DOT < avoided[:, 1]) & (avoided[:, 1] < y + LINE)).any():
+                    continue
+                if not any(left < b and a < left + width and abs(y - other) < LINE for a, b, other in taken):
+                    return up, side
+    raise AssertionError("names are finitely many")
 
 
 # Kinds of nothing, of the table `null_p_values`.

@@ -85,8 +85,10 @@ def _draw_grid(ax: Axes, layers: Sequence[Evidence], rows: Sequence[str], scheme
                 corner = (i * n + number - 0.5, -0.5)
                 ax.add_patch(Rectangle(corner, 1, height, color=NO_FEATURES, linewidth=0, zorder=0))
         middle = i * n + n / 2 - 0.5
-        at: dict[str, Any] = {"xytext": (0, 3), "textcoords": "offset points", "va": "bottom", "ha": "center"}
-        label = type_label(name).replace(" ", "\n")  # two types beside each other are too wide
+        # In two rows and lines: types beside each other are too wide.
+        at: dict[str, Any] = {"xytext": (0, 3 + 9 * (i % 2)), "textcoords": "offset points"}
+        at |= {"va": "bottom", "ha": "center"}
+        label = type_label(name).replace(" ", "\n")
         ax.annotate(label, (middle, -0.5), fontsize=SMALL, color=TYPE_COLORS[name], **at)
         if not any(features):
             chance = sum(float(table["expected_at_bounds"].get(name, 0)) for table in counts)

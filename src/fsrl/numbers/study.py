@@ -9,7 +9,7 @@ import pandas as pd
 
 from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
-from fsrl.names import BOUNDING, SHARED, TYPES
+from fsrl.names import BOUNDING, SHARED, TYPES, type_label
 from fsrl.numbers.headlines import StudyTables, extremes, headline, listed
 from fsrl.stats import quantiles
 from fsrl.types.select import chance_by_kind
@@ -28,7 +28,7 @@ def key_of(label: str) -> str:
 
 def words_of(label: str) -> str:
     """A type, kind or verdict as words."""
-    return tex.escape(label.replace("_", " "))
+    return tex.escape(type_label(label))
 
 
 def _range(values: "pd.Series[int]") -> str:
