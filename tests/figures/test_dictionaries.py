@@ -39,3 +39,15 @@ def test_lines_are_the_shares_and_those_of_chance(frame: pd.DataFrame) -> None:
             chance, found = sorted(mine, key=lambda line: line.get_marker() == "o")
             assert list(found.get_ydata()) == pytest.approx(of["share"].tolist())
             assert list(chance.get_ydata()) == pytest.approx(of["chance"].tolist())
+
+
+def test_dictionaries_of_one_place_are_not_joined() -> None:
+    runs = {f"blocks.5.hook_resid_pre{end}": Study().layer(n=80)["type_counts"] for end in ("_a", "_b")}
+    layers = {f"blocks.{i}.hook_resid_pre": counts for i, counts in enumerate(runs.values())}
+    frame = compared({"runs": runs, "layers": layers}, "calibrated")
+    apart, joined = plot_dictionaries.dictionaries(
+        frame, dict.fromkeys(["runs", "layers"], "x"), title="t"
+    ).axes
+    assert {line.get_linestyle() for line in apart.lines} == {"None"}
+    assert {line.get_marker() for line in apart.lines} == {"_", "o"}
+    assert "None" not in {line.get_linestyle() for line in joined.lines}

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from fsrl.figures.layers import label_layers
 from fsrl.figures.style import DOUBLE, TYPE_COLORS, fix_ticks, new_figure, styled
+from fsrl.hooks import depth
 from fsrl.names import TYPES, type_label
 from fsrl.types.dictionaries import ALL_LAYERS, TYPED
 
@@ -26,7 +27,8 @@ def dictionaries(frame: pd.DataFrame, titles: Mapping[str, str], *, title: str) 
     """Share of each type by layer, a panel for each dictionary, and that of chance as a dashed line.
 
     frame: as `fsrl.types.dictionaries` gives it; titles: study -> what is printed above its panel.
-    The axis is linear up to 0.1 % and logarithmic above.
+    Dictionaries of one place of the model are not joined by lines. The axis is linear up to 0.1 % and
+    logarithmic above.
     """
     note = "primary types, dead features included; axis linear up to 0.1 %, logarithmic above"
     figure = new_figure(DOUBLE, 0.8 + 1.8 * len(titles), f"{title}\n{note}")
@@ -45,11 +47,16 @@ def dictionaries(frame: pd.DataFrame, titles: Mapping[str, str], *, title: str) 
 def _draw_study(ax: Axes, rows: pd.DataFrame) -> None:
     saes = list(dict.fromkeys(rows["sae"]))
     names = [name for name in COLORS if (rows["type"] == name).any()]
+    # Dictionaries of one place are no course from layer to layer.
+    apart = len({depth(sae)[:2] for sae in saes}) < len(saes)
+    chance, found = (
+        (CHANCE | {"linestyle": "", "marker": "_"}, FOUND | {"linestyle": ""}) if apart else (CHANCE, FOUND)
+    )
     for i, name in enumerate(names):
         of = rows[rows["type"] == name].set_index("sae").loc[saes]
         x = np.arange(len(saes)) + STEP * (i - (len(names) - 1) / 2)
-        ax.plot(x, of["chance"], color=COLORS[name], zorder=2, **CHANCE)
-        ax.plot(x, of["share"], color=COLORS[name], zorder=3, clip_on=False, **FOUND)
+        ax.plot(x, of["chance"], color=COLORS[name], zorder=2, **chance)
+        ax.plot(x, of["share"], color=COLORS[name], zorder=3, clip_on=False, **found)
     ax.set_ylabel("share of directions")
     ax.set_yscale("symlog", linthresh=1e-3, linscale=0.6)
     ax.set_ylim(-1e-4, 1)

@@ -108,7 +108,8 @@ def _name_bound(ax: Axes, bound: Any, points: float) -> None:
     # Where panels are narrow the last word has a line; titles end at the panel.
     gap = "\n" if points < 60 else " "
     label = type_label(bound.type)
-    label = label.replace("pression", "- pression") if points < 60 else label
+    if points < 60:
+        label = label.replace("pression", "- pression").replace("-sided", "- sided")
     name, column = (gap.join(words.rsplit(" ", 1)) for words in (label, column))
     text = f"{name}\n{column} {SIGNS[bound.word]}\n{bound.bound}"
     ax.set_title(text, fontsize=SMALL, color=TYPE_COLORS[bound.type])
