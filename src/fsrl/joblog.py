@@ -57,6 +57,7 @@ def to(path: str | Path, *, threads: int | None = None) -> None:
     logging.captureWarnings(True)
 
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """The traceback goes to the log, one line to the terminal."""
         if issubclass(kind, KeyboardInterrupt):  # the default hook, for the exit status of an interrupt
             sys.__excepthook__(kind, error, trace)
             return

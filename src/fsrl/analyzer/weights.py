@@ -106,6 +106,7 @@ def with_trained(found: AnalyzedWeights, model: Any) -> AnalyzedWeights:
     chosen = {"draws": defaults.TOKEN_DRAWS, "seed": defaults.TOKEN_SEED}
 
     def tell() -> tuple[Tensor, str]:
+        """Which tokens are trained, and by what it was told."""
         told = undertrained.by_distance(
             own.raw, own.folded, own.tokens, spare=spare, owned=own.owned, **chosen
         )

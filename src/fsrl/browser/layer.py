@@ -177,6 +177,7 @@ def _page_of_view(shown: Shown) -> Callable[[int], dict[str, Any]]:
     spread = shown.moments.sort_values("feature")[["mean", "std"]].to_numpy(dtype=np.float64)
 
     def page(feature: int) -> dict[str, Any]:
+        """Weights of its extreme tokens, the filled bins of its histogram, mean and std."""
         extreme = {side: found[feature] for side, found in weights.items()}
         beyond = (under[feature], over[feature])
         return record.of_weights(extreme, counts[feature], beyond, spread[feature].tolist())
@@ -228,6 +229,7 @@ def _page_of_neighbours(
         return [int(feature), short(cosine, 4)]
 
     def page(feature: int) -> dict[str, Any]:
+        """[neighbour, cosine] of the nearest of its own layer, and of the nearest of each other one."""
         return {
             "near": [pair(*row) for row in zip(ids[feature], cosines[feature], strict=True)],
             "same": [None if sae == own else pair(*others[sae][feature]) for sae in saes],

@@ -49,33 +49,34 @@ def layers(
     shared = _null(shared_null)
     for number, sae in enumerate(saes):
         own = {name: found[number] for name, found in paths.items() if len(found)}
-
-        def read(
-            specifications: Mapping[str, Table], begin: str = "", own: dict = own
-        ) -> dict[str, pd.DataFrame]:
-            return {
-                name: tables.read(own[begin + name], table)
-                for name, table in specifications.items()
-                if begin + name in own
-            }
-
         sets: list[str] = []
         statistics = None
         if "enrichment" in own:
             sets, found = store.statistic(own["enrichment"], "z", "t", "log10_p")
             statistics = dict(zip(("z", "t", "log10_p"), found, strict=True))
         null = joined(shared, [_null(own["null"])] if "null" in own else [])
-        transported = read(SHOWN, TRANSPORTED)
+        transported = _read(own, SHOWN, TRANSPORTED)
         yield LayerTables(
             sae=sae,
             hook=tables.read_metadata(own["moments"]).get("hook", sae),
-            shown=Shown(**read(SHOWN)),
+            shown=Shown(**_read(own, SHOWN)),
             null=null[null["kind"].isin(BOUNDING)],
             sets=sets,
             statistics=statistics,
             transported=Shown(**transported) if transported else None,
-            **read(ALWAYS | OTHERS),
+            **_read(own, ALWAYS | OTHERS),
         )
+
+
+def _read(
+    paths: Mapping[str, str | Path], specifications: Mapping[str, Table], begin: str = ""
+) -> dict[str, pd.DataFrame]:
+    """Those of the tables that there are; begin: what stands before their names in `paths`."""
+    return {
+        name: tables.read(paths[begin + name], table)
+        for name, table in specifications.items()
+        if begin + name in paths
+    }
 
 
 def sets_of(enrichment: Sequence[str | Path]) -> list[str]:

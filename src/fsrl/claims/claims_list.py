@@ -95,6 +95,7 @@ def _flag(side: str, names: Sequence[str] | None) -> Value:
     """Is one of the sets significant on this side ("either": on one of them; "both": on each of them)?"""
 
     def read(layer: ClaimInputs, columns: list[int]) -> Values:
+        """1 or 0 of each feature."""
         up, down = (one[:, columns].any(axis=1) for one in (layer.promoted, layer.suppressed))
         return {"promoted": up, "suppressed": down, "either": up | down, "both": up & down}[side].astype(
             float
@@ -109,6 +110,7 @@ def _extreme(name: str, side: str, names: Sequence[str] | None) -> Value:
     """
 
     def read(layer: ClaimInputs, columns: list[int]) -> Values:
+        """Of each feature the largest; NaN where none is known."""
         t = layer.t[:, columns]
         signed = t if name == "t" else np.sign(t) * layer.eta2[:, columns]
         # Of no set: unknown, and no largest value.

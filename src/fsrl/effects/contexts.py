@@ -60,6 +60,7 @@ def of_study(
             encoder = encoders.read_encoder(source, sae, where)
 
         def active(part: Tensor, encoder=encoder, every=every, hook=hook) -> Tensor:
+            """The features' activations at every position of these windows."""
             if encoder is None:
                 return encoders.of_neurons(part, every)
             return encoders.activations(encoder, part, hook, bridge.b_V.detach(), every)

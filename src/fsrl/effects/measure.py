@@ -80,6 +80,7 @@ def measure(
             pushed = Pushed.joined(list(parts))
 
         def of_feature(i: int) -> list[Columns]:
+            """Its changes, readings and averages, a column a name."""
             rows = (sites.feature == i).nonzero().squeeze(1)
             state = sites.state[rows.numpy()]
             found = read.readings(pushed.at(rows), vectors[i], alphas[i], state, vocabulary, T, rest.norm)

@@ -110,6 +110,7 @@ class OwnPass:
         caught: list[Tensor] = []
 
         def change(value: Tensor, replaces: bool, activation: Tensor, hook: Any) -> Tensor:
+            """The last position becomes the value, or has it added."""
             changed = activation.clone()
             changed[:, -1] = value if replaces else changed[:, -1] + value
             return changed

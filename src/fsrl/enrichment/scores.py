@@ -76,6 +76,7 @@ def scores_of_logits(
     es = np.full_like(auc, np.nan)
 
     def work(chosen: np.ndarray) -> None:
+        """Fill the rows of the tiles that begin at these numbers."""
         buffers = _Buffers.of(walk)
         for start in chosen:
             tile = slice(start, start + ROWS_PER_TILE)

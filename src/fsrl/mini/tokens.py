@@ -23,6 +23,7 @@ def train_tokenizer(corpus: pd.DataFrame, folder: Path, *, d_vocab: int, max_mb_
     from transformers import PreTrainedTokenizerFast
 
     def texts() -> Iterator[str]:
+        """Passages spread evenly over each source."""
         for _, source in corpus[~corpus["held_out"]].groupby("package", sort=True):
             # Every k-th passage: a source's first megabytes would be the letters A to C of a dictionary.
             step = max(1, int(np.ceil(source["text"].str.len().sum() / (max_mb_per_source * 1e6))))

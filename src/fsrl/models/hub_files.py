@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -203,22 +204,21 @@ def _announce(files: Sequence[HubFile]) -> None:
 
 def _announced_sizes(files: Sequence[HubFile]) -> dict[HubFile, int]:
     """Size in bytes of each file that its repository lists; also the test whether the hub can be reached."""
-    from huggingface_hub import HfApi
-
     sizes = {}
     for repo, revision in dict.fromkeys((file.repo, file.revision) for file in files):
-
-        def ask(repo: str = repo, revision: str | None = revision) -> dict[str, int]:
-            found = HfApi().model_info(
-                repo, revision=revision, files_metadata=True, timeout=hub_requests.ANSWER_SECONDS
-            )
-            return {str(entry.rfilename): int(entry.size or 0) for entry in found.siblings or []}
-
-        listed = hub_requests.asked(ask, repo, revision)
+        listed = hub_requests.asked(partial(_listed, repo, revision), repo, revision)
         for file in files:
             if (file.repo, file.revision) == (repo, revision) and file.path in listed:
                 sizes[file] = listed[file.path]
     return sizes
+
+
+def _listed(repo: str, revision: str | None) -> dict[str, int]:
+    from huggingface_hub import HfApi
+
+    wait = hub_requests.ANSWER_SECONDS
+    found = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=wait)
+    return {str(entry.rfilename): int(entry.size or 0) for entry in found.siblings or []}
 
 
 def _download(file: HubFile, cache: Path | None = None) -> None:

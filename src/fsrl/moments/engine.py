@@ -329,6 +329,7 @@ def moments_of_decoders(
     moved = {name: view for name, view in views.items() if name not in plain}
 
     def fitting() -> Iterator[Tensor]:
+        """W_dec of each, once it is known to be of this model's width."""
         for decoder in given:
             weights.check_fit(decoder, unembedding)
             yield decoder.W_dec

@@ -70,6 +70,7 @@ def measure(
     d_vocab = W_U.shape[1]
 
     def totals(start: int) -> tuple[Totals, Totals, Totals]:
+        """Sum, largest and smallest entry of each row, over the columns from start on."""
         chunk = _exact(W_U, start, start + tokens, device)
         if start // tokens % LOTS == LOTS - 1:
             columns.let_go(W_U)

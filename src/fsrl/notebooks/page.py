@@ -84,7 +84,7 @@ def _body(notebook: Any) -> str:
             return mathml(body, display=False)
 
         def heading(self, text: str, level: int, **attributes: Any) -> str:
-            # Named as Jupyter names them, so that a link works there and here.
+            """Named as Jupyter names it, so that a link works there and here."""
             name = re.sub(r"<[^>]+>", "", text).replace(" ", "-")
             return f'<h{level} id="{name}">{text}</h{level}>\n'
 
@@ -96,6 +96,7 @@ def _body(notebook: Any) -> str:
             return mathml(f"\\begin{{{name}}}{body}\\end{{{name}}}", display=True)
 
     def markdown(source: str) -> str:
+        """HTML of a text with formulas in it."""
         return str(
             MarkdownWithMath(renderer=Renderer(escape=False, exclude_anchor_links=True)).render(source)
         )

@@ -52,6 +52,7 @@ def isotropic(d_model: int, *, draws: int, seed: int) -> Iterator[Directions]:
     """Blocks of directions of length 1, `draws` rows in all. Raises FsrlError for draws < 1 or seed < 0."""
 
     def block(number: int, rows: int) -> Directions:
+        """Normal numbers, scaled."""
         normal = np.random.default_rng([seed, number]).standard_normal((rows, d_model), dtype=np.float32)
         directions = torch.from_numpy(normal)
         return directions.div_(directions.norm(dim=1, keepdim=True))
@@ -100,6 +101,7 @@ def sign_flip(W_dec: Tensor, W_U: Tensor, *, draws: int, seed: int) -> Iterator[
     coordinates = rows @ basis
 
     def block(number: int, size: int) -> Directions:
+        """The next rows, from the first on again after the last."""
         generator = np.random.default_rng([seed, number, _SIGN_FLIP])
         bits = generator.integers(0, 2, (DRAWS_PER_BLOCK, rows.shape[1]), dtype=np.int8)[:size]
         index = (number * DRAWS_PER_BLOCK + torch.arange(size, device=rows.device)) % len(rows)
@@ -123,6 +125,7 @@ def band_rotation(W_dec: Tensor, W_U: Tensor, *, width: int, draws: int, seed: i
     bands = [coordinates.norm(dim=1, keepdim=True) for coordinates in (rows @ basis).split(width, dim=1)]
 
     def block(number: int, size: int) -> Directions:
+        """The next rows, each with as much in every band, in a random direction there."""
         generator = np.random.default_rng([seed, number, _BAND_ROTATION])
         normal = generator.standard_normal((DRAWS_PER_BLOCK, rows.shape[1]), dtype=np.float32)[:size]
         turned = torch.from_numpy(normal).to(rows).split(width, dim=1)
@@ -162,7 +165,7 @@ def _gaussian(
     root = ((vectors * values.clamp(min=0).sqrt()) @ vectors.T).float()
 
     def block(number: int, size: int) -> Directions:
-        # Whole blocks are drawn and cut, so that the norms do not depend on how many draws are asked for.
+        """A whole block is drawn and cut, so that its norms do not depend on how many draws are asked for."""
         generator = np.random.default_rng([seed, number, kind])
         normal = generator.standard_normal((DRAWS_PER_BLOCK, len(moment)), dtype=np.float32)[:size]
         picks = torch.from_numpy(generator.integers(0, len(norms), DRAWS_PER_BLOCK)[:size]).to(norms.device)

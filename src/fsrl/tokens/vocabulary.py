@@ -98,6 +98,7 @@ def _speller(backend: Any) -> tuple[Callable[..., str], str]:
     after = decode([NEIGHBOUR, NEIGHBOUR])[len(before) :]
 
     def spelled(token: str, *, added: bool, special: bool) -> str:
+        """A token as it reads between two others; FsrlError where they cannot be told apart."""
         byte = BYTE.fullmatch(token) if falls_back else None
         if byte is not None:
             return token_text.spell(bytes.fromhex(byte[1]))
