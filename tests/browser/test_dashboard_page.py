@@ -37,7 +37,8 @@ def test_a_person_sees_the_feature(browser, width):
         "closing brackets", "by gpt-4o-mini \u00b7 oai_token-act-pair", "local context", "0.183", "12.3",
         "0.24 %", "␣)", "+1.50", "<C3>", "−0.75", "bracket_close", "1.5e−8", "0.750", "tokens (log scale)",
         "below 75.0 % of isotropic directions", "above all of isotropic directions",
-        "above 99.9 % of spectrum directions", "isotropic (solid), spectrum (dotted)", "Made here.",
+        "above 99.9 % of spectrum directions", "below more than 99.9 % of isotropic directions",
+        "isotropic (solid), spectrum (dotted)", "Made here.",
     ):  # fmt: skip
         assert any(shown in line for line in lines), shown
     assert "␣of␣(all)␣so" in seen["text"]

@@ -178,8 +178,8 @@ def _draw_side(
     i = int(height.argmax())
     # Towards the middle of the layer, away from the names of its neighbours.
     after = bool(place[i] < start + len(best) / 2)
-    name = Name(str(rows[side].iloc[i]).replace("_", " "), float(place[i]), float(height[i]), after)
-    return [name], np.column_stack([place, height])[height >= cut]
+    best_one = Name(str(rows[side].iloc[i]).replace("_", " "), float(place[i]), float(height[i]), after)
+    return [best_one], np.column_stack([place, height])[height >= cut]
 
 
 def _write_names(

@@ -80,7 +80,8 @@ const format = (() => {
     if (!known(share)) return ABSENT;
     if (share === 0) return "below all";
     if (share === 1) return "above all";
-    return `${share > 0.5 ? "above" : "below"} ${percent(share > 0.5 ? share : 1 - share)}`;
+    const most = percent(share > 0.5 ? share : 1 - share); // which is not all
+    return `${share > 0.5 ? "above" : "below"} ${most === "100.0 %" ? "more than 99.9 %" : most}`;
   }
 
   const q = (log10) => known(log10) ? number(10 ** log10, 2) : ABSENT;
