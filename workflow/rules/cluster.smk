@@ -6,7 +6,7 @@
 # Memory stands in the rules, as measured there. Both grow with every attempt (`retries` in the profile).
 #
 # Jobs of one group, its wildcards filled in, are one submission (`group-components` in the profile): a study of a hundred
-# jobs is some sixteen to a cluster. A group must not need itself by way of another one, and SLURM's log lies in a folder
+# jobs is one or two dozen to a cluster. A group must not need itself by way of another one, and SLURM's log lies in a folder
 # with the group's and its rules' names, of 255 letters at most.
 from snakemake.resources import Resources
 
