@@ -35,6 +35,8 @@ def page(built: Project, tmp_path_factory: pytest.TempPathFactory) -> str:
     done = subprocess.run(command, cwd=built.folder, capture_output=True, text=True, env=offline)
     assert done.returncode == 0, done.stderr
     assert "Missing metadata" not in done.stderr
+    # What a caption names and its job has not, is said so in the page.
+    assert "(WARNING" not in done.stderr and "(ERROR" not in done.stderr, done.stderr
     return (folder / "report.html").read_text()
 
 
@@ -88,6 +90,7 @@ def test_every_figure_has_its_caption(built: Project, results: dict) -> None:
         bold = re.search(r"\*\*(.*?)\*\*", caption_file(path).read_text(), re.S)
         shown = words(results[path]["caption"])
         assert " ".join(bold[1].split()) in shown
+        assert "System Message" not in shown
         # The study's name, and nothing that was left unfilled.
         assert "tiny" in shown, path
         assert "{{" not in shown and "snakemake." not in shown and "System Message" not in shown
