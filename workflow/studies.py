@@ -248,9 +248,11 @@ def _folder_name(model: Mapping[str, Any]) -> str:
 
 def check(study: Study, config: dict[str, Any]) -> None:
     """Raise FsrlError for settings that do not fit the study's model, as far as it is on this machine."""
-    # How the layer's activations vary (axis_share) is measured of every study.
-    contexts = {"nulls.context": config["nulls"]["context"]}
-    if config["effects"]["view"] in study.views:
+    contexts = {}
+    if "activations" not in study.without:
+        contexts["nulls.context"] = config["nulls"]["context"]
+    measured = config["effects"]["view"] in study.views and "effects" not in study.without
+    if measured or any(config["views"][view].get("transport") for view in study.views):
         contexts["effects.context"] = config["effects"]["context"]
     limit = study.positions()
     for place, context in contexts.items():

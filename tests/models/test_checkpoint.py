@@ -297,27 +297,6 @@ def test_reading_a_model_prints_nothing_and_leaves_others_bars_alone(folder, cap
     assert "somebody's own: 100%" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gpt_neo", "gpt_neox", "llama", "gemma2", "gemma3"])
-def test_the_end_alone_is_that_of_the_whole_model(name, tmp_path, monkeypatch):
-    architectures.write(name, tmp_path / name)
-    source = ModelSource(folder=str(tmp_path / name))
-    whole = reading.read_model(source, blocks=1)
-    assert len(whole.bridge.blocks) == architectures.N_LAYERS
-    assert whole.metadata["model_weights"].startswith("every parameter read")
-    monkeypatch.setattr(reading, "SMALL", 1)
-    end = reading.read_model(source, blocks=1)
-    assert len(end.bridge.blocks) == 1
-    assert end.metadata == whole.metadata | {
-        "model_weights": "W_U, norm and block 0 read from model.safetensors"
-    }
-    assert torch.equal(end.W_U, whole.W_U) and torch.equal(end.head.gain, whole.head.gain)
-    assert end.head.metadata() == whole.head.metadata() and end.tokens == whole.tokens
-    # Whoever reads more than the end gets all of it, or as much as is asked for.
-    assert len(reading.read_model(source).bridge.blocks) == architectures.N_LAYERS
-    assert len(reading.read_model(source, blocks=2).bridge.blocks) == 2
-    assert end.n_layers == whole.n_layers == architectures.N_LAYERS
-
-
 def test_what_no_block_asks_for_is_no_less_refused_where_blocks_are_left_out(tmp_path):
     architectures.write("llama", tmp_path / "llama")
     path = tmp_path / "llama/model.safetensors"

@@ -36,6 +36,20 @@ def test_they_are_left_out_where_the_study_says_so(fresh: Project, tmp_path: Pat
     assert planned.stderr.count("study tiny is built without effects (studies.tiny.without)") == 1
 
 
+def test_without_activations_too_no_job_runs_the_model(fresh: Project, tmp_path: Path) -> None:
+    runs_it = {"measure_activation_covariances", "measure_axis_shares_tiny"}
+    assert runs_it <= set(fresh.plan())
+    project = configured(fresh, tmp_path / "project", "without", ["effects", "activations"])
+    # No window of the text is read, however few tokens the model reads at once.
+    path = project.folder / "tiny/model/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"n_positions": 8}))
+    planned = project.without_jobs("--dry-run", "all", "dataset")
+    left = set(planned_rules(planned))
+    assert not runs_it & left and not {rule for rule in left if "contexts" in rule or "effects" in rule}
+    said = "study tiny is built without effects, activations (studies.tiny.without)"
+    assert planned.stderr.count(said) == 1
+
+
 def test_a_broken_config_of_a_model_is_one_line(fresh: Project, tmp_path: Path) -> None:
     project = fresh.copy(tmp_path / "project")
     (project.folder / "tiny/model/config.json").write_text("[]")

@@ -12,7 +12,14 @@ ACTIVATIONS = "results/{study}/activations.safetensors"
 LAYER_KINDS = [kind for kind in config["nulls"]["kinds"] if kind != "isotropic"]
 NULLS = sorted(set(targets(NULL, NULL_QUANTILES, FRESH_NULL)))
 NULLS += targets(LAYER_NULL, LAYER_NULL_QUANTILES, LAYER_FRESH_NULL) if LAYER_KINDS else []
-AXIS_SHARES = targets(AXIS_SHARE)
+# How the layers' activations vary takes the model's own forward pass.
+AXIS_SHARES = [
+    path.format(study=study.name)
+    for study in STUDIES.values()
+    if not left_out(study, "activations")
+    for own in of_saes(AXIS_SHARE, study)
+    for path in of_views(own, study)
+]
 
 
 # One job for all of a model's views, with all cores: it multiplies the directions once, and every layer waits for its

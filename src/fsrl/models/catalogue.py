@@ -2,7 +2,7 @@
 
 The directory gives repositories, ids and paths; how wide a dictionary is stands in their names, mostly. A
 release is supported where fsrl reads its layout and the model as it is published: REASONS has what else there
-is, and docs/releases.md says it again.
+is, and config/README.md says it again.
 """
 
 import re

@@ -7,8 +7,7 @@ and wrapped models (`_orig_mod.`, `module.`, `base_model.model.`) are not stripp
 with the call that saves the model inside. A head that is tied to the embedding needs no tensor. Buffers that
 older versions stored and the model makes itself (attention masks, rotary frequencies) need no place.
 
-A model may be booted with its first blocks alone: what lies beyond the last block, final norm and W_U, is
-then read without the rest. A tensor of a block that is left out is one whose first number is the block's.
+A model may be booted in part, with its first blocks and its first tokens alone (`fsrl.models.part`).
 """
 
 import re
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from fsrl.errors import FsrlError
-from fsrl.models import head, sources, stored, tokenizer
+from fsrl.models import head, part, sources, stored, tokenizer
 from fsrl.models.hub_files import clear_errors, shown
 from fsrl.models.stored import StoredTensor
 from fsrl.weights.matrices import check_finite
@@ -51,10 +50,10 @@ _BOOTING = threading.Lock()
 def boot(folder: Path, device: str | None = None, *, blocks: int | None = None) -> Any:
     """A TransformerBridge of a model's folder, unprocessed, float32, with every weight from its files.
 
-    device: TransformerLens' choice where it is None; blocks: how many of the first are read, None for all.
-    Raises FsrlError, naming the file, for what cannot be
-    read, for weights that do not fit the config, and where TransformerLens computes other logits than
-    transformers (a look at a few tokens, which GPT-2 needs not).
+    device: TransformerLens' choice where it is None; blocks: how many of the first are read, with the first
+    tokens of the vocabulary (`part.ROWS`), None for the whole model. Raises FsrlError, naming the file, for
+    what cannot be read, for weights that do not fit the config, and where TransformerLens computes other
+    logits than transformers (a look at a few tokens, which GPT-2 needs not).
     """
     _check_config(folder / "config.json")
     _check_small(folder)
@@ -77,36 +76,50 @@ def boot(folder: Path, device: str | None = None, *, blocks: int | None = None) 
         ) from error
     if blocks is not None:
         bridge.cfg.n_layers = len(bridge.blocks)
+        bridge.cfg.d_vocab = bridge.cfg.d_vocab_out = bridge.W_U.shape[1]
     _check_bridge(bridge, source, folder)
     return bridge
 
 
-def n_layers(folder: Path) -> int:
-    """How many blocks a model has, by its config, which `boot` has read."""
+def text_config(folder: Path) -> Any:
+    """What a model's config.json, which `boot` has read, says of its text."""
     from transformers import AutoConfig
 
-    return int(AutoConfig.from_pretrained(folder).get_text_config().num_hidden_layers)
+    return AutoConfig.from_pretrained(folder).get_text_config()
 
 
 def pretrained(model_class: Any, folder: Path, *, blocks: int | None = None, **kwargs: Any) -> Any:
     """model_class.from_pretrained(folder, **kwargs) with every weight from its files, or FsrlError.
 
-    blocks: how many the config asks for, None for all that the files have.
+    blocks: how many are read, with the first tokens alone: the config, which kwargs have, is `part.cut`.
     """
     files = sources.weight_files(folder)
-    held = [tensor for path in files for tensor in _tensors(path) if not _is_beyond(tensor.name, blocks)]
-    _check_tied(model_class, kwargs.get("config"), held, files)
+    config: Any = kwargs.get("config")
+    held = [tensor for path in files for tensor in _tensors(path) if not part.is_beyond(tensor.name, blocks)]
+    _check_tied(model_class, config, held, files)
+    place: str | None = str(folder)
+    if blocks is not None:
+        d_vocab = config.get_text_config().vocab_size
+        part.cut(config, blocks)
+        place, model_class = None, _own_class(model_class, config)
+        kwargs["state_dict"] = part.tensors(model_class, config, d_vocab, files, blocks)
     with _quiet():
         model, report = model_class.from_pretrained(
-            folder, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True, **kwargs
+            place, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True, **kwargs
         )
-    _check_report(report, model, files, blocks)
+    _check_report(report, model, files)
     _check_stored(model, held, files)
     for name, tensor in model.state_dict().items():
         # What is not finite stays so in a sum, which takes a fraction of the time.
         if tensor.is_floating_point() and not torch.isfinite(tensor.sum()):
             check_finite(f"{_named(files)}: {name}", tensor)
     return model
+
+
+def _own_class(model_class: Any, config: Any) -> Any:
+    """The class that an Auto class takes for a config."""
+    mapped = hasattr(model_class, "_model_mapping")  # AutoModelForCausalLM
+    return model_class._model_mapping[type(config)] if mapped else model_class
 
 
 class _Source:
@@ -122,8 +135,6 @@ class _Source:
 
         architecture = bridges.determine_architecture_from_hf_config(config)
         model_class = bridges.get_hf_model_class_for_architecture(architecture)
-        if self.blocks is not None:
-            _cut(config.get_text_config(), self.blocks)
         model = pretrained(model_class, self.folder, blocks=self.blocks, config=config, **kwargs)
         if config.model_type not in TESTED:
             given = config.get_text_config()
@@ -131,21 +142,6 @@ class _Source:
             with torch.no_grad():
                 self.probe = tokens, model(tokens).logits
         return model
-
-
-def _cut(config: Any, blocks: int) -> None:
-    """Ask for the first blocks alone, in the lists of one entry a block too."""
-    every = config.num_hidden_layers
-    config.num_hidden_layers = min(blocks, every)
-    for name, value in list(vars(config).items()):
-        if isinstance(value, list) and len(value) == every:
-            setattr(config, name, value[:blocks])
-
-
-def _is_beyond(name: str, blocks: int | None) -> bool:
-    """Whether a tensor belongs to a block that is left out."""
-    number = re.search(r"\.(\d+)\.", name)
-    return blocks is not None and number is not None and int(number[1]) >= blocks
 
 
 def _check_config(path: Path) -> None:
@@ -250,12 +246,9 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
-def _check_report(
-    report: Mapping[str, Any], model: Any, files: Sequence[Path], blocks: int | None = None
-) -> None:
+def _check_report(report: Mapping[str, Any], model: Any, files: Sequence[Path]) -> None:
     missing = sorted(report["missing_keys"])
-    unknown = [name for name in report["unexpected_keys"] if not _is_beyond(name, blocks)]
-    unexpected = sorted(name for name in unknown if not _is_buffer(model, name))
+    unexpected = sorted(name for name in report["unexpected_keys"] if not _is_buffer(model, name))
     reshaped = sorted(
         f"{name} is {list(found)} (the config wants {list(wanted)})"
         for name, found, wanted in report["mismatched_keys"]
@@ -295,8 +288,7 @@ def _check_tied(model_class: Any, config: Any, held: Sequence[StoredTensor], fil
     """A head that is stored though it is tied must have the embedding's shape: transformers breaks on it."""
     if config is None or not config.get_text_config().tie_word_embeddings:
         return
-    if hasattr(model_class, "_model_mapping"):  # AutoModelForCausalLM
-        model_class = model_class._model_mapping[type(config)]
+    model_class = _own_class(model_class, config)
     tied, prefix = model_class._tied_weights_keys, model_class.base_model_prefix
     if not isinstance(tied, dict):
         return

@@ -69,10 +69,9 @@ def _by_distance(
     model: Model, folded: Float[Tensor, "d_model d_vocab"], device: str, **chosen: Any
 ) -> tuple[Bool[Tensor, "d_vocab"] | None, str]:
     """Which tokens are trained, and how that was told; None, with a warning, where it cannot be."""
-    spare = model.bridge.W_U.detach()[:, len(model.tokens) :]
     raw, folded = model.W_U.to(device), folded.to(device)
     try:
-        found = undertrained.by_distance(raw, folded, model.tokens, spare=spare, **chosen)
+        found = undertrained.by_distance(raw, folded, model.tokens, spare=model.padding, **chosen)
     except undertrained.NoReferences as error:
         logger.warning("%s", error)
         return None, f"unknown: {error}".replace("undertrained tokens: ", "")

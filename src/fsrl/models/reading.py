@@ -7,8 +7,9 @@ after them reads the safetensors files that `weights` writes. Whatever the sourc
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from fsrl import arguments
-from fsrl.models import checkpoint, hub_files, sources
+from fsrl.models import checkpoint, hub_files, part, sources
 from fsrl.models import fit as model_fit
 from fsrl.models.head import Head, read_head
 from fsrl.models.sources import ModelSource
@@ -38,18 +39,30 @@ class Model:
     """A language model as TransformerLens reads it, unprocessed: raw weights in float32.
 
     bridge: the TransformerBridge; tokenizer: as its files have it (see `own_tokenizer`); head: what lies
-    between the residual stream and the logits; W_U: without the padding after the last token; metadata:
-    provenance; n_layers: the model's, of which the bridge may have the first ones alone.
+    between the residual stream and the logits; columns_of_W_U: from one to another, padding included;
+    d_vocab: how many there are; metadata: provenance; n_layers: the model's. Of a large model the bridge may
+    have the first blocks and tokens alone.
     """
 
     source: ModelSource
     bridge: Any
     tokenizer: Any
     head: Head
-    W_U: Float32[Tensor, "d_model d_vocab"]
+    columns_of_W_U: Callable[[int, int], Float32[Tensor, "d_model columns"]]
+    d_vocab: int
     vocabulary: Vocabulary
     metadata: dict[str, str]
     n_layers: int
+
+    @cached_property
+    def W_U(self) -> Float32[Tensor, "d_model d_tokens"]:
+        """Without the padding after the last token; of a large model read when it is first asked for."""
+        return self.columns_of_W_U(0, len(self.tokens))
+
+    @property
+    def padding(self) -> Float32[Tensor, "d_model padding"]:
+        """The columns of W_U after the last token's, which no token owns."""
+        return self.columns_of_W_U(len(self.tokens), self.d_vocab)
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -59,16 +72,17 @@ class Model:
     @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return self.W_U.shape[0]
+        return int(self.bridge.W_U.shape[0])
 
 
 def read_model(source: ModelSource, *, blocks: int | None = None) -> Model:
     """The model, from its folder or the hub's cache.
 
-    blocks: how many are wanted beside final norm, W_U and tokens (1 where none is), None for all; of a large
-    model no others are read, and the bridge has no others. Raises FsrlError for a missing or broken file, for
-    weights that are not all in the files (`fsrl.models.checkpoint`), and for a model whose logits are not its
-    final norm times W_U (`fsrl.models.head`).
+    blocks: how many are wanted beside final norm, W_U and tokens (1 where none is), None for all, to run the
+    model; of a large model no others are read, and no embedding but W_U (`fsrl.models.part`). Raises
+    FsrlError for a missing or broken file, for weights that are not all in the files
+    (`fsrl.models.checkpoint`), and for a model whose logits are not its final norm times W_U
+    (`fsrl.models.head`).
     """
     source.local_files()
     hub_files.require(
@@ -82,9 +96,8 @@ def read_model(source: ModelSource, *, blocks: int | None = None) -> Model:
     bridge = checkpoint.boot(folder, "cpu", blocks=cut)
     head = read_head(bridge, source.name)
     tokenizer = own_tokenizer(bridge, folder)
-    vocabulary = read_vocabulary(tokenizer, bridge.W_U.shape[1])
-    # A vocabulary may be padded to a round size: columns after the last token's are left out.
-    W_U = columns.contiguous(bridge.W_U.detach()[:, : len(vocabulary.tokens)])
+    columns_of_W_U, d_vocab = _columns_of_W_U(bridge, folder, in_part=cut is not None)
+    vocabulary = read_vocabulary(tokenizer, d_vocab)
     some = "block 0" if cut == 1 else f"blocks 0 to {(cut or 1) - 1}"
     read = f"W_U, norm and {some}" if cut else "every parameter"
     metadata = {
@@ -100,8 +113,17 @@ def read_model(source: ModelSource, *, blocks: int | None = None) -> Model:
         logger.warning(
             "%s: tokens left out for want of a row in W_U: %d", source.name, vocabulary.without_row
         )
-    n_layers = checkpoint.n_layers(folder) if cut else int(bridge.cfg.n_layers)
-    return Model(source, bridge, tokenizer, head, W_U, vocabulary, metadata, n_layers)
+    n_layers = int(checkpoint.text_config(folder).num_hidden_layers if cut else bridge.cfg.n_layers)
+    return Model(source, bridge, tokenizer, head, columns_of_W_U, d_vocab, vocabulary, metadata, n_layers)
+
+
+def _columns_of_W_U(bridge: Any, folder: Path, *, in_part: bool) -> tuple[Callable[[int, int], Tensor], int]:
+    """What gives columns of W_U, and how many there are; in_part: whether the bridge has the first alone."""
+    W_U = bridge.W_U.detach()
+    if not in_part:
+        return lambda start, stop: columns.contiguous(W_U[:, start:stop]), W_U.shape[1]
+    d_vocab = int(checkpoint.text_config(folder).vocab_size)
+    return part.head(sources.weight_files(folder), W_U, d_vocab).columns, d_vocab
 
 
 def load_model(place: str | Path, device: str | torch.device = "cpu") -> Any:
