@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.fixtures import forked_jobs
 
 ROOT = Path(__file__).parents[2]
@@ -45,3 +47,23 @@ def run(code: str, environment: dict[str, str], folder: Path, *, fork: bool = Tr
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def turn_to(endpoint: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for huggingface_hub in this process, for one test."""
+    from huggingface_hub import close_session, constants
+
+    settings = {
+        "ENDPOINT": endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(cache),
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": True,
+        "HF_HUB_OFFLINE": False,
+    }
+    for name, value in settings.items():
+        monkeypatch.setattr(constants, name, value)
+    for name in [name for name in os.environ if name.lower().endswith("_proxy") or name.startswith("HF_")]:
+        monkeypatch.delenv(name)
+    # A client reads the environment when it is made.
+    close_session()

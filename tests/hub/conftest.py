@@ -1,6 +1,5 @@
 """A hub on the loopback interface for the tests of this folder."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -29,22 +28,7 @@ def hub(_serving_hub: LoopbackHub) -> Iterator[LoopbackHub]:
 @pytest.fixture
 def at_hub(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
     """The running hub, for huggingface_hub in this process too; an empty cache in tmp_path/hf, no token."""
-    from huggingface_hub import close_session, constants
-
-    settings = {
-        "ENDPOINT": hub.url,
-        "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
-        "HF_HUB_CACHE": str(tmp_path / "hf"),
-        "HF_HUB_DISABLE_XET": True,
-        "HF_HUB_DISABLE_IMPLICIT_TOKEN": True,
-        "HF_HUB_OFFLINE": False,
-    }
-    for name, value in settings.items():
-        monkeypatch.setattr(constants, name, value)
-    for name in [name for name in os.environ if name.lower().endswith("_proxy") or name.startswith("HF_")]:
-        monkeypatch.delenv(name)
-    # A client reads the environment when it is made.
-    close_session()
+    clients.turn_to(hub.url, tmp_path / "hf", monkeypatch)
     return hub
 
 

@@ -14,90 +14,12 @@ from fsrl.models.sae_files import SAEFiles
 from fsrl.models.sources import SAESource
 from tests.fixtures import cached_saes as cached
 from tests.fixtures.adapter_examples import make_sae
-
-LINEAR = {"W_enc": "encoder.weight", "W_dec": "decoder.weight", "b_enc": "encoder.bias"}
-DIRECT = {name: name for name in ("W_enc", "W_dec", "b_enc", "b_dec")}
-RESID, HOOK_Z = f"blocks.{cached.LAYER}.hook_resid_post", f"blocks.{cached.LAYER}.attn.hook_z"
-MLP_IN = "hook_mlp_in"
-GATED = {"W_enc": "encoder.weight", "W_dec": "decoder.weight", "b_dec": "decoder_bias"}
-GATES = {name: torch.rand(cached.D_SAE) for name in ("r_mag", "gate_bias", "mag_bias")}
-THRESHOLD = torch.tensor(0.5)
-SAEBENCH, GEMMA_3 = "saebench_gemma-2-2b_width-2pow12_date-0108", "gemma-scope-2-1b-pt-res"
-PYTHIA = "sae_bench_pythia70m_sweep_{}_ctx128_{}"
-# Layout, release, writer of the files, architecture, hook.
-READ = (
-    ("connor_rob_hook_z", "gpt2-small-hook-z-kk", cached.hook_z, "standard", HOOK_Z),
-    ("gemma_2", "gemma-scope-2b-pt-res-canonical", cached.gemma_2, "jumprelu", None),
-    ("gemma_3", GEMMA_3, cached.gemma_3, "jumprelu", None),
-    ("gemma_3", GEMMA_3, cached.gemma_3_with_config, "jumprelu", None),
-    ("llama_scope", "llama_scope_lxr_8x", cached.llama_scope, "jumprelu", RESID),
-    ("llama_scope_r1_distill", "llama_scope_r1_distill", cached.llama_scope_r1_distill, "jumprelu", RESID),
-    (
-        "dictionary_learning_1",
-        PYTHIA.format("standard", "0712"),
-        cached.dictionary_learning("AutoEncoder", LINEAR | {"b_dec": "bias"}),
-        "standard",
-        RESID,
-    ),
-    (
-        "dictionary_learning_1",
-        PYTHIA.format("topk", "0730"),
-        cached.dictionary_learning("AutoEncoderTopK", LINEAR | {"b_dec": "b_dec"}, threshold=THRESHOLD),
-        "topk",
-        RESID,
-    ),
-    (
-        "dictionary_learning_1",
-        PYTHIA.format("gated", "0730"),
-        cached.dictionary_learning("GatedAutoEncoder", GATED, **GATES),
-        "gated",
-        RESID,
-    ),
-    (
-        "dictionary_learning_1",
-        SAEBENCH,
-        cached.dictionary_learning("MatryoshkaBatchTopKSAE", DIRECT, threshold=THRESHOLD),
-        "jumprelu",
-        RESID,
-    ),
-    ("deepseek_r1", "deepseek-r1-distill-llama-8b-qresearch", cached.pickled_linear, "standard", None),
-    ("qwen_scope", "qwen-scope-3-1.7b-base-w32k-l50", cached.pickled_rows, "topk", None),
-    ("goodfire", "goodfire-llama-3.1-8b-instruct", cached.goodfire, "standard", None),
-    ("temporal", "temporal-sae-gemma-2-2b", cached.temporal, "temporal", None),
+from tests.fixtures.foreign_layouts import (
+    CLT,
+    READ,
+    TRANSCODERS,
+    shrink,
 )
-CLT = "mntss-gemma-2-2b-2.5m-clt-as-per-layer"
-QWEN, QWEN_14B = "mwhanna-qwen3-4b-transcoders", "mwhanna-qwen3-14b-transcoders"
-# Layout, release, writer of the files, architecture, what is read in the block, SAE.
-TRANSCODERS = (
-    (
-        "gemma_2_transcoder",
-        "gemma-scope-2b-pt-transcoders",
-        cached.gemma_2_transcoder,
-        "jumprelu_transcoder",
-        "ln2.hook_normalized",
-        None,
-    ),
-    ("gemma_3", "gemma-scope-2-1b-pt-transcoders-all", cached.gemma_3, "jumprelu_transcoder", MLP_IN, None),
-    (
-        "gemma_3",
-        "gemma-scope-2-270m-pt-transcoders",
-        cached.gemma_3_skipping,
-        "jumprelu_skip_transcoder",
-        MLP_IN,
-        "transcoder/layer_15_width_262k_l0_big_affine",
-    ),
-    ("mwhanna_transcoder", QWEN, cached.mwhanna(), "transcoder", "mlp.hook_in", None),
-    ("mwhanna_transcoder", QWEN, cached.mwhanna("wanb-config.yaml"), "transcoder", "mlp.hook_in", "layer_7"),
-    ("mwhanna_transcoder", QWEN_14B, cached.mwhanna(named=False), "transcoder", "mlp.hook_in", None),
-)
-# Loaders that know the sizes from the names alone: here their SAEs are small.
-SIZED = {
-    "gemma_2": "get_gemma_2_config_from_hf",
-    "gemma_2_transcoder": "get_gemma_2_transcoder_config_from_hf",
-    "deepseek_r1": "get_deepseek_r1_config_from_hf",
-    "qwen_scope": "get_qwen_scope_config_from_hf",
-    "goodfire": "get_goodfire_config_from_hf",
-}
 
 
 @pytest.fixture
@@ -106,23 +28,6 @@ def hub_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("asked the network"))
     return tmp_path
-
-
-def shrink(monkeypatch, layout):
-    """Make a loader that knows the sizes of its SAEs expect ours."""
-    from sae_lens.loading import pretrained_sae_loaders as loaders
-
-    if (name := SIZED.get(layout)) is None:
-        return
-    getter = getattr(loaders, name)
-
-    def small(*arguments, **named):
-        known = getter(*arguments, **named)
-        sizes = {"d_in": cached.D_IN, "d_sae": cached.D_SAE, "d_out": cached.D_IN}
-        return known | {name: size for name, size in sizes.items() if name in known}
-
-    monkeypatch.setattr(loaders, name, small)
-    monkeypatch.setitem(loaders.NAMED_PRETRAINED_SAE_CONFIG_GETTERS, layout, small)
 
 
 def written(folder, release, write, sae_id=None):
