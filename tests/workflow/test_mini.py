@@ -151,3 +151,11 @@ def test_training_is_in_nobody_s_plan(built):
     assert "train mini" not in plan.stderr
     train = subprocess.run([*command, "train_mini"], cwd=built, check=True, capture_output=True, text=True)
     assert planned(train)["train_mini_model"] == 1
+
+
+@pytest.mark.slow
+def test_explanations_of_all_studies_can_be_asked_for_at_once(built):
+    """One of them leaves them out, and has not what they are made from."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "explanations"]
+    plan = subprocess.run(command, cwd=built, capture_output=True, text=True)
+    assert plan.returncode == 0, plan.stdout + plan.stderr
