@@ -61,3 +61,13 @@ def test_all_that_are_no_gpt2_s_are_planned() -> None:
 def test_releases_are_listed_without_weights_or_network(fresh: Project) -> None:
     done = fresh.without_jobs("--dry-run", "studies")
     assert set(planned(done)) == {"list_releases", "studies"}
+
+
+def test_what_a_skipped_study_lacks_is_downloaded_without_naming_it(
+    catalogued: Project, tmp_path: Path
+) -> None:
+    nowhere = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    arguments = ("--dry-run", "download", "--config", "run=[tiny,gemma-3-270m]")
+    done = catalogued.without_jobs(*arguments, given=environment() | nowhere)
+    assert planned(done) == {"fetch_model": 1, "fetch_weights": 1, "download": 1}
+    assert "gemma-3-270m" in done.stderr

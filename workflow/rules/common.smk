@@ -73,6 +73,8 @@ OF_MODEL = "results/models/{model}"
 MODEL_OF = studies.model_folders(config)
 # Model -> the first study of it, since any tells where it comes from; and the views of all of them.
 MODELS = {MODEL_OF[study.name]: study for study in reversed(list(STUDIES.values()))}
+# The same of all studies asked for: what one that is skipped lacks can be fetched.
+MODELS_ASKED = {MODEL_OF[name]: study for name, study in reversed(list(ASKED.items()))} | MODELS
 MODEL_VIEWS = {model: studies.model_views(config, model) for model in MODELS}
 
 

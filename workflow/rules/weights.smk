@@ -70,7 +70,7 @@ def local_model_files(wildcards):
 
 def model_source(wildcards):
     """The settings that say where a model comes from, whichever of its studies has them."""
-    settings = config["studies"][MODELS[wildcards.model].name]["model"]
+    settings = config["studies"][MODELS_ASKED[wildcards.model].name]["model"]
     return {key: value for key, value in settings.items() if value is not None}
 
 
@@ -87,7 +87,7 @@ def fetched(wildcards):
 def fetched_model(wildcards):
     """The record of the model's files, where they come from the hub."""
     model = wildcards.get("model") or MODEL_OF[wildcards.study]
-    return [FETCHED_MODEL.format(model=model)] if MODELS[model].model.hub_files() else []
+    return [FETCHED_MODEL.format(model=model)] if MODELS_ASKED[model].model.hub_files() else []
 
 
 def export_gpus(wildcards):
@@ -105,7 +105,7 @@ rule fetch_model:
     log:
         "logs/models/{model}/fetch_model.log",
     wildcard_constraints:
-        model=any_of(model for model, study in MODELS.items() if study.model.hub_files()),
+        model=any_of(model for model, study in MODELS_ASKED.items() if study.model.hub_files()),
     threads: 1
     params:
         source=lambda wildcards: {"model": model_source(wildcards)},
