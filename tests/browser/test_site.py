@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fsrl.browser.site import write
 from fsrl.figures.style import percent
 from fsrl.names import LABELS, type_label
 from fsrl.pages import page as dashboard
@@ -55,6 +57,25 @@ def column(page: Any, key: str) -> list[str]:
     heads = page.locator("#table thead th button").all()
     place = [head.get_attribute("data-key") for head in heads].index(key) + 1
     return page.locator(f"#table tbody td:nth-child({place})").all_inner_texts()
+
+
+def test_a_transcoder_s_page_says_where_it_reads_and_writes(visit: Visit, tmp_path: Path) -> None:
+    site, layers = browser_study.small()
+    hook, reads = "blocks.7.hook_mlp_out", "blocks.7.ln2.hook_normalized"
+    layers[1] = replace(layers[1], hook=hook, reads=reads)
+    layers[2] = replace(layers[2], hook=hook)
+    write(site, layers, tmp_path / "browser")
+    page = visit.open((tmp_path / "browser/index.html").as_uri() + f"#layer={SAES[1]}&feature=3")
+    assert "transcoders made-up saes" in str(page.text_content("#place"))
+    said = page.locator("#feature .place").inner_text()
+    for part in (f"transcoder {SAES[1]}", f"reads {reads}", f"writes {hook}", "feature 3"):
+        assert part in said, said
+    page = visit.open((tmp_path / "browser/index.html").as_uri() + f"#layer={SAES[2]}&feature=3")
+    said = page.locator("#feature .place").inner_text()
+    assert f"SAE {SAES[2]}" in said and f"hook {hook}" in said and "reads" not in said
+    page = visit.open((tmp_path / "browser/index.html").as_uri() + f"#{FIRST}&feature=3")
+    said = page.locator("#feature .place").inner_text()
+    assert f"hook {SAES[0]}" in said and "SAE" not in said
 
 
 def features(page: Any) -> list[int]:

@@ -4,7 +4,6 @@ has.
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,6 +15,7 @@ from fsrl.latex import studies as tex_studies
 from fsrl.numbers import headlines as tex_numbers
 from tests.fixtures import synthetic_study as synthetic
 from tests.fixtures.paper_numbers import SOURCES, fixed_values, read
+from tests.fixtures.paper_text import words
 
 ROOT = Path(__file__).parents[2]
 PARTS = ["other-view", "evidence", "effects", "transport", "steering", "planted", "dictionaries"]
@@ -85,11 +85,9 @@ def compiled(folder: Path, sources: list[Path], monkeypatch) -> str:
     """The text of the PDF, in one line."""
     monkeypatch.chdir(folder)
     tex_document.compile_pdf(Path("paper/main.tex"), sources, folder / "main.pdf")
-    done = subprocess.run(["pdftotext", "main.pdf", "-"], capture_output=True, text=True, check=True)
-    return " ".join(done.stdout.split())
+    return words(folder / "main.pdf")
 
 
-@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no pdftotext (poppler-utils) here")
 def test_it_speaks_of_the_studies_that_were_built_and_of_no_other(tmp_path, given, monkeypatch):
     studies = {"made-up": PARTS, "bare_study": []}
     text = compiled(tmp_path, project(tmp_path, given, studies, ["GPT-2 & its like"]), monkeypatch)
@@ -103,12 +101,12 @@ def test_it_speaks_of_the_studies_that_were_built_and_of_no_other(tmp_path, give
     assert "The embedded study" not in text
 
 
-@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no pdftotext (poppler-utils) here")
 def test_a_study_that_has_only_what_every_study_has_can_be_told_alone(tmp_path, given, monkeypatch):
     text = compiled(tmp_path, project(tmp_path, given, {"bare_study": []}, []), monkeypatch)
     assert "The text tells of bare_study" in text and "??" not in text
     for not_measured in ("Do the logits move", "What the features promote", "Planted types found"):
         assert not_measured not in text
+    assert "None of this was measured for bare_study." in text and "agreement with the logits" not in text
 
 
 def test_a_number_that_no_table_gives_stops_it(tmp_path, given, monkeypatch):

@@ -34,6 +34,7 @@ class Shown:
 class LayerTables:
     """What a study holds of one SAE; None where it has no such table.
 
+    reads: of a transcoder, the hook that it reads; it writes to `hook`.
     shown: in the site's view; types: all schemes; null: directions of the bounding kinds, with `kind` and the
     moments in `record.RANKED`; shapes: the table `null_shapes`; transported: in a view with transport.
     sets: the tested sets, in the order of the columns of z, t and log10_p [features, n_sets].
@@ -55,6 +56,7 @@ class LayerTables:
     explanations: pd.DataFrame | None = None
     contexts: pd.DataFrame | None = None
     transported: Shown | None = None
+    reads: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

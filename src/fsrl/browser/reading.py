@@ -56,9 +56,11 @@ def layers(
             statistics = dict(zip(("z", "t", "log10_p"), found, strict=True))
         null = joined(shared, [_null(own["null"])] if "null" in own else [])
         transported = _read(own, SHOWN, TRANSPORTED)
+        said = tables.read_metadata(own["moments"])
         yield LayerTables(
             sae=sae,
-            hook=tables.read_metadata(own["moments"]).get("hook", sae),
+            hook=said.get("hook", sae),
+            reads=said["encoder_hook"].split(":")[0] if "encoder_hook" in said else None,
             shown=Shown(**_read(own, SHOWN)),
             null=null[null["kind"].isin(BOUNDING)],
             sets=sets,

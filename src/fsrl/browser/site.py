@@ -93,6 +93,7 @@ def _write_layer(site: Site, number: int, tables: LayerTables, folder: Path) -> 
     return {
         "sae": tables.sae,
         "hook": tables.hook,
+        **({"reads": tables.reads} if tables.reads else {}),
         "features": n,
         "types": types.tolist(),
         "sample": _sample(made),

@@ -279,7 +279,7 @@ function overview() {
 
 function build() {
   $("title").textContent = study.title;
-  $("place").replaceChildren(...[["study", study.study], ["view", study.view], ["scheme", study.scheme], ["model", study.made.model ?? "-"], ["SAEs", study.made.release ?? "-"]]
+  $("place").replaceChildren(...[["study", study.study], ["view", study.view], ["scheme", study.scheme], ["model", study.made.model ?? "-"], [study.layers.some((layer) => layer.reads) ? "transcoders" : "SAEs", study.made.release ?? "-"]]
     .map(([name, said]) => element("span", { title: name === "model" ? Object.entries(study.made).map(([k, v]) => `${k}: ${v}`).join("\n") : null }, `${name} `, element("b", {}, element("bdi", {}, said)))));
   $("layers").replaceChildren(...study.layers.map((layer, i) => {
     const typed = layer.types.slice(0, 5).reduce((sum, one) => sum + one, 0);

@@ -50,7 +50,10 @@ class Page {
 
   header(title, own, feature, row, steps) {
     const { study } = this, said = (text) => element("b", {}, element("bdi", {}, text));
-    const places = [["study", study.study], ["hook", own.hook], ["feature", String(feature)], ["view", study.view]];
+    // What an SAE is called says nothing where that is its hook; of a transcoder, the hook is where it writes.
+    const sae = [own.reads ? "transcoder" : "SAE", own.sae === own.hook ? "" : own.sae];
+    const hooks = own.reads ? [["reads", own.reads], ["writes", own.hook]] : [["hook", own.hook]];
+    const places = [["study", study.study], sae, ...hooks, ["feature", String(feature)], ["view", study.view]];
     return element("header", {}, steps,
       element("h1", { tabindex: -1 }, element("bdi", {}, title)),
       element("p", { class: "place" },
