@@ -124,9 +124,28 @@ class Study:
         return _located(f"config: studies.{self.name}.saes", self.saes.transcoders)
 
     def unlike_gpt2(self) -> str | None:
-        """What in its model is not as in GPT-2; None where all is, or its files are not on this machine."""
+        """What in its model is not as in GPT-2; None where all is. By its name, until its files are here."""
         found = _located(f"config: studies.{self.name}.model", self.model.config)
+        if found is None and self.model.hub is not None:
+            return scope.unlike_gpt2_by_name(self.model.hub)
         return None if found is None else scope.unlike_gpt2(found)
+
+    def trained_on_another(self) -> str | None:
+        """A line where SAELens' directory has the release under another model than the study's."""
+        from fsrl.models import catalogue  # pandas, which no job's own snakemake needs
+
+        if self.saes.release is None or not self.saes.listed.listed or self.model.hub is None:
+            return None
+        expected, hub = (
+            catalogue.model_of(self.saes.release),
+            self.model.hub.removeprefix("openai-community/"),
+        )
+        if expected.casefold() == hub.casefold():
+            return None
+        return (
+            f"study {self.name}: release {self.saes.release} is of {expected}, by SAELens' directory, and "
+            f"the study's model is {self.model.hub}"
+        )
 
     def neuronpedia(self) -> dict[str, tuple[str, str] | None]:
         """Model and source at Neuronpedia of each SAE, None where it has none; asks no network."""
@@ -247,7 +266,15 @@ def _folder_name(model: Mapping[str, Any]) -> str:
 
 
 def check(study: Study, config: dict[str, Any]) -> None:
-    """Raise FsrlError for settings that do not fit the study's model, as far as it is on this machine."""
+    """Raise FsrlError for a model that is refused as it is published, and for settings that do not fit the
+    study's model, as far as it is on this machine.
+    """
+    from fsrl.models import catalogue  # as above
+
+    refused = catalogue.REFUSED_MODELS.get(study.model.hub or "")
+    if refused is not None:
+        why = catalogue.REASONS[refused]
+        raise FsrlError(f"config: studies.{study.name}.model: {study.model.hub} cannot be studied: {why}")
     contexts = {}
     if "activations" not in study.without:
         contexts["nulls.context"] = config["nulls"]["context"]

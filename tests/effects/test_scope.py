@@ -5,7 +5,7 @@ import json
 import pytest
 from transformers import GPT2Config, LlamaConfig
 
-from fsrl.effects.scope import unlike_gpt2
+from fsrl.effects.scope import unlike_gpt2, unlike_gpt2_by_name
 
 
 def test_gpt2_has_them_whatever_its_size_and_however_short_its_config():
@@ -28,3 +28,10 @@ def test_gpt2_has_them_whatever_its_size_and_however_short_its_config():
 )
 def test_another_model_is_not_and_it_is_said_why(config, reason):
     assert unlike_gpt2(config) == reason
+
+
+def test_until_the_config_is_here_the_name_tells():
+    for name in ("gpt2", "openai-community/gpt2-xl", "distilbert/distilgpt2"):
+        assert unlike_gpt2_by_name(name) is None
+    for name in ("google/gemma-2-2b", "EleutherAI/pythia-70m-deduped", "somebody/gpt2-like"):
+        assert "is no GPT-2" in unlike_gpt2_by_name(name)

@@ -51,6 +51,38 @@ def test_a_ready_study_is_planned_offline(catalogued: Project, tmp_path: Path, n
     assert bool(without) is (name == TRANSCODERS)
     if without:
         assert not {job for job in jobs if "effect" in job}
+    # Told by the model's name: nothing of it is here.
+    assert not {job for job in jobs if "steering" in job}
+    odd = f"study {name} is built without steering: by its name {STUDIES[name]['model']['hub']} is no GPT-2"
+    assert (odd in done.stderr) is (name != TRANSCODERS)
+    assert "by SAELens' directory" not in done.stderr
+
+
+def planned_as(project: Project, folder: Path, **study: object) -> str:
+    """What a plan of a study of these settings prints, with nothing at hand."""
+    copied = project.copy(folder / "project")
+    path = copied.folder / "tiny/config.yaml"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"studies": {"asked": study}}))
+    nowhere = {"HF_HUB_CACHE": str(folder / "hub"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    arguments = ("--dry-run", "--config", "study=asked")
+    return copied.without_jobs(*arguments, given=environment() | nowhere).stderr
+
+
+def test_a_model_that_is_refused_is_refused_before_it_is_fetched(catalogued: Project, tmp_path: Path) -> None:
+    said = planned_as(
+        catalogued, tmp_path, model={"hub": "openai/gpt-oss-20b"}, saes={"release": "gpt-oss-20b-andyrdt"}
+    )
+    line = "error: config: studies.asked.model: openai/gpt-oss-20b cannot be studied: its model is published"
+    assert said.splitlines()[-1].startswith(line)
+
+
+def test_a_release_of_another_model_is_said_before_it_is_fetched(catalogued: Project, tmp_path: Path) -> None:
+    said = planned_as(
+        catalogued, tmp_path, model={"hub": "gpt2"}, saes={"release": "pythia-70m-deduped-res-sm"}
+    )
+    line = "study asked: release pythia-70m-deduped-res-sm is of EleutherAI/pythia-70m-deduped, by SAELens'"
+    assert sum(one.startswith(line) for one in said.splitlines()) == 1
 
 
 def test_all_that_are_no_gpt2_s_are_planned() -> None:

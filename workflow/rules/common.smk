@@ -52,6 +52,8 @@ try:
     if workflow.is_main_process:
         for study in STUDIES.values():
             studies.check(study, config)
+            if line := study.trained_on_another():
+                say(line)
             for view in studies.left_out(study.name, config):
                 skip(
                     f"study {study.name} is built without view {view}: with transport each layer has isotropic "

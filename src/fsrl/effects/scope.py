@@ -13,6 +13,8 @@ REPEATED = (
     ("scale_attn_weights", True, True),
     ("scale_attn_by_inverse_layer_idx", False, False),
 )
+# Repositories of the hub, without their organisation.
+REPOSITORIES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")
 
 
 def unlike_gpt2(config: Mapping[str, Any]) -> str | None:
@@ -23,3 +25,10 @@ def unlike_gpt2(config: Mapping[str, Any]) -> str | None:
         if config.get(key, default) != wanted
     ]
     return ", ".join(odd) or None
+
+
+def unlike_gpt2_by_name(repository: str) -> str | None:
+    """The same by a hub's repository alone, where its config.json is not at hand."""
+    if repository.rsplit("/", 1)[-1] in REPOSITORIES:
+        return None
+    return f"by its name {repository} is no GPT-2 (its config.json is not on this machine)"
