@@ -6,7 +6,7 @@ import pytest
 
 from fsrl.errors import FsrlError
 from fsrl.pages.facts import FeatureRows, from_rows
-from fsrl.pages.sets import listed_sets
+from fsrl.pages.sets import ListedSets
 
 NOTHING = np.nan
 
@@ -62,7 +62,7 @@ def test_facts_of_what_the_tables_hold():
         scheme="b",
         histogram=HISTOGRAM,
         extremes=EXTREMES,
-        sets=listed_sets(SETS, STATISTICS, BEST_SETS)(0),
+        sets=ListedSets(SETS, STATISTICS, BEST_SETS)(0),
         ranks={"mean": [0.5, 0.25]},
         shapes={"isotropic": [0, [1, 2], 0]},
         notes=("of rows",),
@@ -102,7 +102,7 @@ def test_a_feature_is_a_number_and_a_wrong_name_is_refused():
 
 
 def test_sets_are_listed_by_side_and_p_with_what_is_known_of_q():
-    listed = listed_sets(SETS, STATISTICS, BEST_SETS)
+    listed = ListedSets(SETS, STATISTICS, BEST_SETS)
     assert [(one.set, one.side, one.significant) for one in listed(0)] == [
         ("x", "promoted", True), ("y", "promoted", True), ("w", "suppressed", False)
     ]  # fmt: skip
@@ -110,9 +110,9 @@ def test_sets_are_listed_by_side_and_p_with_what_is_known_of_q():
     assert listed(0)[1][2:5] == (5.0, 4.0, -5.0) and listed(0)[1].auc is None
     assert listed(1) == []
     every = STATISTICS | {"log10_q": np.array([[-0.1, -3.0, -2.0, -0.5, -0.05], [NOTHING] * 5])}
-    assert [one.log10_q for one in listed_sets(SETS, every, BEST_SETS)(0)] == [-3.0, -2.0, -0.5]
+    assert [one.log10_q for one in ListedSets(SETS, every, BEST_SETS)(0)] == [-3.0, -2.0, -0.5]
     scores = pd.DataFrame({"feature": [0, 1], "set": ["y", "x"], "auc": [0.75, 0.5], "es": [0.5, 0.0]})
-    scored = listed_sets(SETS, STATISTICS, BEST_SETS, scores)(0)
+    scored = ListedSets(SETS, STATISTICS, BEST_SETS, scores)(0)
     assert [(one.auc, one.es) for one in scored] == [(None, None), (0.75, 0.5), (None, None)]
 
 
@@ -123,7 +123,7 @@ def test_a_side_lists_its_significant_sets_ten_at_most_or_its_best():
     best = pd.DataFrame({"promoted": ["s11"], "suppressed": ["s13"]})
     best = best.assign(promoted_log10_q=-3.0, suppressed_log10_q=-4.0, n_suppressed=0)
     for called, expected in ((n - 2, 10), (0, 1)):
-        found = listed_sets(names, statistics, best.assign(n_promoted=called))(0)
+        found = ListedSets(names, statistics, best.assign(n_promoted=called))(0)
         by_p = [f"s{i}" for i in range(n - 3, n - 3 - expected, -1)]
         assert [one.set for one in found] == [*by_p, f"s{n - 1}"]
         assert [one.significant for one in found] == [bool(called)] * expected + [False]

@@ -11,7 +11,7 @@ line.
 import glob
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from fsrl.enrichment import store
 from fsrl.errors import FsrlError
 from fsrl.names import BOUNDING
 from fsrl.nulls.joined import joined
-from fsrl.pages.sets import SetRow, listed_sets
+from fsrl.pages.sets import ListedSets
 from fsrl.tables import core as tables
 from fsrl.tables.core import Table
 from fsrl.tables.directions import NULL_SHAPES
@@ -80,9 +80,9 @@ class BuiltSets:
         return self.statistics["t"]
 
     @cached_property
-    def of_feature(self) -> Callable[[int], list[SetRow]]:
+    def of_feature(self) -> ListedSets:
         """Feature -> the sets of `fsrl.pages.facts.FeatureRows`, as the tables have them."""
-        return listed_sets(self.sets, self.statistics, self.best, self.scores)
+        return ListedSets(self.sets, self.statistics, self.best, self.scores)
 
 
 class WeightRows(NamedTuple):

@@ -3,7 +3,7 @@
 One layer is known here: the false discovery rate is that of this SAE alone, not of all layers of a study.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from fsrl import defaults
 from fsrl.enrichment import best_sets as enrichment_pvalues
 from fsrl.enrichment import statistics
 from fsrl.enrichment.statistics import SetStatistics
-from fsrl.pages.sets import SetRow, listed_sets
+from fsrl.pages.sets import ListedSets
 from fsrl.stats import rates
 from fsrl.tokens import sets as token_sets
 from fsrl.weights.matrices import Unembedding, View
@@ -43,11 +43,11 @@ class Enrichment:
         return self.statistics.t.numpy()
 
     @cached_property
-    def of_feature(self) -> Callable[[int], list[SetRow]]:
+    def of_feature(self) -> ListedSets:
         """Feature -> the sets of `fsrl.pages.facts.FeatureRows`."""
         found = self.statistics
         columns = {"z": found.z, "t": found.t, "log10_p": found.log10_p, "log10_q": self.log10_q}
-        return listed_sets(self.sets, {name: values.numpy() for name, values in columns.items()}, self.best)
+        return ListedSets(self.sets, {name: values.numpy() for name, values in columns.items()}, self.best)
 
 
 def enrichment(

@@ -11,7 +11,7 @@ from fsrl.errors import FsrlError
 from fsrl.names import LABELS
 from fsrl.pages import record
 from fsrl.pages.record import MOMENTS, PAGE_DIGITS, numbers, short
-from fsrl.pages.sets import SIDES, listed_sets
+from fsrl.pages.sets import SIDES, ListedSets
 from fsrl.types.select import typed
 
 # Columns of the table `moments`, null where infinite (no tail that few tokens make).
@@ -190,7 +190,7 @@ def _page_of_view(shown: Shown) -> Callable[[int], dict[str, Any]]:
 def _page_of_sets(tables: LayerTables, place: Mapping[str, int]) -> Callable[[int], dict[str, Any]]:
     if tables.statistics is None or tables.best_sets is None:
         return lambda feature: {}
-    listed = listed_sets(tables.sets, tables.statistics, tables.best_sets, tables.scores)
+    listed = ListedSets(tables.sets, tables.statistics, tables.best_sets, tables.scores)
     return lambda feature: {"sets": [record.of_set(place[row.set], row) for row in listed(feature)]}
 
 

@@ -70,7 +70,7 @@ class FeatureRows:
     """What the tables of one SAE hold of one feature; None where there is no such table.
 
     moments, histogram: its rows in the tables of that name; extremes: its rows; type_name: under `scheme`;
-    sets: as `fsrl.pages.sets.listed_sets` gives them; ranks, shapes: as `fsrl.pages.record` gives them;
+    sets: as `fsrl.pages.sets.ListedSets` gives them; ranks, shapes: as `fsrl.pages.record` gives them;
     notes: what a reader of these numbers has to know; mean_is_relative: to a mean over all tokens that is not
     known, so that what rounding leaves of it is 0.
     """

@@ -1,6 +1,6 @@
 """Which token sets a page lists of a feature: the significant ones of each side, or else its best."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,12 +29,7 @@ def how_many(significant: int) -> int:
     return min(max(significant, 1), SETS_PER_SIDE)
 
 
-def listed_sets(
-    sets: Sequence[str],
-    statistics: Mapping[str, np.ndarray],
-    best_sets: pd.DataFrame,
-    scores: pd.DataFrame | None = None,
-) -> Callable[[int], list[SetRow]]:
+class ListedSets:
     """Feature -> the sets that its page lists, promoted first, each side by p.
 
     sets: the columns of the statistics z, t and log10_p [features, n_sets]; best_sets: the table, a row a
@@ -42,42 +37,53 @@ def listed_sets(
     since q rises with p; q itself is known where the statistics have a log10_q, else of a side's best set
     alone (NaN elsewhere).
     """
-    z, t, log10_p = (statistics[name] for name in ("z", "t", "log10_p"))
-    every_q = statistics.get("log10_q")
-    counts = {side: best_sets[f"n_{side}"].to_numpy() for side in SIDES}
-    names = {side: best_sets[side].to_numpy(dtype=object) for side in SIDES}
-    qs = {side: best_sets[f"{side}_log10_q"].to_numpy() for side in SIDES}
-    scored = _by_set(scores)
 
-    def q_of(feature: int, i: int, side: str) -> float:
-        if every_q is not None:
-            return float(every_q[feature, i])
-        return float(qs[side][feature]) if sets[i] == names[side][feature] else float("nan")
+    def __init__(
+        self,
+        sets: Sequence[str],
+        statistics: Mapping[str, np.ndarray],
+        best_sets: pd.DataFrame,
+        scores: pd.DataFrame | None = None,
+    ) -> None:
+        self.sets, self.statistics = sets, statistics
+        # Of each side the number of significant sets, the best one's name and its q.
+        names = ("n_{}", "{}", "{}_log10_q")
+        self.best = {
+            side: [best_sets[name.format(side)].to_numpy(dtype=object) for name in names] for side in SIDES
+        }
+        self.scored = _by_set(scores)
 
-    def of_feature(feature: int) -> list[SetRow]:
+    def __call__(self, feature: int) -> list[SetRow]:
+        """The sets of one feature."""
+        t, log10_p = (self.statistics[name][feature] for name in ("t", "log10_p"))
+        order = np.argsort(log10_p, kind="stable")  # NaN comes last
+        order = order[~np.isnan(log10_p[order])]
         found = []
-        order = np.argsort(log10_p[feature], kind="stable")  # NaN comes last
-        order = order[~np.isnan(log10_p[feature, order])]
         for side, sign in SIDES.items():
-            n = int(counts[side][feature])
-            mine = order[sign * t[feature, order] > 0][: how_many(n)]
-            for rank, i in enumerate(mine.tolist()):
-                of_set = {"z": z[feature, i], "t": t[feature, i], "log10_p": log10_p[feature, i]}
-                auc, es = scored.get((feature, sets[i]), (None, None))
-                found.append(
-                    SetRow(
-                        sets[i],
-                        side,
-                        **{name: float(value) for name, value in of_set.items()},
-                        log10_q=q_of(feature, i, side),
-                        significant=rank < n,
-                        auc=auc,
-                        es=es,
-                    )
-                )
+            n = int(self.best[side][0][feature])
+            mine = order[sign * t[order] > 0][: how_many(n)].tolist()
+            found += [self._row(feature, side, i, significant=rank < n) for rank, i in enumerate(mine)]
         return found
 
-    return of_feature
+    def _row(self, feature: int, side: str, i: int, *, significant: bool) -> SetRow:
+        auc, es = self.scored.get((feature, self.sets[i]), (None, None))
+        return SetRow(
+            set=self.sets[i],
+            side=side,
+            z=float(self.statistics["z"][feature, i]),
+            t=float(self.statistics["t"][feature, i]),
+            log10_p=float(self.statistics["log10_p"][feature, i]),
+            log10_q=self._q(feature, side, i),
+            significant=significant,
+            auc=auc,
+            es=es,
+        )
+
+    def _q(self, feature: int, side: str, i: int) -> float:
+        if "log10_q" in self.statistics:
+            return float(self.statistics["log10_q"][feature, i])
+        _, names, q = self.best[side]
+        return float(q[feature]) if self.sets[i] == names[feature] else float("nan")
 
 
 def _by_set(scores: pd.DataFrame | None) -> dict[tuple[int, str], tuple[float, float]]:
