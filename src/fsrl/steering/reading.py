@@ -116,13 +116,15 @@ def _means(
     """
     n_tokens = W_U.shape[1]
     share = torch.bincount(column, minlength=n_tokens).double() / len(column)
+    share = share.to(W_U.device)
     size = forward.rows(W_U.device, COPIES * 8 * n_tokens)
 
     def part(start: int) -> Float64[Tensor, "2 part"]:
-        ranks = percentiles(rows[start : start + size] @ W_U).cpu()
-        pairs = zip(ranks, following[start : start + size], strict=True)
+        ranks = percentiles(rows[start : start + size] @ W_U)
+        base = (ranks @ share).cpu()
+        pairs = zip(ranks.cpu(), following[start : start + size], strict=True)
         own = torch.stack([row[tokens].mean() for row, tokens in pairs])
-        return torch.stack([own, (ranks @ share).masked_fill(own.isnan(), torch.nan)])
+        return torch.stack([own, base.masked_fill(own.isnan(), torch.nan)])
 
     # As in `fsrl.steering.measure.read`.
     with single_threads(W_U.device) as workers, ThreadPoolExecutor(workers) as pool:
