@@ -57,7 +57,8 @@ def test_what_is_added_at_the_end_takes_one_product(model):
     found = prompts.of_gpt2(bridge, tokenizer, TEXTS, list(HOOKS), W_U)
     added = 3 * torch.randn(2, ex.D_MODEL, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     expected = found.logits(found.final + added[:, None])
-    torch.testing.assert_close(found.logits_with(added), expected, rtol=1e-10, atol=1e-10)
+    with_them = found.logits_with(added, found.read(added))
+    torch.testing.assert_close(with_them, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_both_ways_have_the_same_streams(model):

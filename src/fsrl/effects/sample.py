@@ -194,6 +194,7 @@ def mean_activation(
     activations: Float[Tensor, "contexts positions features"],
 ) -> Float64[np.ndarray, "features"]:
     """Mean over the positions where a feature is active; NaN where there is none."""
-    values = activations[:, FIRST_POSITION:].flatten(0, 1).double()
-    active = values != 0
-    return ((values * active).sum(0) / active.sum(0)).numpy()
+    values = activations[:, FIRST_POSITION:].flatten(0, 1)
+    # As numbers and not as bool: they are added up in half the time.
+    active = torch.ne(values, 0, out=torch.empty_like(values))
+    return (values.sum(0, dtype=torch.float64) / active.sum(0, dtype=torch.float64)).numpy()

@@ -213,11 +213,15 @@ def read(
     @torch.no_grad()
     def part(start: int) -> Readings:
         some = directions.between(start, start + size)
-        ends = prompts.push(place, some.added)
-        starts = range(0, len(ends), few)
-        return _joined(
-            [_scored(prompts, place, ends[i : i + few], some.between(i, i + few), T) for i in starts]
-        )
+        at_end = [some.added] if T is None or some.transported is None else [some.added, some.added @ T.T]
+        pushed, reads, found = prompts.push(place, some.added), [prompts.read(one) for one in at_end], []
+        # The logits of few directions stay in the cache until all is read off them.
+        for i in range(0, len(pushed), few):
+            own = slice(i, i + few)
+            forecasts = [prompts.logits_with(x[own], y[own]) for x, y in zip(at_end, reads, strict=True)]
+            steered = prompts.logits(pushed[own])
+            found.append(_scored(prompts, place, some.between(i, i + few), steered, *forecasts))
+        return _joined(found)
 
     # A batch is many small steps, at each of which threads of one would wait for one another.
     with single_threads(prompts.final.device) as workers, ThreadPoolExecutor(workers) as pool:
@@ -228,25 +232,26 @@ def read(
 def _scored(
     prompts: Prompts,
     place: Place,
-    ends: Float[Tensor, "n prompts d_model"],
     directions: Directions,
-    T: Float[Tensor, "d_model d_model"] | None,
+    steered: Float[Tensor, "n prompts d_vocab"],
+    direct: Float[Tensor, "n prompts d_vocab"],
+    carried: Float[Tensor, "n prompts d_vocab"] | None = None,
 ) -> Readings:
-    """ends: of the stream, where the directions were added."""
-    shape = ends.shape[:2]
+    """steered: logits with the directions added; direct, carried: with what reaches the end added there."""
+    shape = steered.shape[:2]
     tokens = directions.tokens[:, None].expand(*shape, -1)
-    steered, before = prompts.logits(ends), prompts.clean.expand(*shape, -1)
+    before = prompts.clean.expand(*shape, -1)
     log_Z, log_Z_before = steered.logsumexp(-1), prompts.clean.logsumexp(-1)
     log_q = prompts.clean - log_Z_before[:, None]
     variation, kl = scores.distances(steered - log_Z[..., None], log_q)
 
-    def forecast(added: Float[Tensor, "n d_model"]) -> Float[Tensor, "n prompts"]:
-        return scores.output_scores(prompts.logits_with(added), tokens)
-
-    by_own = carried = torch.full_like(variation, torch.nan)
-    if T is not None and directions.transported is not None:
+    by_own = by_carried = torch.full_like(variation, torch.nan)
+    if carried is not None and directions.transported is not None:
         moved = directions.transported[:, None].expand(*shape, -1)
-        by_own, carried = scores.output_scores(steered, moved, log_Z), forecast(directions.added @ T.T)
+        by_own, by_carried = (
+            scores.output_scores(steered, moved, log_Z),
+            scores.output_scores(carried, tokens),
+        )
     centred = forward.centred(prompts.stream[place])
     found = {
         "relative_push": directions.added.norm(dim=1)[:, None] / centred.norm(dim=1),
@@ -255,8 +260,8 @@ def _scored(
         "transported_score": by_own,
         "total_variation": variation,
         "kl": kl,
-        "direct_forecast": forecast(directions.added),
-        "transported_forecast": carried,
+        "direct_forecast": scores.output_scores(direct, tokens),
+        "transported_forecast": by_carried,
     }
     return Readings(**{name: values.double().mean(1).cpu() for name, values in found.items()})
 

@@ -171,9 +171,14 @@ def _measured(
     def part(chosen: Int64[Tensor, "3 part"]) -> Float64[Tensor, "6 part 2"]:
         return _read_off(end, place, chosen, added, of)
 
+    # Sites of one context are fast together, but on a GPU only many are.
+    order = index[1].argsort(stable=True)
+    counts = index[1].unique(return_counts=True)[1].tolist() if added.device.type == "cpu" else [len(order)]
+    groups = [few for own in order.split(counts) for few in own.split(size)]
     # As in `fsrl.steering.measure.read`.
     with single_threads(added.device) as workers, ThreadPoolExecutor(workers) as pool:
-        return torch.cat(list(pool.map(part, index.split(size, dim=1))), dim=1)
+        found = list(pool.map(part, [index[:, sites] for sites in groups]))
+    return torch.cat(found, dim=1)[:, order.argsort().cpu()]
 
 
 @torch.no_grad()
@@ -191,19 +196,23 @@ def _read_off(
     pushed = end.tail.push(at + vectors, place, end.clean, context, position)
     terms = split(pushed[:, :1].expand(-1, 2, -1), pushed[:, 1:], vectors[:, 1:], end.tail.eps)
     parts, variance = shares(terms, of)
-    few = forward.rows_in_cache(at.device, COPIES, 4 * 3 * end.offset.numel())
-    changes = torch.cat([_entropy_changes(some, end) for some in pushed.split(few)], dim=1)
+    changes = _entropy_changes(pushed, end)
     return torch.cat([parts, variance.sqrt()[None], changes.double()]).cpu()
 
 
 def _entropy_changes(pushed: Float[Tensor, "sites 3 d_model"], end: End) -> Float[Tensor, "2 sites 2"]:
     """Whole and at a fixed scale, from the end of the stream as it was and as each direction makes it."""
     unit, scale = forward.normalise(pushed, end.tail.eps)
-    read = unit @ end.vocabulary.W_U
-    found = entropies(read + end.offset)
     # c' / s is c' / s' times s' / s.
-    fixed = entropies(read[:, 1:] * (scale[:, 1:] / scale[:, :1]) + end.offset)
-    return torch.stack([found[:, 1:], fixed]) - found[:, :1]
+    ratio = scale[:, 1:] / scale[:, :1]
+    few = forward.rows_in_cache(pushed.device, COPIES, 4 * 3 * end.offset.numel())
+    found = []
+    for some, at in zip(unit.split(few), ratio.split(few), strict=True):
+        read = some @ end.vocabulary.W_U
+        own = entropies(read + end.offset)
+        fixed = entropies(torch.addcmul(end.offset, read[:, 1:], at))
+        found.append(torch.stack([own[:, 1:], fixed]) - own[:, :1])
+    return torch.cat(found, dim=1)
 
 
 def _means(

@@ -52,16 +52,21 @@ class Prompts:
 
     @cached_property
     def _read(self) -> Float[Tensor, "prompts d_vocab"]:
-        """The centred streams at the end times W_U."""
-        return forward.centred(self.final) @ self.W_U
+        return self.read(self.final)
 
-    def logits_with(self, added: Float[Tensor, "n d_model"]) -> Float[Tensor, "n prompts d_vocab"]:
-        """The logits where each vector is added to the streams at the end: one product a vector, as only the
-        norm's scale is a prompt's own.
+    def read(self, x: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_vocab"]:
+        """Centred vectors times W_U."""
+        return forward.centred(x) @ self.W_U
+
+    def logits_with(
+        self, added: Float[Tensor, "n d_model"], read: Float[Tensor, "n d_vocab"]
+    ) -> Float[Tensor, "n prompts d_vocab"]:
+        """The logits where each vector is added to the streams at the end; read: of the vectors.
+
+        No product for each prompt: only the norm's scale is its own.
         """
         _, scale = forward.normalise(self.final + added[:, None], self.eps)
-        own = forward.centred(added) @ self.W_U
-        return torch.addcdiv(self.offset, self._read + own[:, None], scale)
+        return torch.addcdiv(self.offset, self._read + read[:, None], scale)
 
 
 def tokens_of(
@@ -110,7 +115,8 @@ def of_gpt2(
 
     def push(place: Place, added: Float[Tensor, "n d_model"]) -> Float[Tensor, "n prompts d_model"]:
         at = stream[place][:, None] + added
-        return tail.push(at, place, clean, rows, last).transpose(0, 1)
+        # In order: a product with W_U is one then, and not one for each vector.
+        return tail.push(at, place, clean, rows, last).transpose(0, 1).contiguous()
 
     final = clean.final[rows, last]
     logits = bridge(inputs)[rows, last]
