@@ -34,7 +34,7 @@ STAGES = {
     "moments": ("compute_moments",),
     "types": ("assign_types", "summarise_types", "compare_dictionaries", "find_counterparts"),
     "token sets": ("test_enrichment", "summarise_enrichment", "null_p_values"),
-    "claims, thresholds": ("test_claims", "measure_sensitivity", "judge_predictions"),
+    "claims, thresholds": ("test_claims", "measure_sensitivity", "measure_ablations", "judge_predictions"),
     "planted types": ("recover_planted_types", "compare_nulls"),
     "effects": ("measure_effects", "effect_summary"),
     "steering": ("measure_steering", "summarise_steering", "measure_confidence"),

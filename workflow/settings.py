@@ -220,6 +220,7 @@ def _check_names(config: dict[str, Any]) -> None:
     types = config["types"]
     _check_known("types.default_scheme", "scheme", [types["default_scheme"]], types["schemes"])
     _check_known("enrichment.views", "view", config["enrichment"]["views"] or [], config["views"])
+    _check_known("ablations.studies", "study", config["ablations"]["studies"], config["studies"])
     _check_known("planted.studies", "study", config["planted"]["studies"], config["studies"])
     _check_known("browser.studies", "study", config["browser"]["studies"], config["studies"])
     _check_known("effects.view", "view", [config["effects"]["view"]], config["views"])

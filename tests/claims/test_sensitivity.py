@@ -36,8 +36,12 @@ def typed(layer, name, scheme, null=None):
     """A scheme's typing of the features, which it types, and how many of each type."""
     [typing] = typings(layer.moments, {name: scheme}, layer.null if null is None else null, d_model=D_MODEL)
     own, by_chance = typing.own(), chance.chance(typing, layer.fresh)
-    counts = chance.type_counts(typing, by_chance, np.arange(len(layer.moments)), seed=0)
-    return typing, own, counts.set_index("type")
+    counts = chance.type_counts(typing, by_chance, np.arange(len(layer.moments)), seed=0).set_index("type")
+    counts["by_chance"] = [
+        max(found.at_bounds[label][1] / found.draws for found in map(by_chance.get, BOUNDING))
+        for label in counts.index
+    ]
+    return typing, own, counts
 
 
 def check(row, layer, found, default):
@@ -45,7 +49,7 @@ def check(row, layer, found, default):
     typing, own, counts = found
     counts = counts.loc[row.type]
     assert (row.features, row.members) == (counts["features"], counts["members"])
-    assert row.expected == pytest.approx(counts["member_null_share"] * len(layer.moments))
+    assert row.expected == pytest.approx(counts["by_chance"] * len(layer.moments))
     now, before = own.members[row.type], default[row.type].to_numpy()
     either = (now | before).sum()
     assert (np.isnan(row.jaccard) and not either) or row.jaccard == (now & before).sum() / either

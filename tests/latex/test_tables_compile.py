@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fsrl.claims import verdicts
+from fsrl.latex import ablations as tex_tables_ablations
 from fsrl.latex import claims as tex_tables_claims
 from fsrl.latex import counterparts as tex_tables_counterparts
 from fsrl.latex import dictionaries as tex_tables_dictionaries
@@ -31,7 +32,7 @@ PREAMBLE = r"""\documentclass[a4paper,10pt]{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \usepackage{lmodern}
-\usepackage[textwidth=160mm,textheight=240mm]{geometry}
+\usepackage[textwidth=178mm,textheight=252mm]{geometry}
 \usepackage{array,booktabs,siunitx}
 \sisetup{group-separator={,},group-minimum-digits=4}
 \tracinglostchars=2
@@ -136,6 +137,7 @@ def tables() -> dict[str, str]:
 def test_every_table_fits_the_page(tmp_path):
     made = tables() | {
         "planted": tex_tables_sensitivity.planted(plot_evidence_tables.recovery(tmp_path), ex.SCHEME),
+        "ablations": tex_tables_ablations.ablations(ex.ablations_frame()),
         "null_comparison": tex_tables_sensitivity.null_comparison(ex.null_comparison_frame()),
     }
     floats = [
@@ -174,7 +176,7 @@ def test_the_text_can_be_read_in_the_pdf(tmp_path):
     [
         r"x \unknowncommand",
         "x α",
-        r"\noindent\rule{170mm}{1pt}",
+        r"\noindent\rule{190mm}{1pt}",
         r"x \fontencoding{TS1}\fontfamily{lmtt}\selectfont \symbol{151}",
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from fsrl.claims import claims_list
 from fsrl.claims import verdicts as judged
 from fsrl.errors import FsrlError
+from fsrl.latex import ablations as tex_tables_ablations
 from fsrl.latex import claims as tex_tables_claims
 from fsrl.latex import effects as tex_tables_effects
 from fsrl.latex import sensitivity as tex_tables_sensitivity
@@ -54,6 +55,7 @@ class TestClaims:
             shown = [float(text) for text in re.findall(r"\\num\{(.*?)\}", row[3] + row[4])]
             assert shown == pytest.approx(expected, rel=0.06, abs=0.0051)
             assert row[3].startswith(r"$\Delta$AUC" if by_rank else "OR")
+            assert "than unclassified" not in row[1]
 
     def test_claims_of_which_no_layer_speaks_are_named_below(self):
         notes = tex_tables_claims.claims(self.summary, ex.SCHEME).rsplit(r"\midrule", 1)[1]
@@ -79,9 +81,17 @@ class TestClaims:
         assert r"AUC of $\eta^2$" in tex_tables_claims.claims_by_scheme(self.summary)
 
     def test_every_scheme(self):
-        made = tex_tables_claims.claims_by_scheme(self.summary)
+        made, notes = tex_tables_claims.claims_by_scheme(self.summary).rsplit(r"\midrule", 1)
+        schemes = (ex.SCHEME, "universal_neurons")
+        heard = [claim for claim in self.ordered if any(len(self.spoke(claim, one)) for one in schemes)]
+        assert len(heard) < len(self.ordered) and notes.count(r"\multicolumn") == 1
+        silent = {claim.statement for claim in self.ordered if claim not in heard}
+        for claim in self.ordered:
+            assert (claim.statement in notes.replace(r"\-", "")) == (claim.statement in silent)
         found = ex.rows(made)
-        for row, claim in zip(found, self.ordered, strict=True):
+        # A claim that is asked in several ways is named once.
+        assert sum(bool(row[0]) for row in found) == len({(one.type, one.statement) for one in heard})
+        for row, claim in zip(found, heard, strict=True):
             assert (row[3] == "--") == (claim.type == "local_context")
             for cell, scheme in zip(row[2:], (ex.SCHEME, "universal_neurons"), strict=True):
                 verdicts = Counter(self.of(claim, scheme)["verdict"])
@@ -253,6 +263,34 @@ def test_nulls_compared():
             of = frame[(frame["null"] == null) & (frame["case"] == case) & (frame["criterion"] == criterion)]
             expected = of["found"].item() if criterion == "features" else 100 * of["share"].item()
             assert float(cell) == pytest.approx(expected, abs=0.051)
+
+
+def test_ablations():
+    frame = ex.ablations_frame()
+    found = ex.rows(tex_tables_ablations.ablations(frame))
+    cases = [("as is", [0]), ("2 parts", [0, 1]), ("folded, trained", [0]), ("raw, trained", [0])]
+    for row, (case, parts) in zip(found, cases, strict=True):
+        of = frame[frame["case"] == case]
+        assert case.split()[-1] in row[0] and [row[1], row[2]] == ["60000", "20000"]
+
+        def summed(label, column, part, of=of):
+            return of.loc[(of["label"] == label) & (of["part"] == part), column].sum()
+
+        for cell, label in zip([*row[3:9], row[10]], [*TYPES, "typed", "evident"], strict=True):
+            counts = [summed(label, "features", part) for part in parts]
+            ends = [float(end) for end in re.findall(r"\\num\{(.*?)\}", cell)]
+            assert ends == sorted({min(counts), max(counts)})
+        by_chance, jaccards = [], []
+        for part in parts:
+            columns = ("expected_isotropic", "expected_spectrum")
+            by_chance.append(max(summed("typed", column, part) for column in columns))
+            mine, other, both = (summed("typed", column, part) for column in ("features", "other", "both"))
+            jaccards.append(both / (mine + other - both))
+        close([row[9]], [statistics.mean(by_chance)], 1)
+        if case == "as is":
+            assert "--" in row[11]
+        else:
+            close([row[11]], [statistics.mean(jaccards)], 2)
 
 
 def test_the_layers_keep_their_order():

@@ -40,6 +40,7 @@ def mini_tables(results: Path) -> dict[str, object]:
         "forecasts": "summary/steering.parquet",
         "next_token": "summary/next_token.parquet",
         "recovery": "planted/recovery.parquet",
+        "ablations": "ablations.parquet",
     }
     of_mini = {"tokens": "tokens", "null": "nulls/trained", "other_null": "nulls/main"}
     given |= {name: of_model / f"{place}.parquet" for name, place in of_mini.items()}
@@ -113,6 +114,22 @@ def test_counts(both):
         for place, factor in (("loosest", 4.0), ("config", 1.0), ("strictest", 0.02)):
             at = shown(values[f"level.{place}.{name.replace('_', '-')}"])
             assert at == naive.members_at(factor, name)
+
+
+def test_ablations(both):
+    values, naive = both
+    parts = int(shown(values["ablation.parts"]))
+    found = [naive.ablated(f"{parts} parts", part) for part in range(parts)]
+    counts = [count for count, _ in found]
+    assert shown(values["ablation.parts.least"]) == min(counts)
+    assert shown(values["ablation.parts.most"]) == max(counts)
+    overlap = sum(one for _, one in found) / parts
+    assert shown(values["ablation.parts.jaccard"]) == pytest.approx(overlap, abs=0.0051)
+    cases = {"own": "folded, trained", "w-u": "raw, trained", "both": "raw, all"}
+    for name, case in cases.items():
+        count, overlap = naive.ablated(case, 0)
+        assert shown(values[f"ablation.reading.{name}"]) == count
+        assert shown(values[f"ablation.reading.{name}.jaccard"]) == pytest.approx(overlap, abs=0.0051)
 
 
 def test_tests_of_nothing(both):

@@ -139,6 +139,7 @@ VALUES: list[tuple[tuple[str, ...], Any, list[str]]] = [
     (("sensitivity", "layer_share"), [1, 0], ["0"]),
     (("sensitivity", "layer_share"), [1, -2], ["-2"]),
     (("sensitivity", "number"), [], ["empty"]),
+    (("ablations", "parts"), [2, 1], ["minimum of 2"]),
     (("planted", "features"), 10**9, ["maximum of 1000000"]),
     (("effects", "context"), 1, ["minimum of 2"]),
     (("device",), "tpu", ["'tpu' is not a choice", "auto, cpu, cuda"]),
@@ -225,6 +226,10 @@ FAULTS = {
     "truth planted in an unknown study": (
         set_at("planted", "studies", value=["mimi"]),
         ["planted.studies", "'mimi'", "did you mean 'mini'?"],
+    ),
+    "an ablation of an unknown study": (
+        set_at("ablations", "studies", value=["mimi"]),
+        ["ablations.studies", "'mimi'", "did you mean 'mini'?"],
     ),
     "malformed threshold": (
         set_at(*POST, "prediction", "skewness", "above", value="nul0.999"),

@@ -125,6 +125,16 @@ def drawn_first(pattern):
     )
 
 
+def every_layer_drawn_first(pattern):
+    """An input function: the pattern for each of the study's SAEs in the view that is drawn first."""
+    return lambda wildcards: expand(
+        pattern,
+        sae=STUDIES[wildcards.study].sae_ids,
+        view=STUDIES[wildcards.study].figure_views[0],
+        study=wildcards.study,
+    )
+
+
 rule compare_nulls:
     input:
         tokens=of_model(TOKENS),
@@ -151,6 +161,42 @@ rule compare_nulls:
         seed=config["planted"]["seed"],
     script:
         "../scripts/compare_nulls.py"
+
+
+ABLATIONS = "results/{study}/ablations.parquet"
+ABLATED = [name for name in STUDIES if name in config["ablations"]["studies"] and TAIL_SCHEMES]
+EVIDENCE += [ABLATIONS.format(study=name) for name in ABLATED]
+
+
+rule measure_ablations:
+    input:
+        moments=every_layer_drawn_first(f"{STAGES}/moments.parquet"),
+        null=drawn_first(NULL),
+        layer_nulls=every_layer_drawn_first(LAYER_NULL) if LAYER_KINDS else [],
+        fresh=drawn_first(FRESH_NULL),
+        layer_fresh=every_layer_drawn_first(LAYER_FRESH_NULL) if LAYER_KINDS else [],
+        decoders=every_layer(DECODER),
+        unembedding=of_model(UNEMBEDDING),
+        code=library("measure_ablations.py"),
+    output:
+        ABLATIONS,
+    log:
+        "logs/{study}/measure_ablations.log",
+    benchmark:
+        "results/benchmarks/{study}/measure_ablations.tsv"
+    threads: own_share
+    resources:
+        **GPU,
+        mem_mb=2000,
+    params:
+        device=config["device"],
+        view=lambda wildcards: config["views"][STUDIES[wildcards.study].figure_views[0]],
+        scheme=[(name, config["types"]["schemes"][name]) for name in TAIL_SCHEMES[:1]],
+        kinds=LAYER_KINDS,
+        sae_ids=sae_ids,
+        settings={key: value for key, value in config["ablations"].items() if key != "studies"},
+    script:
+        "../scripts/measure_ablations.py"
 
 
 PLANTED = multiext("results/{study}/planted/", "recovery.parquet", "recovery_by_set.parquet")

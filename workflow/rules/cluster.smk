@@ -33,6 +33,7 @@ CLUSTER = {
         "null_p_values": 10,
         "test_claims": 20,
         "measure_sensitivity": 10,
+        "measure_ablations": 20,
         "explain_features": 10,
         "compare_explanations": 20,
         "count_explanation_words": 10,
@@ -65,6 +66,7 @@ CLUSTER = {
         "write_latex_steering": 10,
         "write_latex_planted": 10,
         "write_latex_null_comparison": 10,
+        "write_latex_ablations": 10,
         "write_paper_numbers": 10,
     },
     "paper": {

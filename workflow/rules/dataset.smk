@@ -43,6 +43,7 @@ PUBLISHED = {
     "recovery": [PLANTED[0]],
     "recovery_by_set": [PLANTED[1]],
     "null_comparison": [NULL_COMPARISON],
+    "ablations": [ABLATIONS],
     "token_sets": [TOKEN_SETS],
     "tokens": [TOKENS],
     "neighbours": [NEIGHBOURS],

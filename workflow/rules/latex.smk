@@ -21,6 +21,7 @@ LATEX_OF = {
     "steering": multiext(LATEX, "steering.tex", "next_token.tex", "paths.tex", "confidence.tex"),
     "planted": [f"{LATEX}planted.tex"],
     "nulls": [f"{LATEX}null_comparison.tex"],
+    "ablations": [f"{LATEX}ablations.tex"],
 }
 
 
@@ -51,6 +52,7 @@ def latex_tables(study):
         "effects": view == EFFECT_VIEW and study in MEASURED,
         "steering": view == EFFECT_VIEW and study in STEERED,
         "planted": study.name in config["planted"]["studies"],
+        "ablations": study.name in ABLATED,
         "nulls": bool(TAIL_SCHEMES) and study.name in config["planted"]["studies"],
     }
     return [
@@ -231,6 +233,23 @@ rule write_latex_null_comparison:
         source=latex_source,
     script:
         "../scripts/write_latex_null_comparison.py"
+
+
+rule write_latex_ablations:
+    input:
+        ablations=ABLATIONS,
+        code=library("write_latex_ablations.py"),
+    output:
+        LATEX_OF["ablations"],
+    log:
+        "logs/{study}/write_latex_ablations.log",
+    benchmark:
+        "results/benchmarks/{study}/write_latex_ablations.tsv"
+    threads: ONE
+    params:
+        source=latex_source,
+    script:
+        "../scripts/write_latex_ablations.py"
 
 
 rule write_latex_speed:

@@ -11,7 +11,7 @@ PAPER_INDEX = ["paper/generated/numbers.tex", "paper/generated/studies_built.tex
 # What the prose takes from the config: definitions, not results.
 PAPER_CONFIG = {
     section: config[section]
-    for section in ("tokens", "nulls", "enrichment", "claims", "sensitivity", "planted", "effects")
+    for section in ("tokens", "nulls", "enrichment", "claims", "sensitivity", "ablations", "planted", "effects")
 }
 MINI_MODEL = "data/mini/model"
 RECORD, MOMENTS_TIMED = "data/mini/record.json", "benchmarks/results/moments_cpu.json"
@@ -38,6 +38,7 @@ def paper_parts(study):
         "steering": view == EFFECT_VIEW and study in STEERED,
         "transport": view == EFFECT_VIEW and study in MEASURED and bool(own_views(study)),
         "planted": study.name in config["planted"]["studies"],
+        "ablations": study.name in ABLATED,
         "dictionaries": comparison_of(study) is not None,
         "transcoders": study.transcoders() == list(study.sae_ids),
     }
@@ -71,6 +72,8 @@ def paper_tables(study):
         tables |= {"forecasts": STEERING_SUMMARIES[0], "next_token": STEERING_SUMMARIES[1]}
     if "planted" in parts:
         tables["recovery"] = PLANTED[0]
+    if "ablations" in parts:
+        tables["ablations"] = ABLATIONS
     fill = {"{study}": study.name, "{model}": MODEL_OF[study.name], "{view}": view}
     return {name: _filled(path, fill) for name, path in tables.items()}
 

@@ -145,18 +145,25 @@ def _dip(layer: ClaimInputs, labels: Labels) -> Values:
     return layer.dip
 
 
+# How a test's description ends: what the type is compared with.
+COMPARED = (
+    " more often than unclassified",
+    " is higher than for unclassified",
+    " is lower than for unclassified",
+)
+_OFTEN, _HIGHER, _LOWER = COMPARED
+
+
 def _often(name: str, kind: str, statement: str, what: str, value: Value, reads: str | None = None) -> Claim:
-    return Claim(
-        name, kind, statement, f"{what} more often than unclassified", "odds ratio", True, value, reads
-    )
+    return Claim(name, kind, statement, f"{what}{_OFTEN}", "odds ratio", True, value, reads)
 
 
 def _higher(name: str, kind: str, statement: str, what: str, value: Value, reads: str | None = None) -> Claim:
-    return Claim(name, kind, statement, f"{what} is higher than for unclassified", "AUC", True, value, reads)
+    return Claim(name, kind, statement, f"{what}{_HIGHER}", "AUC", True, value, reads)
 
 
 def _lower(name: str, kind: str, statement: str, what: str, value: Value, reads: str | None = None) -> Claim:
-    return Claim(name, kind, statement, f"{what} is lower than for unclassified", "AUC", False, value, reads)
+    return Claim(name, kind, statement, f"{what}{_LOWER}", "AUC", False, value, reads)
 
 
 PARTITION, TWO_SIDED, LOCAL, PREDICTION, SUPPRESSION = TYPES
@@ -212,7 +219,7 @@ def _about_sets() -> list[Claim]:
     for kind, name, statement, side, among, sets in _ABOUT_SETS:
         flag, rank = _ASKED[side]
         base = f"{kind}_{name}"
-        asked = f"{flag.format(among)} (BH over the study),"
+        asked = f"{flag.format(among)},"
         found.append(_often(base, kind, statement, asked, _flag(side, sets)))
         for suffix, shown in BY_RANK.items():
             value = _extreme(suffix.removeprefix("_"), side, sets)

@@ -4,8 +4,8 @@ Sweeps move one bound at a time by a factor f. A quantile bound keeps a share of
 and above, q for max and below. That share is multiplied by f, so f < 1 is stricter. A number is multiplied
 itself; 0 stays where it is. Of a scheme of tails the false discovery rates, the most tail tokens, the share
 of either side and the widest tail are such numbers, and it is asked what fewer null draws would have given
-(the first of them). What chance gives is counted among fresh directions, whose types follow from the same
-moved bounds.
+(the first of them). What chance gives is counted among fresh directions by the bounds that the layer's own
+discoveries then set, as in `expected_at_bounds` of `fsrl.types.chance`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from jaxtyping import Bool, Shaped
 from fsrl.names import BOUNDING, TYPES
 from fsrl.nulls import quantiles
 from fsrl.tables.sensitivity import AGREEMENT, DRAWS, SENSITIVITY, SPIKE_Q, Q
-from fsrl.types import chance, classify
+from fsrl.types import chance, classify, tails
 from fsrl.types import cuts as type_cuts
 from fsrl.types.classify import Labels, RuleTyping, TailRows
 from fsrl.types.cuts import Cut
@@ -54,14 +54,6 @@ class SweepInputs:
     d_model: int
 
 
-@dataclass(frozen=True, eq=False)
-class _Sets:
-    """Fresh directions of one kind, rows of a table `null`, in sets as large as the layer."""
-
-    directions: pd.DataFrame
-    sets: Sequence[slice]
-
-
 def sweep(
     layer: SweepInputs,
     schemes: Sequence[Scheme | TailScheme],
@@ -77,11 +69,11 @@ def sweep(
     that are quantiles of the layer, and for numbers.
     """
     n = len(layer.moments)
+    # Of each kind as many sets as large as the layer as there are.
     fresh = [
-        _Sets(part.iloc[: sets[-1].stop], sets)
+        part.iloc[: chance.as_layers(len(part), n)[-1].stop]
         for kind, part in layer.fresh.groupby("kind", sort=False)
         if kind in BOUNDING
-        for sets in [chance.as_layers(len(part), n)]
     ]
     rows: list[tuple[Any, ...]] = []
     for scheme in schemes:
@@ -102,15 +94,14 @@ def sweep(
 def _moved_rules(
     scheme: Scheme,
     layer: SweepInputs,
-    fresh: Sequence[_Sets],
+    fresh: Sequence[pd.DataFrame],
     factors: Mapping[str, Sequence[float]],
 ) -> Iterator[_Case]:
     """The scheme as it is, then with each bound of each rule moved by each factor."""
     resolved = type_cuts.resolve(scheme, layer.moments, d_model=layer.d_model)
     typing = classify.RuleTyping(resolved, layer.d_model)
     yield _Case(_AS_IS, typing.own(), {})
-    # No threshold of a rule follows from chance: the sets of a kind are read as one.
-    kinds = [type_cuts.read(one.directions, layer.d_model) for one in fresh]
+    kinds = [type_cuts.read(directions, layer.d_model) for directions in fresh]
     for name, rule in resolved.rules.items():
         for place, condition in enumerate(one.condition for one in rule):
             for factor, value in moved(condition, factors[condition.bound.kind]):
@@ -124,34 +115,31 @@ def _moved_rules(
 
 @dataclass(frozen=True, eq=False)
 class _Bounded:
-    """The features, and the fresh directions of each kind in sets as large, under some null draws."""
+    """The features, and the fresh directions of each kind, under some null draws."""
 
     own: TailRows
-    fresh: Sequence[Sequence[TailRows]]
+    fresh: Sequence[TailRows]
 
     @classmethod
-    def by(cls, null: pd.DataFrame, layer: SweepInputs, fresh: Sequence[_Sets]) -> "_Bounded":
+    def by(cls, null: pd.DataFrame, layer: SweepInputs, fresh: Sequence[pd.DataFrame]) -> "_Bounded":
         """null: of the bounding kinds."""
         known = quantiles.of_draws(null)
-        read = [(TailRows.of(one.directions, known), one.sets) for one in fresh]
         return cls(
-            TailRows.of(layer.moments, known), [[rows.rows(one) for one in sets] for rows, sets in read]
+            TailRows.of(layer.moments, known), [TailRows.of(directions, known) for directions in fresh]
         )
 
     def case(self, bound: _Bound, scheme: TailScheme, decided: Sequence[str]) -> _Case:
         """The types under a scheme, and how many directions meet the rules of some of them."""
-        kinds = [[one.as_layer(scheme).members for one in sets] for sets in self.fresh]
-        shares = {
-            name: max(float(np.concatenate([one[name] for one in sets]).mean()) for sets in kinds)
-            for name in decided
-        }
+        reached = tails.critical(self.own.log10_p, scheme.levels)
+        kinds = [directions.by(reached, scheme).members for directions in self.fresh]
+        shares = {name: max(float(members[name].mean()) for members in kinds) for name in decided}
         return _Case(bound, self.own.as_layer(scheme), shares)
 
 
 def _moved_tails(
     scheme: TailScheme,
     layer: SweepInputs,
-    fresh: Sequence[_Sets],
+    fresh: Sequence[pd.DataFrame],
     level: Sequence[float],
     draws: Sequence[float],
     number: Sequence[float],

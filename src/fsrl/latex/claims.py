@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from fsrl.claims import verdicts as judged
-from fsrl.claims.claims_list import BY_RANK
+from fsrl.claims.claims_list import BY_RANK, COMPARED
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
 from fsrl.names import TYPES, type_label
@@ -17,10 +17,11 @@ from fsrl.types.select import of_scheme
 SHORT = {"odds ratio": "OR", "AUC": r"$\Delta$AUC"}
 # Verdict on claims for which no layer speaks -> how the reader is told.
 SILENT = {
-    judged.CANNOT_SPEAK: "Too few features in every layer",
-    judged.NO_NULL: "Too few null directions of the type in every layer that has the features",
+    judged.CANNOT_SPEAK: "Too few features at every hook",
+    judged.NO_NULL: "Too few null directions of the type at every hook that has the features",
     judged.BY_DEFINITION: "True or false by the rule of the type",
 }
+UNSPOKEN = "Under no scheme can a hook speak of"
 
 
 def claims(summary: pd.DataFrame, scheme: str) -> str:
@@ -35,8 +36,8 @@ def claims(summary: pd.DataFrame, scheme: str) -> str:
     silent = found["cannot_speak"] + found["no_null"]
     counts = (("$+$", found["holds"]), ("$-$", found["contradicted"]), ("?", found["undecided"]))
     columns = [
-        Column("Claim", _indented(found["statement"]), "32mm"),
-        Column("Test", list(map(_mathematical, found["test"])), "50mm"),
+        Column("Claim", _once(found), "44mm"),
+        Column("Test", list(map(_tested, found["test"])), "65mm"),
         Column("Verdict", list(found["verdict"])),
         Column("Effect", effects, "l"),
         Column("", intervals, "l", near=True),
@@ -45,15 +46,14 @@ def claims(summary: pd.DataFrame, scheme: str) -> str:
             for head, cells in (*counts, ("few", silent))
         ),
     ]
-    groups = [("", 5), ("layers", 4)]
+    groups = [("", 5), ("hooks", 4)]
     return tabular(
         columns,
         groups=groups,
         headings=_headings(found),
-        spaces=range(1, len(found)),
-        space=1.5,
         size="scriptsize",
         notes=_silent(rows),
+        notes_width="168mm",
     )
 
 
@@ -61,14 +61,18 @@ def _silent(rows: pd.DataFrame) -> list[str]:
     """A paragraph for each reason why no layer speaks of some claims, and these."""
     notes = []
     for verdict, told in SILENT.items():
-        part = rows[rows["verdict"] == verdict]
-        said = []
-        for (kind, statement), of in part.groupby(["type", "statement"], sort=False):
-            tests = f" ({len(of)} tests)" if len(of) > 1 else ""
-            said.append(rf"{type_label(str(kind))} \emph{{{tex.escape(str(statement))}}}{tests}")
-        if said:
-            notes.append(f"{told}: {'; '.join(said)}.")
+        if said := _named(rows[rows["verdict"] == verdict]):
+            notes.append(f"{told}: {said}.")
     return notes
+
+
+def _named(rows: pd.DataFrame) -> str:
+    """The claims of some rows, each once, with the number of its tests."""
+    said = []
+    for (kind, statement), of in rows.groupby(["type", "statement"], sort=False):
+        tests = f" ({len(of)} tests)" if len(of) > 1 else ""
+        said.append(rf"{type_label(str(kind))} \emph{{{tex.escape(str(statement))}}}{tests}")
+    return "; ".join(said)
 
 
 def claims_by_scheme(summary: pd.DataFrame) -> str:
@@ -78,16 +82,21 @@ def claims_by_scheme(summary: pd.DataFrame) -> str:
     """
     schemes = list(dict.fromkeys(summary["scheme"]))
     # A claim may be missing under a scheme that lacks its type, so the rows are those of all schemes.
-    rows = _by_type(summary.drop_duplicates("claim"))
+    spoken = summary.groupby("claim")["layers"].transform("sum") > 0
+    rows = _by_type(summary[spoken].drop_duplicates("claim"))
     columns = [
-        Column("Claim", _indented(rows["statement"]), "42mm"),
+        Column("Claim", _once(rows), "76mm"),
         Column("Measure", list(map(_measure, rows["claim"], rows["measure"]))),
     ]
     for scheme in schemes:
         of = summary[summary["scheme"] == scheme].set_index("claim")
         cells = [_verdict(of.loc[claim]) if claim in of.index else tex.MISSING for claim in rows["claim"]]
         columns.append(Column(rf"\texttt{{{tex.escape(scheme)}}}", cells, "l"))
-    return tabular(columns, headings=_headings(rows), tabcolsep=4, size="scriptsize")
+    unspoken = _by_type(summary[~spoken].drop_duplicates("claim"))
+    notes = [f"{UNSPOKEN}: {said}."] if (said := _named(unspoken)) else []
+    return tabular(
+        columns, headings=_headings(rows), tabcolsep=4, size="scriptsize", notes=notes, notes_width="150mm"
+    )
 
 
 def _measure(claim: str, measure: str) -> str:
@@ -107,8 +116,20 @@ def _headings(verdicts: pd.DataFrame) -> dict[int, str]:
     return {int(row): rf"\emph{{{type_label(name)}}}" for row, name in first["type"].items()}
 
 
-def _indented(statements: pd.Series) -> list[str]:
-    return [rf"\hangindent=1em\hangafter=0 {tex.escape(text)}" for text in statements]
+def _once(rows: pd.DataFrame) -> list[str]:
+    """Each row's statement, indented; nothing where the row before has the same one of the same type."""
+    same = rows[["type", "statement"]].eq(rows[["type", "statement"]].shift()).all(axis=1)
+    return [
+        "" if again else rf"\hangindent=1em\hangafter=0 {tex.escape(text)}"
+        for text, again in zip(rows["statement"], same, strict=True)
+    ]
+
+
+def _tested(test: str) -> str:
+    """What a test compares, without the words that stand in the caption for all of them."""
+    for told in COMPARED:
+        test = test.removesuffix(told)
+    return _mathematical(test.rstrip(","))
 
 
 def _mathematical(text: str) -> str:

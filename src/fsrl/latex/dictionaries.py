@@ -19,7 +19,7 @@ def dictionaries(frame: pd.DataFrame, titles: Mapping[str, str]) -> str:
     names = [name for name in (*TYPES, TYPED) if (frame["type"] == name).any()]
     layers = frame.drop_duplicates(["study", "sae"]).reset_index(drop=True)
     said = ["all layers" if sae == ALL_LAYERS else tex.escape(hook_label(sae)) for sae in layers["sae"]]
-    columns = [Column("Layer", [rf"\quad {text}" for text in said]), count_column("$n$", layers["size"])]
+    columns = [Column("Hook", [rf"\quad {text}" for text in said]), count_column("$n$", layers["size"])]
     for name in names:
         of = layers[["study", "sae"]].merge(
             frame[frame["type"] == name], on=["study", "sae"], how="left", validate="1:1"

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from fsrl.errors import FsrlError
+from fsrl.hooks import hook_label
 from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
 from fsrl.latex.table import interval as latex_interval
@@ -208,5 +209,5 @@ def null_comparison(frame: pd.DataFrame) -> str:
             else:
                 shown = [tex.percent(share, bare=True) for share in cells["share"]]
                 columns.append(Column(head, shown, "S"))
-        groups.append((tex.escape(case.removeprefix("blocks.")), len(heads)))
+        groups.append((tex.escape(hook_label(case) if heads is OF_LAYER else case), len(heads)))
     return tabular(columns, groups=groups, tabcolsep=3.5)

@@ -85,7 +85,7 @@ def paths(layers: Mapping[str, pd.DataFrame]) -> str:
     }
     fires = [int((frame["sites"] > 0)[frame["direction"] == FEATURE].sum()) for frame in layers.values()]
     columns = [
-        Column("Layer", [tex.escape(hook_label(sae)) for sae in layers]),
+        Column("Hook", [tex.escape(hook_label(sae)) for sae in layers]),
         Column("$n$", [tex.count(n, bare=True) for n in fires], "S"),
         *(
             _figures(head, found[name], digits=2 if name in figures[:3] else 3)
@@ -103,7 +103,7 @@ def confidence(layers: Mapping[str, pd.DataFrame]) -> str:
 
     layers: SAE id -> its table `confidence`. Dashes where counts are unknown, or the study has no transport.
     """
-    columns = [Column("Layer", [*(tex.escape(hook_label(sae)) for sae in layers), "chance"])]
+    columns = [Column("Hook", [*(tex.escape(hook_label(sae)) for sae in layers), "chance"])]
     for prefix in ("", "transported_"):
         tables = layers.values()
         slopes = [frame[f"{prefix}frequency_percentile"].dropna() for frame in tables]

@@ -110,7 +110,8 @@ def tail_calibration(layers: Mapping[str, pd.DataFrame]) -> str:
     rows: list[tuple[str, ...]] = []
     headings = {}
     for kind, part in ratios.groupby(level="kind", sort=False):
-        headings[len(rows)] = rf"\emph{{{tex.escape(KINDS[str(kind)])}}}"
+        said = tex.escape(KINDS[str(kind)]).replace(r"W\_U", "$W_U$")
+        headings[len(rows)] = rf"\emph{{{said}}}"
         for (_, tail), values in part.iterrows():
             label = rf"\quad {type_label(str(tail))}"
             rows.append((label, *(tex.number(value, digits=2, bare=True) for value in values)))

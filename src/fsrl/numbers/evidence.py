@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from fsrl.claims.ablation_sums import DRAWS, READING, TYPED, over_layers
 from fsrl.effects.names import FEATURE, OWN_MEAN, TRANSPORTED
 from fsrl.enrichment.coverage_sums import ANY, by_label
 from fsrl.latex import text as tex
@@ -177,6 +178,29 @@ def level(tables: StudyTables) -> dict[str, str]:
             key = f"{name}.{key_of(str(label))}"
             values[key] = tex.count(row["members"])
             values[f"{key}.expected"] = tex.number(row["expected"], digits=1)
+    return values
+
+
+@headline("ablation", "ablations")
+def ablation(tables: StudyTables) -> dict[str, str]:
+    """Features with a type by the fewest of the null draws (how many parts there are, the least and the most
+    over them, and the mean overlap of two), and by each reading of W_U (with its overlap with the first).
+    """
+    found = over_layers(tables.frame("ablations"))
+    found = found[found["label"] == TYPED]
+    drawn, read = (found[found["ablation"] == name] for name in (DRAWS, READING))
+    fewest = drawn[drawn["case"] == drawn["case"].iloc[-1]]
+    values = {
+        "parts": tex.count(len(fewest)),
+        "parts.least": tex.count(int(fewest["features"].min())),
+        "parts.most": tex.count(int(fewest["features"].max())),
+        "parts.jaccard": tex.number(fewest["jaccard"].mean(), digits=2),
+    }
+    for name, row in zip(("own", "w-u", "both"), read.itertuples(), strict=True):
+        processing, tokens = str(row.case).split(", ")
+        values[f"reading.{name}.case"] = f"{processing} $W_U$, {tokens} tokens"
+        values[f"reading.{name}"] = tex.count(row.features)
+        values[f"reading.{name}.jaccard"] = tex.number(row.jaccard, digits=2)
     return values
 
 
@@ -366,6 +390,7 @@ HEADLINES = (
     claims,
     claim,
     level,
+    ablation,
     agreement,
     effect,
     effect_random,

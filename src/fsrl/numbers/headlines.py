@@ -69,6 +69,7 @@ class StudyTables:
     forecasts: pd.DataFrame | None = None
     next_token: pd.DataFrame | None = None
     recovery: pd.DataFrame | None = None
+    ablations: pd.DataFrame | None = None
 
     @property
     def saes(self) -> list[str]:

@@ -10,7 +10,7 @@ from fsrl.tables.effects import BY_HOOK, SUMMARY
 from fsrl.tables.enrichment import DISCOVERIES, NULL_P_VALUES, SET_COVERAGE
 from fsrl.tables.moments import MOMENTS, NULL
 from fsrl.tables.planted import RECOVERY
-from fsrl.tables.sensitivity import AGREEMENT, SENSITIVITY, STABILITY
+from fsrl.tables.sensitivity import ABLATIONS, AGREEMENT, SENSITIVITY, STABILITY
 from fsrl.tables.steering import FORECASTS, NEXT_TOKEN_SUMMARY
 from fsrl.tables.tokens import TOKENS
 from fsrl.tables.types import THRESHOLDS, TYPE_NULL_COUNTS
@@ -33,6 +33,7 @@ SINGLE = {
     "forecasts": FORECASTS,
     "next_token": NEXT_TOKEN_SUMMARY,
     "recovery": RECOVERY,
+    "ablations": ABLATIONS,
 }
 LAYERS = {"moments": MOMENTS, "thresholds": THRESHOLDS, "null_counts": TYPE_NULL_COUNTS}
 # Written for people too; their columns depend on the study.

@@ -1,5 +1,6 @@
 """The tables that say what the choice of thresholds, scheme, tokens and layer decides. See `fsrl.tables`."""
 
+from fsrl.names import BOUNDING
 from fsrl.tables.core import SAE, SCHEME, TYPE, Column, Table
 
 # In place of a column: the rows of a scheme of tails in which its level, or that of its spikes, is moved, and
@@ -27,7 +28,9 @@ SENSITIVITY = Table(
         "features": Column("int64", "features", "with this primary label"),
         "members": Column("int64", "features", "that meet the type's rule"),
         "expected": Column(
-            "float64", "features", "members that chance gives; of the bounding nulls the most"
+            "float64",
+            "features",
+            "members that chance gives by the moved bounds; of the bounding nulls the most",
         ),
         "jaccard": Column(
             "float64",
@@ -77,5 +80,39 @@ STABILITY = Table(
             "with more features of this label than one, and than the 0.999 quantile of what chance gives at "
             "the layer's bounds",
         ),
+    },
+)
+ABLATIONS = Table(
+    "ablations",
+    {
+        "sae": SAE,
+        "ablation": Column("string", "1", "draws (of the nulls that bound the types), or reading (of W_U)"),
+        "case": Column(
+            "string",
+            "1",
+            "as is: the study's own draws; N parts: all draws dealt into N; or processing and tokens of W_U",
+        ),
+        "part": Column("int64", "1", "which part of the draws; 0 where there is one"),
+        **{
+            f"draws_{kind}": Column("int64", "1", f"{kind} directions that bound the types")
+            for kind in BOUNDING
+        },
+        "label": Column(
+            "string", "1", "a type, as primary label; typed: any; evident: evidence above 1 in some tail"
+        ),
+        "features": Column("int64", "features", "with this label"),
+        **{
+            f"expected_{kind}": Column(
+                "float64",
+                "features",
+                f"that fresh {kind} directions give by the layer's bounds; null for evidence, or none drawn",
+                nullable=True,
+            )
+            for kind in BOUNDING
+        },
+        "other": Column(
+            "int64", "features", "with this label by the next part, or in the view's own reading"
+        ),
+        "both": Column("int64", "features", "with this label in both"),
     },
 )

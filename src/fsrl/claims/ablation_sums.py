@@ -1,0 +1,31 @@
+"""The table `ablations` summed over layers, for tables and numbers; loads no torch."""
+
+import pandas as pd
+
+from fsrl.names import BOUNDING
+
+# Ablations (`fsrl.claims.ablations`), and the labels that stand beside the types.
+DRAWS, READING = "draws", "reading"
+TYPED, EVIDENT = "typed", "evident"
+# What `draws` begins with: those that bound the study's own types, judged by its fresh ones.
+AS_IS = "as is"
+KEYS = ["ablation", "case", "part", "label"]
+
+
+def over_layers(ablations: pd.DataFrame) -> pd.DataFrame:
+    """Sums over layers, a row for each ablation, case, part and label, in their order.
+
+    Columns: those of the table; `expected`, what the null that gives most would give over the layers;
+    `jaccard`, the overlap with what the case is compared with (NaN where neither has the label). Draws are
+    those of one layer.
+    """
+    kinds = [f"expected_{kind}" for kind in BOUNDING]
+    summed = ["features", "other", "both", *kinds]
+    found = ablations.groupby(KEYS, sort=False).agg(
+        {**{f"draws_{kind}": "max" for kind in BOUNDING}, **dict.fromkeys(summed, "sum")}
+    )
+    either = found["features"] + found["other"] - found["both"]
+    # A kind that was not drawn has sums of nought.
+    found["expected"] = found[kinds].max(axis=1)
+    found["jaccard"] = (found["both"] / either).where(either > 0)
+    return found.reset_index()
