@@ -65,7 +65,7 @@ def sweep(
     own = partial(nulls.of_layer, kinds=kinds, draws=draws, seed=seed, typical=typical)
     studies = [(share, strength) for share in planted_shares for strength in strengths]
     curves, by_set = [], []
-    for share, strength in tqdm(studies, desc="planted studies", disable=not progress):
+    for share, strength in tqdm(studies, desc="planted studies", disable=None if progress else True):
         found = plant(where, features=features, share=share, strengths=[strength], typical=typical, seed=seed)
         at = {"planted_share": share, "strength": strength}
         for typing in _typings(found, schemes, spaces, own):

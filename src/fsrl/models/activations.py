@@ -118,7 +118,9 @@ def _read(
     """Residual hook -> sums over all windows and all positions but 0."""
     sums = {name: _Sums() for name in names}
     batches = inputs.split(WINDOWS_PER_BATCH)
-    for batch in tqdm(batches, desc="activations", unit="batch", disable=not progress, mininterval=5):
+    for batch in tqdm(
+        batches, desc="activations", unit="batch", disable=None if progress else True, mininterval=5
+    ):
         held = _held(bridge, batch, names)
         for name in names:
             x = held[name][:, 1:].flatten(0, 1).double()
