@@ -49,6 +49,14 @@ def test_a_part_says_the_same_as_the_whole_model(name, tmp_path, monkeypatch):
     assert made.metadata == expected.metadata | said
 
 
+def test_of_a_model_that_sees_images_too_no_other_blocks_are_left_out(tmp_path, monkeypatch):
+    architectures.write_seeing(tmp_path / "seeing")
+    whole, end = both(tmp_path / "seeing", monkeypatch)
+    assert len(end.bridge.blocks) == 1 < len(whole.bridge.blocks)
+    assert end.bridge.W_U.shape[1] == part.ROWS and torch.equal(end.W_U, whole.W_U)
+    assert torch.equal(end.head.gain, whole.head.gain) and end.tokens == whole.tokens
+
+
 def test_whoever_reads_more_gets_more(tmp_path, monkeypatch):
     architectures.write("llama", tmp_path / "llama")
     assert len(both(tmp_path / "llama", monkeypatch, blocks=2)[1].bridge.blocks) == 2

@@ -102,12 +102,12 @@ def pretrained(model_class: Any, folder: Path, *, blocks: int | None = None, **k
         d_vocab = config.get_text_config().vocab_size
         part.cut(config, blocks)
         place, model_class = None, _own_class(model_class, config)
-        kwargs["state_dict"] = part.tensors(model_class, config, d_vocab, files, blocks)
+        kwargs["state_dict"] = part.tensors(model_class, config, d_vocab, files)
     with _quiet():
         model, report = model_class.from_pretrained(
             place, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True, **kwargs
         )
-    _check_report(report, model, files)
+    _check_report(report, model, files, blocks)
     _check_stored(model, held, files)
     for name, tensor in model.state_dict().items():
         # What is not finite stays so in a sum, which takes a fraction of the time.
@@ -246,9 +246,10 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
-def _check_report(report: Mapping[str, Any], model: Any, files: Sequence[Path]) -> None:
+def _check_report(report: Mapping[str, Any], model: Any, files: Sequence[Path], blocks: int | None) -> None:
     missing = sorted(report["missing_keys"])
-    unexpected = sorted(name for name in report["unexpected_keys"] if not _is_buffer(model, name))
+    unknown = [name for name in report["unexpected_keys"] if not part.is_beyond(name, blocks)]
+    unexpected = sorted(name for name in unknown if not _is_buffer(model, name))
     reshaped = sorted(
         f"{name} is {list(found)} (the config wants {list(wanted)})"
         for name, found, wanted in report["mismatched_keys"]

@@ -52,13 +52,11 @@ def is_beyond(name: str, blocks: int | None) -> bool:
     return blocks is not None and number is not None and int(number[1]) >= blocks
 
 
-def tensors(
-    model_class: Any, config: Any, d_vocab: int, files: Sequence[Path], blocks: int
-) -> dict[str, Tensor]:
+def tensors(model_class: Any, config: Any, d_vocab: int, files: Sequence[Path]) -> dict[str, Tensor]:
     """Tensors of the files for a model of `config`, which was `cut` from one of d_vocab tokens, by name.
 
-    model_class: the model's own, no Auto class. What is left out has no place here; what has another shape
-    than either model wants is given as it is.
+    model_class: the model's own, no Auto class. They lie in the files, but for the rows of the first tokens:
+    blocks that are left out take no memory (another part of the model, which sees images, may have its own).
     """
     whole = copy.deepcopy(config)
     whole.get_text_config().vocab_size = d_vocab
@@ -69,8 +67,6 @@ def tensors(
     for path in files:
         with clear_errors(path), safe_open(path, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 (no dict)
-                if is_beyond(name, blocks):
-                    continue
                 part = opened.get_slice(name)
                 wanted = of_tokens.get(tuple(part.get_shape())) if name not in other else None
                 found[name] = opened.get_tensor(name) if wanted is None else _first(part, wanted)
