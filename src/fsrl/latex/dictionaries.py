@@ -34,4 +34,4 @@ def dictionaries(frame: pd.DataFrame, titles: Mapping[str, str]) -> str:
         int(row): rf"\emph{{{tex.escape(titles[study])}}}"
         for row, study in layers.drop_duplicates("study")["study"].items()
     }
-    return tabular(columns, groups=groups, headings=headings)
+    return tabular(columns, groups=groups, headings=headings, size="scriptsize")
