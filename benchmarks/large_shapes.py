@@ -3,12 +3,15 @@
     python benchmarks/large_shapes.py --folder FOLDER                      # 262,144 tokens, d_model 2,304
     python benchmarks/large_shapes.py --folder FOLDER --shape gpt2-small --line --output FILE
     python benchmarks/large_shapes.py --folder FOLDER --tokens 65536 --d-model 1152
+    python benchmarks/large_shapes.py --table FILE                         # what FILE holds, as docs show it
 
-Writes W_U and a decoder, then runs each stage in a process of its own, on `--rows` features or directions.
-With --line on a quarter of them as well: what a stage takes is a line in their number, and its CPU time for
-all of the shape's is given too. Wall time is not: it depends on what else the machine does. Memory: the peak
+Writes W_U, a decoder and a model of one block, then runs each stage in a process of its own, on `--rows`
+features or directions. With --line on a quarter of them as well: what a stage takes is a line in their
+number, and its CPU time for all of the shape's is given too; stages that compare every feature with every
+other run on all of them. Wall time is not given: it depends on what else the machine does. Memory: the peak
 of all that is resident, pages of files among it, which the kernel takes back when it needs them, and of what
-it must hold (anonymous). Linux only. The weights stay in the folder.
+it must hold (anonymous).
+Linux only. The weights stay in the folder.
 """
 
 import argparse
@@ -41,16 +44,22 @@ SHAPES = {
 }
 # How many null directions the default config has a stage draw; None: it is an SAE's features that count.
 STAGES: dict[str, int | None] = {
-    "export": 2_000,
-    "nulls": 20_000,
-    "layer_nulls": 20_000,
+    "export": 20_000,
+    # Those that bound the types, and fresh ones; a layer has two kinds of its own.
+    "nulls": 100_000 + 20_000,
+    "layer_nulls": 2 * 20_000 + 20_000,
     "moments": None,
     "enrichment": None,
     "null_p_values": None,
     "scores": None,
     "confidence": None,
     "axis_share": None,
+    "clusters": None,
+    "directions": None,
+    "token_sets": None,
 }
+# Whose time is no line in the number of rows.
+WHOLE = ("clusters", "directions", "token_sets")
 VIEWS: dict[str, dict[str, Any]] = {"main": {}, "trained": {"tokens": "trained"}}
 SET_DRAWS, N_SETS = 20_000, 60
 RESERVED = 400
@@ -58,7 +67,10 @@ RESERVED = 400
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument(
+        "--table", type=Path, metavar="FILE", help="print the table of a JSON, and measure nothing"
+    )
     parser.add_argument("--shape", choices=SHAPES, default="largest")
     parser.add_argument("--tokens", type=int)
     parser.add_argument("--d-model", type=int)
@@ -68,10 +80,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON that the shape's results are added to")
     parser.add_argument("--stage", choices=(*STAGES, "write"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.table:
+        print(table(json.loads(asked.table.read_text())))
+        return
+    if not asked.folder:
+        parser.error("give --folder, or --table")
     shape = SHAPES[asked.shape]
     asked.tokens, asked.d_model = asked.tokens or shape.tokens, asked.d_model or shape.d_model
     if asked.stage == "write":
-        write(asked)
+        write(asked, shape)
     elif asked.stage:
         print(json.dumps(peak(lambda: run(asked))))
     else:
@@ -80,7 +97,7 @@ def main() -> None:
 
 def every(asked: argparse.Namespace, shape: Shape) -> None:
     """All stages, a line each; into the file where one is asked for."""
-    given = ["--tokens", str(asked.tokens), "--d-model", str(asked.d_model)]
+    given = ["--tokens", str(asked.tokens), "--d-model", str(asked.d_model), "--shape", asked.shape]
     child(asked, *given, "--stage", "write")
     place = asked.output
     saved = json.loads(place.read_text()) if place and place.exists() else {"machine": machine()}
@@ -92,8 +109,8 @@ def every(asked: argparse.Namespace, shape: Shape) -> None:
             of_stage: dict[str, Any] = json.loads(child(asked, *given, "--stage", stage, "--rows", str(rows)))
             return of_stage | {"rows": rows}
 
-        found = taken(asked.rows)
-        if asked.line:
+        found = taken(shape.features if stage in WHOLE else asked.rows)
+        if asked.line and stage not in WHOLE:
             less = taken(asked.rows // 4)
             each = (found["cpu_s"] - less["cpu_s"]) / (asked.rows - asked.rows // 4)
             whole = STAGES[stage] or shape.features
@@ -103,6 +120,27 @@ def every(asked: argparse.Namespace, shape: Shape) -> None:
         print(stage, json.dumps(found), flush=True)
         if place:
             place.write_text(json.dumps(saved, indent=1) + "\n")
+
+
+def table(saved: dict[str, Any]) -> str:
+    """A row a stage, a column a shape: CPU time of all rows, anonymous memory and (resident) in GiB."""
+    shapes = {name: saved["shapes"][name] for name in SHAPES if name in saved["shapes"]}
+    heads = [
+        f"{name}: {one['tokens']:,} x {one['d_model']:,}, {one['features']:,} features"
+        for name, one in shapes.items()
+    ]
+    lines = [["stage", *heads], ["---"] * (len(heads) + 1)]
+    for stage in STAGES:
+        found = [one["stages"].get(stage) for one in shapes.values()]
+        lines.append([stage, *("not measured" if one is None else cell(one) for one in found)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(found: dict[str, Any]) -> str:
+    """As the table has one stage at one shape."""
+    seconds = found.get("cpu_s_of_whole", found["cpu_s"])
+    time = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+    return f"{time}; {found['anonymous_gib']:.1f} ({found['peak_gib']:.1f})"
 
 
 def child(asked: argparse.Namespace, *more: str) -> str:
@@ -119,7 +157,7 @@ def machine() -> dict[str, Any]:
     return {"cpu": cpu, "threads": 1, "load_before": os.getloadavg()[0], "python": python}
 
 
-def write(asked: argparse.Namespace) -> None:
+def write(asked: argparse.Namespace, shape: Shape) -> None:
     """The weights, unless they are there."""
     import torch
 
@@ -141,34 +179,66 @@ def write(asked: argparse.Namespace) -> None:
         folded = columns.empty(raw, asked.tokens)
         folded.copy_(raw)
         matrices.write_unembedding(matrices.Unembedding(folded, raw, tokens, None, trained, {}), path)
+    if not (path := asked.folder / "model").exists():
+        write_model(path, asked.tokens, asked.d_model)
     if not (path := asked.folder / "decoder.safetensors").exists():
-        W_dec = torch.randn(max(asked.rows, 4096), asked.d_model, generator=generator)
+        W_dec = torch.randn(shape.features, asked.d_model, generator=generator)
         hook = "blocks.0.hook_resid_post"
         matrices.write_decoder(matrices.Decoder(W_dec, None, hook, 0, hook, {}), path)
+
+
+def write_model(folder: Path, n_tokens: int, d_model: int) -> None:
+    """A Llama of one block in bfloat16, with W_E and W_U of their own."""
+    import torch
+    from safetensors.torch import save_file
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+    tokens = [f"<unused{number}>" if number < RESERVED else f"t{number}" for number in range(n_tokens)]
+    made = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, []))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(folder)
+    sizes = {"hidden_size": d_model, "intermediate_size": 4 * d_model, "num_attention_heads": d_model // 64}
+    LlamaConfig(vocab_size=n_tokens, num_hidden_layers=1, **sizes).save_pretrained(folder)
+    shapes = {f"self_attn.{name}_proj": (d_model, d_model) for name in "qkvo"}
+    shapes |= {f"mlp.{name}_proj": (4 * d_model, d_model) for name in ("gate", "up")}
+    shapes["mlp.down_proj"] = (d_model, 4 * d_model)
+    named = {f"model.layers.0.{name}.weight": shape for name, shape in shapes.items()}
+    named |= dict.fromkeys(("model.embed_tokens.weight", "lm_head.weight"), (n_tokens, d_model))
+    generator = torch.Generator().manual_seed(0)
+    stored = {
+        name: torch.empty(shape, dtype=torch.bfloat16).normal_(std=d_model**-0.5, generator=generator)
+        for name, shape in named.items()
+    }
+    # As in `write`: tokens that no text held lie together.
+    stored["lm_head.weight"][:RESERVED] *= 0.1
+    norms = ("layers.0.input_layernorm", "layers.0.post_attention_layernorm", "norm")
+    stored |= {f"model.{name}.weight": torch.ones(d_model, dtype=torch.bfloat16) for name in norms}
+    save_file(stored, folder / "model.safetensors", {"format": "pt"})
 
 
 def run(asked: argparse.Namespace) -> None:
     """One stage, as its rule's script does it."""
     from fsrl.weights import matrices
 
+    if asked.stage == "export":
+        run_export(asked)
+        return
     unembedding = matrices.read_unembedding(asked.folder / "unembedding.safetensors")
     decoder = matrices.read_decoder(asked.folder / "decoder.safetensors")
     globals()[f"run_{asked.stage}"](asked, unembedding, decoder)
 
 
-def run_export(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
-    """What follows reading the model: fold, tell the trained tokens, hash, write."""
-    import torch
-
-    from fsrl.models import export
-    from fsrl.nulls import undertrained
+def run_export(asked: argparse.Namespace) -> None:
+    """Read what of the model is needed, fold, tell the trained tokens, hash, write."""
+    from fsrl.models import export, reading
+    from fsrl.models.sources import ModelSource
     from fsrl.weights import matrices
 
-    raw, tokens = unembedding.raw, unembedding.tokens
-    folded = export.fold(raw, torch.ones(asked.d_model), "RMSNorm")
-    # Its quantile wants 999 at least.
-    found = undertrained.by_distance(raw, folded, tokens, draws=max(asked.rows, 1000), seed=0)
-    made = matrices.identified_unembedding(matrices.Unembedding(folded, raw, tokens, None, found.trained, {}))
+    model = reading.read_model(ModelSource(folder=str(asked.folder / "model")), blocks=1)
+    # The quantile of the undertrained tokens wants 999 directions at least.
+    chosen: dict[str, Any] = {"counts_path": None, "min_count": 1, "draws": max(asked.rows, 1000), "seed": 0}
+    made = matrices.identified_unembedding(export.unembedding(model, **chosen))
     path = asked.folder / "exported.safetensors"
     matrices.write_unembedding(made, path)
     path.unlink()
@@ -270,6 +340,29 @@ def run_axis_share(asked: argparse.Namespace, unembedding: Any, decoder: Any) ->
 
     axis = torch.randn(asked.d_model, dtype=torch.float64)
     axis_share.axis_share(decoder.W_dec[: asked.rows], unembedding.folded, axis)
+
+
+def run_clusters(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
+    """Near copies among all rows of an SAE."""
+    from fsrl.stats import odds
+
+    odds.decoder_clusters(decoder.W_dec[: asked.rows], threshold=0.7)
+
+
+def run_directions(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
+    """The nearest rows of each within an SAE, and how null ones are spread."""
+    from fsrl.browser import beside
+    from fsrl.weights import matrices
+
+    beside.neighbours([decoder.W_dec[: asked.rows]], [decoder.sae])
+    beside.null_shapes(matrices.view(decoder, unembedding, **VIEWS["trained"]), n_bins=50, seed=0)
+
+
+def run_token_sets(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
+    """Of the whole vocabulary."""
+    from fsrl.tokens import sets
+
+    sets.describe(sets.token_sets(unembedding.tokens), {})
 
 
 def peak(work: Callable[[], None]) -> dict[str, float]:

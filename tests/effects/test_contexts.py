@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from fsrl.effects import contexts
-from fsrl.models import examples
+from fsrl.effects.sample import read_windows
+from fsrl.models import examples, reading
+from fsrl.models.sources import ModelSource, SAESource
 from fsrl.tables.directions import CONTEXTS
+from tests.fixtures import architectures, vocabularies
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -34,3 +37,30 @@ def test_all_at_once_is_one_by_one(seed: int, k: int) -> None:
             shares = [round(100 * max(value, 0) / one.activation) for value in one.values]
             assert np.abs(row.shares - shares).max() <= 1  # halves
     assert not len(found[found["feature"] == 5]) and len(wanted[5]) == 0
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_neox"])
+def test_a_neuron_fires_where_its_nonlinearity_lets_it(tmp_path, name: str) -> None:
+    """In a gated MLP where the gate is open, else where it is above 0; models without value biases too."""
+    architectures.write(name, tmp_path / "model")
+    model = reading.read_model(ModelSource(folder=str(tmp_path / "model")))
+    source = SAESource(neurons=2)
+    given = [(sae, sae, 32) for sae in source.sae_ids]
+    text = "<|endoftext|>".join(vocabularies.TEXT)
+    found = list(contexts.of_study(model, source, given, text, context=16, contexts=4, examples=2))
+    windows, _ = read_windows(model, text, context=16, contexts=4, device="cpu")
+    for sae, (frame, _) in zip(source.sae_ids, found, strict=True):
+        hooks = {what: sae.replace("hook_post", what) for what in ("hook_post", "hook_pre")}
+        with torch.no_grad():
+            _, held = model.bridge.run_with_cache(windows, names_filter=list(hooks.values()))
+        post = held[hooks["hook_post"]]
+        gated = bool(model.bridge.cfg.gated_mlp)
+        assert gated is (name == "llama")
+        fires = post * (held[hooks["hook_pre"]] > 0) if gated else post.clamp(min=0)
+        expected = fires[:, 1:].amax((0, 1))
+        peaks = frame[frame["rank"] == 0].set_index("feature")["activation"]
+        for feature in range(32):
+            if expected[feature] > 0:
+                assert peaks[feature] == pytest.approx(float(expected[feature]), rel=1e-5)
+            else:
+                assert feature not in peaks.index

@@ -14,7 +14,7 @@ from fsrl.models.sae_files import SAEFiles
 from fsrl.models.sources import ModelSource, SAESource
 from tests.fixtures import architectures
 from tests.fixtures import cached_saes as cached
-from tests.fixtures.foreign_layouts import READ, TRANSCODERS, shrink
+from tests.fixtures.foreign_layouts import CLT, READ, TRANSCODERS, shrink
 from tests.hub import clients, repositories
 from tests.hub.server import LoopbackHub
 
@@ -63,9 +63,7 @@ def test_an_sae_of_a_foreign_layout_is_fetched_and_read(
     listed = releases.find(release)
     sae_id = sae_id or next(iter(listed.saes))
     commit = repositories.new_commit(hub_of_others.tree, listed.repo, "main")
-    for name, content in write(listed.saes[sae_id]).items():
-        (commit / name).parent.mkdir(parents=True, exist_ok=True)
-        content(commit / name) if callable(content) else (commit / name).write_bytes(content)
+    _write(commit, write(listed.saes[sae_id]))
     source = SAESource(release=release, ids=(sae_id,))
     sources.fetch(source)
     files = SAEFiles.of(source, sae_id)
@@ -73,3 +71,19 @@ def test_an_sae_of_a_foreign_layout_is_fetched_and_read(
     factor = 0.5 if layout == "temporal" else listed.scaling.get(sae_id, 1.0)
     torch.testing.assert_close(found, cached.tensors()["W_dec"] / factor)
     assert files.revision == commit.name
+
+
+def test_a_cross_layer_transcoder_is_fetched_and_read(hub_of_others: LoopbackHub) -> None:
+    listed = releases.find(CLT)
+    commit = repositories.new_commit(hub_of_others.tree, listed.repo, "main")
+    _write(commit, cached.mntss(listed.saes["layer_3_to_7"]))
+    source = SAESource(release=CLT, ids=("layer_3_to_7",))
+    sources.fetch(source)
+    found = decoder_rows.decoder_rows(saes.load(SAEFiles.of(source, "layer_3_to_7")).sae)
+    assert torch.equal(found, cached.decoders(3)[:, 7 - 3])
+
+
+def _write(commit: Path, files: dict[str, Any]) -> None:
+    for name, content in files.items():
+        (commit / name).parent.mkdir(parents=True, exist_ok=True)
+        content(commit / name) if callable(content) else (commit / name).write_bytes(content)

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from scipy import stats
 
+from fsrl.browser import chunks
 from fsrl.tables import core as tables
 from fsrl.tables.effects import AGREEMENT, SUMMARY
 from fsrl.tables.moments import MOMENTS
@@ -49,7 +50,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("others")
     other_studies.build(folder / "tiny")
     project = lay_out(folder / "project", folder / "tiny")
-    done = project.snakemake()
+    done = project.snakemake("all", "browser")
     assert done.returncode == 0, done.stderr
     left_out = [line for line in done.stderr.splitlines() if "is built without" in line]
     assert left_out and all("is built without steering: model_type is" in line for line in left_out)
@@ -103,6 +104,17 @@ def test_effects_are_by_the_models_own_forward_pass(built: Project, name: str, s
         direct = found[found["prediction"] == "direct"]
         own = direct[(direct["direction"] == "feature") & (direct["step"] == "+1")]
         assert own["averaged_pearson"].median() > 0.8
+
+
+@pytest.mark.parametrize("name", other_studies.SAES)
+def test_the_browser_has_every_sae_with_texts_on_which_features_fire(built: Project, name: str) -> None:
+    folder = built.folder / f"results/{name}/browser"
+    layers = chunks.content((folder / "data/study.js").read_text())[1]["layers"]
+    assert [layer["sae"] for layer in layers] == list(other_studies.SAES[name])
+    for number in range(len(layers)):
+        pages = chunks.content((folder / f"data/{number}/page0.js").read_text())[1]
+        assert len(pages) == other_studies.D_SAE and any(page.get("examples") for page in pages)
+        assert any(page.get("effects") for page in pages)
 
 
 @pytest.mark.parametrize("name", other_studies.SAES)

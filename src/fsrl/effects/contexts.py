@@ -50,8 +50,10 @@ def of_study(
     bridge = model.bridge if where == "cpu" else model.bridge.to(where)
     tokens, said = read_windows(model, text, context=context, contexts=contexts, device=where)
     names = list(dict.fromkeys(hook for _, hook, _ in saes))
+    b_V = encoders.value_biases(bridge, names)
+    gates = encoders.gates(bridge, names) if source.neurons is not None else []
     parts = [
-        bridge.run_with_cache(batch.to(where), names_filter=names, return_type=None)[1]
+        bridge.run_with_cache(batch.to(where), names_filter=[*names, *gates], return_type=None)[1]
         for batch in tokens.split(BATCH)
     ]
     for sae, hook, features in saes:
@@ -59,13 +61,14 @@ def of_study(
         if source.neurons is None:
             encoder = encoders.read_encoder(source, sae, where)
 
-        def active(part: Tensor, encoder=encoder, every=every, hook=hook) -> Tensor:
-            """The features' activations at every position of these windows."""
+        def active(part: Any, encoder=encoder, every=every, hook=hook) -> Tensor:
+            """The features' activations at every position of these windows; part: what their hooks hold."""
             if encoder is None:
-                return encoders.of_neurons(part, every)
-            return encoders.activations(encoder, part, hook, bridge.b_V.detach(), every)
+                gate = part[encoders.gate_of(hook)] if gates else None
+                return encoders.of_neurons(part[hook], every, gate)
+            return encoders.activations(encoder, part[hook], hook, b_V, every, norm=model.head.norm)
 
-        found = (active(part[hook]).permute(2, 0, 1) for part in parts)
+        found = (active(part).permute(2, 0, 1) for part in parts)
         yield frame(tokens, *strongest(found, examples)), said
 
 
