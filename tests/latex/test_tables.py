@@ -232,7 +232,7 @@ class TestTypes:
         # 30 and 10 of 100 draws at p <= .1, 6 and 0 at .01, in two layers: 40 / 200 / .1 = 2, and 3.
         assert [float(cell) for cell in found[0][1:]] == [2.0, 3.0]
         assert found[1][1:] == found[3][1:] and float(found[2][1]) == 1.0
-        assert r"uniform on the unit sphere" in made and r"mean spectrum along W\_U's" in made
+        assert r"uniform on the unit sphere" in made and "mean spectrum along $W_U$'s" in made
         assert "0.1" in made and "0.01" in made
 
     def test_overlap(self):
