@@ -69,7 +69,8 @@ class TestClaims:
         assert "Too few" not in tex_tables_claims.claims(everything, ex.SCHEME)
 
     def test_each_type_has_its_line_before_its_claims(self):
-        made = tex_tables_claims.claims_by_scheme(self.summary)
+        made = tex_tables_claims.claims_by_scheme(self.summary.assign(layers=1))
+        assert tex_tables_claims.UNSPOKEN not in made
         order = [made.index(rf"\emph{{{name.replace('_', ' ')}}}") for name in TYPES]
         assert order == sorted(order)
 
