@@ -15,6 +15,7 @@ from fsrl.latex import ablations as tex_tables_ablations
 from fsrl.latex import claims as tex_tables_claims
 from fsrl.latex import effects as tex_tables_effects
 from fsrl.latex import sensitivity as tex_tables_sensitivity
+from fsrl.names import type_label
 from fsrl.stats.pooled import pooled
 from tests.fixtures import plot_evidence_tables
 from tests.fixtures import tex_examples as ex
@@ -68,11 +69,16 @@ class TestClaims:
         everything = self.summary[self.summary["layers"] > 0]
         assert "Too few" not in tex_tables_claims.claims(everything, ex.SCHEME)
 
-    def test_each_type_has_its_line_before_its_claims(self):
-        made = tex_tables_claims.claims_by_scheme(self.summary.assign(layers=1))
-        assert tex_tables_claims.UNSPOKEN not in made
-        order = [made.index(rf"\emph{{{name.replace('_', ' ')}}}") for name in TYPES]
-        assert order == sorted(order)
+    def test_each_type_has_its_line_before_its_claims_and_silent_ones_are_named_below(self):
+        made, notes = tex_tables_claims.claims_by_scheme(self.summary).rsplit(r"\midrule", 1)
+        assert tex_tables_claims.UNSPOKEN in notes
+        heard = self.summary.groupby("claim")["layers"].sum() > 0
+        types = {claim.type for claim in self.ordered if heard[claim.name]}
+        order = [made.index(rf"\emph{{{type_label(name)}}}") for name in TYPES if name in types]
+        assert order == sorted(order) and len(order) > 1
+        for claim in self.ordered:
+            if not heard[claim.name]:
+                assert claim.statement in notes.replace(r"\-", "")
 
     def test_statistics_are_set_as_mathematics(self):
         made = tex_tables_claims.claims(self.summary.assign(layers=1), ex.SCHEME)
