@@ -1,14 +1,16 @@
 # What the rules share: the checked config, the library as an input, shares of the machine.
 import re
 
-import checksums
 import imports
 import locks
+import scheduling
 import settings
 import studies
 from fsrl import files, machine
 
-checksums.remember()
+scheduling.remember()
+if workflow.is_main_process and workflow.scheduling_settings is not None:
+    scheduling.wait_for_jobs(workflow.scheduling_settings)
 
 # What this run leaves out, a line each; rules/end.smk says it again at the end.
 SKIPPED = []

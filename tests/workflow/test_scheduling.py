@@ -1,4 +1,4 @@
-"""Inputs' checksums are Snakemake's own, and a file that stays as it is is read once."""
+"""Checksums of inputs are Snakemake's own, taken once of a file that stays as it is; a run waits for its jobs."""
 
 import asyncio
 import hashlib
@@ -9,9 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from snakemake.cli import get_argument_parser
 from snakemake.io import IOFile, _IOFile
+from snakemake.settings.types import MaxJobsPerTimespan, SchedulingSettings
 
-from workflow import checksums
+from workflow import scheduling
 
 LIMIT = 1000
 
@@ -20,8 +22,8 @@ LIMIT = 1000
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of files that were read, as the length of this list."""
     monkeypatch.setattr(_IOFile, "checksum", _IOFile.checksum)
-    monkeypatch.setattr(checksums, "_known", {})
-    checksums.remember()
+    monkeypatch.setattr(scheduling, "_known", {})
+    scheduling.remember()
     found: list[int] = []
     digest = hashlib.file_digest
 
@@ -69,7 +71,24 @@ def test_files_that_have_none_have_none(tmp_path: Path, reads: list[int]) -> Non
 
 
 def test_it_takes_what_the_method_that_it_replaces_takes() -> None:
-    theirs, ours = (inspect.signature(way).parameters for way in (checksums._read, checksums.checksum))
+    theirs, ours = (inspect.signature(way).parameters for way in (scheduling._read, scheduling.checksum))
     assert [(name, theirs[name].default) for name in list(theirs)[1:]] == [
         (name, ours[name].default) for name in list(ours)[1:]
     ]
+
+
+def test_the_default_rate_is_snakemake_s_and_is_dropped() -> None:
+    given = get_argument_parser().parse_args([]).max_jobs_per_timespan
+    given = MaxJobsPerTimespan.parse_choice(given) if isinstance(given, str) else given
+    assert (given.max_jobs, given.timespan) == scheduling.DEFAULT_RATE
+    settings = SchedulingSettings(max_jobs_per_timespan=given)
+    scheduling.wait_for_jobs(settings)
+    assert settings.max_jobs_per_timespan is None
+    scheduling.wait_for_jobs(settings)
+
+
+def test_a_rate_that_was_asked_for_stays() -> None:
+    asked = MaxJobsPerTimespan.parse_choice("5/1m")
+    settings = SchedulingSettings(max_jobs_per_timespan=asked)
+    scheduling.wait_for_jobs(settings)
+    assert settings.max_jobs_per_timespan is asked
