@@ -1,4 +1,4 @@
-"""Checksums of inputs are Snakemake's own, taken once of a file that stays as it is; a run waits for its jobs."""
+"""Checksums of inputs are Snakemake's own, taken once while a file stays; a run waits for its jobs."""
 
 import asyncio
 import hashlib
