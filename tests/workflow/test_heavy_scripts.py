@@ -31,6 +31,7 @@ HEAVY = (
     "compare_directions",
     "find_contexts",
     "recover_planted_types",
+    "measure_ablations",
 )
 # What reads their tables in between; it has no device.
 LIGHT = {"export_model": "export_weights", "compute_moments": "types"}
@@ -93,7 +94,8 @@ def test_tables_say_what_they_were_computed_on(both):
         paths += [stages.nulls()[0], *stages.folder.rglob("effects.parquet")]
         paths += stages.folder.rglob("steering.parquet")
         paths += [
-            stages.folder / name for name in ("null_p_values", "null_discoveries", "recovery", "by_set")
+            stages.folder / name
+            for name in ("null_p_values", "null_discoveries", "recovery", "by_set", "ablations")
         ]
         said = [tables.read_metadata(path) for path in paths]
         said.append(covariances.read(stages.folder / "activations").metadata)

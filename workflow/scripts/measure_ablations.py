@@ -43,5 +43,5 @@ parts += ablations.of_readings(
 )
 about = {"scheme": params.scheme[0][0], "view": json.dumps(params.view, sort_keys=True)}
 about |= {name: json.dumps(value) for name, value in params.settings.items()}
-metadata = tables.read_metadata(given.moments[0]) | about
+metadata = tables.read_metadata(given.moments[0]) | about | devices.described(device)
 tables.write(pd.concat(parts, ignore_index=True), snakemake.output[0], ABLATIONS, metadata)
