@@ -14,7 +14,7 @@ import os
 from typing import Any
 
 from snakemake.io import _IOFile
-from snakemake.settings.types import SchedulingSettings
+from snakemake.scheduling.job_scheduler import JobScheduler
 
 # Jobs, and in so many seconds: the default of --max-jobs-per-timespan.
 DEFAULT_RATE = (100, 1)
@@ -44,8 +44,8 @@ def remember() -> None:
     _IOFile.checksum = checksum
 
 
-def wait_for_jobs(settings: SchedulingSettings) -> None:
-    """Drop the rate that Snakemake holds by itself; one that was asked for stays."""
-    rate = settings.max_jobs_per_timespan
-    if rate is not None and (rate.max_jobs, rate.timespan) == DEFAULT_RATE:
-        settings.max_jobs_per_timespan = None
+def wait_for_jobs(scheduler: JobScheduler) -> None:
+    """Drop the rate that Snakemake holds by itself, before the first job; one that was asked for stays."""
+    limiter = scheduler.job_rate_limiter
+    if limiter is not None and (limiter.max_jobs, limiter.timespan) == DEFAULT_RATE:
+        scheduler.job_rate_limiter = None

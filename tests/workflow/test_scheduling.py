@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import inspect
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +13,10 @@ from typing import Any
 import pytest
 from snakemake.cli import get_argument_parser
 from snakemake.io import IOFile, _IOFile
-from snakemake.settings.types import MaxJobsPerTimespan, SchedulingSettings
+from snakemake.scheduling.job_scheduler import JobRateLimiter
+from snakemake.settings.types import MaxJobsPerTimespan
 
+from tests.fixtures.project import ROOT
 from workflow import scheduling
 
 LIMIT = 1000
@@ -77,18 +81,35 @@ def test_it_takes_what_the_method_that_it_replaces_takes() -> None:
     ]
 
 
+def scheduler(rate: str) -> Any:
+    return SimpleNamespace(job_rate_limiter=JobRateLimiter(MaxJobsPerTimespan.parse_choice(rate)))
+
+
 def test_the_default_rate_is_snakemake_s_and_is_dropped() -> None:
-    given = get_argument_parser().parse_args([]).max_jobs_per_timespan
-    given = MaxJobsPerTimespan.parse_choice(given) if isinstance(given, str) else given
-    assert (given.max_jobs, given.timespan) == scheduling.DEFAULT_RATE
-    settings = SchedulingSettings(max_jobs_per_timespan=given)
-    scheduling.wait_for_jobs(settings)
-    assert settings.max_jobs_per_timespan is None
-    scheduling.wait_for_jobs(settings)
+    given = get_argument_parser().get_default("max_jobs_per_timespan")
+    made = scheduler(given)
+    scheduling.wait_for_jobs(made)
+    assert made.job_rate_limiter is None
+    scheduling.wait_for_jobs(made)
 
 
 def test_a_rate_that_was_asked_for_stays() -> None:
-    asked = MaxJobsPerTimespan.parse_choice("5/1m")
-    settings = SchedulingSettings(max_jobs_per_timespan=asked)
-    scheduling.wait_for_jobs(settings)
-    assert settings.max_jobs_per_timespan is asked
+    made = scheduler("5/1m")
+    scheduling.wait_for_jobs(made)
+    assert made.job_rate_limiter.max_jobs == 5
+
+
+def test_a_run_looks_for_jobs_to_start_when_one_has_ended(tmp_path: Path) -> None:
+    """By its own word: as often as jobs end, and not every second beside."""
+    rules = ROOT / "workflow/rules/common.smk"
+    assert "scheduling.wait_for_jobs(workflow.scheduler)" in rules.read_text()
+    (tmp_path / "Snakefile").write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT / 'workflow')!r})\nimport scheduling\n"
+        "onstart:\n    scheduling.wait_for_jobs(workflow.scheduler)\n"
+        "rule all:\n    input: ['a', 'b']\n"
+        "rule one:\n    output: '{name}'\n    wildcard_constraints: name='a|b'\n"
+        "    shell: 'sleep 3; touch {output}'\n"
+    )
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--verbose", "--scheduler", "greedy"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert 2 <= done.stderr.count("Ready jobs:") <= 4, done.stderr

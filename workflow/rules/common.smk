@@ -9,8 +9,6 @@ import studies
 from fsrl import files, machine
 
 scheduling.remember()
-if workflow.is_main_process and workflow.scheduling_settings is not None:
-    scheduling.wait_for_jobs(workflow.scheduling_settings)
 
 # What this run leaves out, a line each; rules/end.smk says it again at the end.
 SKIPPED = []
@@ -256,4 +254,5 @@ def own_share(wildcards):
 onstart:
     if workflow.is_main_process:
         hold_lock()
+    scheduling.wait_for_jobs(workflow.scheduler)
     files.sweep(path for place in ("results", "figures", "paper") for path in Path(place).rglob(".*.tmp"))
