@@ -18,7 +18,7 @@ from fsrl.utils import SAEfeatureAnalyzer
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SAE, VIEW = "blocks.5.hook_resid_post", "trained"
-CHIP = re.compile(r'class="chip"[^>]*>([^<]+)</b> by scheme <b>calibrated')
+CHIP = re.compile(r"; type ([^<;]+) by scheme calibrated")
 
 
 @pytest.fixture(scope="module")
