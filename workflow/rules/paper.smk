@@ -11,7 +11,16 @@ PAPER_INDEX = ["paper/generated/numbers.tex", "paper/generated/studies_built.tex
 # What the prose takes from the config: definitions, not results.
 PAPER_CONFIG = {
     section: config[section]
-    for section in ("tokens", "nulls", "enrichment", "claims", "sensitivity", "ablations", "planted", "effects")
+    for section in (
+        "tokens",
+        "nulls",
+        "enrichment",
+        "claims",
+        "sensitivity",
+        "ablations",
+        "planted",
+        "effects",
+    )
 }
 MINI_MODEL = "data/mini/model"
 RECORD, MOMENTS_TIMED = "data/mini/record.json", "benchmarks/results/moments_cpu.json"
