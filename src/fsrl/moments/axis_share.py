@@ -67,7 +67,7 @@ def of_layers(
         matrices.check_fit(decoder, unembedding)
         if covariance is None or is_carried(settings):
             covariance = _covariance(view(decoder, unembedding, settings, moved).W_U)
-        rows = matrices.unit_rows(decoder.W_dec) if settings.get("cosine", False) else decoder.W_dec
+        rows = matrices.seen_rows(decoder.W_dec, cosine=settings.get("cosine", False))
         yield decoder, _share(rows, covariance, axes[decoder.hook])
 
 

@@ -196,7 +196,7 @@ def _seen(
     """W_dec and W_U that a kind's directions are drawn from, for views that share them."""
     # Lengths count where a view reads logits.
     cosine = all(view.get("cosine", False) for view in views.values())
-    rows = weights.unit_rows(decoder.W_dec) if cosine else decoder.W_dec
+    rows = weights.seen_rows(decoder.W_dec, cosine=cosine)
     if kind not in IN_W_U:
         return rows, unembedding.folded
     return rows, weights.view_unembedding(unembedding, **next(iter(views.values())))[0]

@@ -212,6 +212,7 @@ def read(
 
     @torch.no_grad()
     def part(start: int) -> Readings:
+        """Of the directions that go through the blocks in one go."""
         some = directions.between(start, start + size)
         at_end = [some.added] if T is None or some.transported is None else [some.added, some.added @ T.T]
         pushed, reads, found = prompts.push(place, some.added), [prompts.read(one) for one in at_end], []

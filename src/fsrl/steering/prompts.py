@@ -114,6 +114,7 @@ def of_gpt2(
     stream = {place: found[rows, last] for place, found in clean.residual.items()}
 
     def push(place: Place, added: Float[Tensor, "n d_model"]) -> Float[Tensor, "n prompts d_model"]:
+        """The streams at the end with each vector added at the place of every prompt."""
         at = stream[place][:, None] + added
         # In order: a product with W_U is one then, and not one for each vector.
         return tail.push(at, place, clean, rows, last).transpose(0, 1).contiguous()
@@ -141,6 +142,7 @@ def of_hooks(
     final = cache[end][rows, last]
 
     def push(place: Place, added: Float[Tensor, "n d_model"]) -> Float[Tensor, "n prompts d_model"]:
+        """The streams at the end with each vector added at the place of every prompt."""
         # A bridge's own hook_resid_mid is the MLP's input alone: what is added there skips the sum.
         hook = f"blocks.{place.layer}.hook_attn_out" if place.mid else names[place]
         parts = [_pushed(model, inputs, last, hook, end, part) for part in added.split(VECTORS_AT_ONCE)]

@@ -120,6 +120,7 @@ def _means(
     size = forward.rows(W_U.device, COPIES * 8 * n_tokens)
 
     def part(start: int) -> Float64[Tensor, "2 part"]:
+        """Of the rows that are ranked in one go."""
         ranks = percentiles(rows[start : start + size] @ W_U)
         base = (ranks @ share).cpu()
         pairs = zip(ranks.cpu(), following[start : start + size], strict=True)

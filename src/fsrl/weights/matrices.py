@@ -178,7 +178,7 @@ def view(
     """
     check_fit(decoder, unembedding)
     matrix, token_ids = view_unembedding(unembedding, w_u=w_u, tokens=tokens, cosine=cosine)
-    return View(unit_rows(decoder.W_dec) if cosine else decoder.W_dec, matrix, token_ids)
+    return View(seen_rows(decoder.W_dec, cosine=cosine), matrix, token_ids)
 
 
 def check_settings(views: Mapping[str, Mapping[str, Any]]) -> None:
@@ -188,6 +188,11 @@ def check_settings(views: Mapping[str, Mapping[str, Any]]) -> None:
     """
     for name, view in views.items():
         arguments.known_names(f"view {name}", view, ("w_u", "tokens", "cosine"))
+
+
+def seen_rows(W_dec: Float32[Tensor, "d_sae d_model"], *, cosine: bool) -> Float32[Tensor, "d_sae d_model"]:
+    """The decoder's rows as a view sees them: as they are, or `unit_rows` where it reads cosines."""
+    return unit_rows(W_dec) if cosine else W_dec
 
 
 def unit_rows(W_dec: Float32[Tensor, "d_sae d_model"]) -> Float32[Tensor, "d_sae d_model"]:
