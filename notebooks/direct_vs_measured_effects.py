@@ -3,9 +3,9 @@
 #
 # Logit weights are a prediction: they say what a feature does to the logits if nothing but the final
 # LayerNorm came after it. In truth there are layers in between that read what the feature wrote. So the
-# workflow *measures*: it adds each feature of a sample to the residual stream of the embedded model, at
-# single positions of held-out text, and looks at how the logits change. This notebook reads those
-# measurements (study `mini`).
+# workflow *measures*: it adds each feature of a sample to the residual stream of the model, at single
+# positions of held-out text, and looks at how the logits change. This notebook reads those measurements of
+# one study, the embedded `mini`, unless the workflow ran it for another.
 #
 # **In this notebook:** [What is measured](#What-is-measured) · [One feature](#One-feature) ·
 # [Every layer](#Every-layer) · [Does the shape survive?](#Does-the-shape-survive?) ·
@@ -32,7 +32,12 @@ from fsrl.tables import core as tables
 from fsrl.tables.effects import AGREEMENT, BY_HOOK, EFFECTS, RETENTION, SUMMARY
 
 notebook_setup.start()
-STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
+
+# %% tags=["parameters"]
+STUDY = "mini"
+
+# %%
+VIEW, SCHEME = "trained", "calibrated"
 RESULTS = Path("results") / STUDY
 TITLE = f"{STUDY} · view {VIEW} · scheme {SCHEME}"
 saes = list(pd.read_csv(RESULTS / f"summary/{VIEW}.tsv", sep="\t")["sae"])
@@ -126,10 +131,10 @@ found += f", more in {len(above)} ({', '.join(above) or 'none'})"
 display(Markdown(f"Active features against matched controls, by the intervals over features: {found}."))
 
 # %% [markdown]
-# The later a layer, the shorter the way to the logits. A random direction of the same length alone would say
-# that features agree less in the last layer too: that is the final LayerNorm, and gone where the control has
-# the same cosine with the stream. What remains at earlier hooks is that the layers after them were trained on
-# what features write, and react to it.
+# The later a layer, the shorter the way to the logits. A random direction of the same length alone (`random`)
+# differs from a feature in the last layer too, where it has another cosine with the stream: that is the final
+# LayerNorm's work, and no finding about features. What `matched` leaves at earlier hooks is: the layers after
+# them were trained on what features write, and react to it.
 #
 # ## Does the shape survive?
 #
@@ -156,8 +161,8 @@ features = by_hook[(by_hook[list(wanted)] == pd.Series(wanted)).all(axis=1)]
 pearson = features.pivot(index="sae", columns="prediction", values="pearson").reindex(saes)
 better = [hook_label(sae) for sae in saes if pearson.loc[sae, "transported"] > pearson.loc[sae, "direct"]]
 lines = [
-    "Logit weights are right at the end and not at the beginning: their correlation with the measured "
-    f"change goes from {pearson['direct'].iloc[0]:.2f} at the first hook to "
+    "The correlation of logit weights with the measured change "
+    f"goes from {pearson['direct'].iloc[0]:.2f} at the first hook to "
     f"{pearson['direct'].iloc[-1]:.2f} at the last.",
     f"Carried through the later blocks on average they predict better at {len(better)} of {len(saes)} hooks "
     f"({', '.join(better) or 'none'}).",

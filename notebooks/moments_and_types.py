@@ -6,9 +6,9 @@
 # vocabulary. This notebook looks at the shape of these rows, the types that follow from it, and at what
 # chance would give.
 #
-# Everything is read from the tables that the workflow builds for the embedded study `mini`, a small GPT-2
-# trained for this project. None of it is about GPT-2: where the study `gpt2-small` is built, set `STUDY` to
-# it and run the cells again.
+# Everything is read from the tables that the workflow builds for one study: the embedded `mini`, a small
+# GPT-2 trained for this project, unless the workflow ran the notebook for another. To read another, set
+# `STUDY` and `MODEL` and run the cells again.
 #
 # **In this notebook:** [The four moments](#The-four-moments) · [What chance gives](#What-chance-gives) ·
 # [Types and their thresholds](#Types-and-their-thresholds) ·
@@ -38,7 +38,12 @@ from fsrl.tables.types import THRESHOLDS, TYPE_COUNTS, TYPE_NULL_COUNTS
 from fsrl.types.rules import SIGNS
 
 notebook_setup.start()
-STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
+
+# %% tags=["parameters"]
+STUDY, MODEL = "mini", "mini-model"
+
+# %%
+VIEW, SCHEME = "trained", "calibrated"
 RESULTS = Path("results") / STUDY
 saes = list(pd.read_csv(RESULTS / f"summary/{VIEW}.tsv", sep="\t")["sae"])
 last = saes[-1]
@@ -55,9 +60,9 @@ last = saes[-1]
 # $$\text{skewness}_i = \frac{1}{V} \sum_t \left( \frac{w_{it} - \mu_i}{\sigma_i} \right)^3, \qquad
 # \text{kurtosis}_i = \frac{1}{V} \sum_t \left( \frac{w_{it} - \mu_i}{\sigma_i} \right)^4$$
 #
-# Kurtosis is Pearson's: 3 for a Gaussian. The view `trained` leaves out tokens that training hardly saw,
-# because a few hundred of them dominate the kurtosis of every direction. The features of greatest kurtosis
-# in the last layer:
+# Kurtosis is Pearson's: 3 for a Gaussian. The view `trained` leaves out tokens that training hardly saw:
+# where a model has them, a few hundred can dominate the kurtosis of every direction. The features of greatest
+# kurtosis in the last layer:
 
 # %%
 moments = {sae: tables.read(RESULTS / sae / VIEW / "moments.parquet", MOMENTS) for sae in saes}
@@ -76,7 +81,7 @@ display(moments[last].set_index("feature")[columns].nlargest(5, "kurtosis"))
 # decoder's rows are on average (`spectrum`). The first and the last bound the types.
 
 # %%
-shared = tables.read(RESULTS.parent / f"models/mini-model/nulls/{VIEW}.parquet", NULL)
+shared = tables.read(RESULTS.parent / f"models/{MODEL}/nulls/{VIEW}.parquet", NULL)
 nulls = {
     sae: pd.concat([shared, tables.read(RESULTS / sae / VIEW / "null.parquet", NULL)], ignore_index=True)
     for sae in saes
@@ -142,7 +147,7 @@ lines = "\n".join(
     f"at most {row.expected_at_bounds:.1f} by chance"
     for row in clear.itertuples()
 )
-display(Markdown(f"More than three times what chance gives, and more than three:\n\n{lines}"))
+display(Markdown(f"More than three times what chance gives, and more than three:\n\n{lines or '- none'}"))
 
 # %% [markdown]
 # The same in one picture, for all three schemes. `post` reads the published words as quantiles within a

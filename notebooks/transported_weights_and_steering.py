@@ -4,7 +4,7 @@
 # Logit weights leave the later blocks out. **Transported** weights put them in, on average: a feature's
 # decoder row is first carried from its hook to the end of the residual stream by the model's mean Jacobian.
 # Do they read better than the direct ones, and do they say which features steer the model? This notebook
-# reads the workflow's tables of the embedded study `mini`.
+# reads the workflow's tables of one study, the embedded `mini`, unless the workflow ran it for another.
 #
 # **In this notebook:** [Carried to the end](#Carried-to-the-end) ·
 # [What becomes of the types](#What-becomes-of-the-types) · [Ten features](#Ten-features) ·
@@ -35,7 +35,12 @@ from fsrl.tables.steering import FORECASTS, NEXT_TOKEN_SUMMARY, PATHS
 from fsrl.tables.types import TYPE_COUNTS
 
 notebook_setup.start()
-STUDY, SCHEME = "mini", "calibrated"
+
+# %% tags=["parameters"]
+STUDY, MODEL = "mini", "mini-model"
+
+# %%
+SCHEME = "calibrated"
 VIEWS = {DIRECT: "trained", TRANSPORTED: "transported"}
 RESULTS = Path("results") / STUDY
 TITLE = f"{STUDY} · views {' and '.join(VIEWS.values())}"
@@ -58,7 +63,7 @@ hooks = [hook_label(sae) for sae in saes]
 layers = {}
 for sae in saes:
     folders = {kind: RESULTS / sae / view for kind, view in VIEWS.items()}
-    null_folders = {DIRECT: RESULTS.parent / f"models/mini-model/null_quantiles/{VIEWS[DIRECT]}.parquet"}
+    null_folders = {DIRECT: RESULTS.parent / f"models/{MODEL}/null_quantiles/{VIEWS[DIRECT]}.parquet"}
     null_folders[TRANSPORTED] = folders[TRANSPORTED] / "null_quantiles.parquet"
     layers[sae] = transport_figures.Layer(
         moments={kind: tables.read(folder / "moments.parquet", MOMENTS) for kind, folder in folders.items()},

@@ -2,9 +2,9 @@
 # # What each type promotes
 #
 # The types are read from the shape of a feature's logit weights. Do they also say *which* tokens a feature
-# raises? This notebook reads the workflow's tables of the embedded study `mini`: which named sets of tokens
-# features are aligned with, what the types have to do with it, and which of the published claims about the
-# types hold.
+# raises? This notebook reads the workflow's tables of one study: which named sets of tokens features are
+# aligned with, what the types have to do with it, and which of the published claims about the types hold. The
+# study is the embedded `mini`, unless the workflow ran the notebook for another.
 #
 # **In this notebook:** [Sets of tokens](#Sets-of-tokens) · [An honest test](#An-honest-test) ·
 # [Prediction features, one by one](#Prediction-features,-one-by-one) ·
@@ -35,7 +35,12 @@ from fsrl.tables.types import TYPE_COUNTS, TYPES
 from fsrl.tokens import text as token_text
 
 notebook_setup.start()
-STUDY, VIEW, SCHEME = "mini", "trained", "calibrated"
+
+# %% tags=["parameters"]
+STUDY = "mini"
+
+# %%
+VIEW, SCHEME = "trained", "calibrated"
 RESULTS = Path("results") / STUDY
 saes = list(pd.read_csv(RESULTS / f"summary/{VIEW}.tsv", sep="\t")["sae"])
 last = saes[-1]

@@ -223,6 +223,7 @@ def _check_names(config: dict[str, Any]) -> None:
     _check_known("ablations.studies", "study", config["ablations"]["studies"], config["studies"])
     _check_known("planted.studies", "study", config["planted"]["studies"], config["studies"])
     _check_known("browser.studies", "study", config["browser"]["studies"], config["studies"])
+    _check_known("notebooks.studies", "study", config["notebooks"]["studies"], config["studies"])
     _check_known("effects.view", "view", [config["effects"]["view"]], config["views"])
     _check_known("explanations.view", "view", [config["explanations"]["view"]], config["views"])
     _check_known("dataset.neuronpedia_views", "view", config["dataset"]["neuronpedia_views"], config["views"])

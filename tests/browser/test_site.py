@@ -261,6 +261,14 @@ def test_the_state_is_in_the_address(made: Any, visit: Visit) -> None:
     assert other.url == address
 
 
+def test_an_address_with_a_layer_of_another_study_says_so(made: Any, visit: Visit) -> None:
+    page = visit.open(made.address + "#layer=blocks.99.hook_resid_pre")
+    said = page.inner_text("#status")
+    assert "blocks.99.hook_resid_pre" in said and SAES[0] in said
+    visit.drawn(lambda: page.click("#layers button[data-layer='1']"))
+    assert page.inner_text("#status") == ""
+
+
 def test_the_shown_rows_are_exported(made: Any, visit: Visit) -> None:
     page = visit.open(made.address + f"#{FIRST}&sort=feature&order=up")
     with page.expect_download() as download:

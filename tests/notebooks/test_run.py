@@ -82,3 +82,32 @@ def test_a_file_that_is_no_notebook_is_refused(tmp_path: Path) -> None:
         notebook_run.read(tmp_path / "none.py")
     with pytest.raises(FsrlError, match="no cell of code"):
         notebook_run.read(written(tmp_path, "# %% [markdown]\n# Only text\n"))
+
+
+TOLD = """# %% [markdown]
+# # Title
+#
+# [One](one.ipynb) and [two](two.ipynb), [a section](#Section).
+
+# %% tags=["parameters"]
+STUDY, MODEL = "mini", "mini-model"
+
+# %%
+print(STUDY, MODEL)
+"""
+
+
+def test_parameters_are_set_after_the_tagged_cell_and_absent_notebooks_are_not_linked(tmp_path: Path) -> None:
+    path = written(tmp_path, TOLD)
+    told = {"STUDY": "it's another", "OTHER": "not asked for"}
+    cells = notebook_run.execute(path, folder=tmp_path, parameters=told, beside=["one"]).cells
+    assert cells[2].source == '# Parameters\nSTUDY = "it\'s another"'
+    assert cells[3].outputs[0].text == "it's another mini-model\n"
+    assert "[One](one.ipynb) and two, [a section](#Section)" in cells[0].source
+    assert len({cell.id for cell in cells}) == 4
+
+
+def test_parameters_without_a_cell_for_them_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, TOLD.replace(' tags=["parameters"]', ""))
+    with pytest.raises(FsrlError, match="0 cells are tagged parameters"):
+        notebook_run.execute(path, folder=tmp_path, parameters={"STUDY": "another"})

@@ -35,7 +35,7 @@ def test_it_is_in_percent_format_and_survives_the_round_trip_through_ipynb(path:
     text = path.read_text()
     notebook = jupytext.reads(text, fmt="py:percent")
     stored = nbformat.reads(jupytext.writes(notebook, fmt="ipynb"), as_version=4)
-    stored.metadata["jupytext"] = {"notebook_metadata_filter": "-all", "cell_metadata_filter": "-all"}
+    stored.metadata["jupytext"] = {"notebook_metadata_filter": "-all", "cell_metadata_filter": "tags,-all"}
     assert jupytext.writes(stored, fmt="py:percent") == text
     assert [cell.cell_type for cell in notebook.cells][0] == "markdown"
     assert notebook.cells[0].source.startswith("# ")

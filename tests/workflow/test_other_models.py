@@ -1,6 +1,7 @@
 """The workflow end to end on models that are no GPT-2, from local folders: a tiny Pythia, a tiny Gemma 2."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -42,6 +43,7 @@ STUDY = (
     "summary/effects_summary.parquet",
     "summary/effects_retention.parquet",
 )
+NOTEBOOKS = ("moments_and_types", "what_types_promote", "direct_vs_measured_effects")
 FIGURES = ("trained/layers_grid", "trained/null_p_values", "effects/agreement", "effects/retention")
 
 
@@ -50,7 +52,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("others")
     other_studies.build(folder / "tiny")
     project = lay_out(folder / "project", folder / "tiny")
-    done = project.snakemake("all", "browser")
+    done = project.snakemake("all", "browser", "notebooks")
     assert done.returncode == 0, done.stderr
     left_out = [line for line in done.stderr.splitlines() if "is built without" in line]
     assert left_out and all("is built without steering: model_type is" in line for line in left_out)
@@ -69,10 +71,25 @@ def test_every_stage_has_its_files(built: Project) -> None:
     expected |= {f"{name}/explanations/{sae}.parquet" for name, sae in LAYERS}
     lacking = {name for name in expected if not (built.folder / "results" / name).is_file()}
     assert lacking == set()
+    notebooks = {f"{name}/notebooks/{one}.html" for name in other_studies.SAES for one in NOTEBOOKS}
+    assert {name for name in notebooks if not (built.folder / "results" / name).is_file()} == set()
     figures = {f"{name}/{figure}.png" for name in other_studies.SAES for figure in FIGURES}
     figures |= {f"{name}/trained/{sae}/types.png" for name, sae in LAYERS}
     assert {name for name in figures if not (built.folder / "figures" / name).is_file()} == set()
     assert built.plan() == {}
+
+
+@pytest.mark.parametrize("name", list(other_studies.SAES))
+def test_notebooks_are_of_the_study_and_link_to_those_that_it_has(built: Project, name: str) -> None:
+    folder = built.folder / f"results/{name}/notebooks"
+    assert sorted(path.stem for path in folder.glob("*.ipynb")) == sorted(NOTEBOOKS)
+    for path in folder.glob("*.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        (told,) = [cell for cell in cells if "".join(cell["source"]).startswith("# Parameters")]
+        assert f"STUDY = {name!r}" in "".join(told["source"])
+        linked = re.findall(r"\(([\w-]+)\.ipynb\)", "".join(cells[0]["source"]))
+        assert sorted([*linked, path.stem]) == sorted(NOTEBOOKS)
+        assert "mini ·" not in path.read_text()  # a figure's title
 
 
 @pytest.mark.parametrize(("name", "sae"), LAYERS)

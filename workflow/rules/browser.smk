@@ -72,7 +72,7 @@ for study in MEASURED:
             "results/benchmarks/{study}/find_contexts.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
-        threads: share(study)
+        threads: HALF
         resources:
             **GPU,
             mem_mb=3000,
@@ -108,7 +108,7 @@ for study in STUDIES.values():
             "results/benchmarks/{study}/compare_directions.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
-        threads: share(study)
+        threads: HALF
         resources:
             **GPU,
             mem_mb=3000,

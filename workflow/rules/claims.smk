@@ -184,7 +184,7 @@ rule measure_ablations:
         "logs/{study}/measure_ablations.log",
     benchmark:
         "results/benchmarks/{study}/measure_ablations.tsv"
-    threads: own_share
+    threads: HALF
     resources:
         **GPU,
         mem_mb=2000,

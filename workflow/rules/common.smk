@@ -228,25 +228,17 @@ def of_job_in_views(pattern, study):
     return [path for own in of_job(pattern, study) for path in of_views(own, study)]
 
 
-# --cores 8 on a machine of two cores must not start eight busy jobs. A rule that uses several threads claims ALL;
-# one that uses a single thread claims as many as its share of the cores that exist. Jobs cap their own threads at
-# those cores as well (fsrl.joblog). On a cluster ALL are those of one submission, and one thread is one.
+# --cores 8 on a machine of two cores must not start eight busy jobs. A rule that uses several threads claims HALF, or ALL
+# where nothing else can run meanwhile; one that uses a single thread claims as many as its share of the cores that exist.
+# Jobs cap their own threads at those cores as well (fsrl.joblog). On a cluster ALL are those of one submission, and one
+# thread is one.
 ALL = workflow.cores or machine.cores()
 ONE = -(-ALL // machine.cores()) if workflow.nodes is None else 1
 
 
-# A job that multiplies with all cores for less than half of its time: another goes on beside it.
+# A job that multiplies with several threads: another goes on beside it, and it starts as soon as half of the cores are free.
+# One that claims all waits until no job of one thread is left, and so do those that wait for it.
 HALF = max(ONE, ALL // 2)
-
-
-def share(study):
-    """The threads of a job that multiplies with all cores, of a small study half: it mostly loads libraries."""
-    return HALF if study.one_job else ALL
-
-
-def own_share(wildcards):
-    """The same for `threads` of a rule of all studies."""
-    return share(STUDIES[wildcards.study])
 
 
 # Right before the first job of a run (not of a dry run, nor of the processes that jobs are). A second run beside it would

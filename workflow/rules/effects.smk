@@ -62,7 +62,7 @@ for study in MEASURED:
             "results/benchmarks/{study}/measure_effects.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
-        threads: share(study)
+        threads: HALF
         resources:
             **GPU,
             # GPT-2 small on a CPU; mini takes half.

@@ -12,7 +12,7 @@ def to_open():
     asked = {str(path) for job in workflow.dag.jobs for path in job.output}
     places = {
         "the paper": [PAPER],
-        "notebooks": NOTEBOOKS,
+        "notebooks": ALL_NOTEBOOKS,
         "all features": [f"{path}/index.html" for path in BROWSERS],
         "figures": [f"figures/{study}/" for study in STUDIES],
         "one row a layer": [path for path in SUMMARIES if path.endswith(".tsv")],

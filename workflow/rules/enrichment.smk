@@ -121,7 +121,7 @@ for study in STUDIES.values():
             "results/benchmarks/{study}/summarise_enrichment/{view}.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
-        threads: share(study)
+        threads: HALF
         resources:
             **GPU,
             mem_mb=3000,

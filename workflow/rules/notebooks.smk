@@ -1,9 +1,10 @@
-# Notebooks, executed to pages and .ipynb. What they say is about the embedded study, whose tables they read: where it
-# is not built, or not as they read it, there are none.
+# Notebooks, executed to pages and .ipynb. `all` runs those of the studies that config.yaml names, `snakemake notebooks` those
+# of every study that is built; of studies other than the embedded one the notebooks that read nothing but its tables.
 NOTEBOOK_STUDY, NOTEBOOK_VIEW, NOTEBOOK_SCHEME = "mini", "trained", "calibrated"
 # Of which one notebook reads the later blocks' work too.
 NOTEBOOK_CARRIED = "transported"
 NOTEBOOK_PAGE = "results/notebooks/{notebook}.html"
+STUDY_NOTEBOOK_PAGE = "results/{study}/notebooks/{notebook}.html"
 
 
 def of_layers(*names):
@@ -60,38 +61,97 @@ NOTEBOOK_READS = {
 }
 
 
-def why_no_notebooks():
-    """What the notebooks lack; None where they can be run."""
-    study = STUDIES.get(NOTEBOOK_STUDY)
-    if study is None:
-        return f"study {NOTEBOOK_STUDY} is not among those that are built"
-    if study not in STEERED:
-        return f"no effects and no steering are measured in study {NOTEBOOK_STUDY}"
-    if NOTEBOOK_CARRIED not in carried_views(study):
-        return f"study {NOTEBOOK_STUDY} has no view {NOTEBOOK_CARRIED} with transport"
-    if NOTEBOOK_VIEW not in enriched_views(study) or config["effects"]["view"] != NOTEBOOK_VIEW:
-        return f"views, enrichment.views and effects.view do not all have {NOTEBOOK_VIEW}"
+# What each must find in a study, besides types in the notebooks' view.
+NOTEBOOK_NEEDS = {
+    "moments_and_types": [],
+    "what_types_promote": ["sets"],
+    "direct_vs_measured_effects": ["effects", "transport"],
+    "transported_weights_and_steering": ["steering", "transport"],
+}
+# These load the embedded study's model and an SAE of it.
+NOTEBOOK_NEEDS |= {name: ["embedded", "sets"] for name in NOTEBOOK_READS if name not in NOTEBOOK_NEEDS}
+
+
+def lacking(study, needs):
+    """What the study has not of what a notebook needs, in words; None where it has all."""
+    reasons = {
+        "sets": (
+            f"enrichment.views do not have {NOTEBOOK_VIEW}"
+            if NOTEBOOK_VIEW not in enriched_views(study)
+            else None
+        ),
+        "effects": "its effects are not measured" if study not in MEASURED else None,
+        "steering": "no steering is measured" if study not in STEERED else None,
+        "transport": (
+            f"it has no view {NOTEBOOK_CARRIED} with transport"
+            if NOTEBOOK_CARRIED not in carried_views(study)
+            else None
+        ),
+        "embedded": f"they are of study {NOTEBOOK_STUDY}" if study.name != NOTEBOOK_STUDY else None,
+    }
     if paper_view(study) != NOTEBOOK_VIEW:  # whose null's shape is counted
         return f"the first of figure_views is not {NOTEBOOK_VIEW}"
     if config["types"]["default_scheme"] != NOTEBOOK_SCHEME:
         return f"types.default_scheme is not {NOTEBOOK_SCHEME}"
-    return None if LAYER_KINDS else "nulls.kinds has no null of a layer's own"
+    if not LAYER_KINDS:
+        return "nulls.kinds has no null of a layer's own"
+    if {"effects", "steering"} & set(needs) and EFFECT_VIEW != NOTEBOOK_VIEW:
+        return f"effects.view is not {NOTEBOOK_VIEW}"
+    return next(filter(None, map(reasons.get, needs)), None)
+
+
+def notebooks_of(study):
+    """The names of the notebooks that can be run of a study."""
+    return [name for name, needs in NOTEBOOK_NEEDS.items() if lacking(study, needs) is None]
+
+
+def notebook_pages(study):
+    """Their pages."""
+    page = NOTEBOOK_PAGE if study.name == NOTEBOOK_STUDY else STUDY_NOTEBOOK_PAGE
+    return [page.format(study=study.name, notebook=name) for name in notebooks_of(study)]
+
+
+def say_what_is_skipped(study):
+    """A line for each reason why notebooks of the study are not run."""
+    for name, needs in NOTEBOOK_NEEDS.items():
+        if "embedded" in needs and study.name != NOTEBOOK_STUDY:
+            continue
+        if reason := lacking(study, needs):
+            skip(f"notebook {name} of study {study.name} is skipped: {reason}")
 
 
 wildcard_constraints:
     notebook=any_of(NOTEBOOK_READS),
 
 
-NOTEBOOKS = []
-if (reason := why_no_notebooks()) is None:
-    NOTEBOOKS = [NOTEBOOK_PAGE.format(notebook=name) for name in NOTEBOOK_READS]
-else:
-    skip(f"the notebooks are skipped: {reason}")
+ALL_NOTEBOOKS = [page for study in STUDIES.values() for page in notebook_pages(study)]
+NOTEBOOKS = [
+    page
+    for name in config["notebooks"]["studies"]
+    if name in STUDIES
+    for page in notebook_pages(STUDIES[name])
+]
+for name in config["notebooks"]["studies"]:
+    if name in STUDIES:
+        say_what_is_skipped(STUDIES[name])
+    else:
+        skip(f"the notebooks are skipped: study {name} is not among those that are built")
+
+
+def notebook_of(wildcards):
+    """The study that a notebook's job reads."""
+    return STUDIES[wildcards.get("study", NOTEBOOK_STUDY)]
+
+
+def notebook_parameters(wildcards):
+    """What its cell of parameters is told, where it is not as the notebook has it."""
+    study = notebook_of(wildcards)
+    return {} if study.name == NOTEBOOK_STUDY else {"STUDY": study.name, "MODEL": MODEL_OF[study.name]}
 
 
 def notebook_tables(wildcards):
     """The tables that a notebook reads, of each SAE where they name one."""
-    study = STUDIES[NOTEBOOK_STUDY]
+    study = notebook_of(wildcards)
     return [
         path
         for pattern in NOTEBOOK_READS[wildcards.notebook]
@@ -109,8 +169,8 @@ def notebook_code(wildcards):
 
 def notebook_study(wildcards):
     """The study's own files, for notebooks that load its model or an SAE."""
-    study = STUDIES[NOTEBOOK_STUDY]
-    return [*own_files(study), text_of(study)]
+    study = notebook_of(wildcards)
+    return [*own_files(study), text_of(study)] if "embedded" in NOTEBOOK_NEEDS[wildcards.notebook] else []
 
 
 rule run_notebook:
@@ -134,10 +194,22 @@ rule run_notebook:
         # Settings of the config that notebooks read from its file.
         schemes=config["types"]["schemes"],
         nulls=config["nulls"],
+        parameters=notebook_parameters,
+        beside=lambda wildcards: notebooks_of(notebook_of(wildcards)),
     script:
         "../scripts/run_notebook.py"
 
 
+use rule run_notebook as run_study_notebook with:
+    output:
+        html=STUDY_NOTEBOOK_PAGE,
+        ipynb="results/{study}/notebooks/{notebook}.ipynb",
+    log:
+        "logs/{study}/run_notebook/{notebook}.log",
+    benchmark:
+        "results/benchmarks/{study}/run_notebook/{notebook}.tsv"
+
+
 rule notebooks:
     input:
-        NOTEBOOKS,
+        ALL_NOTEBOOKS,

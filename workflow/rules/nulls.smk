@@ -42,7 +42,7 @@ for model, views in MODEL_VIEWS.items():
             "results/benchmarks/models/{model}/compute_null_moments.tsv"
         wildcard_constraints:
             model=re.escape(model),
-        threads: ALL
+        threads: HALF
         resources:
             **GPU,
             mem_mb=2000,
@@ -69,7 +69,7 @@ rule measure_activation_covariances:
         "logs/{study}/measure_activation_covariances.log",
     benchmark:
         "results/benchmarks/{study}/measure_activation_covariances.tsv"
-    threads: own_share
+    threads: HALF
     resources:
         **GPU,
         mem_mb=3000,

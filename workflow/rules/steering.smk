@@ -46,7 +46,7 @@ for study in STEERED:
             "results/benchmarks/{study}/measure_steering.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
-        threads: share(study)
+        threads: HALF
         resources:
             **GPU,
             mem_mb=3000,

@@ -62,7 +62,7 @@ rule fit_transport:
         "logs/{study}/fit_transport.log",
     benchmark:
         "results/benchmarks/{study}/fit_transport.tsv"
-    threads: own_share
+    threads: HALF
     resources:
         **GPU,
         mem_mb=3000,

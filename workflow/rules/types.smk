@@ -32,7 +32,7 @@ for study in STUDIES.values():
             "results/benchmarks/{study}/cluster_features.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
-        threads: share(study)
+        threads: HALF
         resources:
             mem_mb=1500,
         params:

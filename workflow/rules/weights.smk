@@ -191,7 +191,7 @@ for study in STUDIES.values():
             "results/benchmarks/{study}/export_weights.tsv"
         wildcard_constraints:
             study=re.escape(study.name),
-        threads: share(study)
+        threads: HALF
         resources:
             mem_mb=3000,
         params:

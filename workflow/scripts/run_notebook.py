@@ -8,8 +8,8 @@ from fsrl import files
 from fsrl.notebooks import page as notebook_page
 from fsrl.notebooks import run as notebook_run
 
-source, output = snakemake.input.notebook, snakemake.output
-notebook = notebook_run.execute(source)
+source, output, params = snakemake.input.notebook, snakemake.output, snakemake.params
+notebook = notebook_run.execute(source, parameters=params.parameters, beside=params.beside)
 found = {
     output.html: notebook_page.html(notebook, note=f"Made from {source} by the workflow."),
     output.ipynb: notebook_run.text(notebook),

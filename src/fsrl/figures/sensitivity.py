@@ -98,7 +98,7 @@ def _draw_lines(ax: Axes, part: pd.DataFrame, measure: str, layers: Sequence[str
         expected = part.groupby("factor")["expected"].max()
         ax.plot(expected.index, expected, **CHANCE, zorder=4)
     elif part[measure].isna().all():
-        ax.text(0.5, 0.5, "no members", ha="center", va="center", transform=ax.transAxes)
+        ax.text(0.5, 0.5, "no\nmembers", ha="center", va="center", transform=ax.transAxes)
     ax.axvline(1, color="#CCCCCC", linewidth=0.7, zorder=0)
 
 

@@ -10,12 +10,13 @@ What differs from run to run is left out: times, random cell ids, versions. What
 are refused.
 """
 
+import ast
 import logging
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ START_SECONDS = 300  # a machine may be busy
 LONGEST_IPC = 80  # characters: a Unix socket's path must stay below about 104
 SECRET = re.compile(r"API_KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+LINK = re.compile(r"\[([^\]]+)\]\(([\w-]+)\.ipynb\)")
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
 LANGUAGE = {
     "file_extension": ".py",
@@ -60,13 +62,26 @@ def read(path: str | Path) -> Any:
     return notebook
 
 
-def execute(path: str | Path, *, folder: str | Path = ".") -> Any:
+def execute(
+    path: str | Path,
+    *,
+    folder: str | Path = ".",
+    parameters: Mapping[str, str] | None = None,
+    beside: Collection[str] | None = None,
+) -> Any:
     """The notebook of a percent file with its outputs, executed in `folder` (the repository's root).
 
+    parameters: what its cell tagged `parameters` sets, set anew in a cell after it, as papermill does;
+    beside: the notebooks that lie beside it, links to others become text; all if None.
+
     Raises FsrlError, naming the cell, where one fails, takes too long, or shows a folder of this machine or
-    an address in memory.
+    an address in memory; where parameters are given and not one cell is tagged.
     """
     notebook, folder = read(path), Path(folder).resolve()
+    if parameters:
+        _set_parameters(notebook, Path(path), parameters)
+    if beside is not None:
+        _unlink_others(notebook, beside)
     with _apart() as (scratch, environment):
         _run(notebook, Path(path), folder, scratch, environment)
     private = _private(folder)
@@ -74,6 +89,32 @@ def execute(path: str | Path, *, folder: str | Path = ".") -> Any:
         _tidy(cell, f"{path}, cell {number}", private)
     notebook.metadata = _node({"kernelspec": KERNEL, "language_info": LANGUAGE})
     return notebook
+
+
+def _set_parameters(notebook: Any, path: Path, parameters: Mapping[str, str]) -> None:
+    """Insert a cell after the one tagged `parameters`. What the notebook does not ask for is left out."""
+    from nbformat.v4 import new_code_cell
+
+    tagged = [i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        raise FsrlError(f"{path}: {len(tagged)} cells are tagged parameters, and one is needed")
+    asked = {
+        node.id
+        for node in ast.walk(ast.parse(notebook.cells[tagged[0]].source))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    lines = [f"{name} = {value!r}" for name, value in parameters.items() if name in asked]
+    cell = new_code_cell("\n".join(["# Parameters", *lines]), id="parameters")
+    notebook.cells.insert(tagged[0] + 1, cell)
+
+
+def _unlink_others(notebook: Any, beside: Collection[str]) -> None:
+    def linked(found: re.Match[str]) -> str:
+        return found[0] if found[2] in beside else found[1]
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = LINK.sub(linked, cell.source)
 
 
 def text(notebook: Any) -> str:

@@ -36,6 +36,11 @@ function change(changes) {
 
 const numbersOf = (text) => text.split(",").map(Number);
 const layerOf = (sae) => Math.max(0, study.layers.findIndex((layer) => layer.sae === sae));
+// An address of another build may name a layer that is not here: said, not passed over.
+function unknownLayer() {
+  const known = !state.layer || study.layers.some((layer) => layer.sae === state.layer);
+  return known ? "" : `This study has no layer ${state.layer}: ${study.layers[0].sae} is shown.`;
+}
 const addressOfFeature = ([layer, feature]) => addressOf({ ...state, layer: study.layers[layer].sae, feature: String(feature) });
 
 // ---- what is asked for
@@ -68,7 +73,7 @@ async function draw() {
     find(layer, layers);
     if (state.feature !== "") await drawPage(layer, Number(state.feature), turn);
     else drawList(layer, layers);
-    $("status").textContent = "";
+    $("status").textContent = unknownLayer();
   } catch (error) {
     $("status").textContent = `Not shown: ${error.message}.`;
     throw error;
