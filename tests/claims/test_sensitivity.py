@@ -1,6 +1,7 @@
 """Sweeps of thresholds against typing anew with another config; agreement; stability over layers."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -37,10 +38,9 @@ def typed(layer, name, scheme, null=None):
     [typing] = typings(layer.moments, {name: scheme}, layer.null if null is None else null, d_model=D_MODEL)
     own, by_chance = typing.own(), chance.chance(typing, layer.fresh)
     counts = chance.type_counts(typing, by_chance, np.arange(len(layer.moments)), seed=0).set_index("type")
-    counts["by_chance"] = [
-        max(found.at_bounds[label][1] / found.draws for found in map(by_chance.get, BOUNDING))
-        for label in counts.index
-    ]
+    for kind in BOUNDING:
+        found = by_chance[kind]
+        counts[f"by_{kind}"] = [found.at_bounds[label][1] / found.draws for label in counts.index]
     return typing, own, counts
 
 
@@ -49,7 +49,9 @@ def check(row, layer, found, default):
     typing, own, counts = found
     counts = counts.loc[row.type]
     assert (row.features, row.members) == (counts["features"], counts["members"])
-    assert row.expected == pytest.approx(counts["by_chance"] * len(layer.moments))
+    for kind in BOUNDING:
+        given = getattr(row, f"expected_{kind}")
+        assert given == pytest.approx(counts[f"by_{kind}"] * len(layer.moments))
     now, before = own.members[row.type], default[row.type].to_numpy()
     either = (now | before).sum()
     assert (np.isnan(row.jaccard) and not either) or row.jaccard == (now & before).sum() / either
@@ -114,6 +116,15 @@ def test_fewer_draws_are_the_first_of_each_kind():
     found = typed(layer, "calibrated", CALIBRATED, null=half)
     for row in fewer.itertuples():
         check(row, layer, found, default)
+
+
+def test_a_kind_that_was_not_drawn_gives_nothing_known(tmp_path):
+    whole = example()
+    null, fresh = (part[part["kind"] == BOUNDING[0]] for part in (whole.null, whole.fresh))
+    layer = replace(whole, null=null, fresh=fresh)
+    swept = sensitivity.sweep(layer, parse_schemes(SCHEMES), **FACTORS)
+    assert swept[f"expected_{BOUNDING[1]}"].isna().all() and swept[f"expected_{BOUNDING[0]}"].notna().all()
+    tables.write(swept, tmp_path / "s.parquet", SENSITIVITY, {})
 
 
 def test_settings_beyond_their_range_are_left_out():

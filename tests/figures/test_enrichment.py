@@ -109,15 +109,21 @@ def test_heatmap_has_a_square_where_the_ratio_says_something(layers: list) -> No
         assert sides.count(pytest.approx(plot_heatmap.HALF)) == 2 * n_types
         dots = ax.collections[-1].get_offsets()
         assert len(dots) == 2 * n_types * 3
-    assert words(figure).count("none\n(expected by chance:\nat most 0.6)") == 2
+    assert words(figure).count("none\n(expected by chance:\nat most 0.3 a hook)") == 2
 
 
 def test_heatmap_of_layers_without_types(counts: pd.DataFrame, layers: list, monkeypatch) -> None:
-    none = counts.assign(features=0)
-    empty = [layer._replace(odds_ratios=layer.odds_ratios.iloc[:0], type_counts=none) for layer in layers[:2]]
+    # What chance gives is of the layer where it gives most, and no sum over layers of other nulls each.
+    empty = [
+        layer._replace(
+            odds_ratios=layer.odds_ratios.iloc[:0],
+            type_counts=counts.assign(features=0, expected_at_bounds=chance),
+        )
+        for layer, chance in zip(layers[:2], (1.5, 0.7), strict=True)
+    ]
     figure = heatmap(empty)
     assert_legible(figure, monkeypatch)
-    assert words(figure).count("none\n(expected by chance:\nat most 0.6)") == 2 * len(TYPES)
+    assert words(figure).count("none\n(expected by chance:\nat most 1.5 a hook)") == 2 * len(TYPES)
 
 
 def test_qq_of_uniform_p_lies_on_the_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:

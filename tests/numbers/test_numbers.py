@@ -114,6 +114,8 @@ def test_counts(both):
         for place, factor in (("loosest", 4.0), ("config", 1.0), ("strictest", 0.02)):
             at = shown(values[f"level.{place}.{name.replace('_', '-')}"])
             assert at == naive.members_at(factor, name)
+            given = shown(values[f"level.{place}.{name.replace('_', '-')}.expected"])
+            assert given == pytest.approx(naive.chance_at(factor, name), abs=0.051)
 
 
 def test_ablations(both):

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from fsrl.names import BOUNDING
+from fsrl.tables.sensitivity import BY_CHANCE
 
 # Ablations (`fsrl.claims.ablations`), and the labels that stand beside the types.
 DRAWS, READING = "draws", "reading"
@@ -19,13 +20,12 @@ def over_layers(ablations: pd.DataFrame) -> pd.DataFrame:
     `jaccard`, the overlap with what the case is compared with (NaN where neither has the label). Draws are
     those of one layer.
     """
-    kinds = [f"expected_{kind}" for kind in BOUNDING]
-    summed = ["features", "other", "both", *kinds]
+    summed = ["features", "other", "both", *BY_CHANCE]
     found = ablations.groupby(KEYS, sort=False).agg(
         {**{f"draws_{kind}": "max" for kind in BOUNDING}, **dict.fromkeys(summed, "sum")}
     )
     either = found["features"] + found["other"] - found["both"]
     # A kind that was not drawn has sums of nought.
-    found["expected"] = found[kinds].max(axis=1)
+    found["expected"] = found[BY_CHANCE].max(axis=1)
     found["jaccard"] = (found["both"] / either).where(either > 0)
     return found.reset_index()

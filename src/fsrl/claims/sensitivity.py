@@ -5,7 +5,8 @@ and above, q for max and below. That share is multiplied by f, so f < 1 is stric
 itself; 0 stays where it is. Of a scheme of tails the false discovery rates, the most tail tokens, the share
 of either side and the widest tail are such numbers, and it is asked what fewer null draws would have given
 (the first of them). What chance gives is counted among fresh directions by the bounds that the layer's own
-discoveries then set, as in `expected_at_bounds` of `fsrl.types.chance`.
+discoveries then set, as in `expected_at_bounds` of `fsrl.types.chance`, and kind by kind: the most over kinds
+is taken of sums over layers, not summed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,11 +33,13 @@ _AS_IS: _Bound = ("", None, None, 1.0, np.nan, np.nan)
 
 @dataclass(frozen=True, eq=False)
 class _Case:
-    """A moved bound, the features' types with it, and of each type that it decides what chance gives."""
+    """A moved bound, the features' types with it, and of each type that it decides what chance gives: the
+    share of each kind of fresh directions.
+    """
 
     bound: _Bound
     labels: Labels
-    by_chance: Mapping[str, float]
+    by_chance: Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +73,11 @@ def sweep(
     """
     n = len(layer.moments)
     # Of each kind as many sets as large as the layer as there are.
-    fresh = [
-        part.iloc[: chance.as_layers(len(part), n)[-1].stop]
+    fresh = {
+        str(kind): part.iloc[: chance.as_layers(len(part), n)[-1].stop]
         for kind, part in layer.fresh.groupby("kind", sort=False)
         if kind in BOUNDING
-    ]
+    }
     rows: list[tuple[Any, ...]] = []
     for scheme in schemes:
         if isinstance(scheme, Scheme):
@@ -83,8 +86,9 @@ def sweep(
             cases = _moved_tails(scheme, layer, fresh, level, draws, number)
         before = next(cases).labels
         for case in cases:
-            for name, share in case.by_chance.items():
-                found = _count(name, case.labels, before, share * n, layer.significant)
+            for name, shares in case.by_chance.items():
+                expected = [n * shares.get(kind, np.nan) for kind in BOUNDING]
+                found = _count(name, case.labels, before, expected, layer.significant)
                 rows.append((layer.sae, scheme.name, name, *case.bound, *found))
     frame = pd.DataFrame(rows, columns=list(SENSITIVITY.columns))
     text = [name for name, column in SENSITIVITY.columns.items() if column.dtype == "string"]
@@ -94,14 +98,14 @@ def sweep(
 def _moved_rules(
     scheme: Scheme,
     layer: SweepInputs,
-    fresh: Sequence[pd.DataFrame],
+    fresh: Mapping[str, pd.DataFrame],
     factors: Mapping[str, Sequence[float]],
 ) -> Iterator[_Case]:
     """The scheme as it is, then with each bound of each rule moved by each factor."""
     resolved = type_cuts.resolve(scheme, layer.moments, d_model=layer.d_model)
     typing = classify.RuleTyping(resolved, layer.d_model)
     yield _Case(_AS_IS, typing.own(), {})
-    kinds = [type_cuts.read(directions, layer.d_model) for directions in fresh]
+    read = {kind: type_cuts.read(directions, layer.d_model) for kind, directions in fresh.items()}
     for name, rule in resolved.rules.items():
         for place, condition in enumerate(one.condition for one in rule):
             for factor, value in moved(condition, factors[condition.bound.kind]):
@@ -109,8 +113,11 @@ def _moved_rules(
                 bound = (condition.column, condition.word, str(condition.bound), factor, value, cut.value)
                 changed = {**resolved.rules, name: (*rule[:place], cut, *rule[place + 1 :])}
                 labels = replace(typing, resolved=replace(resolved, rules=changed)).own()
-                shares = [type_cuts.members(kind, {name: changed[name]})[name].mean() for kind in kinds]
-                yield _Case(bound, labels, {name: float(max(shares))})
+                shares = {
+                    kind: float(type_cuts.members(directions, {name: changed[name]})[name].mean())
+                    for kind, directions in read.items()
+                }
+                yield _Case(bound, labels, {name: shares})
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,28 +125,27 @@ class _Bounded:
     """The features, and the fresh directions of each kind, under some null draws."""
 
     own: TailRows
-    fresh: Sequence[TailRows]
+    fresh: Mapping[str, TailRows]
 
     @classmethod
-    def by(cls, null: pd.DataFrame, layer: SweepInputs, fresh: Sequence[pd.DataFrame]) -> "_Bounded":
+    def by(cls, null: pd.DataFrame, layer: SweepInputs, fresh: Mapping[str, pd.DataFrame]) -> "_Bounded":
         """null: of the bounding kinds."""
         known = quantiles.of_draws(null)
-        return cls(
-            TailRows.of(layer.moments, known), [TailRows.of(directions, known) for directions in fresh]
-        )
+        judges = {kind: TailRows.of(directions, known) for kind, directions in fresh.items()}
+        return cls(TailRows.of(layer.moments, known), judges)
 
     def case(self, bound: _Bound, scheme: TailScheme, decided: Sequence[str]) -> _Case:
         """The types under a scheme, and how many directions meet the rules of some of them."""
         reached = tails.critical(self.own.log10_p, scheme.levels)
-        kinds = [directions.by(reached, scheme).members for directions in self.fresh]
-        shares = {name: max(float(members[name].mean()) for members in kinds) for name in decided}
+        members = {kind: one.by(reached, scheme).members for kind, one in self.fresh.items()}
+        shares = {name: {kind: float(of[name].mean()) for kind, of in members.items()} for name in decided}
         return _Case(bound, self.own.as_layer(scheme), shares)
 
 
 def _moved_tails(
     scheme: TailScheme,
     layer: SweepInputs,
-    fresh: Sequence[pd.DataFrame],
+    fresh: Mapping[str, pd.DataFrame],
     level: Sequence[float],
     draws: Sequence[float],
     number: Sequence[float],
@@ -191,15 +197,15 @@ def _count(
     name: str,
     now: Labels,
     before: Labels,
-    expected: float,
+    expected: Sequence[float],
     significant: Bool[np.ndarray, "features"],
-) -> tuple[int, int, float, float, float]:
-    """features, members, expected, jaccard, significant_share of the type `name` with other thresholds."""
+) -> tuple[float, ...]:
+    """features, members, what each kind gives, jaccard, significant_share of a type with other thresholds."""
     mine, config = now.members[name], before.members[name]
     either = int((mine | config).sum())
     jaccard = float((mine & config).sum() / either) if either else np.nan
     evidence = float(significant[mine].mean()) if mine.any() else np.nan
-    return int((now.primary == name).sum()), int(mine.sum()), expected, jaccard, evidence
+    return int((now.primary == name).sum()), int(mine.sum()), *expected, jaccard, evidence
 
 
 def agreement(

@@ -91,8 +91,9 @@ def _draw_grid(ax: Axes, layers: Sequence[Evidence], rows: Sequence[str], scheme
         label = type_label(name).replace(" ", "\n")
         ax.annotate(label, (middle, -0.5), fontsize=SMALL, color=TYPE_COLORS[name], **at)
         if not any(features):
-            chance = sum(float(table["expected_at_bounds"].get(name, 0)) for table in counts)
-            text = f"none\n(expected by chance:\nat most {expected(chance)})"
+            # Of one layer: the null that gives most is another one in the next, and the two do not add up.
+            chance = max(float(table["expected_at_bounds"].get(name, 0)) for table in counts)
+            text = f"none\n(expected by chance:\nat most {expected(chance)} a hook)"
             ax.text(middle, height / 2 - 0.5, text, rotation=90, ha="center", va="center", fontsize=SMALL)
         if i:
             ax.axvline(i * n - 0.5, color="black", linewidth=0.6)

@@ -24,7 +24,7 @@ from fsrl.figures.style import (
 )
 from fsrl.hooks import hook_label
 from fsrl.names import TYPES, type_label
-from fsrl.tables.sensitivity import DRAWS
+from fsrl.tables.sensitivity import BY_CHANCE, DRAWS
 from fsrl.types.rules import SIGNS
 from fsrl.types.select import of_scheme
 
@@ -41,8 +41,8 @@ CHANCE: dict[str, Any] = {"color": NULL_COLOR, "linewidth": 0.9, "linestyle": (0
 def sensitivity(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
     """Members of each rule, their overlap with the config's and their evidence, as one bound is moved.
 
-    A column per bound, a line per layer, dark for the first. Dashed: the members that chance gives, in the
-    layer where it gives most. The config's own bound is at 1.
+    A column per bound, a line per layer, dark for the first. Dashed: the members that chance gives, of the
+    null and in the layer where it gives most. The config's own bound is at 1.
 
     table: sensitivity, of one or more schemes; scheme: the scheme whose bounds are shown; title: study and
     view. What fewer null draws give is in the table alone.
@@ -57,7 +57,7 @@ def sensitivity(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
     )
     figure = new_figure(DOUBLE, 5.2, f"{title} · scheme {scheme}\n{note}")
     grid = figure.subplots(len(MEASURES), len(bounds), sharex="col", sharey="row", squeeze=False)
-    highest = rows[["members", "expected"]].max().max()
+    highest = rows[["members", *BY_CHANCE]].max().max()
     for j, bound in enumerate(bounds.itertuples(index=False)):
         keys = (
             (rows["type"] == bound.type) & (rows["column"] == bound.column) & (rows["bound"] == bound.bound)
@@ -95,7 +95,7 @@ def _draw_lines(ax: Axes, part: pd.DataFrame, measure: str, layers: Sequence[str
         style: dict[str, Any] = {"linewidth": 0.9, "marker": "o", "markersize": 1.8, "clip_on": False}
         ax.plot(line["factor"], line[measure], color=_shade(number, len(layers)), **style)
     if measure == "members":
-        expected = part.groupby("factor")["expected"].max()
+        expected = part.groupby("factor")[BY_CHANCE].max().max(axis=1)
         ax.plot(expected.index, expected, **CHANCE, zorder=4)
     elif part[measure].isna().all():
         ax.text(0.5, 0.5, "no\nmembers", ha="center", va="center", transform=ax.transAxes)

@@ -12,6 +12,7 @@ from fsrl.latex import text as tex
 from fsrl.latex.table import Column, tabular
 from fsrl.latex.table import interval as latex_interval
 from fsrl.names import TYPES, type_label
+from fsrl.tables.sensitivity import BY_CHANCE
 from fsrl.types.select import of_scheme
 
 COLUMNS = {
@@ -32,8 +33,9 @@ AS_IS = 1.0
 def sensitivity(frame: pd.DataFrame) -> str:
     """Each bound loosened and tightened as far as the config says: members, chance, overlap with the rule.
 
-    frame: table `sensitivity`. Members and what chance gives are sums over the layers; the Jaccard index with
-    the members of the rule as it is, a mean over the layers that have any.
+    frame: table `sensitivity`. Members are sums over the layers; so is what each kind of null gives, of which
+    the most stands; the Jaccard index with the members of the rule as it is, a mean over the layers that have
+    any.
     """
     rows: list[tuple[str, ...]] = []
     headings = {}
@@ -67,7 +69,9 @@ def _grows_stricter(word: str | None, bound: str | None) -> bool:
 
 def _moved(part: pd.DataFrame) -> list[str]:
     """The figures of one bound: at its loosest, as it is, and at its strictest."""
-    totals = part.groupby("factor").agg({"members": "sum", "expected": "sum", "jaccard": "mean"})
+    sums = dict.fromkeys(["members", *BY_CHANCE], "sum")
+    totals = part.groupby("factor").agg(sums | {"jaccard": "mean"})
+    by_chance = totals[BY_CHANCE].max(axis=1)
     if AS_IS not in totals.index:
         raise FsrlError("table sensitivity: no factor 1; it must be among the config's sensitivity factors")
     loose, strict = totals.index.max(), totals.index.min()
@@ -75,7 +79,7 @@ def _moved(part: pd.DataFrame) -> list[str]:
         loose, strict = strict, loose
     factors = [f"{factor:g}" for factor in (loose, strict)]
     members = [tex.count(int(totals.at[at, "members"]), bare=True) for at in (loose, AS_IS, strict)]
-    expected = [tex.number(totals.at[at, "expected"], digits=1, bare=True) for at in (loose, AS_IS, strict)]
+    expected = [tex.number(by_chance[at], digits=1, bare=True) for at in (loose, AS_IS, strict)]
     jaccard = [tex.number(totals.at[at, "jaccard"], digits=2, bare=True) for at in (loose, strict)]
     return [*factors, *members, *expected, *jaccard]
 

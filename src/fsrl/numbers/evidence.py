@@ -16,7 +16,7 @@ from fsrl.latex import text as tex
 from fsrl.names import TYPES
 from fsrl.numbers.headlines import StudyTables, Values, extremes, headline, listed
 from fsrl.numbers.study import key_of, layer_name, words_of
-from fsrl.tables.sensitivity import Q
+from fsrl.tables.sensitivity import BY_CHANCE, Q
 
 # Verdict -> what is said of several tests with it, and of one.
 VERDICTS = {
@@ -166,18 +166,18 @@ def claim(tables: StudyTables) -> dict[str, str]:
 @headline("level", "sensitivity")
 def level(tables: StudyTables) -> dict[str, str]:
     """Members of each type over all layers as the scheme's level moves: loosest, as in the config,
-    strictest; and what the null that gives most would give.
+    strictest; and what the null that gives most over the layers would give.
     """
     frame = tables.frame("sensitivity")
     moved = frame[(frame["scheme"] == tables.scheme) & (frame["column"] == Q)]
     places = {"loosest": moved["factor"].max(), "config": 1.0, "strictest": moved["factor"].min()}
     values: dict[str, str] = {}
     for name, factor in places.items():
-        sums = moved[moved["factor"] == factor].groupby("type")[["members", "expected"]].sum()
+        sums = moved[moved["factor"] == factor].groupby("type")[["members", *BY_CHANCE]].sum()
         for label, row in sums.reindex(list(TYPES)).iterrows():
             key = f"{name}.{key_of(str(label))}"
             values[key] = tex.count(row["members"])
-            values[f"{key}.expected"] = tex.number(row["expected"], digits=1)
+            values[f"{key}.expected"] = tex.number(row[BY_CHANCE].max(), digits=1)
     return values
 
 

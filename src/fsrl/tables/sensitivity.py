@@ -6,6 +6,9 @@ from fsrl.tables.core import SAE, SCHEME, TYPE, Column, Table
 # In place of a column: the rows of a scheme of tails in which its level, or that of its spikes, is moved, and
 # those with fewer draws.
 Q, SPIKE_Q, DRAWS = "q", "q of spikes", "null draws"
+# What chance gives, of each bounding kind of null by itself: sums over types and layers are of one kind, and
+# only of these sums the largest is taken.
+BY_CHANCE = [f"expected_{kind}" for kind in BOUNDING]
 SENSITIVITY = Table(
     "sensitivity",
     {
@@ -27,11 +30,15 @@ SENSITIVITY = Table(
         "threshold": Column("float64", "as the column", "what it comes to in this layer", nullable=True),
         "features": Column("int64", "features", "with this primary label"),
         "members": Column("int64", "features", "that meet the type's rule"),
-        "expected": Column(
-            "float64",
-            "features",
-            "members that chance gives by the moved bounds; of the bounding nulls the most",
-        ),
+        **{
+            f"expected_{kind}": Column(
+                "float64",
+                "features",
+                f"members that fresh {kind} directions give by the moved bounds; null: none drawn",
+                nullable=True,
+            )
+            for kind in BOUNDING
+        },
         "jaccard": Column(
             "float64",
             "1",
