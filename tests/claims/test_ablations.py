@@ -77,7 +77,13 @@ def test_each_part_of_the_draws_types_anew(tmp_path):
     deals = [ablations.deal(*one, [2, 3]) for one in (shared, own)]
     found = ablations.of_draws("layer", moments, deals, SCHEME)
     tables.write(found, tmp_path / "ablations.parquet", ABLATIONS, {})
-    assert found["case"].unique().tolist() == ["as is", "2 parts", "3 parts"]
+    assert found["case"].unique().tolist() == [
+        "as is",
+        "2 parts",
+        "3 parts",
+        "isotropic alone",
+        "spectrum alone",
+    ]
     of_kinds = [one[one["kind"].isin(BOUNDING)] for one in (null, fresh)]
     check(found[found["case"] == "as is"], moments, *of_kinds, other=of_kinds[0])
     for number in (2, 3):
@@ -93,6 +99,53 @@ def test_each_part_of_the_draws_types_anew(tmp_path):
             rows = found[(found["case"] == f"{number} parts") & (found["part"] == part)]
             check(rows, moments, hand, following, other=following)
     assert found.loc[found["label"] == "typed", "features"].nunique() > 1
+
+
+def by_one_kind(moments, null, kind, rows=None):
+    """As `labelled`, bounded by one kind alone, whose tails stand in for the isotropic ones."""
+    known, rows = quantiles.of_draws(null), moments if rows is None else rows
+    own = {SHARED: known[kind]}
+    least = tails.critical(tails.log10_p(moments, own), SCHEME.levels)
+    p = tails.log10_p(rows, own)
+    called = {tail: np.array([value <= one for value in p[tail]]) for tail, one in least.items()}
+    # What is typical of a shape stays the isotropic directions'.
+    primary = classify.tail_labels(classify.Shapes.of(rows, known), called, SCHEME).primary
+    found = {name: primary == name for name in TYPES} | {"typed": np.isin(primary, TYPES)}
+    of_tails = tails.evidence(rows, own)
+    return found | {"evident": np.max(list(of_tails.values()), axis=0) > 1}
+
+
+def test_each_null_alone_types_anew():
+    moments, _ = random_tables(0, 150)
+    null, fresh = drawn(10, 900), drawn(20, 600)
+    found = ablations.of_draws("layer", moments, [ablations.deal(null, fresh, [2])], SCHEME)
+    whole = labelled(moments, null)
+    counts = {}
+    for kind in BOUNDING:
+        rows = found[found["case"] == f"{kind} alone"].set_index("label")
+        assert rows.index.tolist() == LABELS and (rows["ablation"] == "nulls").all()
+        mine = by_one_kind(moments, null, kind)
+        for label in LABELS:
+            row = rows.loc[label]
+            assert (row["features"], row["other"]) == (mine[label].sum(), whole[label].sum())
+            assert row["both"] == (mine[label] & whole[label]).sum()
+            assert row[f"draws_{kind}"] == (null["kind"] == kind).sum()
+            assert row["draws_isotropic"] * row["draws_spectrum"] == 0
+            for judge in BOUNDING:
+                given = fresh[fresh["kind"] == judge].iloc[:300]
+                share = by_one_kind(moments, null, kind, given)[label].mean()
+                expected_here = np.nan if label == "evident" else 150 * share
+                assert row[f"expected_{judge}"] == pytest.approx(expected_here, nan_ok=True)
+        counts[kind] = rows.loc["typed", "features"]
+    # Two nulls together are as strict as the stricter one, row by row and tail by tail.
+    assert len({*counts.values(), whole["typed"].sum()}) > 1
+
+
+def test_one_null_has_no_other_to_do_without():
+    moments, null = random_tables(0, 150)
+    fresh = random_tables(1, 300)[1]
+    found = ablations.of_draws("layer", moments, [ablations.deal(null, fresh, [2])], SCHEME)
+    assert set(found["ablation"]) == {"draws"}
 
 
 @pytest.mark.parametrize("parts", [[1], [4, 1]])

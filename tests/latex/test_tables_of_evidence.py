@@ -276,10 +276,11 @@ def test_nulls_compared():
 def test_ablations():
     frame = ex.ablations_frame()
     found = ex.rows(tex_tables_ablations.ablations(frame))
-    cases = [("as is", [0]), ("2 parts", [0, 1]), ("folded, trained", [0]), ("raw, trained", [0])]
+    cases = [("as is", [0]), ("2 parts", [0, 1]), ("isotropic alone", [0]), ("spectrum alone", [0])]
+    cases += [("folded, trained", [0]), ("raw, trained", [0])]
     for row, (case, parts) in zip(found, cases, strict=True):
         of = frame[frame["case"] == case]
-        assert case.split()[-1] in row[0] and [row[1], row[2]] == ["60000", "20000"]
+        assert row[0].endswith(case) and [row[1], row[2]] == ["60000", "20000"]
 
         def summed(label, column, part, of=of):
             return of.loc[(of["label"] == label) & (of["part"] == part), column].sum()

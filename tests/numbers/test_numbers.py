@@ -127,6 +127,11 @@ def test_ablations(both):
     assert shown(values["ablation.parts.most"]) == max(counts)
     overlap = sum(one for _, one in found) / parts
     assert shown(values["ablation.parts.jaccard"]) == pytest.approx(overlap, abs=0.0051)
+    for kind in ("isotropic", "spectrum"):
+        case = f"{kind} alone"
+        assert shown(values[f"ablation.alone.{kind}"]) == naive.ablated(case, 0)[0]
+        given = shown(values[f"ablation.alone.{kind}.expected"])
+        assert given == pytest.approx(naive.typed_by_chance(case), abs=0.051)
     cases = {"own": "folded, trained", "w-u": "raw, trained", "both": "raw, all"}
     for name, case in cases.items():
         count, overlap = naive.ablated(case, 0)

@@ -6,11 +6,16 @@ from fsrl.names import BOUNDING
 from fsrl.tables.sensitivity import BY_CHANCE
 
 # Ablations (`fsrl.claims.ablations`), and the labels that stand beside the types.
-DRAWS, READING = "draws", "reading"
+DRAWS, NULLS, READING = "draws", "nulls", "reading"
 TYPED, EVIDENT = "typed", "evident"
 # What `draws` begins with: those that bound the study's own types, judged by its fresh ones.
 AS_IS = "as is"
 KEYS = ["ablation", "case", "part", "label"]
+
+
+def alone(kind: str) -> str:
+    """The case in which this kind of null alone bounds the types."""
+    return f"{kind} alone"
 
 
 def over_layers(ablations: pd.DataFrame) -> pd.DataFrame:

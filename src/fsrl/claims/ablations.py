@@ -1,8 +1,10 @@
 """What the types owe to choices that could have been others: the draws of the nulls, and how W_U is read.
 
     draws     All null directions of a layer, fresh ones among them, are dealt into parts. Each part bounds
-              the types by itself, as the draws of another seed would: no direction is in two parts. It is
+              the types by itself, as fewer draws of another seed would: no direction is in two parts. It is
               judged by the next part, and compared with the types that this one gives.
+    nulls     One kind of the study's own null directions bounds the types alone. It is judged by fresh ones
+              of every kind, and compared with the types that all kinds together give.
     reading   W_U with the final norm's weight folded in or raw, and then over all tokens or the trained
               ones, each bounded by draws of its own, judged by fresh ones, and compared with the view's own.
 
@@ -12,7 +14,7 @@ bounds; and those whose evidence is above 1 in some tail (`EVIDENT`).
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from operator import add
 from typing import Any
@@ -21,17 +23,17 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from fsrl.claims.ablation_sums import AS_IS, DRAWS, EVIDENT, READING, TYPED
+from fsrl.claims.ablation_sums import AS_IS, DRAWS, EVIDENT, NULLS, READING, TYPED, alone
 from fsrl.errors import FsrlError
 from fsrl.moments import engine, frames
-from fsrl.names import BOUNDING, TYPES
+from fsrl.names import BOUNDING, SHARED, TYPES
 from fsrl.nulls import frames as nulls
 from fsrl.nulls import quantiles
 from fsrl.nulls.quantiles import Bounds
 from fsrl.nulls.typical import typical as typical_of
 from fsrl.tables.sensitivity import ABLATIONS
 from fsrl.types import chance, tails
-from fsrl.types.classify import Labels, TailTyping
+from fsrl.types.classify import Labels, Shapes, TailRows
 from fsrl.types.rules import TailScheme
 from fsrl.weights.matrices import Decoder, Unembedding
 from fsrl.weights.transport import is_carried
@@ -84,22 +86,36 @@ def deal(null: pd.DataFrame, fresh: pd.DataFrame, parts: Sequence[int]) -> Deals
 
 @dataclass(frozen=True, eq=False)
 class _Bounded:
-    """A layer under one choice: its types, the directions that bound them, and others that judge them."""
+    """A layer under one choice: its types, the directions that bound them, and others that judge them.
+
+    only: the one kind that bounds the types; None: all of them.
+    """
 
     moments: pd.DataFrame
     null: Hand
     fresh: pd.DataFrame
     scheme: TailScheme
+    only: str | None = None
+
+    @property
+    def bounds(self) -> Bounds:
+        """What tails are held against. One kind alone takes the place of the isotropic one there."""
+        return self.null.known if self.only is None else {SHARED: self.null.known[self.only]}
+
+    def _read(self, frame: pd.DataFrame) -> TailRows:
+        # Shapes are read beside isotropic medians whichever kind bounds, as the moments' own are.
+        return TailRows(Shapes.of(frame, self.null.known), tails.log10_p(frame, self.bounds))
 
     @cached_property
-    def typing(self) -> TailTyping:
-        return TailTyping(self.scheme, self.moments, self.null.known)
+    def features(self) -> TailRows:
+        """The layer's features as the scheme reads them."""
+        return self._read(self.moments)
 
     @cached_property
     def own(self) -> _Found:
         """The features' labels."""
-        furthest = np.max(list(tails.evidence(self.moments, self.null.known).values()), axis=0)
-        return _types(self.typing.own()) | {EVIDENT: furthest > 1}
+        furthest = np.max(list(tails.evidence(self.moments, self.bounds).values()), axis=0)
+        return _types(self.features.as_layer(self.scheme)) | {EVIDENT: furthest > 1}
 
     def by_chance(self, kind: str) -> dict[str, float]:
         """Label -> features that fresh directions of a kind give by the layer's bounds."""
@@ -107,11 +123,15 @@ class _Bounded:
         if rows.empty:
             return {}
         rows = rows.iloc[: chance.as_layers(len(rows), n)[-1].stop]  # as `type_null_counts` counts them
-        return {name: n * float(has.mean()) for name, has in _types(self.typing.others(rows)).items()}
+        reached = tails.critical(self.features.log10_p, self.scheme.levels)
+        labels = self._read(rows).by(reached, self.scheme)
+        return {name: n * float(has.mean()) for name, has in _types(labels).items()}
 
     def rows(self, about: tuple[str, str, str, int], other: "_Bounded") -> Iterator[tuple[Any, ...]]:
         """Of the table `ablations`; about: its first columns; other: what it is compared with."""
         drawn = [int((self.null.rows["kind"] == kind).sum()) for kind in BOUNDING]
+        if self.only is not None:
+            drawn = [of if kind == self.only else 0 for kind, of in zip(BOUNDING, drawn, strict=True)]
         given = [self.by_chance(kind) for kind in BOUNDING]
         for name, mine in self.own.items():
             theirs = other.own[name]
@@ -125,11 +145,13 @@ def _types(labels: Labels) -> dict[str, Bool[np.ndarray, "rows"]]:
 
 
 def of_draws(sae: str, moments: pd.DataFrame, deals: Sequence[Deals], scheme: TailScheme) -> pd.DataFrame:
-    """The rows `draws` of the table `ablations` of one layer.
+    """The rows `draws`, then `nulls`, of the table `ablations` of one layer.
 
-    moments: table `moments`; deals: of directions that layers share, and of the layer's own, if any.
+    moments: table `moments`; deals: of directions that layers share, and of the layer's own, if any. Where
+    one kind alone bounds the study's types there are no rows `nulls`.
     """
     rows: list[tuple[Any, ...]] = []
+    by_one: list[tuple[Any, ...]] = []
     for case in deals[0]:
         hands = [reduce(add, hands) for hands in zip(*(one[case] for one in deals), strict=True)]
         bounded = [
@@ -139,9 +161,17 @@ def of_draws(sae: str, moments: pd.DataFrame, deals: Sequence[Deals], scheme: Ta
         compared = zip(bounded, [*bounded[1:], bounded[0]], strict=True)
         if case == AS_IS:  # the fresh directions judge, and bound nothing
             compared = zip(bounded[:1], bounded[:1], strict=True)
+            by_one = _by_one_kind(sae, bounded[0])
         for part, (one, other) in enumerate(compared):
             rows += one.rows((sae, DRAWS, case, part), other)
-    return _frame(rows)
+    return _frame([*rows, *by_one])
+
+
+def _by_one_kind(sae: str, whole: _Bounded) -> list[tuple[Any, ...]]:
+    """The rows `nulls` of one layer; whole: bounded by every kind."""
+    kinds = [kind for kind in BOUNDING if kind in whole.null.known]
+    cases = {alone(kind): replace(whole, only=kind) for kind in kinds if len(kinds) > 1}
+    return [row for case, one in cases.items() for row in one.rows((sae, NULLS, case, 0), whole)]
 
 
 def readings(view: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

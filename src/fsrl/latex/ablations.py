@@ -1,15 +1,16 @@
-"""The LaTeX table of ablations: other draws of the nulls, other readings of W_U."""
+"""The LaTeX table of ablations: other draws of the nulls, each null alone, other readings of W_U."""
 
 import numpy as np
 import pandas as pd
 
-from fsrl.claims.ablation_sums import AS_IS, DRAWS, EVIDENT, READING, TYPED, over_layers
+from fsrl.claims.ablation_sums import AS_IS, DRAWS, EVIDENT, NULLS, READING, TYPED, over_layers
 from fsrl.latex import text as tex
 from fsrl.latex.sensitivity import SHORT
 from fsrl.latex.table import Column, tabular
 from fsrl.names import BOUNDING, TYPES
 
-HEADINGS = {DRAWS: "Draws of the nulls", READING: r"Reading of $W_U$, and of which tokens"}
+HEADINGS = {DRAWS: "Draws of the nulls", NULLS: "One null alone"}
+HEADINGS |= {READING: r"Reading of $W_U$, and of which tokens"}
 # Heads of narrow columns.
 NULLS = {"isotropic": "isotr.", "spectrum": "spectr."}
 
@@ -19,7 +20,7 @@ def ablations(frame: pd.DataFrame) -> str:
 
     frame: table `ablations`. Beside them the directions that bound the types, what chance gives of any type,
     the features with evidence above 1, and the Jaccard index of the typed features, with the same type or
-    any, of two parts, or with the view's own reading.
+    any, of two parts, with those by all nulls, or with the view's own reading.
     """
     found = over_layers(frame)
     cases = list(dict.fromkeys(zip(found["ablation"], found["case"], strict=True)))
@@ -45,7 +46,7 @@ def ablations(frame: pd.DataFrame) -> str:
 
 
 def _case(ablation: str, case: str) -> str:
-    return case if ablation == READING or case == AS_IS else f"in {case}"
+    return f"in {case}" if ablation == DRAWS and case != AS_IS else case
 
 
 def _span(values: pd.Series) -> str:

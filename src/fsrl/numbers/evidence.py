@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from fsrl.claims.ablation_sums import DRAWS, READING, TYPED, over_layers
+from fsrl.claims.ablation_sums import DRAWS, NULLS, READING, TYPED, alone, over_layers
 from fsrl.effects.names import FEATURE, OWN_MEAN, TRANSPORTED
 from fsrl.enrichment.coverage_sums import ANY, by_label
 from fsrl.latex import text as tex
-from fsrl.names import TYPES
+from fsrl.names import BOUNDING, TYPES
 from fsrl.numbers.headlines import StudyTables, Values, extremes, headline, listed
 from fsrl.numbers.study import key_of, layer_name, words_of
 from fsrl.tables.sensitivity import BY_CHANCE, Q
@@ -184,7 +184,8 @@ def level(tables: StudyTables) -> dict[str, str]:
 @headline("ablation", "ablations")
 def ablation(tables: StudyTables) -> dict[str, str]:
     """Features with a type by the fewest of the null draws (how many parts there are, the least and the most
-    over them, and the mean overlap of two), and by each reading of W_U (with its overlap with the first).
+    over them, and the mean overlap of two), by each null alone (with what chance gives by its bounds), and by
+    each reading of W_U (with its overlap with the first).
     """
     found = over_layers(tables.frame("ablations"))
     found = found[found["label"] == TYPED]
@@ -196,6 +197,11 @@ def ablation(tables: StudyTables) -> dict[str, str]:
         "parts.most": tex.count(int(fewest["features"].max())),
         "parts.jaccard": tex.number(fewest["jaccard"].mean(), digits=2),
     }
+    of_nulls = found[found["ablation"] == NULLS].set_index("case")
+    for kind in BOUNDING:
+        row = of_nulls.reindex([alone(kind)]).iloc[0]
+        values[f"alone.{key_of(kind)}"] = tex.count(row["features"])
+        values[f"alone.{key_of(kind)}.expected"] = tex.number(row["expected"], digits=1)
     for name, row in zip(("own", "w-u", "both"), read.itertuples(), strict=True):
         processing, tokens = str(row.case).split(", ")
         values[f"reading.{name}.case"] = f"{processing} $W_U$, {tokens} tokens"

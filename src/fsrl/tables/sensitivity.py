@@ -93,11 +93,16 @@ ABLATIONS = Table(
     "ablations",
     {
         "sae": SAE,
-        "ablation": Column("string", "1", "draws (of the nulls that bound the types), or reading (of W_U)"),
+        "ablation": Column(
+            "string",
+            "1",
+            "draws (of the nulls that bound the types), nulls (one of them alone), reading (of W_U)",
+        ),
         "case": Column(
             "string",
             "1",
-            "as is: the study's own draws; N parts: all draws dealt into N; or processing and tokens of W_U",
+            "as is: the study's own draws; N parts: all draws dealt into N; KIND alone: its own draws of that "
+            "kind; or processing and tokens of W_U",
         ),
         "part": Column("int64", "1", "which part of the draws; 0 where there is one"),
         **{
@@ -118,7 +123,9 @@ ABLATIONS = Table(
             for kind in BOUNDING
         },
         "other": Column(
-            "int64", "features", "with this label by the next part, or in the view's own reading"
+            "int64",
+            "features",
+            "with this label by the next part, by all kinds of null, or in the view's own reading",
         ),
         "both": Column("int64", "features", "with this label in both"),
     },
