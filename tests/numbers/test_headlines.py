@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fsrl.errors import FsrlError
 from fsrl.latex import studies as tex_studies
 from fsrl.latex import text as tex
+from fsrl.numbers import choices as numbers_choices
 from fsrl.numbers import evidence as numbers_evidence
 from fsrl.numbers import fixed as tex_numbers_fixed
 from fsrl.numbers import headlines as tex_numbers
@@ -99,11 +100,11 @@ def test_a_headline_needs_its_tables_and_a_name_of_its_own():
         tex_numbers.study_values(study, [one, one])
 
 
-@pytest.mark.parametrize("module", [numbers_study, numbers_evidence])
+@pytest.mark.parametrize("module", [numbers_study, numbers_evidence, numbers_choices])
 def test_every_headline_is_listed_and_says_what_it_is_and_what_it_reads(module):
     defined = [value for value in vars(module).values() if isinstance(value, tex_numbers.Headline)]
     assert list(module.HEADLINES) == defined
-    assert len(defined) > 10
+    assert len(defined) > 2
     for one in defined:
         assert one.make.__doc__
         assert one.sources
@@ -178,3 +179,76 @@ def test_studies_built_by_hand():
     assert [line for line in lines if "fsrl-part:b" in line] == [
         r"\expandafter\def\csname fsrl-part:b:built\endcsname{}"
     ]
+
+
+def tables_of(**frames: pd.DataFrame) -> StudyTables:
+    """A study of which the headline asked for reads these tables alone."""
+    nothing = pd.DataFrame()
+    known = {"metadata": {}, "tokens": nothing, "moments": {}, "thresholds": {}, "null_counts": {}}
+    known |= {"summary": nothing, "null": nothing, "titles": {"neurons": "MLP & neurons"}}
+    return StudyTables("mine", "mine", "trained", "calibrated", **(known | frames))
+
+
+def test_other_dictionaries_in_a_sentence():
+    rows = [
+        ("mine", "all", 100, "typed", 50, 1.0, 0.5),
+        ("neurons", "a", 40, "typed", 9, 9.0, 0.1),
+        ("neurons", "all", 80, "partition", 3, 0.25, 0.0375),
+        ("neurons", "all", 80, "prediction", 1, 1.5, 0.0125),
+        ("neurons", "all", 80, "typed", 4, 1.6, 0.05),
+    ]
+    columns = ["study", "sae", "size", "type", "features", "expected", "share"]
+    frame = pd.DataFrame(rows, columns=columns)
+    assert numbers_study.dictionaries(tables_of(dictionaries=frame)) == {
+        "told": r"\emph{MLP \& neurons} has \num{4} typed (\num{1.6}) of \num{80} features (\num{5.0}\%): "
+        r"\num{1} prediction (\num{1.5}) and \num{3} partition (\num{0.2})"
+    }
+
+
+@pytest.mark.parametrize(
+    ("isotropic", "every", "verdict"),
+    [
+        ([0.5, 0.5], [0.5, 0.1], "most of"),
+        ([0.5, 0.5], [0.5, 0.0], "half or fewer of"),
+        ([0, 0], [0, 0], "none of"),
+    ],
+)
+def test_how_much_of_the_shape_both_nulls_leave(isotropic, every, verdict):
+    summary = pd.DataFrame({"features": [10, 10], "kurtosis_above": isotropic})
+    found = numbers_study.shape(tables_of(summary=summary.assign(kurtosis_above_every_null=every)))
+    assert found["verdict"] == verdict
+    assert found["isotropic"] == tex.count(int(10 * sum(isotropic)))
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"),
+    [(0.04, "keeps its level"), (0.07, "nearly keeps its level"), (0.6, "finds what is not there")],
+)
+def test_whether_a_test_keeps_its_level(share, verdict):
+    p = np.where(np.arange(1000) < 1000 * share, -2.0, 0.0)
+    frame = pd.DataFrame({"kind": "turned", "log10_p": p, "log10_p_t": p, "log10_p_z": p})
+    found = numbers_evidence.null_tests(tables_of(null_p_values=frame))
+    assert found["turned.textbook.verdict"] == found["turned.own.verdict"] == verdict
+    assert found["turned.textbook.strict.verdict"] == "keeps its level"
+
+
+@pytest.mark.parametrize(
+    ("lows", "verdict"),
+    [
+        ([0.1, 0.1, -0.1], "come nearer to the model"),
+        ([0.1, -0.1, -0.1], "come nearer to the model at some hooks alone"),
+        ([-0.1, -0.1, -0.1], "come no nearer to the model"),
+    ],
+)
+def test_whether_transported_weights_come_nearer(lows, verdict):
+    rows = {"sae": list("abc"), "over_direct_low": lows, "over_matched_high": 0.1}
+    kind = {"state": "active", "step": "+1", "direction": "feature", "prediction": "transported"}
+    frame = pd.DataFrame(rows).assign(**kind, pearson=0.5, slope=1.0)
+    assert numbers_evidence.effect_transported(tables_of(by_hook=frame))["verdict"] == verdict
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(2, "raise"), (1.02, "hardly change"), (0.5, "lower")])
+def test_what_undertrained_tokens_do_to_the_null(factor, verdict):
+    null = pd.DataFrame({"kind": "isotropic", "kurtosis": np.linspace(3, 5, 2000)})
+    tables = tables_of(null=null, other_null=null.assign(kurtosis=factor * null["kurtosis"]))
+    assert numbers_study.null_kurtosis_other(tables)["verdict"] == verdict

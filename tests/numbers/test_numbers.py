@@ -1,7 +1,9 @@
 """The paper's numbers: recomputed by a naive route, asked for by the prose, typed nowhere."""
 
+import json
 import math
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,7 @@ def mini_tables(results: Path) -> dict[str, object]:
     }
     of_mini = {"tokens": "tokens", "null": "nulls/trained", "other_null": "nulls/main"}
     given |= {name: of_model / f"{place}.parquet" for name, place in of_mini.items()}
+    given["dictionaries"] = of_model / "dictionaries.tsv"
     return given | {name: folder / place for name, place in places.items()}
 
 
@@ -86,6 +89,13 @@ def test_shares_beyond_the_nulls(both):
         for kind, every in (("isotropic", False), ("every", True)):
             assert_range(values, f"{column}-{kind}", naive.beyond(column, every=every), 1, 100)
     assert_range(values, "right-skewed", naive.right_skewed(), 1, 100)
+    beyond = {}
+    for kind, every in (("isotropic", False), ("every", True)):
+        shares = naive.beyond("kurtosis", every=every)
+        beyond[kind] = sum(round(share * naive.size(sae)) for sae, share in shares.items())
+        assert shown(values[f"shape.{kind}"]) == beyond[kind]
+    most = beyond["every"] > beyond["isotropic"] - beyond["every"]
+    assert values["shape.verdict"] == ("most of" if most else "half or fewer of")
 
 
 def test_types(both):
@@ -145,6 +155,9 @@ def test_tests_of_nothing(both):
         for kind in ("turned", "shuffled"):
             key = f"null-tests.{kind}.{name}"
             assert shown(values[key]) == pytest.approx(100 * naive.below(0.05, column, kind), abs=0.051)
+            assert (values[f"{key}.verdict"] == "keeps its level") == (
+                naive.below(0.05, column, kind) <= 0.05
+            )
             strict = 100 * naive.below(1e-4, column, kind)
             assert shown(values[f"{key}.strict"]) == pytest.approx(strict, abs=0.0051)
 
@@ -165,9 +178,13 @@ def test_effects(both):
     assert_range(values, "effect-transported.slope", naive.predicted("transported", "slope"), 2)
     better = naive.predicted("transported", "over_direct_low").values()
     assert shown(values["effect-transported.better"]) == sum(low > 0 for low in better)
+    nearer = 2 * sum(low > 0 for low in better) > len(better)
+    assert (values["effect-transported.verdict"] == "come nearer to the model") == nearer
     below = naive.predicted("transported", "over_matched_high").values()
     assert shown(values["effect-transported.below-matched"]) == sum(high < 0 for high in below)
     assert shown(values["effect-difference.less"]) == naive.worse_than_random()
+    not_more = sum(low <= 0 for low in naive.agreement("difference_low").values())
+    assert shown(values["effect-difference.not-more"]) == not_more
 
 
 def test_planted(both):
@@ -223,6 +240,22 @@ def test_every_number_that_the_prose_asks_for_is_there(made_up):
             keys = f"type.{name}.total", f"type.{name}.expected"
             lacking += [f"{source.name}: study/{key}" for key in keys if key not in made_up[0]]
     assert not lacking
+
+
+ROWS_OF_STAGES = re.compile(r"\\claimrow\{.*\}\{([a-z-]+)\}\{(\w+)\}\n")
+
+
+def test_the_minutes_of_a_finding_are_those_of_its_rule_s_stage():
+    """benchmarks/stages.py says of which stage a rule is."""
+    of_source = runpy.run_path(str(ROOT / "benchmarks/stages.py"))
+    rows = ROWS_OF_STAGES.findall((ROOT / "paper/appendix_reproduce.tex").read_text())
+    saved = json.loads((ROOT / "benchmarks/results/stages_cpu.json").read_text())["stages"]
+    known = fixed_values()["stages"]
+    assert len(rows) > 10
+    for stage, rule in rows:
+        name = of_source["stage_of"](rule)
+        assert stage == name.replace(", ", "-").replace(" ", "-"), rule
+        assert shown(known[stage]) == pytest.approx(saved[name]["seconds"] / 60, abs=0.051)
 
 
 # What may hold a digit: names, places, and definitions in formulas; no number above 4 stands in a formula.

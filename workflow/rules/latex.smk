@@ -4,6 +4,7 @@ LATEX = "paper/generated/{study}/"
 # What belongs to no study, from what benchmarks/ saved.
 SPEED_TABLE = "paper/generated/speed.tex"
 COMPUTE_TABLE = "paper/generated/compute.tex"
+STAGES_TIMED = "benchmarks/results/stages_cpu.json"
 LATEX_OF = {
     "study": multiext(
         LATEX,
@@ -256,7 +257,7 @@ rule write_latex_speed:
     input:
         moments="benchmarks/results/moments_cpu.json",
         enrichment="benchmarks/results/enrichment_cpu.json",
-        stages="benchmarks/results/stages_cpu.json",
+        stages=STAGES_TIMED,
         code=library("write_latex_speed.py"),
     output:
         speed=SPEED_TABLE,

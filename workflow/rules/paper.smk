@@ -83,6 +83,8 @@ def paper_tables(study):
         tables["recovery"] = PLANTED[0]
     if "ablations" in parts:
         tables["ablations"] = ABLATIONS
+    if "dictionaries" in parts:
+        tables["dictionaries"] = DICTIONARIES
     fill = {"{study}": study.name, "{model}": MODEL_OF[study.name], "{view}": view}
     return {name: _filled(path, fill) for name, path in tables.items()}
 
@@ -93,6 +95,12 @@ def _filled(path, fill):
     for wildcard, value in fill.items():
         path = path.replace(wildcard, value)
     return path
+
+
+def beside(study):
+    """The studies that are compared with this one, where it stands for its model: study -> title."""
+    model = comparison_of(study)
+    return {one.name: one.title for one in compared(model)} if model else {}
 
 
 def paper_places(study):
@@ -176,6 +184,7 @@ rule write_paper_numbers:
             "view": paper_view(STUDIES[wildcards.study]),
             "other_view": paper_places(STUDIES[wildcards.study]).get("other-view"),
             "scheme": config["types"]["default_scheme"],
+            "titles": beside(STUDIES[wildcards.study]),
         },
     script:
         "../scripts/write_paper_numbers.py"
@@ -185,6 +194,7 @@ rule write_paper_index:
     input:
         numbers=lambda wildcards: [STUDY_NUMBERS.format(study=study.name) for study in of_paper()],
         speed=MOMENTS_TIMED,
+        stages=STAGES_TIMED,
         record=RECORD,
         model=f"{MINI_MODEL}/config.json",
         citation="CITATION.cff",

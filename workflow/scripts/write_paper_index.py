@@ -23,6 +23,7 @@ fixed = {
     tex_numbers_fixed.DEFINED: tex_numbers_fixed.defined_values(),
     tex_numbers_fixed.CONFIG: tex_numbers_fixed.config_values(params.config) | rules,
     tex_numbers_fixed.SPEED: tex_numbers_fixed.speed_values(speed),
+    tex_numbers_fixed.STAGES: tex_numbers_fixed.stage_values(files.read_json(given.stages)),
     tex_numbers_fixed.EMBEDDED: tex_numbers_fixed.embedded_values(record, seen),
     tex_numbers_fixed.PROJECT: tex_numbers_fixed.project_values(citation),
 }

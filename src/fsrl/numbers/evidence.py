@@ -1,5 +1,4 @@
-"""The headlines about token sets, claims, thresholds, measured effects and planted truth (see
-`fsrl.numbers.headlines`).
+"""The headlines about token sets, claims, measured effects and planted truth (see `fsrl.numbers.headlines`).
 
 Importing this module registers them.
 """
@@ -9,14 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from fsrl.claims.ablation_sums import DRAWS, NULLS, READING, TYPED, alone, over_layers
 from fsrl.effects.names import FEATURE, OWN_MEAN, TRANSPORTED
 from fsrl.enrichment.coverage_sums import ANY, by_label
 from fsrl.latex import text as tex
-from fsrl.names import BOUNDING, TYPES
+from fsrl.names import TYPES
 from fsrl.numbers.headlines import StudyTables, Values, extremes, headline, listed
 from fsrl.numbers.study import key_of, layer_name, words_of
-from fsrl.tables.sensitivity import BY_CHANCE, Q
 
 # Verdict -> what is said of several tests with it, and of one.
 VERDICTS = {
@@ -63,8 +60,8 @@ TESTS = {"own": "log10_p", "student": "log10_p_t", "textbook": "log10_p_z"}
 
 @headline("null-tests", "null_p_values")
 def null_tests(tables: StudyTables) -> dict[str, str]:
-    """Tests where there is nothing to find, of decoders turned at random and of shuffled sets: how many, and
-    which share of them each test calls significant at two nominal levels.
+    """Tests where there is nothing to find, of decoders turned at random and of shuffled sets: how many,
+    which share of them each test calls significant at two nominal levels, and whether that keeps the level.
     """
     frame = tables.frame("null_p_values")
     values = {"level": tex.percent(NOMINAL, digits=0), "strict": tex.percent(STRICT, digits=2)}
@@ -72,9 +69,18 @@ def null_tests(tables: StudyTables) -> dict[str, str]:
         values[f"{kind}.tests"] = tex.count(len(rows))
         for name, column in TESTS.items():
             p = rows[column].dropna()
-            values[f"{kind}.{name}"] = tex.percent(float((p < math.log10(NOMINAL)).mean()))
-            values[f"{kind}.{name}.strict"] = tex.percent(float((p < math.log10(STRICT)).mean()), digits=2)
+            for end, level, digits in (("", NOMINAL, 1), (".strict", STRICT, 2)):
+                share = float((p < math.log10(level)).mean())
+                values[f"{kind}.{name}{end}"] = tex.percent(share, digits=digits)
+                values[f"{kind}.{name}{end}.verdict"] = _of_level(share, level)
     return values
+
+
+def _of_level(share: float, level: float) -> str:
+    """What a test does at a level, of which it gives this share where there is nothing to find."""
+    if share <= level:
+        return "keeps its level"
+    return "nearly keeps its level" if share <= 1.5 * level else "finds what is not there"
 
 
 @headline("coverage", "set_coverage")
@@ -163,76 +169,6 @@ def claim(tables: StudyTables) -> dict[str, str]:
     return values
 
 
-@headline("level", "sensitivity")
-def level(tables: StudyTables) -> dict[str, str]:
-    """Members of each type over all layers as the scheme's level moves: loosest, as in the config,
-    strictest; and what the null that gives most over the layers would give.
-    """
-    frame = tables.frame("sensitivity")
-    moved = frame[(frame["scheme"] == tables.scheme) & (frame["column"] == Q)]
-    places = {"loosest": moved["factor"].max(), "config": 1.0, "strictest": moved["factor"].min()}
-    values: dict[str, str] = {}
-    for name, factor in places.items():
-        sums = moved[moved["factor"] == factor].groupby("type")[["members", *BY_CHANCE]].sum()
-        for label, row in sums.reindex(list(TYPES)).iterrows():
-            key = f"{name}.{key_of(str(label))}"
-            values[key] = tex.count(row["members"])
-            values[f"{key}.expected"] = tex.number(row[BY_CHANCE].max(), digits=1)
-    return values
-
-
-@headline("ablation", "ablations")
-def ablation(tables: StudyTables) -> dict[str, str]:
-    """Features with a type by the fewest of the null draws (how many parts there are, the least and the most
-    over them, and the mean overlap of two), by each null alone (with what chance gives by its bounds), and by
-    each reading of W_U (with its overlap with the first).
-    """
-    found = over_layers(tables.frame("ablations"))
-    found = found[found["label"] == TYPED]
-    drawn, read = (found[found["ablation"] == name] for name in (DRAWS, READING))
-    fewest = drawn[drawn["case"] == drawn["case"].iloc[-1]]
-    values = {
-        "parts": tex.count(len(fewest)),
-        "parts.least": tex.count(int(fewest["features"].min())),
-        "parts.most": tex.count(int(fewest["features"].max())),
-        "parts.jaccard": tex.number(fewest["jaccard"].mean(), digits=2),
-    }
-    of_nulls = found[found["ablation"] == NULLS].set_index("case")
-    for kind in BOUNDING:
-        row = of_nulls.reindex([alone(kind)]).iloc[0]
-        values[f"alone.{key_of(kind)}"] = tex.count(row["features"])
-        values[f"alone.{key_of(kind)}.expected"] = tex.number(row["expected"], digits=1)
-    for name, row in zip(("own", "w-u", "both"), read.itertuples(), strict=True):
-        processing, tokens = str(row.case).split(", ")
-        values[f"reading.{name}.case"] = f"{processing} $W_U$, {tokens} tokens"
-        values[f"reading.{name}"] = tex.count(row.features)
-        values[f"reading.{name}.jaccard"] = tex.number(row.jaccard, digits=2)
-    return values
-
-
-@headline("agreement", "agreement")
-def agreement(tables: StudyTables) -> dict[str, str]:
-    """Cohen's kappa of the primary labels, by layer: between the default scheme and `post`, and of the
-    default scheme between the paper's view and the other one that is drawn.
-    """
-    frame = tables.frame("agreement")
-    labels = frame[frame["type"] == "any"]
-    ends = labels[["first", "second"]].apply(frozenset, axis=1)
-    between = {
-        "schemes": labels[(labels["compared"] == "schemes") & (ends == frozenset({"post", tables.scheme}))],
-        "views": labels[
-            (labels["compared"] == "views")
-            & (labels["scheme"] == tables.scheme)
-            & (ends == frozenset({tables.view, tables.other_view}))
-        ],
-    }
-    values: dict[str, str] = {}
-    for name, part in between.items():
-        found = extremes(part.set_index("sae")["kappa"], _correlation, layer_name)
-        values |= {f"{name}.{key}": value for key, value in found.items()}
-    return values
-
-
 def _effects(tables: StudyTables, label: str = ALL) -> pd.DataFrame:
     frame = tables.frame("effects")
     rows = frame[(frame["state"] == ACTIVE) & (frame["step"] == STEP) & (frame["type"] == label)]
@@ -275,6 +211,12 @@ def effect_transported(tables: StudyTables) -> Values:
     values = dict(extremes(rows["pearson"], _correlation, layer_name))
     counted = {"better": rows["over_direct_low"] > 0, "below-matched": rows["over_matched_high"] < 0}
     values |= {name: tex.count(int(part.sum())) for name, part in counted.items()}
+    nearer = int(counted["better"].sum())
+    values["verdict"] = (
+        "come nearer to the model" if 2 * nearer > len(rows) else "come no nearer to the model"
+    )
+    if 0 < 2 * nearer <= len(rows):
+        values["verdict"] = "come nearer to the model at some hooks alone"
     slopes = extremes(rows["slope"], _correlation, layer_name)
     values |= {f"slope.{name}": value for name, value in slopes.items()}
     values |= {"first": tex.number(rows["pearson"].iloc[0], digits=2) if len(rows) else ""}
@@ -296,11 +238,11 @@ def effect_averaged(tables: StudyTables) -> Values:
 @headline("effect-difference", "effects")
 def effect_difference(tables: StudyTables) -> dict[str, str]:
     """Layers in which features agree less, or more, with their weights than matched controls do (the 95 %
-    interval of the difference leaves zero out), and in which neither can be said.
+    interval of the difference leaves zero out), in which neither can be said, and in which not more.
     """
     rows = _effects(tables)
     less, more = rows["difference_high"] < 0, rows["difference_low"] > 0
-    parts = {"less": less, "more": more, "neither": ~(less | more)}
+    parts = {"less": less, "more": more, "neither": ~(less | more), "not-more": ~more}
     return {name: tex.count(int(part.sum())) for name, part in parts.items()} | {
         "measured": tex.count(len(rows))
     }
@@ -395,9 +337,6 @@ HEADLINES = (
     claim_tests,
     claims,
     claim,
-    level,
-    ablation,
-    agreement,
     effect,
     effect_random,
     effect_matched,

@@ -2,6 +2,7 @@
 record.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from fsrl.types import summary
 from fsrl.types.rules import ORDER, Condition, Scheme, TailScheme
 
 DEFINED, CONFIG, SPEED, EMBEDDED, PROJECT = "defined", "config", "speed", "embedded", "project"
+STAGES = "stages"
 SYMBOLS = {
     "mean": r"\mu",
     "std": r"\sigma/\lVert d\rVert",
@@ -151,6 +153,16 @@ def speed_values(saved: Mapping[str, Any]) -> dict[str, str]:
         "memory.ours": tex.number(memory["ours, fp32, all"]["mib_above_inputs"], digits=0),
         "memory.tutorial": tex.number(memory["materialised (tutorial)"]["mib_above_inputs"], digits=0),
         "memory.tutorial.rows": tex.count(memory["materialised (tutorial)"]["rows"]),
+    }
+
+
+def stage_values(saved: Mapping[str, Any]) -> dict[str, str]:
+    """Minutes of wall time of each stage for the embedded studies, from benchmarks/results/stages_cpu.json;
+    a stage goes by its name with hyphens for what is no letter ("claims, thresholds": claims-thresholds).
+    """
+    return {
+        re.sub(r"[^a-z]+", "-", name): tex.number(one["seconds"] / 60, digits=1)
+        for name, one in saved["stages"].items()
     }
 
 

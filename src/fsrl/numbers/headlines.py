@@ -14,7 +14,7 @@ Values are LaTeX already: numbers through `fsrl.latex.text`, text escaped.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -38,8 +38,9 @@ class StudyTables:
     is drawn.
 
     Dicts go from SAE id, in the study's order, to a table; `null_counts` is `type_null_counts`,
-    `claims` the table `claims_summary`; metadata is that of the layers' `moments`. None, or an empty dict:
-    this study has no such table.
+    `claims` the table `claims_summary`; metadata is that of the layers' `moments`; `dictionaries` has every
+    study of the model (`fsrl.types.dictionaries`), whose titles are `titles`. None, or an empty dict: this
+    study has no such table.
     """
 
     study: str
@@ -70,6 +71,8 @@ class StudyTables:
     next_token: pd.DataFrame | None = None
     recovery: pd.DataFrame | None = None
     ablations: pd.DataFrame | None = None
+    dictionaries: pd.DataFrame | None = None
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def saes(self) -> list[str]:

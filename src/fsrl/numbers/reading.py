@@ -37,14 +37,15 @@ SINGLE = {
 }
 LAYERS = {"moments": MOMENTS, "thresholds": THRESHOLDS, "null_counts": TYPE_NULL_COUNTS}
 # Written for people too; their columns depend on the study.
-TSV = ("summary", "other_summary")
+TSV = ("summary", "other_summary", "dictionaries")
 
 
 def read(given: Mapping[str, Any], sae_ids: Sequence[str], **known: Any) -> StudyTables:
     """The tables of one study; given: field -> path, or paths in the order of sae_ids; other names are left
     alone.
 
-    known: study, title, view, scheme and other_view. Raises FsrlError for a path that is no such table.
+    known: study, title, view, scheme, other_view and titles. Raises FsrlError for a path that is no such
+    table.
     """
     found: dict[str, Any] = dict(known)
     for name, table in LAYERS.items():

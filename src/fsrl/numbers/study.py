@@ -12,6 +12,7 @@ from fsrl.latex import text as tex
 from fsrl.names import BOUNDING, SHARED, TYPES, type_label
 from fsrl.numbers.headlines import StudyTables, extremes, headline, listed
 from fsrl.stats import quantiles
+from fsrl.types.dictionaries import ALL_LAYERS, TYPED
 from fsrl.types.select import chance_by_kind
 from fsrl.types.summary import TAIL
 
@@ -125,6 +126,22 @@ def skewness_every(tables: StudyTables) -> dict[str, str]:
     return _beyond(tables, "skewness_above_every_null")
 
 
+@headline("shape", "summary")
+def shape(tables: StudyTables) -> dict[str, str]:
+    """Features whose kurtosis exceeds that quantile of isotropic directions, over all hooks; of these, those
+    beyond every null that bounds the types: how many, and whether they are most of them (verdict).
+    """
+    frame = tables.summary
+    columns = {"isotropic": "kurtosis_above", "every": "kurtosis_above_every_null"}
+    counts = {
+        name: int((frame[column] * frame["features"]).round().sum()) for name, column in columns.items()
+    }
+    verdict = "most of" if 2 * counts["every"] > counts["isotropic"] else "half or fewer of"
+    if not counts["isotropic"]:
+        verdict = "none of"
+    return {name: tex.count(count) for name, count in counts.items()} | {"verdict": verdict}
+
+
 def _typed(summary: pd.DataFrame) -> dict[str, str]:
     known = [name for name in TYPES if name in summary]
     total, everything = summary[known].sum(axis=1), summary["features"]
@@ -172,6 +189,29 @@ def types(tables: StudyTables) -> dict[str, str]:
     return values
 
 
+@headline("dictionaries", "dictionaries")
+def dictionaries(tables: StudyTables) -> dict[str, str]:
+    """The model's other dictionaries in a sentence: of each its features of any type and of each type over
+    its layers, with what chance gives, of the bounding null that gives most of it, in brackets.
+    """
+    frame = tables.frame("dictionaries")
+    others = frame[(frame["sae"] == ALL_LAYERS) & (frame["study"] != tables.study)]
+    told = []
+    for study, rows in others.groupby("study", sort=False):
+        of = rows.set_index("type")
+
+        def counted(name: str, of: pd.DataFrame = of) -> str:
+            given = tex.number(of.at[name, "expected"], digits=1)
+            return f"{tex.count(of.at[name, 'features'])} {words_of(name)} ({given})"
+
+        title = tex.escape(tables.titles.get(str(study), str(study)))
+        share = tex.percent(of.at[TYPED, "share"])
+        whole = f"{counted(TYPED)} of {tex.count(of.at[TYPED, 'size'])} features ({share})"
+        types = listed([counted(name) for name in TYPES if name in of.index])
+        told.append(rf"\emph{{{title}}} has {whole}: {types}")
+    return {"told": "; ".join(told)}
+
+
 @headline("above-chance", "stability")
 def above_chance(tables: StudyTables) -> dict[str, str]:
     """Layers with more features of a type than the 0.999 quantile of what chance gives at its bounds;
@@ -199,10 +239,14 @@ def decided(tables: StudyTables) -> dict[str, str]:
     return values | {"total": tex.count(len(kinds)), "most": words_of(str(most))}
 
 
+def _tail_of_kurtosis(null: pd.DataFrame) -> float:
+    return quantiles.quantile(null[null["kind"] == SHARED], "kurtosis", TAIL)
+
+
 def _null_kurtosis(null: pd.DataFrame) -> dict[str, str]:
     shared = null[null["kind"] == SHARED]
     return {
-        "value": tex.number(quantiles.quantile(shared, "kurtosis", TAIL), digits=2),
+        "value": tex.number(_tail_of_kurtosis(null), digits=2),
         "error": tex.number(quantiles.quantile_error(shared, "kurtosis", TAIL), digits=2),
     }
 
@@ -215,10 +259,17 @@ def null_kurtosis(tables: StudyTables) -> dict[str, str]:
     return _null_kurtosis(tables.null)
 
 
-@headline("null-kurtosis-other", "other_null")
+@headline("null-kurtosis-other", "other_null", "null")
 def null_kurtosis_other(tables: StudyTables) -> dict[str, str]:
-    """The same in the other view that is drawn."""
-    return _null_kurtosis(tables.frame("other_null"))
+    """The same in the other view that is drawn, and what the tokens do to it that the paper's view leaves out
+    (verdict: by less than a tenth of the quantile is hardly).
+    """
+    other = tables.frame("other_null")
+    here, there = (_tail_of_kurtosis(null) for null in (tables.null, other))
+    verdict = "hardly change"
+    if abs(there - here) > 0.1 * here:
+        verdict = "raise" if there > here else "lower"
+    return _null_kurtosis(other) | {"verdict": verdict}
 
 
 @headline("provenance", "metadata")
@@ -249,9 +300,11 @@ HEADLINES = (
     kurtosis_every,
     skewness_isotropic,
     skewness_every,
+    shape,
     typed,
     typed_other,
     types,
+    dictionaries,
     above_chance,
     decided,
     null_kurtosis,

@@ -101,7 +101,7 @@ ABLATIONS = Table(
         "case": Column(
             "string",
             "1",
-            "as is: the study's own draws; N parts: all draws dealt into N; KIND alone: its own draws of that "
+            "as is: the study's own draws; N parts: all draws dealt into N; KIND alone: its own draws of one "
             "kind; or processing and tokens of W_U",
         ),
         "part": Column("int64", "1", "which part of the draws; 0 where there is one"),
