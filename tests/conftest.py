@@ -56,6 +56,7 @@ TOGETHER = {
         "numbers/test_numbers.py",
         "workflow/test_mini.py",
         "workflow/test_mini_effects.py",
+        "workflow/test_mini_findings.py",
         "workflow/test_one_answer.py",
         "workflow/test_same_numbers.py",
     ],

@@ -28,12 +28,11 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
+from fsrl.constants import RANDOM_SET_SIZES
 from fsrl.enrichment.covariance import LayerCovariance
 from fsrl.stats import rates
 from fsrl.weights import columns
 
-# Tokens of the random sets that are drawn.
-SIZES = (5, 20)
 # What stands for the limit of large sets: 1 / m is 0.
 LIMIT = 0
 # Share of the draws to which the tail is fitted.
@@ -81,7 +80,7 @@ def null_directions(W_U: Float[Tensor, "d_model n_tokens"], *, draws: int, seed:
     turned, normal = torch.randn(2, d_model, draws, generator=generator).to(W_U.device)
     tokens = CentredTokens.of(W_U)
     random = {LIMIT: (_root(tokens) @ normal.double()).float()}
-    for size in SIZES:
+    for size in RANDOM_SET_SIZES:
         if 2 * size <= n_tokens:
             random[size] = random_deltas(tokens, size, draws, generator)
     return NullDirections(turned, random)

@@ -38,6 +38,8 @@ def defined_values() -> dict[str, str]:
         "tail.low": tex.number(1 - summary.TAIL, digits=3),
         "tail.percent": _percent(1 - summary.TAIL),
         "smallest-set": tex.count(constants.SMALLEST_SET),
+        "random-set.least": tex.count(min(constants.RANDOM_SET_SIZES)),
+        "random-set.most": tex.count(max(constants.RANDOM_SET_SIZES)),
         "tyler-steps": tex.count(constants.TYLER_STEPS),
         "shrinkage": _plain(constants.SHRINKAGE),
         "bootstrap.effects": tex.count(effect_summary.DRAWS),
