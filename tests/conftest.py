@@ -58,6 +58,7 @@ TOGETHER = {
         "workflow/test_mini_effects.py",
         "workflow/test_mini_findings.py",
         "workflow/test_one_answer.py",
+        "workflow/test_paper.py",
         "workflow/test_same_numbers.py",
     ],
 }

@@ -272,7 +272,7 @@ ALLOWED = [
     ),
     re.compile(r"\\newcommand\{[^{}]*\}\[[1-4]\]|\*\{\d\}|arraystretch\}\{[\d.]+\}"),
     re.compile(r"-?\d*\.?\d+(?:mm|pt|em)\b"),  # lengths
-    re.compile(r"max height=0\.\d+\\textheight|#\d|-cores 8|GPT-2"),
+    re.compile(r"#\d|-cores 8|GPT-2"),
     re.compile(r"\$[^$5-9]*\$|\\begin\{(equation|gather)\}[^5-9]*?\\end\{\1\}"),
 ]
 

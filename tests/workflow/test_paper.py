@@ -16,6 +16,7 @@ from fsrl.numbers import headlines as tex_numbers
 from tests.fixtures import synthetic_study as synthetic
 from tests.fixtures.paper_numbers import SOURCES, fixed_values, read
 from tests.fixtures.paper_text import words
+from tests.latex import test_tables_compile as of_thirteen_hooks
 
 ROOT = Path(__file__).parents[2]
 PARTS = ["other-view", "evidence", "effects", "transport", "steering", "planted", "ablations", "dictionaries"]
@@ -107,6 +108,63 @@ def test_a_study_that_has_only_what_every_study_has_can_be_told_alone(tmp_path, 
     for not_measured in ("Do the logits move", "What the features promote", "Planted types found"):
         assert not_measured not in text
     assert "None of this was measured for bare_study." in text and "agreement with the logits" not in text
+
+
+def test_a_study_of_thirteen_hooks_fits_its_pages(tmp_path, given, monkeypatch):
+    """The tables are as long and wide as such a study's; its numbers are those of the made-up one."""
+    studies = {"made-up": PARTS}
+    sources = project(tmp_path, given, studies, [])
+    places = [tmp_path / "paper/generated" / of for of in ("made-up", Path("models") / PLACES["model"])]
+    replaced = [
+        (place / f"{name}.tex").write_text(table)
+        for name, table in of_thirteen_hooks.tables().items()
+        for place in places
+        if (place / f"{name}.tex").is_file()
+    ]
+    assert len(replaced) > 15
+    text = compiled(tmp_path, sources, monkeypatch)
+    assert "??" not in text and text.count("11 post") > 5
+
+
+# Points of type in print; figures are drawn with nothing below 7.
+SMALLEST_PRINTED = 6.8
+LAST_PAGE = 12
+
+
+@pytest.fixture(scope="module")
+def typeset(built_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The paper of the built studies, with what LaTeX leaves beside it."""
+    if lacking := [name for name in tex_document.PROGRAMS if shutil.which(name) is None]:
+        pytest.skip(f"sizes of figures are read from pdfLaTeX's log: no {', '.join(lacking)} here")
+    folder = tmp_path_factory.mktemp("typeset")
+    for name in ("paper", "figures"):
+        shutil.copytree(built_mini / name, folder / name)
+    tex_document.typeset(folder / "paper/main.tex", folder / "main.pdf")
+    return folder / "paper"
+
+
+def test_the_main_text_ends_in_time(typeset: Path) -> None:
+    page = re.search(r"\\newlabel\{end-of-text\}\{\{[^{}]*\}\{(\d+)\}", (typeset / "main.aux").read_text())
+    assert int(page[1]) <= LAST_PAGE
+
+
+def test_no_figure_is_shrunk_below_legible_type(typeset: Path) -> None:
+    """Sizes of the files are in the log, and what they may take of the page in the preamble."""
+    sources = "\n".join(source.read_text() for source in SOURCES)
+    width, height = (
+        float(re.search(rf"text{side}=([\d.]+)mm", sources)[1]) / 25.4 * 72.27 for side in ("width", "height")
+    )
+    # One limit for all: an option of its own would have to be read here too.
+    (share,) = set(re.findall(r"figure\}\[2\]\[max height=([\d.]+)\\textheight\]", sources))
+    assert not re.search(r"\\(?:study|model)figure\[", sources)
+    log = (typeset / "main.log").read_text(encoding="utf-8", errors="replace")
+    drawn = re.findall(r"<(\.\./figures/[^>,]+\.pdf), id=\d+, ([\d.]+)pt x ([\d.]+)pt>", log)
+    assert len({name for name, *_ in drawn}) > 10
+    scales = {
+        name: min(1, width / float(wide), float(share) * height / float(high)) for name, wide, high in drawn
+    }
+    small = {name: 7 * scale for name, scale in scales.items() if 7 * scale < SMALLEST_PRINTED}
+    assert small == {}
 
 
 def test_a_number_that_no_table_gives_stops_it(tmp_path, given, monkeypatch):

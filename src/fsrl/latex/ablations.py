@@ -9,10 +9,13 @@ from fsrl.latex.sensitivity import SHORT
 from fsrl.latex.table import Column, tabular
 from fsrl.names import BOUNDING, TYPES
 
-HEADINGS = {DRAWS: "Draws of the nulls", NULLS: "One null alone"}
-HEADINGS |= {READING: r"Reading of $W_U$, and of which tokens"}
+HEADINGS = {
+    DRAWS: "Draws of the nulls",
+    NULLS: "One null alone",
+    READING: r"Reading of $W_U$, and of which tokens",
+}
 # Heads of narrow columns.
-NULLS = {"isotropic": "isotr.", "spectrum": "spectr."}
+HEADS = {"isotropic": "isotr.", "spectrum": "spectr."}
 
 
 def ablations(frame: pd.DataFrame) -> str:
@@ -28,7 +31,7 @@ def ablations(frame: pd.DataFrame) -> str:
     columns = [Column("", [rf"\quad {_case(*case)}" for case in cases])]
     for kind in BOUNDING:
         drawn = [of[(*case, TYPED)][f"draws_{kind}"].iloc[0] for case in cases]
-        columns.append(Column(NULLS[kind], [tex.count(int(n), bare=True) for n in drawn], "S"))
+        columns.append(Column(HEADS[kind], [tex.count(int(n), bare=True) for n in drawn], "S"))
     for name, head in [*((name, SHORT[name]) for name in TYPES), (TYPED, "any"), (EVIDENT, "$e > 1$")]:
         cells = [_span(of[(*case, name)]["features"]) for case in cases]
         columns.append(Column(head, cells, "r"))
