@@ -201,7 +201,7 @@ def test_other_dictionaries_in_a_sentence():
     frame = pd.DataFrame(rows, columns=columns)
     assert numbers_study.dictionaries(tables_of(dictionaries=frame)) == {
         "told": r"\emph{MLP \& neurons} has \num{4} typed (\num{1.6}) of \num{80} features (\num{5.0}\%): "
-        r"\num{1} prediction (\num{1.5}) and \num{3} partition (\num{0.2})"
+        r"\num{3} partition (\num{0.2}) and \num{1} prediction (\num{1.5})"
     }
 
 
