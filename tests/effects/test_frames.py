@@ -16,7 +16,6 @@ from fsrl.hooks import Place
 from fsrl.nulls import quantiles
 from fsrl.tables import core as tables
 from fsrl.tables.effects import AGREEMENT, BY_HOOK, EFFECTS, RETENTION, SUMMARY, TYPE_SHARES
-from fsrl.transport import closed_form
 from fsrl.types.rules import parse_scheme
 from tests.fixtures import effect_examples as ex
 from tests.fixtures.effect_examples import KNOWN, RULES, SCHEME
@@ -109,7 +108,7 @@ def brute_force(study, feature, step, direction):
         change = ex.logits_change(model, int(context), int(position), hook, alpha * added).numpy() / alpha
         unit, scale = forward.normalise(clean.final[context, position], tail.eps)
         N = torch.eye(16).double() - 1 / 16 - unit.T @ unit / 16
-        ((_, J),) = closed_form.sweep(tail, clean, context, position, [Place(1, False)])
+        (J,) = ex.through_norm(tail, clean, context, position, [Place(1, False)]).values()
         found.append((change, added, N @ added, T @ added, J[0] @ added, scale.item()))
     changes, *predicted, scales = zip(*found, strict=True)
     jacobians = torch.stack(predicted.pop())

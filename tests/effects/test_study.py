@@ -16,7 +16,7 @@ from fsrl.models import reading, windows
 from fsrl.models.sources import ModelSource, SAESource
 from fsrl.tables import core
 from fsrl.tables.effects import PEAKS
-from fsrl.transport import closed_form, fit
+from fsrl.transport import fit
 from tests.fixtures import architectures
 from tests.fixtures import effect_examples as ex
 from tests.fixtures import tiny_study as tiny
@@ -148,7 +148,7 @@ def test_T_predicts_the_mean_change_by_an_infinitesimal_step(tiny_study, layer_n
     _, tail, clean, W_U = ex.study(tiny_study)
     place = Place(layer_number, False)
     sites_, positions = torch.tensor([0, 2, 3, 5, 5]), torch.tensor([1, 4, 11, 6, 7])
-    ((_, J),) = closed_form.sweep(tail, clean, sites_, positions, [place])
+    (J,) = ex.through_norm(tail, clean, sites_, positions, [place]).values()
     v = torch.randn(ex.D_MODEL, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     predicted = v @ J.mean(0).T @ W_U
     step = 1e-6

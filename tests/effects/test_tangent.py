@@ -5,7 +5,6 @@ import torch
 
 from fsrl.effects import forward, tangent
 from fsrl.hooks import Place
-from fsrl.transport import closed_form
 from tests.fixtures import effect_examples as ex
 
 CONTEXTS, POSITIONS = torch.tensor([0, 3, 5, 5]), torch.tensor([1, 11, 6, 7])
@@ -20,7 +19,7 @@ def exact(tiny_study):
 @pytest.mark.parametrize("place", ex.PLACES, ids=str)
 def test_it_is_the_jacobian_of_the_site_times_the_vector(exact, place):
     _, tail, clean, _ = exact
-    ((_, J),) = closed_form.sweep(tail, clean, CONTEXTS, POSITIONS, [place])
+    (J,) = ex.through_norm(tail, clean, CONTEXTS, POSITIONS, [place]).values()
     found = tangent.tangent(tail, clean, place, CONTEXTS, POSITIONS, VECTORS)
     torch.testing.assert_close(found, (J @ VECTORS[..., None])[..., 0], rtol=1e-11, atol=1e-11)
 

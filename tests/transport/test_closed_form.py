@@ -1,4 +1,6 @@
-"""N ∂x_end/∂x of a GPT-2, against central differences, forward and reverse differentiation, and by hand."""
+"""∂x_end/∂x of a GPT-2, behind the final norm and before it, against central differences, forward and
+reverse differentiation, and by hand.
+"""
 
 import math
 from dataclasses import replace
@@ -25,6 +27,10 @@ def swept(tail, clean, places=ex.PLACES):
     return dict(closed_form.sweep(tail, clean, CONTEXTS, POSITIONS, places))
 
 
+def behind_norm(tail, clean):
+    return ex.through_norm(tail, clean, CONTEXTS, POSITIONS, ex.PLACES)
+
+
 def normalised(tail, clean, place):
     """The stream at a place -> the normalised end, times the scale that it has at the sites."""
     _, scale = normalise(clean.final[CONTEXTS, POSITIONS], tail.eps)
@@ -39,17 +45,23 @@ def normalised(tail, clean, place):
 @pytest.mark.parametrize("place", ex.PLACES, ids=str)
 def test_central_differences_give_the_same(exact, place):
     _, tail, clean, _ = exact
-    J, push = swept(tail, clean)[place], normalised(tail, clean, place)
     x, step = clean.residual[place][CONTEXTS, POSITIONS], 1e-5
-    columns = [(push(x + step * e) - push(x - step * e)) / (2 * step) for e in torch.eye(ex.D_MODEL).double()]
-    difference = (torch.stack(columns, dim=-1) - J).flatten(1).norm(dim=1)
-    assert (difference / J.flatten(1).norm(dim=1)).max() < 1e-7
+
+    def end(x):
+        return tail.push(x[:, None], place, clean, CONTEXTS, POSITIONS)[:, 0]
+
+    both = (swept(tail, clean)[place], end), (behind_norm(tail, clean)[place], normalised(tail, clean, place))
+    for J, push in both:
+        steps = [step * e for e in torch.eye(ex.D_MODEL).double()]
+        columns = [(push(x + one) - push(x - one)) / (2 * step) for one in steps]
+        difference = (torch.stack(columns, dim=-1) - J).flatten(1).norm(dim=1)
+        assert (difference / J.flatten(1).norm(dim=1)).max() < 1e-7
 
 
 @pytest.mark.parametrize("place", ex.PLACES, ids=str)
 def test_forward_mode_gives_the_same(exact, place):
     _, tail, clean, _ = exact
-    J, x = swept(tail, clean)[place], clean.residual[place][CONTEXTS, POSITIONS]
+    J, x = behind_norm(tail, clean)[place], clean.residual[place][CONTEXTS, POSITIONS]
     vector = torch.randn(x.shape, generator=torch.Generator().manual_seed(5)).double()
     _, expected = torch.func.jvp(normalised(tail, clean, place), (x,), (vector,))
     assert torch.allclose(torch.einsum("mij,mj->mi", J, vector), expected, rtol=1e-10, atol=1e-10)
@@ -61,10 +73,9 @@ def test_reverse_mode_through_the_models_own_code_gives_the_same(exact):
     model.requires_grad_(False)
     for rows in (5, 16):
         for i, (context, position) in enumerate(zip(CONTEXTS.tolist(), POSITIONS.tolist(), strict=True)):
-            own = reverse.jacobians(
-                model, ex.TOKENS[context], position, ex.PLACES, norm="LayerNorm", rows=rows
-            )
+            own, x_end = reverse.jacobians(model, ex.TOKENS[context], position, ex.PLACES, rows=rows)
             assert own.keys() == found.keys()
+            assert torch.allclose(x_end, clean.final[context, position], rtol=1e-9)
             for place, J in own.items():
                 assert torch.allclose(J, found[place][i], rtol=1e-9, atol=1e-10), place
 
@@ -113,7 +124,7 @@ def test_blocks_that_add_linear_maps_multiply(exact):
 
 def test_at_the_end_it_is_the_final_norm_alone(exact):
     _, tail, clean, _ = exact
-    J = swept(tail, clean)[Place(2, False)]
+    J = behind_norm(tail, clean)[Place(2, False)]
     x = clean.final[CONTEXTS, POSITIONS]
     scale = ((x - x.mean(-1, keepdim=True)).square().mean(-1) + tail.eps).sqrt()
     for i in range(len(x)):
@@ -125,13 +136,15 @@ def test_at_the_end_it_is_the_final_norm_alone(exact):
 
 def test_the_norms_by_hand():
     # (3, 4): centred (-.5, .5), scale .5, x̂ (-1, 1): P - x̂ x̂ᵀ/2 = 0. RMS 5/√2, x̂ x̂ᵀ/2 = (9 12; 12 16)/25.
-    x = torch.tensor([[3.0, 4.0]]).double()
-    assert closed_form.norm_part(x, "LayerNorm", 0.0).abs().max() < 1e-15
-    expected = torch.tensor([[16.0, -12.0], [-12.0, 9.0]]).double() / 25
-    assert torch.allclose(closed_form.norm_part(x, "RMSNorm", 0.0)[0], expected)
-    assert torch.equal(closed_form.norm_part(x, "none", 0.0)[0], torch.eye(2).double())
+    x, ones = torch.tensor([[3.0, 4.0]]).double(), torch.eye(2).double()[None]
+    assert closed_form.behind_norm(ones, x, "LayerNorm", 0.0).abs().max() < 1e-15
+    N = torch.tensor([[16.0, -12.0], [-12.0, 9.0]]).double() / 25
+    assert torch.allclose(closed_form.behind_norm(ones, x, "RMSNorm", 0.0)[0], N)
+    assert torch.equal(closed_form.behind_norm(ones, x, "none", 0.0), ones)
+    J = torch.tensor([[1.0, 2.0, 0.0], [0.0, -1.0, 5.0]]).double()
+    assert torch.allclose(closed_form.behind_norm(J[None], x, "RMSNorm", 0.0)[0], N @ J)
     with pytest.raises(FsrlError, match="final norm is 'BatchNorm'"):
-        closed_form.norm_part(x, "BatchNorm", 0.0)
+        closed_form.behind_norm(ones, x, "BatchNorm", 0.0)
 
 
 def test_gelus_slope_by_hand_and_by_differentiation():

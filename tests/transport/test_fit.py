@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from fsrl.effects import forward
 from fsrl.errors import FsrlError
 from fsrl.hooks import place_of
 from fsrl.models import reading, windows
@@ -35,27 +36,32 @@ def found(model):
 
 
 def slowly(model, hook, settings=SETTINGS):
-    """[sites, d_model, d_model]: ∂(normalised end times its scale)/∂x, one number at a time, in float32."""
+    """Twice [sites, d_model, d_model], one number at a time, in float32: ∂(normalised end times its
+    scale)/∂x, and ∂x_end/∂x."""
     place, n = place_of(hook), len(model.bridge.blocks)
+    assert place.layer <= n
     inputs = windows.windows(
         model.tokenizer, settings.text, context=settings.context, contexts=settings.sites // 2
     )
     contexts, positions = fit.choose_sites(len(inputs), settings.context, settings.sites, settings.seed)
-    every = []
+    normed, plain = [], []
     for context, position in zip(contexts.tolist(), positions.tolist(), strict=True):
-        found = reverse.jacobians(
-            model.bridge, inputs[context], position, [place], norm=model.head.norm, rows=model.d_model
+        found, x_end = reverse.jacobians(
+            model.bridge, inputs[context], position, [place], rows=model.d_model
         )
-        every.append(found[place])
-    assert place.layer <= n
-    return torch.stack(every).double()
+        unit, _ = forward.normalise(x_end, model.bridge.cfg.eps)
+        ones = torch.eye(model.d_model)
+        N = ones - torch.ones_like(ones) / model.d_model - torch.outer(unit, unit) / model.d_model
+        normed.append(N @ found[place])
+        plain.append(found[place])
+    return torch.stack(normed).double(), torch.stack(plain).double()
 
 
 def test_it_is_the_mean_over_the_sites(model, found):
     model.bridge.requires_grad_(False)
     assert found.hooks == tuple(HOOKS) and found.T.dtype == torch.float32
     for hook in HOOKS:
-        each = slowly(model, hook)
+        each, _ = slowly(model, hook)
         assert torch.allclose(found.at(hook).double(), each.mean(0), atol=1e-5)
         contexts, _ = fit.choose_sites(4, 12, 8, 3)
         first, second = (each[contexts % 2 == half].mean(0) for half in (0, 1))
@@ -65,6 +71,20 @@ def test_it_is_the_mean_over_the_sites(model, found):
     assert not torch.equal(found.at(HOOKS[2]), found.at(HOOKS[3]))
     both = fit.fit(model, ["blocks.0.hook_resid_mid", "blocks.0.attn.hook_z"], SETTINGS, progress=False)
     assert torch.equal(both.T[0], both.T[1])
+
+
+def test_at_the_outputs_of_blocks_the_mean_without_the_norm_is_kept(model, found):
+    """Of `HOOKS` the neurons alone write there; the last block's output is the end itself."""
+    model.bridge.requires_grad_(False)
+    assert list(found.J) == [0] and found.J[0].dtype == torch.float32
+    normed, plain = slowly(model, HOOKS[3])
+    assert torch.allclose(found.J[0].double(), plain.mean(0), atol=1e-5)
+    # Neither is T, nor is T the product of the means.
+    assert not torch.allclose(found.J[0].double(), normed.mean(0), atol=1e-2)
+    N = found.at("blocks.1.hook_resid_post")
+    assert not torch.allclose(N @ found.J[0], found.at(HOOKS[3]), atol=1e-4)
+    other = fit.fit(model, [HOOKS[0], HOOKS[1], HOOKS[4]], SETTINGS, progress=False)
+    assert other.J == {}
 
 
 def test_it_says_what_it_was_made_from(model, found):

@@ -18,9 +18,16 @@ HOOKS = (
 )
 
 
+def seeded(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
 def own(hooks=HOOKS, d=4):
-    T = torch.randn(len(hooks), d, d, generator=torch.Generator().manual_seed(0))
-    return Transport(T, hooks, {"layers": "3", "sites": "8", "model": "tiny", "model_sha256": "ab"})
+    """As `fit` gives it for these hooks."""
+    metadata = {"layers": "3", "sites": "8", "model": "tiny", "model_sha256": "ab", "position": "same"}
+    J = {0: HOOKS[1], 1: HOOKS[3]}
+    J = {block: seeded(2 + block, d, d) for block, hook in J.items() if hook in hooks}
+    return Transport(seeded(0, len(hooks), d, d), hooks, metadata, J)
 
 
 def theirs(path, d=4, layers=(0, 1), **metadata):
@@ -39,9 +46,9 @@ def test_transformer_lens_reads_what_we_write(tmp_path):
     found = JacobianLens.load(str(tmp_path / "lens.pt"))
     # Before block 1 is the output of block 0; block 2 is the last.
     assert found.source_layers == [0, 1] and found.d_model == 4 and found.n_prompts == 8
-    assert torch.equal(found.jacobians[0], own().at("blocks.1.hook_resid_pre"))
-    assert torch.equal(found.jacobians[1], own().at("blocks.1.hook_resid_post"))
-    assert found.metadata["model_sha256"] == "ab" and found.metadata["final_norm"] == "in J"
+    for block, J in own().J.items():
+        assert torch.equal(found.jacobians[block], J)
+    assert found.metadata["model_sha256"] == "ab" and found.metadata["position"] == "same"
 
 
 READ = [
@@ -70,14 +77,16 @@ def test_a_published_lens_is_read_with_the_final_norm_behind_it(tmp_path):
     assert found.metadata["lens"] == "a lens"
 
 
-def test_a_lens_of_ours_is_read_as_it_is_and_written_alike(tmp_path):
+def test_a_lens_of_ours_is_read_like_any_and_written_alike(tmp_path):
     lens.write_artifact(own(), tmp_path / "lens.pt")
     lens.write_artifact(own(), tmp_path / "again.pt")
     assert (tmp_path / "lens.pt").read_bytes() == (tmp_path / "again.pt").read_bytes()
     found = read(tmp_path / "lens.pt", hooks=HOOKS[1:2] + HOOKS[3:])
+    N = own().at("blocks.2.hook_resid_post")
+    expected = {HOOKS[1]: N @ own().J[0], HOOKS[3]: N @ own().J[1], HOOKS[4]: N}
     for hook in found.hooks:
-        assert torch.equal(found.at(hook), own().at(hook))
-    assert found.metadata["position"] == "same"
+        assert torch.allclose(found.at(hook), expected[hook])
+    assert found.metadata["position"] == "same" and found.J == {}
     other = Transport(own().T, HOOKS, own().metadata | {"model_sha256": "cd", "model": "other"})
     with pytest.raises(FsrlError, match="the lens is of tiny, and the study's model is other"):
         read(tmp_path / "lens.pt", other)

@@ -25,7 +25,20 @@ def test_what_is_written_is_read(tmp_path):
     transport.write(made(), second)
     found = transport.read(first)
     assert torch.equal(found.T, made().T) and found.hooks == HOOKS and found.metadata == {"sites": "4"}
-    assert first.read_bytes() == second.read_bytes()
+    assert first.read_bytes() == second.read_bytes() and found.J == {}
+
+
+def test_J_of_blocks_is_kept_with_T_and_read_by_no_view(tmp_path):
+    J = {11: made().T[0] + 1, 2: made().T[1] - 1}
+    transport.write(Transport(made().T, HOOKS, {}, J), tmp_path / "a.safetensors")
+    found = transport.read(tmp_path / "a.safetensors")
+    assert list(found.J) == [2, 11] and all(torch.equal(found.J[block], J[block]) for block in J)
+    seen = transport.view(decoder(), model(), VIEWS["carried"], found)
+    assert torch.equal(seen.W_U, transport.view(decoder(), model(), VIEWS["carried"], made()).W_U)
+    with pytest.raises(FsrlError, match=r"J of block 2 is \[4, 4\] and T \[3, 3\]; they must be alike"):
+        Transport(made().T, HOOKS, {}, {2: torch.eye(4)})
+    with pytest.raises(FsrlError, match="transport, J of block 2: inf at"):
+        Transport(made().T, HOOKS, {}, {2: torch.eye(3) / 0})
 
 
 @given(st.integers(0, 2**31), st.floats(-100, 100))

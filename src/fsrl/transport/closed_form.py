@@ -9,14 +9,15 @@ vectors and each head's weights a over positions up to its own:
     LN' = diag(w) (P - x̂ x̂ᵀ/d) / s
 
 where z = Σ_j a_j v_j; q, k and v without index are the position's own. With J the product of all later
-blocks, behind N, the final norm's part (`norm_part`), one sweep
+blocks, I at the end, one sweep
 
     J <- J (I + M)      at the place between attention and MLP
     J <- J (I + A)      before the block
 
-gives every place of the model: 14 d³ multiplications and additions a block and site (no autograd, 7 times).
+gives ∂x_end/∂x at every place of the model: 14 d³ multiplications and additions a block and site (no
+autograd, 7 times). With N, the final norm's part, N J takes d² more (`behind_norm`).
 
-Example: in a model without blocks J is N at its only place.
+Example: in a model without blocks J is I at its only place, and N J is N.
 """
 
 import math
@@ -39,13 +40,13 @@ def sweep(
     positions: Int64[Tensor, "sites"],
     places: Collection[Place],
 ) -> Iterator[tuple[Place, Float[Tensor, "sites d_model d_model"]]]:
-    """N ∂x_end/∂x of each site at each of `places`, from the last to the first of the model.
+    """∂x_end/∂x of each site at each of `places`, from the last to the first of the model.
 
     clean: its residual has every place from the first of `places` on.
     """
     n, first = len(tail.blocks), min(places)
-    x = clean.final[contexts, positions]
-    J = norm_part(x, "LayerNorm", tail.eps)
+    end = clean.final
+    J = torch.eye(end.shape[-1], dtype=end.dtype, device=end.device).expand(len(contexts), -1, -1)
     if Place(n, False) in places:
         yield Place(n, False), J
     for layer in reversed(range(first.layer, n)):
@@ -62,20 +63,21 @@ def sweep(
             yield before, J
 
 
-def norm_part(
-    final: Float[Tensor, "sites d_model"], norm: str, eps: float
-) -> Float[Tensor, "sites d_model d_model"]:
-    """N, the final norm's derivative without its gain, times its scale; norm: as in `fsrl.models.head`."""
-    d_model = final.shape[1]
-    N = torch.eye(d_model, dtype=final.dtype, device=final.device).expand(len(final), -1, -1)
+def behind_norm(
+    J: Float[Tensor, "sites d_model width"], final: Float[Tensor, "sites d_model"], norm: str, eps: float
+) -> Float[Tensor, "sites d_model width"]:
+    """N J of each site, N the final norm's derivative without its gain, times its scale.
+
+    final: the stream at its end, where N is taken; norm: as in `fsrl.models.head`.
+    """
     if norm == "none":
-        return N
+        return J
     if norm not in ("LayerNorm", "RMSNorm"):
         raise FsrlError(f"transport: the final norm is {norm!r}; known: LayerNorm, RMSNorm, none")
-    if norm == "LayerNorm":
-        N = N - 1 / d_model
     unit, _ = normalise(final, eps, norm)
-    return N - unit[:, :, None] * unit[:, None, :] / d_model
+    along = unit[:, None, :] @ J / J.shape[1]
+    kept = J - J.mean(1, keepdim=True) if norm == "LayerNorm" else J
+    return kept - unit[:, :, None] * along
 
 
 def site_bytes(tail: Tail, element_size: int) -> int:

@@ -5,6 +5,9 @@ short. GPT-2's blocks go by the closed form, other models by automatic different
 in float64. The windows' halves, every other one, each give a T of their own; their difference says how far
 so many sites carry.
 
+At the outputs of blocks J, the mean without the final norm, comes from the same sites, for those who apply
+the norm themselves (`fsrl.transport.lens`). T is the mean of N J of each site, not the product of means.
+
 Example: at the last hook T is the mean of P - x̂ x̂ᵀ/d over the sites, whatever the model.
 """
 
@@ -61,10 +64,11 @@ class Settings:
 def fit(
     model: Model, hooks: Sequence[str], settings: Settings, device: str = "cpu", *, progress: bool = True
 ) -> Transport:
-    """T at each hook and at the end of the stream, on the CPU, with its provenance.
+    """T at each hook and at the end of the stream, and J of blocks, on the CPU, with their provenance.
 
     hooks: where directions lie or, of hook_z and neurons, where they are added; the end, where T is the mean
     of N, comes last where none of them is there (lenses need it, and it costs nothing); device: cpu or cuda.
+    J is of the blocks before the last at whose output a hook writes.
     Raises FsrlError for a hook outside the stream, a place that the model lacks and a text without windows
     enough.
     """
@@ -88,25 +92,30 @@ def fit(
     bridge = model.bridge if device == "cpu" else model.bridge.to(device)
     unlike = scope.unlike_gpt2(bridge.original_model.config.to_dict())
     logger.info("%d sites in %d windows: %s", len(contexts), len(inputs), unlike or "closed form of GPT-2")
-    sums = _Sums(sorted(set(places.values())), model.d_model)
-    where = (inputs.to(device), contexts, positions, sums.places)
-    jacobians = _reverse(bridge, *where, model.head.norm) if unlike else _closed_form(bridge, *where)
+    asked = sorted(set(places.values()))
+    outputs = [place for place in asked if not place.mid and 0 < place.layer < n]
+    where = (inputs.to(device), contexts, positions, asked)
+    jacobians = _reverse(bridge, *where) if unlike else _closed_form(bridge, *where)
+    normed, plain = _Sums(model.d_model), _Sums(model.d_model)
     with tqdm(
         desc="transport", total=len(contexts), unit="site", disable=not progress, mininterval=5
     ) as shown:
-        for sites, place, J in jacobians:
-            sums.add(place, contexts[sites] % 2, J)
-            shown.update(len(sites) if place == sums.places[0] else 0)
-    means, errors = sums.means(), sums.errors()
+        for sites, place, J, x_end in jacobians:
+            halves = contexts[sites] % 2
+            normed.add(place, halves, closed_form.behind_norm(J, x_end, model.head.norm, bridge.cfg.eps))
+            if place in outputs:
+                plain.add(place, halves, J)
+            shown.update(len(sites) if place == asked[0] else 0)
+    means, errors = normed.means(), normed.errors()
     metadata = _made_from(model, settings, device) | {
         "method": f"automatic differentiation ({unlike})" if unlike else "closed form",
         "sites": str(len(contexts)),
         "windows": f"{len(inputs)} of {settings.context} tokens, spread over the text",
         "split_half_error": json.dumps({hook: round(errors[places[hook]], 6) for hook in hooks}),
     }
-    return Transport(
-        torch.stack([means[places[hook]] for hook in hooks]).float().cpu(), tuple(hooks), metadata
-    )
+    T = torch.stack([means[places[hook]] for hook in hooks]).float().cpu()
+    J = {place.layer - 1: mean.float().cpu() for place, mean in sorted(plain.means().items())}
+    return Transport(T, tuple(hooks), metadata, J)
 
 
 def _made_from(model: Model, settings: Settings, device: str) -> dict[str, str]:
@@ -141,31 +150,30 @@ def choose_sites(
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """Of each place, J summed over the sites of either half, and how many they are."""
+    """Of each place, matrices summed over the sites of either half, and how many they are."""
 
-    places: list[Place]
     d_model: int
     totals: dict[Place, Float64[Tensor, "2 d_model d_model"]] = field(default_factory=dict)
     counts: dict[Place, Int64[Tensor, "2"]] = field(default_factory=dict)
 
     def add(
-        self, place: Place, halves: Int64[Tensor, "sites"], J: Float[Tensor, "sites d_model d_model"]
+        self, place: Place, halves: Int64[Tensor, "sites"], each: Float[Tensor, "sites d_model d_model"]
     ) -> None:
         """Add sites; halves: 0 or 1 for each."""
         if place not in self.totals:
             size = (2, self.d_model, self.d_model)
-            self.totals[place] = torch.zeros(size, dtype=torch.float64, device=J.device)
+            self.totals[place] = torch.zeros(size, dtype=torch.float64, device=each.device)
             self.counts[place] = torch.zeros(2, dtype=torch.int64)
         for half in (0, 1):
-            self.totals[place][half] += J[(halves == half).to(J.device)].sum(0, dtype=torch.float64)
+            self.totals[place][half] += each[(halves == half).to(each.device)].sum(0, dtype=torch.float64)
             self.counts[place][half] += int((halves == half).sum())
 
     def means(self) -> dict[Place, Float64[Tensor, "d_model d_model"]]:
-        """T of each place."""
+        """The mean at each place."""
         return {place: total.sum(0) / int(self.counts[place].sum()) for place, total in self.totals.items()}
 
     def errors(self) -> dict[Place, float]:
-        """‖T_1 - T_2‖ / (2 ‖T‖) of each place."""
+        """‖T_1 - T_2‖ / (2 ‖T‖) of each place, T the mean, T_1 and T_2 those of the halves."""
         means, found = self.means(), {}
         for place, total in self.totals.items():
             first, second = (total[half] / int(self.counts[place][half]) for half in (0, 1))
@@ -173,8 +181,15 @@ class _Sums:
         return found
 
 
-# Numbers of sites, a place, and N ∂x_end/∂x of these.
-Jacobians = Iterator[tuple[Int64[Tensor, "sites"], Place, Float[Tensor, "sites d_model d_model"]]]
+# Numbers of sites, a place, ∂x_end/∂x of these and their x_end.
+Jacobians = Iterator[
+    tuple[
+        Int64[Tensor, "sites"],
+        Place,
+        Float[Tensor, "sites d_model d_model"],
+        Float[Tensor, "sites d_model"],
+    ]
+]
 
 
 @torch.no_grad()
@@ -199,7 +214,7 @@ def _closed_form(
             if first.layer < n:
                 forward.check_repeats(tail, clean, first, *where)
             for place, J in closed_form.sweep(tail, clean, *where, places):
-                yield sites, place, J
+                yield sites, place, J, clean.final[where]
 
 
 def _reverse(
@@ -208,11 +223,10 @@ def _reverse(
     contexts: Int64[Tensor, "sites"],
     positions: Int64[Tensor, "sites"],
     places: Sequence[Place],
-    norm: str,
 ) -> Jacobians:
     bridge.requires_grad_(False)
     for site, (context, position) in enumerate(zip(contexts.tolist(), positions.tolist(), strict=True)):
-        found = reverse.jacobians(bridge, inputs[context], position, places, norm=norm, rows=ROWS_AT_ONCE)
+        found, x_end = reverse.jacobians(bridge, inputs[context], position, places, rows=ROWS_AT_ONCE)
         # The first place last: it counts the sites.
         for place in reversed(places):
-            yield torch.tensor([site]), place, found[place][None]
+            yield torch.tensor([site]), place, found[place][None], x_end[None]

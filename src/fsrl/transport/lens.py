@@ -4,11 +4,11 @@ Such a file, a pickle of torch.save, holds {"J": {l: [d_model, d_model]}, "n_pro
 "d_model", "metadata"}: J[l] maps the output of block l to that of the last block, whose own J is none. It is
 read with weights_only, so that nothing in it is executed.
 
-A published J is a sum over all later positions and leaves the final norm out. With the mean of N over our own
-sites, which is T at the last hook, it is read as T_l = N J_l: what a step does to the logits of all later
-positions together. Ours, written as J, is the effect on the position itself and has N in it; the file's
-metadata says both, and it is read as it is. A lens knows the outputs of blocks alone: not the stream before
-the first block, nor between attention and MLP.
+Such a J leaves the final norm out: a reader applies the model's own to J x (`JacobianLens.readout`), and a view
+takes N J_l for T_l, N the mean over our own sites, which is T at the last hook. Published J are sums over all
+later positions: what a step does to the logits of these together. Ours is the effect on the position itself,
+and the file's metadata says so. Read back, N J is not our T, the mean of each site's own N J. A lens
+knows the outputs of blocks alone: not the stream before the first block, nor between attention and MLP.
 """
 
 import hashlib
@@ -27,35 +27,28 @@ from fsrl.errors import FsrlError
 from fsrl.hooks import Place, place_of
 from fsrl.weights.transport import Transport
 
+# What J is of, where a file does not say.
 LATER_POSITIONS = "all later ones, summed"
-# What a file of ours says of its matrices, and no other.
-FINAL_NORM, IN_J = "final_norm", "in J"
 
 
 def write_artifact(transport: Transport, path: str | Path) -> None:
-    """Write T at the outputs of blocks as a lens, whole or not at all; float32, the same bytes each time.
+    """Write J at the outputs of blocks as a lens, whole or not at all; float32, the same bytes each time.
 
-    transport: of `fsrl.transport.fit`, whose metadata says how many blocks the model has. What lies elsewhere
-    (before the first block, in the middle of one, after the last) has no place in such a file and is left
-    out. Raises FsrlError where nothing remains.
+    transport: of `fsrl.transport.fit`, with J where hooks write there. What lies elsewhere (before the first
+    block, in the middle of one, after the last) has no place in such a file. Raises FsrlError where there is
+    no J.
     """
-    n = _n_layers(transport)
-    J = {}
-    for hook in transport.hooks:
-        place = _place(hook, transport)
-        if not place.mid and 0 < place.layer < n:
-            J[place.layer - 1] = transport.at(hook).clone()
-    if not J:
+    if not transport.J:
         raise FsrlError(
             f"{path}: no hook of {', '.join(transport.hooks)} is the output of a block before the last; a "
             "lens holds no other"
         )
     payload = {
-        "J": dict(sorted(J.items())),
+        "J": {block: matrix.clone() for block, matrix in sorted(transport.J.items())},
         "n_prompts": int(transport.metadata["sites"]),
-        "source_layers": sorted(J),
+        "source_layers": sorted(transport.J),
         "d_model": transport.T.shape[1],
-        "metadata": {"made_by": "fsrl.transport", FINAL_NORM: IN_J, **transport.metadata},
+        "metadata": {"made_by": "fsrl.transport", **transport.metadata},
     }
     # The name of a file that torch writes to is in its bytes.
     content = io.BytesIO()
@@ -76,7 +69,6 @@ def read_artifact(
     lens, n = _read(path), _n_layers(own)
     N = _norm_part(own)
     _check_model(lens, own, model, len(N))
-    ours = lens.metadata.get(FINAL_NORM) == IN_J
     matrices = []
     for hook in dict.fromkeys(hooks):
         place = _place(hook, own)
@@ -90,14 +82,14 @@ def read_artifact(
                 f"{', '.join(map(str, sorted(lens.J)))}); name the SAEs elsewhere under ids, or leave the "
                 "view out of the study"
             )
-        matrices.append(J if ours else N @ J)
+        matrices.append(N @ J)
     known = {key: own.metadata[key] for key in ("model", "model_sha256", "layers") if key in own.metadata}
     metadata = known | {
         "sites": lens.n_prompts,
         "lens": name,
         "lens_sha256": lens.sha256,
-        "position": lens.metadata.get("position", "same") if ours else LATER_POSITIONS,
-        "method": "exported lens, as it is" if ours else "published lens, final norm by our sites",
+        "position": str(lens.metadata.get("position", LATER_POSITIONS)),
+        "method": "lens, final norm by our sites",
     }
     return Transport(torch.stack(matrices), tuple(dict.fromkeys(hooks)), metadata)
 

@@ -1,7 +1,7 @@
 """The same Jacobian of any causal model, by reverse-mode automatic differentiation through its own code.
 
 A window is read as often as there are `rows` at a time, and each copy is asked for one row of
-N ∂x_end,t/∂x_l,t (`fsrl.transport.closed_form`): the derivative of one number at position t of the end by the
+∂x_end,t/∂x_l,t (`fsrl.transport.closed_form`): the derivative of one number at position t of the end by the
 whole stream at every place, of which position t is taken. One forward pass and d_model / rows backward passes
 a site. This is how JacobianLens.fit of TransformerLens goes, which sums over positions.
 """
@@ -17,7 +17,6 @@ from torch import Tensor
 from fsrl.effects import forward
 from fsrl.errors import FsrlError
 from fsrl.hooks import Place
-from fsrl.transport import closed_form
 
 
 def jacobians(
@@ -26,33 +25,32 @@ def jacobians(
     position: int,
     places: Collection[Place],
     *,
-    norm: str,
     rows: int,
-) -> dict[Place, Float[Tensor, "d_model d_model"]]:
-    """N ∂x_end/∂x at one position of a window, at each of `places`.
+) -> tuple[dict[Place, Float[Tensor, "d_model d_model"]], Float[Tensor, "d_model"]]:
+    """∂x_end/∂x at one position of a window, at each of `places`; and x_end, the stream's end there.
 
-    norm: of the model's head (`fsrl.models.head`); rows: derivatives taken at a time. Raises FsrlError for a
-    place that the model does not have.
+    rows: derivatives taken at a time.
     """
     # What comes after the position does not reach it.
     caught = _run(bridge, tokens[: position + 1].expand(rows, -1), places)
     n = len(bridge.blocks)
     final = caught[Place(n, False)]
-    N = closed_form.norm_part(final[:1, position].detach(), norm, bridge.cfg.eps)[0]
-    found = {place: torch.empty_like(N) for place in places}
+    x_end = final[0, position].detach()
+    ones = torch.eye(len(x_end), dtype=x_end.dtype, device=x_end.device)
+    found = {place: torch.empty_like(ones) for place in places}
     if Place(n, False) in found:
-        found[Place(n, False)] = N
+        found[Place(n, False)] = ones
     earlier = [place for place in places if place.layer < n]
-    for start in range(0, len(N) if earlier else 0, rows):
+    for start in range(0, len(ones) if earlier else 0, rows):
         asked = torch.zeros_like(final)
-        part = N[start : start + rows]
+        part = ones[start : start + rows]
         asked[: len(part), position] = part
         gradients = torch.autograd.grad(
-            final, [caught[place] for place in earlier], asked, retain_graph=start + rows < len(N)
+            final, [caught[place] for place in earlier], asked, retain_graph=start + rows < len(ones)
         )
         for place, gradient in zip(earlier, gradients, strict=True):
             found[place][start : start + rows] = gradient[: len(part), position]
-    return found
+    return found, x_end
 
 
 def check_places(bridge: Any, places: Mapping[str, Place]) -> None:

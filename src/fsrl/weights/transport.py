@@ -14,11 +14,11 @@ Example: with T_l = 1, at a last hook without a final norm, the view is the same
 
 After the Jacobian lens (Gurnee et al., Transformer Circuits 2026), which sums over all later positions and
 leaves the final norm out. A view with `transport: {lens: …}` reads the matrices of such a lens in T's place
-(`fsrl.transport.lens` makes them).
+(`fsrl.transport.lens` makes them, and of our own J, the mean of ∂x_end/∂x without N, such a lens).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,14 @@ class Transport:
     """T [hooks, d_model, d_model] in the order of `hooks`. Refuses another shape, NaN and infinities.
 
     metadata: sites, seed, hashes of text and model, and split_half_error, JSON of a number by hook: the
-    standard error of T by the difference of two halves of the text, ‖T_1 - T_2‖ / (2 ‖T‖).
+    standard error of T by the difference of two halves of the text, ‖T_1 - T_2‖ / (2 ‖T‖). J: by block, from
+    its output to the end, before the final norm; what lenses are written of, and no view reads it.
     """
 
     T: Float32[Tensor, "hooks d_model d_model"]
     hooks: tuple[str, ...]
     metadata: dict[str, str]
+    J: Mapping[int, Float32[Tensor, "d_model d_model"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.T.dim() != 3 or self.T.shape[1] != self.T.shape[2] or len(self.T) != len(self.hooks):
@@ -56,6 +58,13 @@ class Transport:
                 "[hooks, d_model, d_model]"
             )
         check_finite("transport", self.T)
+        for block, matrix in self.J.items():
+            if matrix.shape != self.T.shape[1:]:
+                raise FsrlError(
+                    f"transport: J of block {block} is {list(matrix.shape)} and T {list(self.T.shape[1:])}; "
+                    "they must be alike"
+                )
+            check_finite(f"transport, J of block {block}", matrix)
 
     def at(self, hook: str) -> Float32[Tensor, "d_model d_model"]:
         """The matrix of a hook; FsrlError for one that it was not measured at."""
@@ -167,14 +176,18 @@ def others(view: Mapping[str, Any]) -> dict[str, Any]:
 def write(transport: Transport, path: str | Path) -> None:
     """Write a safetensors file, whole or not at all; the same content gives the same bytes."""
     header = {"hooks": transport.hooks, "metadata": transport.metadata}
-    files.save(path, KIND, {"T": transport.T}, header)
+    tensors = {f"J.{block}": matrix for block, matrix in transport.J.items()}
+    files.save(path, KIND, {"T": transport.T} | tensors, header)
 
 
 @files.named
 def read(path: str | Path, device: str | torch.device = "cpu") -> Transport:
     """Read what `write` wrote; FsrlError where the file is missing, broken or something else."""
     tensors, header = files.load(path, KIND)
-    return Transport(tensors["T"].to(device), tuple(header["hooks"]), header["metadata"])
+    J = {int(name.removeprefix("J.")): tensor for name, tensor in tensors.items() if name.startswith("J.")}
+    return Transport(
+        tensors["T"].to(device), tuple(header["hooks"]), header["metadata"], dict(sorted(J.items()))
+    )
 
 
 def read_of_views(
