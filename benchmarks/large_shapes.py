@@ -23,6 +23,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -324,12 +325,15 @@ def run_confidence(asked: argparse.Namespace, unembedding: Any, decoder: Any) ->
     import torch
 
     from fsrl.moments import confidence
+    from fsrl.nulls import directions
     from fsrl.weights import matrices
 
     W_U, token_ids = matrices.view_unembedding(unembedding, **VIEWS["trained"])
     counts = torch.arange(len(token_ids)) + 1
     read = confidence.reader(W_U, counts, null_space=0.02, layer_norm=False)
-    confidence.confidence_frame(decoder.W_dec[: asked.rows], read, None, seed=0)
+    rows = decoder.W_dec[: asked.rows]
+    alike = partial(directions.spectrum, rows, draws=confidence.DRAWS, seed=0)
+    confidence.confidence_frame(rows, read, None, spectrum=alike, seed=0)
 
 
 def run_axis_share(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:

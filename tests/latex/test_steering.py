@@ -36,13 +36,15 @@ def test_paths_are_medians_of_features_and_of_random_directions():
         assert np.allclose([float(cell) for cell in found[2:]], expected, atol=0.0051)
 
 
-def test_confidence_is_what_lies_beyond_isotropic_directions():
+def test_confidence_is_what_lies_beyond_null_directions():
     layers = {hook: confidence_table(1000, seed) for seed, hook in enumerate(HOOKS)}
     first = layers[HOOKS[0]]
     first["null_space_percentile"] = np.where(np.arange(1000) < 250, 0.995, 0.2)
     first["frequency_percentile"] = np.where(np.arange(1000) < 30, 0.001, 0.996)
+    first["null_space_spectrum_percentile"] = np.where(np.arange(1000) < 20, 0.995, 0.2)
+    first["frequency_spectrum_percentile"] = np.where(np.arange(1000) < 10, 0.001, 0.5)
     found = rows(steering.confidence(layers))
-    assert found[0][1:4] == ["3.0", "97.0", "25.0"]
+    assert found[0][1:7] == ["3.0", "97.0", "25.0", "1.0", "0.0", "2.0"]
     # Percentiles that are even, and what chance gives.
-    assert found[1][1:4] == found[2][1:4] == ["0.5", "0.5", "1.0"]
-    assert found[0][4:] == ["{--}"] * 3
+    assert found[1][1:7] == found[2][1:7] == ["0.5", "0.5", "1.0"] * 2
+    assert found[0][7:] == ["{--}"] * 6

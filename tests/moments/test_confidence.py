@@ -1,6 +1,8 @@
 """Frequency slopes and null-space shares: by hand, by least squares and SVD, and their laws under
 isotropy."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from scipy import stats
 
 from fsrl.errors import FsrlError
 from fsrl.moments import confidence
+from fsrl.nulls import directions
 from fsrl.tables import core as tables
 from fsrl.tables.steering import CONFIDENCE
 
@@ -23,6 +26,12 @@ def made(seed=0):
     counts = torch.randint(1, 1000, (N_TOKENS,), generator=generator)
     counts[5] = 0
     return W_U, counts, torch.randn(7, D_MODEL, generator=generator)
+
+
+def framed(W_dec, read, T, **settings):
+    """With few directions of the layer's spectrum."""
+    alike = partial(directions.spectrum, W_dec, draws=4000, seed=1)
+    return confidence.confidence_frame(W_dec, read, T, spectrum=alike, seed=0, **settings)
 
 
 def test_the_slope_of_a_toy_by_hand():
@@ -62,18 +71,66 @@ def test_percentiles_of_isotropic_directions_are_uniform():
     read = confidence.reader(W_U, counts, null_space=0.25, layer_norm=True)
     rows = torch.randn(4000, D_MODEL, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     T = torch.randn(D_MODEL, D_MODEL, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    frame = confidence.confidence_frame(rows, read, T, seed=0)
+    frame = framed(rows, read, T)
     for name in (name for name in frame if name.endswith("percentile")):
         # 1.6 is where Kolmogorov's law has .01 left.
         assert stats.kstest(frame[name], "uniform").statistic * np.sqrt(len(frame)) < 1.6, name
+
+
+def leaning(n, W_U, seed=3):
+    """Rows that write three times as much along three of W_U's weakest axes, all of them alike."""
+    axes = np.linalg.svd((W_U - W_U.mean(1, keepdim=True)).numpy())[0]
+    scales = torch.ones(D_MODEL, dtype=torch.float64)
+    scales[-4:-1] = 3
+    coordinates = torch.randn(n, D_MODEL, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return coordinates * scales @ torch.from_numpy(axes.T.copy())
+
+
+def test_what_a_whole_decoder_does_is_beyond_isotropic_directions_and_not_beyond_its_spectrum():
+    W_U, counts, _ = made()
+    read = confidence.reader(W_U, counts, null_space=0.25, layer_norm=True)
+    T = torch.randn(D_MODEL, D_MODEL, generator=torch.Generator().manual_seed(4)).double()
+    for prefix, seen, moved in (("", W_U, None), ("transported_", T.T @ W_U, T)):
+        frame = framed(leaning(4000, seen), read, moved)
+        beside = frame[f"{prefix}null_space_spectrum_percentile"]
+        assert (frame[f"{prefix}null_space_percentile"] > 0.99).mean() > 0.05
+        assert (beside > 0.99).mean() < 0.025 and 0.4 < beside.median() < 0.6
+        slopes = frame[f"{prefix}frequency_spectrum_percentile"]
+        assert (slopes - 0.5).abs().gt(0.495).mean() < 0.025
+
+
+def test_what_one_row_does_is_beyond_the_spectrum_of_the_others():
+    W_U, counts, _ = made()
+    read = confidence.reader(W_U, counts, null_space=0.25, layer_norm=True)
+    rows = torch.randn(4000, D_MODEL, generator=torch.Generator().manual_seed(5)).double()
+    rows[7], rows[8] = read.null_space.sum(1), read.slope
+    frame = framed(rows, read, None)
+    assert frame["null_space_spectrum_percentile"][7] == 1 and frame["frequency_spectrum_percentile"][8] == 1
+
+
+def test_percentiles_beside_the_spectrum_are_counted_by_hand():
+    """From the draws themselves, of the view's own W_U, carried or not."""
+    W_U, counts, W_dec = made()
+    read = confidence.reader(W_U, counts, null_space=0.25, layer_norm=True)
+    T = torch.randn(D_MODEL, D_MODEL, generator=torch.Generator().manual_seed(4)).double()
+    frame = framed(W_dec, read, T)
+    for prefix, moved in (("", torch.eye(D_MODEL).double()), ("transported_", T)):
+        drawn = torch.cat([*directions.spectrum(W_dec, moved.T @ W_U, draws=4000, seed=1)]).double()
+        for name, measure in (
+            ("frequency", lambda x, moved=moved: (x @ moved.T @ read.slope / x.norm(dim=1)).numpy()),
+            ("null_space", lambda x, moved=moved: confidence.null_shares(x @ moved.T, read.null_space)),
+        ):
+            expected = (measure(drawn) < measure(W_dec.double())[:, None]).mean(1)
+            # Draws near a row's own value may change sides by rounding.
+            np.testing.assert_allclose(frame[f"{prefix}{name}_spectrum_percentile"], expected, atol=1e-3)
 
 
 def test_transported_columns_are_those_of_carried_rows(tmp_path):
     W_U, counts, W_dec = made()
     read = confidence.reader(W_U, counts, null_space=0.25, layer_norm=True)
     T = torch.randn(D_MODEL, D_MODEL, generator=torch.Generator().manual_seed(4))
-    frame = confidence.confidence_frame(W_dec, read, T, seed=0, draws=500)
-    moved = confidence.confidence_frame(W_dec.double() @ T.double().T, read, None, seed=0)
+    frame = framed(W_dec, read, T, draws=500)
+    moved = framed(W_dec.double() @ T.double().T, read, None)
     for name in ("frequency_slope", "null_space_share"):
         np.testing.assert_allclose(frame[f"transported_{name}"], moved[name], rtol=1e-8)
     assert moved.filter(like="transported").isna().all(axis=None)
@@ -86,9 +143,10 @@ def test_what_is_unknown_is_null():
     W_dec[2] = 0
     for unknown in (None, torch.full_like(counts, 7), torch.zeros_like(counts)):
         read = confidence.reader(W_U, unknown, null_space=0.25, layer_norm=True)
-        frame = confidence.confidence_frame(W_dec, read, torch.eye(D_MODEL), seed=0, draws=100)
+        frame = framed(W_dec, read, torch.eye(D_MODEL), draws=100)
         assert frame.filter(like="frequency").isna().all(axis=None)
         assert frame["null_space_percentile"].isna().tolist() == [i == 2 for i in range(7)]
-        assert frame["transported_null_space_percentile"].isna().tolist() == [i == 2 for i in range(7)]
+        for name in ("transported_null_space_percentile", "null_space_spectrum_percentile"):
+            assert frame[name].isna().tolist() == [i == 2 for i in range(7)]
     with pytest.raises(FsrlError, match="take less than 1"):
         confidence.reader(W_U, counts, null_space=0.99, layer_norm=True)

@@ -46,9 +46,7 @@ def slowly(model, hook, settings=SETTINGS):
     contexts, positions = fit.choose_sites(len(inputs), settings.context, settings.sites, settings.seed)
     normed, plain = [], []
     for context, position in zip(contexts.tolist(), positions.tolist(), strict=True):
-        found, x_end = reverse.jacobians(
-            model.bridge, inputs[context], position, [place], rows=model.d_model
-        )
+        found, x_end = reverse.jacobians(model.bridge, inputs[context], position, [place], rows=model.d_model)
         unit, _ = forward.normalise(x_end, model.bridge.cfg.eps)
         ones = torch.eye(model.d_model)
         N = ones - torch.ones_like(ones) / model.d_model - torch.outer(unit, unit) / model.d_model

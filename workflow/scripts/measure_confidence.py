@@ -4,7 +4,10 @@ from fsrl import joblog
 
 joblog.to(snakemake.log[0], threads=1)
 
+from functools import partial
+
 from fsrl.moments import confidence
+from fsrl.nulls import directions
 from fsrl.tables import core as tables
 from fsrl.tables.steering import CONFIDENCE
 from fsrl.weights import matrices as weights
@@ -25,5 +28,6 @@ said |= {"transport": "same position" if given.transport else "none: transported
 for path, output in zip(given.decoders, snakemake.output, strict=True):
     decoder = weights.read_decoder(path)
     T = None if moved is None else moved.at(decoder.hook)
-    frame = confidence.confidence_frame(decoder.W_dec, read, T, seed=params.seed)
+    alike = partial(directions.spectrum, decoder.W_dec, draws=confidence.DRAWS, seed=params.seed)
+    frame = confidence.confidence_frame(decoder.W_dec, read, T, spectrum=alike, seed=params.seed)
     tables.write(frame, output, CONFIDENCE, provenance.metadata(unembedding, decoder, **said))

@@ -12,7 +12,7 @@ from fsrl.latex.table import Column, interval, tabular
 from fsrl.tables.steering import FEATURE, RANDOM
 
 DIRECT, TRANSPORTED = "direct", "transported"
-# The terms of `fsrl.steering.paths`, and how many isotropic directions go beyond the bounds of `confidence`.
+# The terms of `fsrl.steering.paths`, and how many null directions go beyond the bounds of `confidence`.
 TERMS = ("direct", "blocks", "scale")
 CHANCE = 0.01
 
@@ -97,23 +97,27 @@ def paths(layers: Mapping[str, pd.DataFrame]) -> str:
 
 
 def confidence(layers: Mapping[str, pd.DataFrame]) -> str:
-    """Features beyond what 1 % of isotropic directions reach, in per cent, by layer: of the slope on the log
-    of the token's count (half of it on either side), and of the share in W_U's null space (above), direct and
-    transported; in the last row what chance gives.
+    """Features beyond what 1 % of null directions reach, in per cent, by layer: of the slope on the log of the
+    token's count (half of it on either side), and of the share in W_U's null space (above), direct and
+    transported, among isotropic directions and among those of the layer's spectrum; in the last row what
+    chance gives.
 
     layers: SAE id -> its table `confidence`. Dashes where counts are unknown, or the study has no transport.
     """
     columns = [Column("Hook", [*(tex.escape(hook_label(sae)) for sae in layers), "chance"])]
     for prefix in ("", "transported_"):
-        tables = layers.values()
-        slopes = [frame[f"{prefix}frequency_percentile"].dropna() for frame in tables]
-        shares = [frame[f"{prefix}null_space_percentile"].dropna() for frame in tables]
-        columns += [
-            _percents("rare", [*((values < CHANCE / 2).mean() for values in slopes), CHANCE / 2]),
-            _percents("frequent", [*((values > 1 - CHANCE / 2).mean() for values in slopes), CHANCE / 2]),
-            _percents("null space", [*((values > 1 - CHANCE).mean() for values in shares), CHANCE]),
-        ]
-    return tabular(columns, groups=[("", 1), ("direct", 3), ("$T$", 3)], rules=[len(layers)])
+        for null in ("", "spectrum_"):
+            slopes, shares = (
+                [frame[f"{prefix}{name}_{null}percentile"].dropna() for frame in layers.values()]
+                for name in ("frequency", "null_space")
+            )
+            columns += [
+                _percents("rare", [*((values < CHANCE / 2).mean() for values in slopes), CHANCE / 2]),
+                _percents("freq.", [*((values > 1 - CHANCE / 2).mean() for values in slopes), CHANCE / 2]),
+                _percents("null", [*((values > 1 - CHANCE).mean() for values in shares), CHANCE]),
+            ]
+    groups = [("", 1), ("isotropic", 3), ("spectrum", 3), ("$T$, isotropic", 3), ("$T$, spectrum", 3)]
+    return tabular(columns, groups=groups, rules=[len(layers)], tabcolsep=2.5)
 
 
 def _percents(head: str, shares: list[float]) -> Column:

@@ -19,10 +19,16 @@ isotropic directions (1 + cos(d, g)) / 2 is Beta((n - 1) / 2, (n - 1) / 2) and t
 and T^T g that of g; the share of T d has no such law, its percentile is among isotropic directions carried
 alike.
 
+A decoder as a whole may write more along some of W_U's axes than isotropic directions do, those of g or of V
+among them; many of its rows then exceed these, and none says more than the others. So slope / norm and the
+share have a second percentile each, among `DRAWS` directions with the layer's mean spectrum along those axes
+(`fsrl.nulls.directions`); transported, along the axes of T^T W_U, and carried alike.
+
 Example: with two tokens, W = (1, -1) along the first of three dimensions and counts e and 1, l varies by 1 /
 4 and the slope of d = (2, 0, 0) is 2 * cov((1, -1), (1, 0)) / (1 / 4) = 4.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,16 +41,21 @@ from torch import Tensor
 from fsrl.errors import FsrlError
 from fsrl.weights import columns
 
-# Directions among which a transported share has its percentile.
+# Directions among which a transported share has its percentile, and all that stand beside the spectrum.
 DRAWS = 20_000
+# Null directions, in blocks, for a W_U.
+Spectrum = Callable[[Float64[Tensor, "d_model columns"]], Iterable[Float[Tensor, "rows d_model"]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """What is read off a view's W_U. slope: g, None where counts are unknown; null_space: V."""
+    """What is read off a view's W_U. slope: g, None where counts are unknown; null_space: V; root: a matrix
+    of the same W W^T, all that null directions read of W_U.
+    """
 
     slope: Float64[Tensor, "d_model"] | None
     null_space: Float64[Tensor, "d_model dimensions"]
+    root: Float64[Tensor, "d_model columns"]
 
 
 def reader(
@@ -64,9 +75,13 @@ def reader(
     if dimensions >= d_model:
         raise FsrlError(f"confidence: null_space is {null_space}, all {d_model} dimensions; take less than 1")
     gram = columns.centred_gram(W_U)
+    values, vectors = torch.linalg.eigh(gram)
+    root = vectors * (values.clamp(min=0) / 2).sqrt()
     if layer_norm:
         gram = gram + gram.trace() / d_model * torch.ones_like(gram)
-    return Reader(_slope(W_U, counts), torch.linalg.eigh(gram).eigenvectors[:, :dimensions])
+        vectors = torch.linalg.eigh(gram).eigenvectors
+    # Each column with its negative: their mean is zero, as is that of W's.
+    return Reader(_slope(W_U, counts), vectors[:, :dimensions], torch.cat([root, -root], dim=1))
 
 
 def _slope(
@@ -119,11 +134,15 @@ def confidence_frame(
     read: Reader,
     T: Float[Tensor, "d_model d_model"] | None,
     *,
+    spectrum: Spectrum,
     seed: int,
     draws: int = DRAWS,
 ) -> pd.DataFrame:
-    """The table `confidence`: a row a feature; T: of the hook, None where a study has none; seed: of the
-    draws."""
+    """The table `confidence`: a row a feature.
+
+    T: of the hook, None where a study has none; spectrum: directions of the layer's kind `spectrum`; seed,
+    draws: of isotropic directions.
+    """
     rows, space = W_dec.double(), read.null_space
     d_model, dimensions = space.shape
     columns = dict(zip(("frequency_slope", "frequency_percentile"), slopes(rows, read.slope), strict=True))
@@ -140,6 +159,34 @@ def confidence_frame(
         drawn = np.sort(null_shares(isotropic @ exact.T, space))
         among = np.where(np.isnan(moved), np.nan, np.searchsorted(drawn, moved) / draws)
         carried = dict(zip(carried, (*found, moved, among), strict=True))
-    frame = pd.DataFrame(columns | carried)
+    alike = _among(spectrum, rows, read, None)
+    moved_alike = dict.fromkeys(alike, unknown) if T is None else _among(spectrum, rows, read, T.double())
+    alike |= {f"transported_{name}": found for name, found in moved_alike.items()}
+    frame = pd.DataFrame(columns | carried | alike)
     frame.insert(0, "feature", np.arange(len(rows), dtype=np.int32))
     return frame
+
+
+def _among(
+    spectrum: Spectrum,
+    rows: Float64[Tensor, "n d_model"],
+    read: Reader,
+    T: Float64[Tensor, "d_model d_model"] | None,
+) -> dict[str, Float64[np.ndarray, "n"]]:
+    """Percentiles of the slope / norm and of the share among directions of the layer's spectrum."""
+    drawn = torch.cat([*spectrum(read.root if T is None else T.T @ read.root)]).to(rows)
+    found = []
+    for value, chance in zip(_scale_free(rows, read, T), _scale_free(drawn, read, T), strict=True):
+        below = np.searchsorted(np.sort(chance), value) / len(chance)
+        found.append(np.where(np.isnan(value), np.nan, below))
+    return {"frequency_spectrum_percentile": found[0], "null_space_spectrum_percentile": found[1]}
+
+
+def _scale_free(
+    rows: Float64[Tensor, "n d_model"], read: Reader, T: Float64[Tensor, "d_model d_model"] | None
+) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "n"]]:
+    """Slope / norm, and the share, of rows as they are or carried."""
+    slope, moved = read.slope, rows
+    if T is not None:
+        slope, moved = None if slope is None else T.T @ slope, rows @ T.T
+    return slopes(rows, slope)[0] / rows.norm(dim=1).cpu().numpy(), null_shares(moved, read.null_space)

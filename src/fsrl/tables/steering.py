@@ -143,12 +143,24 @@ def _confidence(prefix: str, note: str) -> dict[str, Column]:
     }
 
 
+def _among_spectrum(prefix: str, note: str) -> dict[str, Column]:
+    """The same beside directions with the mean spectrum of the layer's decoder along W_U's axes."""
+    null = f"among directions of the layer's spectrum{note}; {_ZERO}"
+    return {
+        f"{prefix}frequency_spectrum_percentile": _number(f"of the slope / norm {null}"),
+        f"{prefix}null_space_spectrum_percentile": _number(f"of the share in the null space {null}"),
+    }
+
+
+_MOVED = ", carried by T (null where the study has no transport)"
 CONFIDENCE = Table(
     "confidence",
     {
         "feature": core.FEATURE,
         **_confidence("", ""),
-        **_confidence("transported_", ", carried by T (null where the study has no transport)"),
+        **_confidence("transported_", _MOVED),
+        **_among_spectrum("", ""),
+        **_among_spectrum("transported_", _MOVED),
     },
 )
 FORECASTS = Table(

@@ -4,10 +4,10 @@ Such a file, a pickle of torch.save, holds {"J": {l: [d_model, d_model]}, "n_pro
 "d_model", "metadata"}: J[l] maps the output of block l to that of the last block, whose own J is none. It is
 read with weights_only, so that nothing in it is executed.
 
-Such a J leaves the final norm out: a reader applies the model's own to J x (`JacobianLens.readout`), and a view
-takes N J_l for T_l, N the mean over our own sites, which is T at the last hook. Published J are sums over all
-later positions: what a step does to the logits of these together. Ours is the effect on the position itself,
-and the file's metadata says so. Read back, N J is not our T, the mean of each site's own N J. A lens
+Such a J leaves the final norm out: a reader applies the model's own to J x (`JacobianLens.readout`), and a
+view takes N J_l for T_l, N the mean over our own sites, which is T at the last hook. Published J are sums
+over all later positions: what a step does to the logits of these together. Ours is the effect on the position
+itself, and the file's metadata says so. Read back, N J is not our T, the mean of each site's own N J. A lens
 knows the outputs of blocks alone: not the stream before the first block, nor between attention and MLP.
 """
 
