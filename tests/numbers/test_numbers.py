@@ -6,8 +6,10 @@ import re
 import runpy
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from fsrl.numbers import evidence as numbers_evidence
 from tests.fixtures import synthetic_study as synthetic
 from tests.fixtures.naive_numbers import TYPES, Naive
 from tests.fixtures.paper_numbers import SOURCES, fixed_values, read
@@ -187,6 +189,32 @@ def test_effects(both):
     assert shown(values["effect-difference.not-more"]) == not_more
 
 
+def test_forecasts_of_steering(both):
+    values, naive = both
+    direct, random = (naive.forecasts(direction, "direct") for direction in ("feature", "random"))
+    for key, rows in (("forecast", direct), ("forecast.random", random)):
+        assert_range(values, key, {sae: row["spearman"] for sae, row in rows.items()}, 2)
+    real = [sae for sae in direct if min(direct[sae]["spearman"], random[sae]["spearman"]) <= 0.999]
+    assert 0 < len(real) < len(direct)  # after the last block the forecast is the score
+    better = sum(direct[sae]["spearman_over_random_low"] > 0 for sae in real)
+    moved = [naive.forecasts("feature", "transported")[sae] for sae in real]
+    gained = sum(row["spearman_gain_low"] > 0 for row in moved)
+    lost = sum(row["spearman_gain_high"] < 0 for row in moved)
+    counts = {"measured": len(real), "better": better, "no-better": len(real) - better}
+    counts |= {"transported.measured": len(moved), "transported.better": gained, "transported.worse": lost}
+    assert {name: shown(values[f"forecast.{name}"]) for name in counts} == counts
+
+
+def test_verdicts_on_forecasts_are_read_off_the_intervals(made_up):
+    values, _ = made_up
+    assert [shown(values[f"forecast.{name}"]) for name in ("measured", "better", "no-better")] == [2, 1, 1]
+    assert values["forecast.verdict"] == "better than random directions at some hooks only"
+    assert shown(values["forecast.transported.worse"]) == 1
+    assert values["forecast.transported.verdict"] == "no better than direct ones"
+    for at, said in (([True, True], "better than chance"), ([False], "no better than chance"), ([], "--")):
+        assert numbers_evidence._better(pd.Series(at, dtype=bool), "chance") == said
+
+
 def test_planted(both):
     values, naive = both
     for key, share in (("few", 0.01), ("many", 0.15)):
@@ -256,6 +284,16 @@ def test_the_minutes_of_a_finding_are_those_of_its_rule_s_stage():
         name = of_source["stage_of"](rule)
         assert stage == name.replace(", ", "-").replace(" ", "-"), rule
         assert shown(known[stage]) == pytest.approx(saved[name]["seconds"] / 60, abs=0.051)
+
+
+def test_every_section_of_the_config_that_the_prose_asks_for_is_given_to_it():
+    """By the rule: what the tests read (`fixed_values`) is the whole config."""
+    rules = (ROOT / "workflow/rules/paper.smk").read_text()
+    given = set(re.findall(r'"(\w+)"', re.search(r"PAPER_CONFIG = \{.*?\n\}", rules, re.DOTALL)[0]))
+    keys = {
+        key for path in SOURCES for command, key, _ in ASKED.findall(path.read_text()) if command == "cfg"
+    }
+    assert {key.split(".")[0] for key in keys} - {"rules", "#1"} <= given
 
 
 # What may hold a digit: names, places, and definitions in formulas; no number above 4 stands in a formula.

@@ -51,12 +51,15 @@ def test_what_a_table_holds_by_hand(tmp_path):
         expected = spearmanr(part[f"{weights}_forecast"], part["output_score"]).statistic
         assert rows.loc[weights, "spearman"] == pytest.approx(expected)
         assert rows.loc[weights, "spearman_low"] < expected < rows.loc[weights, "spearman_high"]
+        chance = spearmanr(random[f"{weights}_forecast"], random["output_score"]).statistic
+        assert rows.loc[weights, "spearman_over_random"] == pytest.approx(expected - chance)
     gain = rows.loc["transported", "spearman"] - rows.loc["direct", "spearman"]
     assert rows.loc["transported", "spearman_gain"] == pytest.approx(gain)
     assert np.isnan(rows.loc["direct", "spearman_gain"])
     own = part["transported_score"].to_numpy()[:, None] - random["transported_score"].to_numpy()
     assert rows.loc["transported", "over_random"] == pytest.approx((own > 0).mean() + (own == 0).mean() / 2)
-    assert table.loc[table["direction"] == RANDOM, "over_random"].isna().all()
+    of_random = table.loc[table["direction"] == RANDOM, ["over_random", "spearman_over_random"]]
+    assert of_random.isna().all(axis=None)
 
 
 def test_a_good_forecast_and_none_are_told_apart():
@@ -67,6 +70,20 @@ def test_a_good_forecast_and_none_are_told_apart():
     direct, none = table.loc[(FEATURE, "direct")], table.loc[(FEATURE, "transported")]
     assert direct["spearman"] == 1 and direct["auc"] == 1
     assert none["spearman_low"] < 0.2 and none["spearman_gain_high"] < 0
+
+
+def test_a_forecast_is_no_better_than_over_random_directions_where_these_are_alike():
+    """A feature goes with its random direction: what both have in common is no part of the difference."""
+    frame = steering_table(n=60, seed=6)
+    for name in ("output_score", "direct_forecast"):
+        values = frame.loc[frame["direction"] == FEATURE, name].to_numpy()
+        frame.loc[frame["direction"] == RANDOM, name] = values
+    row = forecast.summarise({"a": frame}, seed=0, draws=200).set_index(["direction", "weights"])
+    alike = row.loc[(FEATURE, "direct"), [f"spearman_over_random{end}" for end in ("", "_low", "_high")]]
+    assert (alike.astype(float) == 0).all()
+    frame.loc[frame["direction"] == RANDOM, "direct_forecast"] = np.random.default_rng(0).random(60)
+    row = forecast.summarise({"a": frame}, seed=0, draws=200).set_index(["direction", "weights"])
+    assert row.loc[(FEATURE, "direct"), "spearman_over_random_low"] > 0
 
 
 def test_without_transport_its_rows_are_null():

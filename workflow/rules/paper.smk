@@ -20,6 +20,7 @@ PAPER_CONFIG = {
         "ablations",
         "planted",
         "effects",
+        "steering",
     )
 }
 MINI_MODEL = "data/mini/model"

@@ -43,12 +43,13 @@ def forecasts(table: pd.DataFrame) -> str:
         *forecast,
         _figures("direct", parts[RANDOM, DIRECT]["spearman"]),
         _figures("$T$", parts[RANDOM, TRANSPORTED]["spearman"]),
-        *_with_interval("direct", feature, "over_random"),
+        *(beyond := _with_interval("direct", feature, "spearman_over_random")),
+        *(above := _with_interval("direct", feature, "over_random")),
         _figures("$T$", moved["over_random"]),
     ]
-    above = len(columns) - len(forecast) - 4
-    groups = [("", 2), ("forecast, features", len(forecast)), ("random", 2), ("above random", above)]
-    return tabular(columns, groups=groups, size="scriptsize", tabcolsep=2.5)
+    groups = [("", 2), ("forecast, features", len(forecast)), ("random", 2), ("difference", len(beyond))]
+    groups += [("above random", len(above) + 1)]
+    return tabular(columns, groups=groups, size="scriptsize", tabcolsep=2)
 
 
 def next_token(table: pd.DataFrame) -> str:
@@ -97,8 +98,8 @@ def paths(layers: Mapping[str, pd.DataFrame]) -> str:
 
 
 def confidence(layers: Mapping[str, pd.DataFrame]) -> str:
-    """Features beyond what 1 % of null directions reach, in per cent, by layer: of the slope on the log of the
-    token's count (half of it on either side), and of the share in W_U's null space (above), direct and
+    """Features beyond what 1 % of null directions reach, in per cent, by layer: of the slope on the log of
+    the token's count (half of it on either side), and of the share in W_U's null space (above), direct and
     transported, among isotropic directions and among those of the layer's spectrum; in the last row what
     chance gives.
 

@@ -262,22 +262,49 @@ def kept(tables: StudyTables) -> dict[str, str]:
     return values
 
 
-def _forecast(tables: StudyTables, direction: str) -> pd.Series:
+# Where both groups are forecast to this rank correlation nothing lies between: the forecast is the score.
+THE_SCORE = 0.999
+
+
+def _forecasts(tables: StudyTables, direction: str, weights: str = "direct") -> pd.DataFrame:
     frame = tables.frame("forecasts")
-    rows = frame[(frame["direction"] == direction) & (frame["weights"] == "direct")]
-    return rows.set_index("sae")["spearman"]
+    return frame[(frame["direction"] == direction) & (frame["weights"] == weights)].set_index("sae")
+
+
+def _better(at: "pd.Series[bool]", than: str) -> str:
+    """What is said where something is better than another thing at these hooks."""
+    if at.empty:
+        return tex.MISSING
+    if not at.any():
+        return f"no better than {than}"
+    return f"better than {than}" + ("" if at.all() else " at some hooks only")
 
 
 @headline("forecast", "forecasts")
 def forecast(tables: StudyTables) -> dict[str, str]:
     """Rank correlation of the output score with its forecast from direct weights, by hook: of features, and
-    of random directions of the same norms.
+    of random directions of the same norms. At how many hooks it is better over features, and transported
+    weights forecast better and worse, by the 95 % interval of the difference; and that in words (verdict).
+    Hooks whose direct forecast is the score itself are not counted.
     """
-    features = extremes(_forecast(tables, "feature"), _correlation, layer_name)
-    return features | {
-        f"random.{name}": value
-        for name, value in extremes(_forecast(tables, "random"), _correlation, layer_name).items()
+    feature, random = (_forecasts(tables, direction)["spearman"] for direction in ("feature", "random"))
+    values = dict(extremes(feature, _correlation, layer_name))
+    values |= {f"random.{name}": value for name, value in extremes(random, _correlation, layer_name).items()}
+    counted = feature.notna() & ~((feature > THE_SCORE) & (random > THE_SCORE))
+    over = _forecasts(tables, "feature")[counted]["spearman_over_random_low"] > 0
+    moved = _forecasts(tables, "feature", "transported")[counted].dropna(subset="spearman_gain")
+    gains, losses = moved["spearman_gain_low"] > 0, moved["spearman_gain_high"] < 0
+    numbers = {
+        "measured": len(over),
+        "better": over.sum(),
+        "no-better": (~over).sum(),
+        "transported.measured": len(moved),
+        "transported.better": gains.sum(),
+        "transported.worse": losses.sum(),
     }
+    values |= {name: tex.count(int(number)) for name, number in numbers.items()}
+    verdicts = {"verdict": _better(over, "random directions")}
+    return values | verdicts | {"transported.verdict": _better(gains, "direct ones")}
 
 
 @headline("next-token", "next_token")

@@ -96,7 +96,7 @@ def config_values(config: Mapping[str, Any]) -> dict[str, str]:
     LaTeX.
 
     config: section -> its settings, as config/config.yaml has them. Of a list of numbers
-    the least and the most, of one of names the names.
+    the least and the most, of one of names the names and how many they are.
     """
     values: dict[str, str] = {}
     for section, settings in config.items():
@@ -112,6 +112,7 @@ def _collect(values: dict[str, str], key: str, setting: Any) -> None:
         values[f"{key}.least"], values[f"{key}.most"] = _plain(min(setting)), _plain(max(setting))
     elif isinstance(setting, list) and all(isinstance(item, str) for item in setting):
         values[key] = listed([words_of(item) for item in setting])
+        values[f"{key}.count"] = tex.count(len(setting))
     elif _is_number(setting):
         values[key] = _plain(setting)
         if isinstance(setting, float) and 0 < setting < 1:

@@ -3,10 +3,11 @@
 The forecast of a direction is its output score with the blocks between its hook and the final norm left out
 (`fsrl.steering.measure`). It is held against the measured output score over the directions of a layer,
 features and random directions apart: by Spearman's rank correlation, and by the AUC for a score above the
-group's median, P(a > b) + P(a = b) / 2 over pairs of one above and one not. Beside it stands what is easy to
-mistake for a forecast: how far features' scores lie above random directions' on the weights' own tokens
-(`over_random`, an AUC too). Intervals are percentiles of 1,000 bootstrap draws over directions; gains are of
-the same draws.
+group's median, P(a > b) + P(a = b) / 2 over pairs of one above and one not. What is known of features alone
+is by how much their correlation is above that of the random directions (`spearman_over_random`). Beside it
+stands what is easy to mistake for a forecast: how far features' scores lie above random directions' on the
+weights' own tokens (`over_random`, an AUC too). Intervals are percentiles of 1,000 bootstrap draws over
+directions; gains are of the same draws, in which a feature goes with the random direction in its place.
 
 Features are the sample's, which has as many of a rare type as of a common one; none is weighted.
 """
@@ -35,9 +36,9 @@ def summarise(layers: Mapping[str, pd.DataFrame], *, seed: int, draws: int = DRA
     rows = []
     for sae, frame in layers.items():
         fired = frame.dropna(subset=["output_score"])
-        for direction in (FEATURE, RANDOM):
-            part = fired[fired["direction"] == direction]
-            against = fired[fired["direction"] == RANDOM] if direction == FEATURE else None
+        groups = {direction: fired[fired["direction"] == direction] for direction in (FEATURE, RANDOM)}
+        for direction, part in groups.items():
+            against = groups[RANDOM] if direction == FEATURE else None
             rows += [
                 {"sae": sae, "direction": direction, **row} for row in _of_group(part, against, seed, draws)
             ]
@@ -49,19 +50,22 @@ def summarise(layers: Mapping[str, pd.DataFrame], *, seed: int, draws: int = DRA
 def _of_group(
     part: pd.DataFrame, random: pd.DataFrame | None, seed: int, draws: int
 ) -> list[dict[str, object]]:
-    """A row for each kind of weights."""
+    """A row for each kind of weights; random: the directions that features are held against, None for these
+    themselves.
+    """
     n = len(part)
-    # The first row is the sample itself, the others are drawn from it.
-    drawn = np.vstack([np.arange(n), np.random.default_rng(seed).integers(0, max(n, 1), (draws, n))])
+    drawn = _drawn(n, seed, draws)
     target = part["output_score"].to_numpy()[drawn]
-    found, spearmans = [], {}
+    found = []
+    spearmans = _spearmans(part, seed, draws)
+    chance = {} if random is None else _spearmans(random, seed, draws)
     for weights, (forecast, own) in WEIGHTS.items():
         predicted, score = part[forecast].to_numpy()[drawn], part[own].to_numpy()[drawn]
-        spearmans[weights] = _spearman(predicted, target)
         figures = {
             "spearman": spearmans[weights],
             "auc": _auc(predicted, target > np.median(target, axis=1, keepdims=True) if n else target > 0),
             "spearman_gain": spearmans[weights] - spearmans["direct"] if weights != "direct" else None,
+            "spearman_over_random": None if random is None else spearmans[weights] - chance[weights],
             "score": score.mean(1) if n else None,
             "over_random": None if random is None else _over(score, random[own].to_numpy(), seed),
         }
@@ -70,6 +74,21 @@ def _of_group(
             row |= _with_interval(name, values if n >= LEAST else None)
         found.append(row)
     return found
+
+
+def _drawn(n: int, seed: int, draws: int) -> Int64[np.ndarray, "draws n"]:
+    """Numbers of the directions in each draw, of which the first is the sample itself."""
+    return np.vstack([np.arange(n), np.random.default_rng(seed).integers(0, max(n, 1), (draws, n))])
+
+
+def _spearmans(part: pd.DataFrame, seed: int, draws: int) -> dict[str, Float64[np.ndarray, "draws"]]:
+    """Of each kind of weights' forecast with the output score, in each draw."""
+    drawn = _drawn(len(part), seed, draws)
+    target = part["output_score"].to_numpy()[drawn]
+    return {
+        weights: _spearman(part[forecast].to_numpy()[drawn], target)
+        for weights, (forecast, _) in WEIGHTS.items()
+    }
 
 
 def _with_interval(name: str, values: Float64[np.ndarray, "draws"] | None) -> dict[str, float]:

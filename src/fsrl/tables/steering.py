@@ -173,6 +173,10 @@ FORECASTS = Table(
         **_interval("spearman", "rank correlation of the forecast with the output score"),
         **_interval("auc", "of the forecast, for an output score above the group's median"),
         **_interval("spearman_gain", "spearman less that of direct weights, the same directions"),
+        **_interval(
+            "spearman_over_random",
+            "spearman less that of the random directions, drawn with the features; null for these",
+        ),
         **_interval("score", "mean output score on these weights' own top tokens"),
         **_interval(
             "over_random",
