@@ -39,9 +39,13 @@ def test_the_study_is_named_for_what_it_is(command: str, monkeypatch: pytest.Mon
     assert config["explanations"] == CONFIG["explanations"] | {"fetch": "never"}
     assert config["nulls"] in (CONFIG["nulls"], CONFIG["nulls"] | {"kinds": ["isotropic"]})
     true = studies.resolve("gpt2-small", CONFIG)
-    assert (study.model, study.saes, study.views) == (true.model, true.saes, true.views)
+    more = ("transported",) if any("transported" in str(path) for path in options.configfile) else ()
+    assert (study.model, study.saes) == (true.model, true.saes)
+    assert tuple(study.views) == (*true.views, *more)
+    assert all(config["views"][view]["transport"] == "same_position" for view in more)
 
 
 def test_every_command_is_looked_at() -> None:
-    assert len(commands(README)) == 1 and len(commands(SCRIPT)) == 2
+    assert len(commands(README)) == 2 and len(commands(SCRIPT)) == 2
+    assert sum("transported" in command for command in commands(README)) == 1
     assert "study=gpt2-small" not in README + SCRIPT
