@@ -43,12 +43,14 @@ def write_artifact(transport: Transport, path: str | Path) -> None:
             f"{path}: no hook of {', '.join(transport.hooks)} is the output of a block before the last; a "
             "lens holds no other"
         )
+    # How far T may be off says nothing of J.
+    said = {key: value for key, value in transport.metadata.items() if key != "split_half_error"}
     payload = {
         "J": {block: matrix.clone() for block, matrix in sorted(transport.J.items())},
         "n_prompts": int(transport.metadata["sites"]),
         "source_layers": sorted(transport.J),
         "d_model": transport.T.shape[1],
-        "metadata": {"made_by": "fsrl.transport", **transport.metadata},
+        "metadata": {"made_by": "fsrl.transport", **said},
     }
     # The name of a file that torch writes to is in its bytes.
     content = io.BytesIO()
