@@ -120,6 +120,7 @@ def test_config_numbers_by_hand():
         "claims.level.percent": r"\num{5}\%",
         "claims.seed": r"\num{0}",
         "planted.studies": "sign flip and b",
+        "planted.studies.count": r"\num{2}",
         "planted.strengths.least": r"\num{2}",
         "planted.strengths.most": r"\num{12}",
     }

@@ -1,6 +1,7 @@
 """Lens files: TransformerLens reads ours, we read its own, and nothing in a pickle is executed."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -49,6 +50,11 @@ def test_transformer_lens_reads_what_we_write(tmp_path):
     for block, J in own().J.items():
         assert torch.equal(found.jacobians[block], J)
     assert found.metadata["model_sha256"] == "ab" and found.metadata["position"] == "same"
+    # It holds a revision against the model's; a folder has none.
+    for revision, kept in (("local folder", None), ("0f" * 20, "0f" * 20)):
+        said = replace(own(), metadata=own().metadata | {"model_revision": revision})
+        lens.write_artifact(said, tmp_path / "lens.pt")
+        assert JacobianLens.load(str(tmp_path / "lens.pt")).metadata.get("model_revision") == kept
 
 
 READ = [

@@ -13,6 +13,7 @@ knows the outputs of blocks alone: not the stream before the first block, nor be
 
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from fsrl.weights.transport import Transport
 
 # What J is of, where a file does not say.
 LATER_POSITIONS = "all later ones, summed"
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def write_artifact(transport: Transport, path: str | Path) -> None:
@@ -43,8 +45,11 @@ def write_artifact(transport: Transport, path: str | Path) -> None:
             f"{path}: no hook of {', '.join(transport.hooks)} is the output of a block before the last; a "
             "lens holds no other"
         )
-    # How far T may be off says nothing of J.
+    # How far T may be off says nothing of J. JacobianLens holds a revision against the model's commit on the
+    # hub, which a model from a folder has none of.
     said = {key: value for key, value in transport.metadata.items() if key != "split_half_error"}
+    if not COMMIT.fullmatch(said.get("model_revision", "")):
+        said.pop("model_revision", None)
     payload = {
         "J": {block: matrix.clone() for block, matrix in sorted(transport.J.items())},
         "n_prompts": int(transport.metadata["sites"]),

@@ -59,11 +59,6 @@ class Transport:
             )
         check_finite("transport", self.T)
         for block, matrix in self.J.items():
-            if matrix.shape != self.T.shape[1:]:
-                raise FsrlError(
-                    f"transport: J of block {block} is {list(matrix.shape)} and T {list(self.T.shape[1:])}; "
-                    "they must be alike"
-                )
             check_finite(f"transport, J of block {block}", matrix)
 
     def at(self, hook: str) -> Float32[Tensor, "d_model d_model"]:
