@@ -114,8 +114,8 @@ def fit(
         "split_half_error": json.dumps({hook: round(errors[places[hook]], 6) for hook in hooks}),
     }
     T = torch.stack([means[places[hook]] for hook in hooks]).float().cpu()
-    J = {place.layer - 1: mean.float().cpu() for place, mean in sorted(plain.means().items())}
-    return Transport(T, tuple(hooks), metadata, J)
+    of_blocks = {place.layer - 1: mean.float().cpu() for place, mean in sorted(plain.means().items())}
+    return Transport(T, tuple(hooks), metadata, of_blocks)
 
 
 def _made_from(model: Model, settings: Settings, device: str) -> dict[str, str]:
