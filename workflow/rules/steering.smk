@@ -83,7 +83,7 @@ rule summarise_steering:
         "../scripts/summarise_steering.py"
 
 
-# A second for all of a study's SAEs.
+# A few seconds for all of a study's SAEs.
 for study in CONFIDENT:
 
     rule:
