@@ -75,9 +75,12 @@ def test_next_tokens_and_steering(summaries: Path) -> None:
     assert (moved["spearman_gain_low"] > 0).tolist() == [True, True, *[False] * 5]
     assert "better than direct weights do at hooks 0 and 1 only" in page
     direct = forecasts[(forecasts["direction"] == FEATURE) & (forecasts["weights"] == DIRECT)]
-    for rows in (direct, moved):
-        assert not (rows["spearman_over_random_low"].iloc[:4] > 0).any()
+    assert not (direct["spearman_over_random_low"].iloc[:4] > 0).any()
+    assert (moved["spearman_over_random_low"] > 0).tolist() == [*[False] * 4, True, True, False]
     assert "up to hook 3 neither weights forecast it better for features than for random directions" in page
+    assert "of their norms, at hooks 4 and 5 transported ones do" in page
+    fire = moved["directions"]
+    assert f"intervals over the {min(fire)} to {max(fire)} features of a hook's sample that fire" in page
 
 
 def test_the_mean_change_comes_to_what_t_predicts_where_features_do_not_fire() -> None:
