@@ -1,6 +1,6 @@
 """What the GPU path computes and how long it takes, by `benchmarks/gpu_check.sh`.
 
-tests    `pytest -k cuda`
+tests    `pytest -k cuda`: among them every heavy stage of the tiny study, its tables beside the CPU's
 moments  one SAE of GPT-2 small's shapes in every precision: errors against float64, time and rate beside
          those of the bare product in the same precision, memory above the inputs
 saes     moments, extremes and histograms of 13 SAEs of gpt2-small-res-jb's shapes, in three views
@@ -95,7 +95,10 @@ class Check:
         where = "tests/moments/test_products.py" if self.tiny else "tests"
         command = [sys.executable, "-m", "pytest", "-q", "-k", "cuda", where]
         done = self.finished(command, dict(os.environ))
-        return {"summary": done.stdout.strip().splitlines()[-1]}
+        summary = done.stdout.strip().splitlines()[-1]
+        if " passed" not in summary:
+            raise RuntimeError(f"no test ran: {summary}")
+        return {"summary": summary}
 
     def moments(self) -> dict[str, Any]:
         """By precision."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.fixtures.project import ROOT, Project, environment
 
@@ -44,6 +45,7 @@ def test_the_parts_are_measured_and_written(tmp_path: Path) -> None:
     assert line in [" ".join(row.split()) for row in done.stdout.splitlines()]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_a_gpu_it_says_so_in_one_line(tmp_path: Path) -> None:
     done = check(ROOT, "--tiny", "--output", str(tmp_path / "none.json"))
     assert done.returncode == 1
