@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from fsrl.effects import scope
 from fsrl.errors import FsrlError
-from fsrl.models import hub_files, hub_record
+from fsrl.models import hub_files, hub_record, sources, stored
 from fsrl.models.hub_files import HubFile
 from fsrl.models.lenses import LensSource
 from fsrl.models.sources import ModelSource, SAESource
@@ -95,6 +97,17 @@ class Study:
             if isinstance(found.get(key), int):
                 return found[key], f"{key} in config.json of {self.model.name}"
         return None
+
+    def model_mb(self) -> int:
+        """What its model takes in memory in float32 (MB of 10^6 bytes), by the headers of its weights' files.
+
+        0 where they are not here (yet), or broken, which the job that reads them says.
+        """
+        try:
+            numbers = sum(map(stored.numbers, sources.weight_files(self.model.directory())))
+        except (FsrlError, OSError, SafetensorError):
+            return 0
+        return -(-4 * numbers // 10**6)
 
     def lacks_weights(self) -> bool:
         """Whether files of the hub must be fetched first; asks the cache, never the network."""

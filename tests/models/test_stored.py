@@ -1,5 +1,8 @@
 """The header of a safetensors file beside what its tensors are; lists of names."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given
@@ -33,6 +36,16 @@ def test_the_header_says_what_the_tensors_are(tmp_path):
         assert found[name].dtype == name
         assert found[name].shape == list(tensor.shape)
         assert found[name].is_real == tensor.is_floating_point()
+
+
+def test_numbers_are_counted_without_torch(tmp_path):
+    path = tmp_path / "some.safetensors"
+    sizes = {name: torch.zeros(2, 3, size).to(kind) for size, (name, kind) in enumerate(KINDS.items())}
+    save_file(sizes, path)
+    code = "import sys; from fsrl.models import stored; print(stored.numbers(sys.argv[1])); "
+    command = [sys.executable, "-c", code + "print('torch' in sys.modules)", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(sum(6 * size for size in range(len(KINDS)))), "False"]
 
 
 @pytest.mark.parametrize(

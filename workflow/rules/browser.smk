@@ -75,7 +75,7 @@ for study in MEASURED:
         threads: HALF
         resources:
             **GPU,
-            mem_mb=3000,
+            mem_mb=beside_model(3000),
         params:
             source=source_of,
             settings={**config["browser"]["text"], "context": config["effects"]["context"]},

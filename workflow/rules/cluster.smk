@@ -3,7 +3,8 @@
 #
 # Minutes are at least five times what gpt2-small took at full shapes on two cores (docs/reference/times.md), and no
 # less than ten: a start from a busy file system takes a minute or two, and the largest SAEs are five times as wide.
-# Memory stands in the rules, as measured there. Both grow with every attempt (`retries` in the profile).
+# Memory stands in the rules, as measured there, and where a job runs the model with the model's own size beside it. Both
+# grow with every attempt (`retries` in the profile).
 #
 # Jobs of one group, its wildcards filled in, are one submission (`group-components` in the profile): a study of a hundred
 # jobs is one or two dozen to a cluster. A group must not need itself by way of another one, and SLURM's log lies in a folder
@@ -100,7 +101,12 @@ localrules:
 
 
 def growing(amount):
-    """A resource that is `amount` at the first attempt and as much more at each further one."""
+    """A resource that is `amount` at the first attempt and as much more at each further one.
+
+    amount: a number, or a function that says it of the wildcards.
+    """
+    if callable(amount):
+        return lambda wildcards, attempt: amount(wildcards) * attempt
     return lambda wildcards, attempt: amount * attempt
 
 
@@ -114,7 +120,7 @@ def ask_of_a_cluster(asked):
             _, stated = asked.ruleinfo.resources or ((), {})
             amounts = {"mem_mb": stated.get("mem_mb"), "runtime": minutes[script]}
             said = workflow.resource_settings.overwrite_resources.get(asked.name, {})
-            grow = {name: growing(amount) for name, amount in amounts.items() if isinstance(amount, int)}
+            grow = {name: growing(amount) for name, amount in amounts.items() if amount}
             asked.resources.update(
                 Resources.from_mapping({name: grow[name] for name in grow.keys() - said.keys()})
             )

@@ -241,6 +241,14 @@ ONE = -(-ALL // machine.cores()) if workflow.nodes is None else 1
 HALF = max(ONE, ALL // 2)
 
 
+def beside_model(amount):
+    """Memory (MB) of a job that runs the study's model: this amount and the model, in float32.
+
+    Snakemake asks again once what the job reads is here: weights that are yet to be fetched count then.
+    """
+    return lambda wildcards: amount + STUDIES[wildcards.study].model_mb()
+
+
 # Right before the first job of a run (not of a dry run, nor of the processes that jobs are). A second run beside it would
 # take the first one's files for half made; what killed jobs left half written beside files that nobody writes again goes.
 onstart:

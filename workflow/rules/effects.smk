@@ -65,8 +65,8 @@ for study in MEASURED:
         threads: HALF
         resources:
             **GPU,
-            # GPT-2 small on a CPU; mini takes half.
-            mem_mb=3000,
+            # GPT-2 small on a CPU took it, its 0.5 GB included; mini takes half.
+            mem_mb=beside_model(3000),
         params:
             source=source_of,
             view=config["views"][EFFECT_VIEW],

@@ -65,7 +65,7 @@ rule fit_transport:
     threads: HALF
     resources:
         **GPU,
-        mem_mb=3000,
+        mem_mb=beside_model(3000),
     params:
         device=config["device"],
         model=lambda wildcards: config["studies"][wildcards.study]["model"],

@@ -1,5 +1,6 @@
 """What a safetensors file holds, read from its header alone; lists of tensors' names for messages."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,12 @@ def tensors(path: str | Path) -> list[StoredTensor]:
     with safe_open(path, framework="pt") as opened:
         parts = [(name, opened.get_slice(name)) for name in opened.keys()]  # noqa: SIM118 (no dict)
         return [StoredTensor(name, part.get_dtype(), part.get_shape()) for name, part in parts]
+
+
+def numbers(path: str | Path) -> int:
+    """How many numbers a file's tensors have; loads no Torch. Raises what `tensors` does."""
+    with safe_open(path, framework="numpy") as opened:
+        return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
 
 
 def listed(names: Sequence[str], *, most: int, longest: int | None = None) -> str:
