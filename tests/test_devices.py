@@ -1,5 +1,6 @@
 """Which device `auto` means, what a table says of it, and how planning sees a GPU."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,10 @@ from workflow import settings
 def test_auto_takes_a_gpu_where_there_is_one():
     usable = torch.cuda.is_available()
     assert devices.pick("auto") == ("cuda" if usable else "cpu")
-    with pretend_cuda():
+    with pretend_cuda() as device:
         assert devices.pick("auto") == devices.pick("cuda") == "cuda"
         assert devices.pick("cpu") == "cpu"
-        assert devices.described("cuda") == {"device": "cuda", "device_name": "pretended"}
+        assert devices.described("cuda") == {"device": "cuda", "device_name": device.name}
     found = devices.described("cpu")
     assert found["device"] == "cpu" and found["device_name"]
 
@@ -31,6 +32,25 @@ def test_cuda_without_a_gpu_is_one_line():
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(FsrlError, match="device is 'gpu'; choose one of auto, cpu, cuda"):
         devices.pick("gpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "at_hand", "lines"), [("auto", True, 1), ("auto", False, 0), ("cpu", True, 0)]
+)
+def test_a_gpu_that_torch_cannot_use_is_told(monkeypatch, caplog, device, at_hand, lines):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(devices, "at_hand", lambda: at_hand)
+    assert devices.pick(device) == "cpu"
+    assert len(caplog.records) == lines
+    if lines:
+        said = "there is a GPU here, and Torch .* cannot use it .*: this runs on the CPU"
+        assert re.fullmatch(said, caplog.messages[0]) and caplog.records[0].levelname == "WARNING"
+
+
+def test_a_gpu_that_is_used_needs_no_line(caplog):
+    with pretend_cuda():
+        assert devices.pick("auto") == "cuda"
+    assert not caplog.records
 
 
 def test_float64_is_computed_on_the_cpu_where_a_device_has_none():

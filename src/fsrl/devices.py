@@ -4,6 +4,7 @@
 inside a job, by what Torch itself can use.
 """
 
+import logging
 import os
 import platform
 import subprocess
@@ -13,6 +14,8 @@ from typing import Any
 
 from fsrl.errors import FsrlError
 
+logger = logging.getLogger(__name__)
+
 CHOICES = ("auto", "cpu", "cuda")
 # A driver that does not answer in this time (seconds) is no GPU to plan with.
 PATIENCE = 30
@@ -20,7 +23,7 @@ NODES = Path("/dev")
 
 
 def pick(device: str) -> str:
-    """cpu or cuda; auto: cuda where Torch can use a GPU.
+    """cpu or cuda; auto: cuda where Torch can use a GPU. The log says where there is one that it cannot use.
 
     Raises FsrlError for another word, and for cuda where Torch can use none.
     """
@@ -31,7 +34,15 @@ def pick(device: str) -> str:
     usable = torch.cuda.is_available()
     if device == "cuda" and not usable:
         raise lacking()
-    return ("cuda" if usable else "cpu") if device == "auto" else device
+    if device != "auto":
+        return device
+    if not usable and at_hand():
+        logger.warning(
+            "there is a GPU here, and Torch %s cannot use it (does its CUDA fit the driver?): "
+            "this runs on the CPU",
+            version("torch"),
+        )
+    return "cuda" if usable else "cpu"
 
 
 def described(device: str) -> dict[str, str]:
