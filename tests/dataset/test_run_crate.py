@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,8 @@ def run(project: Path) -> Run:
         workflow=SNAKEFILE,
         citation=CITATION,
         studies=["tiny"],
+        overlays=[],
+        config={"device": "auto"},
     )
 
 
@@ -69,7 +72,7 @@ def test_what_made_a_table_and_of_which_weights(project: Path) -> None:
     for action in crate.get_by_type("CreateAction"):
         for result in action["result"]:
             made[result.id] = action["instrument"].id
-        assert [used.id for used in action["object"]] == ["config/config.yaml"]
+        assert [used.id for used in action["object"]] == ["config/config.yaml", "#config"]
     assert made.pop("figures/tiny/splits/a.png") == SNAKEFILE and set(made.values()) == {SCRIPT}
     last = crate.get(f"results/tiny/{list(SAES)[2]}/main/moments.parquet")
     weights = {weights["description"]: weights for weights in last["isBasedOn"]}
@@ -94,6 +97,47 @@ def test_it_has_the_time_of_the_run_and_no_path(project: Path) -> None:
     assert str(project) not in text and "some one" not in text
     run_crate.write(project, asked)
     assert (project / run_crate.NAME).read_text() == text
+
+
+def test_the_config_that_was_built_by_is_told_and_nothing_of_the_machine(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    elsewhere = tmp_path_factory.mktemp("someone") / "mine.yaml"
+    elsewhere.write_text("device: cpu")
+    (project / "tiny.yaml").write_text("seed: 1")
+    config = {
+        "device": "cpu",
+        "study": None,
+        "studies": {"tiny": {"ids": ["a", f"{project}/saes/b"], "text": f"see {elsewhere}", "seed": 1}},
+        "texts": [
+            str(elsewhere),
+            "../someone/text.txt",
+            "data/text.txt",
+            "https://a.org/b/c?token=hf_secret",
+        ],
+        "tokens": ["/", "/s", r"^\s\d+/\d+$", "~/of mine/text.txt"],
+    }
+    given = ["config/config.yaml", SCRIPT]
+    overlays = ["tiny.yaml", str(elsewhere), "config/config.yaml"]
+    run_crate.write(project, replace(run(project), given=given, overlays=overlays, config=config))
+    crate = ROCrate(str(project))
+    files = {"config/config.yaml", "tiny.yaml"}
+    assert crate.get("tiny.yaml")["sha256"] == hashlib.sha256(b"seed: 1").hexdigest()
+    for action in crate.get_by_type("CreateAction"):
+        used = {one.id: one for one in action["object"]}
+        assert len(used) == len(action["object"]) == 4 and files < used.keys()
+        [other] = [one for name, one in used.items() if name not in files and name != "#config"]
+        assert (other["name"], other["sha256"]) == ("mine.yaml", hashlib.sha256(b"device: cpu").hexdigest())
+    assert json.loads(crate.get("#config")["text"]) == {
+        "device": "cpu",
+        "study": None,
+        "studies": {"tiny": {"ids": ["a", "saes/b"], "text": "see mine.yaml", "seed": 1}},
+        "texts": ["mine.yaml", "text.txt", "data/text.txt", "https://a.org/b/c"],
+        "tokens": ["/", "/s", r"^\s\d+/\d+$", "text.txt"],
+    }
+    text = (project / run_crate.NAME).read_text()
+    assert str(elsewhere.parent) not in text and str(project) not in text and "hf_secret" not in text
 
 
 def test_a_result_that_is_missing_is_named(project: Path) -> None:

@@ -1,6 +1,7 @@
 """`snakemake dataset` and `snakemake crate` on the tiny study: all its tables, and all files of the run."""
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -85,6 +86,17 @@ def test_the_crate_lists_what_the_run_made(published: Project) -> None:
     assert {"figures/tiny/trained/layers_grid.png", "results/tiny/summary/trained.tsv"} <= made.keys()
     assert {"Snakefile", "config/config.yaml", "src/fsrl/moments/engine.py"} <= listed.keys() - made.keys()
     assert "tiny/model/model.safetensors" in listed
+
+
+def test_the_crate_says_by_which_config(published: Project) -> None:
+    crate = ROCrate(str(published.folder))
+    overlay = json.loads((published.folder / "tiny/config.yaml").read_text())
+    found = json.loads(crate.get("#config")["text"])
+    assert found["studies"]["tiny"] == overlay["studies"]["tiny"]
+    defaults = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    assert found["study_defaults"] == defaults["study_defaults"]
+    for action in crate.get_by_type("CreateAction"):
+        assert {"tiny/config.yaml", "config/config.yaml", "#config"} <= {one.id for one in action["object"]}
 
 
 def test_tables_that_may_be_left_out_are_those_that_are_published() -> None:

@@ -173,8 +173,15 @@ def own_weights(wildcards):
     return sorted({path for path in found if not Path(path).is_absolute() and ".." not in Path(path).parts})
 
 
+def overlays(wildcards):
+    """The files that were laid over config/config.yaml, by their names in the project's folder where they lie there."""
+    named = [(path, os.path.relpath(path)) for path in workflow.config_settings.configfiles]
+    return [str(path) if name.split(os.sep)[0] == os.pardir else name for path, name in named]
+
+
 rule write_run_crate:
     input:
+        overlays=overlays,
         results=made_by_all,
         given=GIVEN,
         weights=own_weights,
@@ -191,6 +198,7 @@ rule write_run_crate:
     params:
         scripts=scripts_of,
         studies=[study.title for study in STUDIES.values()],
+        config=dict(config),
     script:
         "../scripts/write_run_crate.py"
 

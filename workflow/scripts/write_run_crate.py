@@ -20,5 +20,7 @@ run = Run(
     workflow=given.workflow,
     citation=citation,
     studies=params.studies,
+    overlays=given.overlays,
+    config=params.config,
 )
 write(Path(snakemake.output[0]).parent, run)

@@ -2,15 +2,18 @@
 
 A crate in the project's folder, by the profiles Workflow RO-Crate and Process Run Crate
 (https://w3id.org/ro/crate): the workflow, its settings and every file that it made, each with size and
-SHA-256; an action for each script with its results; and, from the tables' own metadata, the weights (by
-SHA-256), the libraries and the devices that each table comes from. Written by rocrate, imported here alone.
+SHA-256; the config as all of its files and the command line made it; an action for each script with its
+results; and, from the tables' own metadata, the weights (by SHA-256), the libraries and the devices that
+each table comes from. Written by rocrate, imported here alone.
 
 (snakemake-report-plugin-fairscape 0.1.0 was tried: it hashes no file, names whoever runs it and absolute
 paths, and has a licence of its own choice.)
 """
 
 import json
+import os
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fsrl import files
+from fsrl import files, plain
 from fsrl.dataset.merge import public
 from fsrl.errors import FsrlError
 from fsrl.tables import core
@@ -31,6 +34,8 @@ WEIGHTS = {
     ("sae_sha256", "sae", "sae_revision"): "weights of the SAE",
     ("W_dec_sha256", "sae", "sae_revision"): "its decoder",
 }
+# An absolute path within a text: two names or more. (No backslash: patterns of token sets have them.)
+_PLACE = re.compile(r"(?<![\w./:~\\-])~?(?:/[\w.+@~-]+){2,}")
 CODE = (".py", ".smk")
 LIBRARIES = ("torch", "transformers", "transformer-lens", "sae-lens")
 FORMATS = {
@@ -56,7 +61,8 @@ class Run:
 
     results: what it made, folders included; scripts: of each result, the script that made it (None: none
     did); given: code, settings and weights; workflow: the Snakefile; citation: what CITATION.cff holds;
-    studies: titles of those that were built.
+    studies: titles of those that were built; overlays: files that were laid over the config, a path from the
+    root for one outside the project's folder; config: what was built by, resolved.
     """
 
     results: Sequence[str]
@@ -65,6 +71,8 @@ class Run:
     workflow: str
     citation: Mapping[str, Any]
     studies: Sequence[str]
+    overlays: Sequence[str]
+    config: Mapping[str, Any]
 
 
 def write(folder: Path, run: Run) -> None:
@@ -101,6 +109,8 @@ def describe(folder: Path, run: Run) -> dict[str, Any]:
     given = [described.file(path) for path in run.given]
     # Code is an instrument; which of the rest a script reads its rule says.
     used = [one for path, one in zip(run.given, given, strict=True) if not path.endswith(CODE)]
+    used += [described.overlay(path) for path in run.overlays if path not in run.given]
+    used.append(described.config(run.config))
     made: dict[str, list[Any]] = {}
     for result, script in zip(run.results, run.scripts, strict=True):
         found = [described.file(path) for path in _inside(folder, result)]
@@ -142,6 +152,19 @@ class _Described:
         if path.endswith(".parquet"):
             properties |= self._made_from(core.read_metadata(self.folder / path))
         return self.crate.add_file(path, path, properties=properties)
+
+    def overlay(self, path: str) -> Any:
+        """A file that was laid over the config; of one outside the folder its name and hash alone."""
+        if not Path(path).is_absolute():
+            return self.file(path)
+        said = self.hashed(path) | {"name": Path(path).name}
+        return self._entity(f"#config-file-{said['sha256']}", "CreativeWork", **said)
+
+    def config(self, config: Mapping[str, Any]) -> Any:
+        """The resolved config as JSON, without what tells of a machine."""
+        text = json.dumps(_published(config, self.folder.absolute()), ensure_ascii=False)
+        kind = {"encodingFormat": FORMATS[".json"], "text": text}
+        return self._entity("#config", "CreativeWork", name="the config, resolved", **kind)
 
     def software(self) -> list[Any]:
         """The libraries that the tables name, Python and Snakemake; in the order of their names."""
@@ -192,6 +215,28 @@ def _inside(folder: Path, result: str) -> Iterator[str]:
     for path in sorted((folder / result).rglob("*")):
         if path.is_file() and not path.name.startswith(".snakemake"):
             yield str(path.relative_to(folder))
+
+
+def _published(value: Any, folder: Path) -> Any:
+    """A setting with texts as they may be read by anybody: no secret, paths relative to the folder, of those
+    that lead out of it the last part.
+    """
+    if isinstance(value, Mapping):
+        return {key: _published(inner, folder) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_published(inner, folder) for inner in value]
+    if not isinstance(value, str):
+        return value
+    # A setting that is a path may hold blanks; "/" and "/s" are tokens.
+    if value.startswith(("/", "~/", "../")) and value.count("/") > value.startswith("/"):
+        return plain.text(_within(value, folder))
+    return plain.text(_PLACE.sub(lambda match: _within(match[0], folder), value))
+
+
+def _within(path: str, folder: Path) -> str:
+    """A path relative to the folder; of one that leads out of it the last part."""
+    found = Path(os.path.relpath(folder / path, folder))
+    return found.name if ".." in found.parts or path.startswith("~") else str(found)
 
 
 def _slug(text: str) -> str:
