@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fsrl import devices
 from tests.fixtures import tiny_study as tiny
 from tests.fixtures.project import Project, environment
 
@@ -18,7 +19,9 @@ PLAIN = ("--workflow-profile", "none")
 # Jobs that compute on a device. Token counts of the tiny study tell undertrained tokens: its export has none.
 CLAIMING = {
     "compute_null_moments_tiny-model": 1,
+    "cluster_features_tiny": 1,
     "measure_activation_covariances": 1,
+    "measure_axis_shares_tiny": 1,
     "compute_layer_nulls_tiny": 1,
     "compute_moments_tiny": 1,
     "test_enrichment_tiny": 1,
@@ -26,6 +29,7 @@ CLAIMING = {
     "null_p_values": 1,
     "measure_effects_tiny": 1,
     "measure_steering_tiny": 1,
+    "measure_confidence_tiny": 1,
 }
 
 
@@ -69,6 +73,7 @@ def test_nothing_claims_a_gpu_where_it_is_not_wanted(fresh: Project, tmp_path: P
     assert len(re.findall(r"^rule compute_moments_tiny:", printed, re.M)) == len(tiny.SAE_IDS)
 
 
+@pytest.mark.skipif(devices.at_hand(), reason="there is a GPU to plan with here")
 def test_cuda_without_a_gpu_is_one_line_before_the_first_job(fresh: Project) -> None:
     done = fresh.without_jobs("--config", "device=cuda")
     assert done.returncode == 1

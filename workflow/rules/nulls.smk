@@ -72,7 +72,7 @@ rule measure_activation_covariances:
     threads: HALF
     resources:
         **GPU,
-        mem_mb=3000,
+        mem_mb=beside_model(3000),
     params:
         device=config["device"],
         model=lambda wildcards: config["studies"][wildcards.study]["model"],
@@ -104,8 +104,10 @@ for study in STUDIES.values():
             study=re.escape(study.name),
         threads: ONE
         resources:
+            **GPU,
             mem_mb=1500,
         params:
+            device=config["device"],
             views={view: config["views"][view] for view in study.views},
         script:
             "../scripts/measure_axis_shares.py"

@@ -49,7 +49,7 @@ for study in STEERED:
         threads: HALF
         resources:
             **GPU,
-            mem_mb=3000,
+            mem_mb=beside_model(3000),
         params:
             source=source_of,
             view=config["views"][EFFECT_VIEW],
@@ -104,8 +104,10 @@ for study in CONFIDENT:
             study=re.escape(study.name),
         threads: ONE
         resources:
+            **GPU,
             mem_mb=2000,
         params:
+            device=config["device"],
             view=config["views"][EFFECT_VIEW],
             null_space=config["confidence"]["null_space"],
             seed=config["confidence"]["seed"],

@@ -34,8 +34,10 @@ for study in STUDIES.values():
             study=re.escape(study.name),
         threads: HALF
         resources:
+            **GPU,
             mem_mb=1500,
         params:
+            device=config["device"],
             threshold=config["enrichment"]["cluster_cosine"],
         script:
             "../scripts/cluster_features.py"

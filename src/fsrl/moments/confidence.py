@@ -95,8 +95,9 @@ def _slope(
         return None
     logs = counts[known].double().log()
     logs = logs - logs.mean()
-    weight = torch.zeros(len(counts), dtype=torch.float64).masked_scatter(known, logs)
-    centre, found = columns.mean(W_U), torch.zeros(len(W_U), dtype=torch.float64)
+    weight = torch.zeros(len(counts), dtype=torch.float64).masked_scatter(known, logs).to(W_U.device)
+    centre, known = columns.mean(W_U), known.to(W_U.device)
+    found = torch.zeros_like(centre)
     for tile in columns.tiles(W_U):
         seen = known[tile]
         found += (W_U[:, tile][:, seen].double() - centre.unsqueeze(1)) @ weight[tile][seen]
@@ -110,16 +111,16 @@ def slopes(
     if slope is None:
         return (np.full(len(rows), np.nan), np.full(len(rows), np.nan))
     found, norms = rows @ slope, rows.norm(dim=1) * slope.norm()
-    cosine = (found / norms).clamp(-1, 1).numpy()
+    cosine = (found / norms).clamp(-1, 1).cpu().numpy()
     half = (rows.shape[1] - 1) / 2
-    return found.numpy(), special.betainc(half, half, (1 + cosine) / 2)
+    return found.cpu().numpy(), special.betainc(half, half, (1 + cosine) / 2)
 
 
 def null_shares(
     rows: Float64[Tensor, "n d_model"], null_space: Float64[Tensor, "d_model dimensions"]
 ) -> Float64[np.ndarray, "n"]:
     """Share of each row's square in the null space; NaN for a zero row."""
-    return ((rows @ null_space).square().sum(1) / rows.square().sum(1)).clamp(max=1).numpy()
+    return ((rows @ null_space).square().sum(1) / rows.square().sum(1)).clamp(max=1).cpu().numpy()
 
 
 def percentile_of_share(
@@ -156,7 +157,7 @@ def confidence_frame(
         found = slopes(rows, None if read.slope is None else exact.T @ read.slope)
         moved = null_shares(rows @ exact.T, space)
         isotropic = torch.from_numpy(np.random.default_rng(seed).standard_normal((draws, d_model)))
-        drawn = np.sort(null_shares(isotropic @ exact.T, space))
+        drawn = np.sort(null_shares(isotropic.to(exact) @ exact.T, space))
         among = np.where(np.isnan(moved), np.nan, np.searchsorted(drawn, moved) / draws)
         carried = dict(zip(carried, (*found, moved, among), strict=True))
     alike = _among(spectrum, rows, read, None)
