@@ -18,7 +18,7 @@ from fsrl.enrichment import scores as enrichment_scores
 from fsrl.enrichment import statistics as enrichment_statistics
 from fsrl.errors import FsrlError
 from fsrl.models import export
-from fsrl.moments import engine
+from fsrl.moments import confidence, engine
 from fsrl.moments.products import PRECISIONS
 from fsrl.moments.readings import Reading
 from fsrl.nulls import frames as nulls
@@ -177,6 +177,17 @@ def test_signed_scores(device):
     for name in ("auc", "es"):
         atol = 0.02 if IS_TRUE else 0.0
         torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=0, atol=atol)
+
+
+def test_confidence(device):
+    counts, frames = torch.arange(300) % 7, []
+    for where in ("cuda", "cpu"):
+        matrices = W_DEC.to(where), W_U.to(where), W_U[:, :16].to(where)
+        read = confidence.reader(matrices[1], counts, null_space=0.2, layer_norm=True)
+        assert read.null_space.is_cuda == read.slope.is_cuda == (where == "cuda")
+        frames.append(confidence.confidence_frame(matrices[0], read, matrices[2], seed=0, draws=200))
+    assert frames[1].notna().all(axis=None)
+    assert_tables_alike(*frames, rtol=1e-8, atol=1e-8)
 
 
 def measured(folder, where, positions=3):

@@ -103,6 +103,39 @@ def test_memory_and_time_grow_with_the_attempt_and_yield_to_the_command(fresh: P
     assert resources(said, "measure_effects_tiny") == (5555, minutes)
 
 
+# sbatch takes down what it is asked, and refuses it; the others say of a cluster what a submission asks them.
+REFUSING = {
+    "sbatch": 'printf "%s " "$@" | tr "\\n" " " >> "$ASKED"; echo >> "$ASKED"; exit 1',
+    "sinfo": "echo 'main*'",
+    "sacct": "echo none",
+    "squeue": ":",
+    "scancel": ":",
+}
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", ["1"]), ("auto", [])])
+def test_a_submission_asks_for_a_gpu_and_after_a_failure_for_more_memory(
+    fresh: Project, tmp_path: Path, device: str, gpus: list[str]
+) -> None:
+    project, programs = fresh.copy(tmp_path / "project"), tmp_path / "programs"
+    programs.mkdir()
+    for name, lines in REFUSING.items():
+        (programs / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (programs / name).chmod(0o755)
+    given = environment() | {"ASKED": str(tmp_path / "asked")}
+    given["PATH"] = f"{programs}:{given['PATH']}"
+    target = "results/models/tiny-model/nulls/main.parquet"
+    command = project.command(target, "--profile", "profiles/slurm", "--config", f"device={device}")
+    done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, env=given)
+    assert done.returncode == 1, done.stderr
+    calls = (tmp_path / "asked").read_text().splitlines()
+    assert len(calls) == 1 + PROFILE["retries"], done.stderr
+    memory = [int(size) for call in calls for size in re.findall(r" --mem[ =](\d+)", call)]
+    assert memory == [attempt * memory[0] for attempt in range(1, len(calls) + 1)]
+    for call in calls:
+        assert re.findall(r" --gpus=(\d+) ", call) == gpus
+
+
 @pytest.fixture
 def slurm() -> Iterator[Path]:
     """A cluster on this machine; its daemons' log."""
