@@ -19,7 +19,7 @@ SHARDS = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
 
 
 def study(**model: str) -> studies.Study:
-    entry = tiny.config("tiny")["studies"]["tiny"] | {"model": model}
+    entry = tiny.config("tiny")["studies"]["tiny"] | {"model": model, "saes": {"neurons": 1}}
     return studies.resolve("tiny", CONFIG | {"studies": {"tiny": entry}})
 
 
