@@ -15,7 +15,7 @@ from fsrl.tables import core as tables
 from fsrl.weights import covariances, matrices, transport
 from tests.fixtures.heavy_scripts import Stages
 from tests.fixtures.moment_examples import RATIOS
-from tests.fixtures.pretend_cuda import IS_TRUE, assert_tables_alike, only_pretended, pretend_cuda
+from tests.fixtures.pretend_cuda import FACTOR, IS_TRUE, assert_tables_alike, only_pretended, pretend_cuda
 from tests.fixtures.project import ROOT
 
 HEAVY = (
@@ -114,7 +114,7 @@ def test_cuda_gives_the_tables_of_the_cpu(both, name):
 def test_cuda_gives_the_matrices_of_the_cpu(both, name):
     read, matrix = MATRICES[name]
     expected, found = (getattr(read(stages.into / name), matrix) for stages in both)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=FACTOR * 1e-3, atol=FACTOR * 1e-4)
 
 
 def test_cuda_and_cpu_stand_in_the_tables(both):
