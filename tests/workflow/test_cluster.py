@@ -189,11 +189,12 @@ def job_of(group: str, log: Path, process: subprocess.Popen[bytes]) -> str:
 def test_killed_jobs_are_tried_again_and_end_in_the_bytes_of_a_local_build(
     slurm: Path, built: Project, fresh: Project, tmp_path: Path
 ) -> None:
-    """Up to the effects, where jobs of both SAEs meet; the submissions after it have nothing new to them."""
+    """Up to the effects, where jobs of both SAEs meet, to steering and to a figure."""
     project = fresh.copy(tmp_path / "project")
-    target = "results/tiny/summary/effects_summary.tsv"
+    summaries = [f"results/tiny/summary/{name}" for name in ("effects_summary.tsv", "steering.parquet")]
+    targets = [*summaries, "figures/tiny/trained/layers_grid.png"]
     logs = project.folder / "logs/tiny"
-    with building(project, slurm, target) as process:
+    with building(project, slurm, *targets) as process:
         job = job_of("weights.tiny", logs / "export_weights.log", process)
         subprocess.run(["scancel", job], check=True)
         slurm_cluster.kill_steps(job_of("effects.tiny", logs / "measure_effects.log", process))
@@ -204,6 +205,6 @@ def test_killed_jobs_are_tried_again_and_end_in_the_bytes_of_a_local_build(
         for log in ("export_weights.log", "measure_effects.log"):
             assert re.search(rf"log: logs/tiny/{log} \(check log", said)
         before, after = built.outputs(), project.outputs()
-        assert target in after
+        assert set(targets) <= after.keys()
         assert [name for name in after if before.get(name) != after[name]] == []
-        assert planned(project.without_jobs("--dry-run", target)) == {}
+        assert planned(project.without_jobs("--dry-run", *targets)) == {}
