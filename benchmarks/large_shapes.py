@@ -358,7 +358,7 @@ def run_directions(asked: argparse.Namespace, unembedding: Any, decoder: Any) ->
     from fsrl.browser import beside
     from fsrl.weights import matrices
 
-    beside.neighbours([decoder.W_dec[: asked.rows]], [decoder.sae])
+    list(beside.neighbours([decoder.W_dec[: asked.rows]], [decoder.sae]))
     beside.null_shapes(matrices.view(decoder, unembedding, **VIEWS["trained"]), n_bins=50, seed=0)
 
 

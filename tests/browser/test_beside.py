@@ -1,5 +1,7 @@
 """Nearest directions and the spread of null ones, against brute force."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from fsrl.names import BOUNDING
 from fsrl.tables import core as tables
 from fsrl.tables.directions import NEIGHBOURS, NULL_SHAPES
 from fsrl.weights import nearest
-from fsrl.weights.matrices import View
+from fsrl.weights.matrices import View, unit_rows
 
 
 def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -17,14 +19,16 @@ def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return unit[0] @ unit[1].T
 
 
-def test_neighbours_are_those_of_all_cosines(tmp_path, monkeypatch) -> None:
-    """Over blocks of rows too, with layers of different sizes, of which one row is another's copy."""
+@pytest.mark.parametrize("part", [1, 6, 16, beside.PART])
+def test_neighbours_are_those_of_all_cosines(tmp_path, monkeypatch, part: int) -> None:
+    """Over parts and blocks of rows too, with layers of different sizes, of which one row is another's copy."""
     monkeypatch.setattr(nearest, "ROWS", 7)
+    monkeypatch.setattr(beside, "PART", part)
     rng = np.random.default_rng(0)
     decoders = [rng.normal(size=(n, 12)) * rng.uniform(0.1, 9, (n, 1)) for n in (20, 33, 15)]
     decoders[2][4] = 3 * decoders[0][11]
     saes = ["a", "b", "c"]
-    found = beside.neighbours([torch.tensor(rows, dtype=torch.float32) for rows in decoders], saes)
+    found = list(beside.neighbours([torch.tensor(rows, dtype=torch.float32) for rows in decoders], saes))
     for i, frame in enumerate(found):
         tables.write(frame, tmp_path / "neighbours.parquet", NEIGHBOURS, {})
         for j, sae in enumerate(saes):
@@ -41,7 +45,26 @@ def test_neighbours_are_those_of_all_cosines(tmp_path, monkeypatch) -> None:
     assert copy["neighbour"] == 4 and copy["cosine"] == pytest.approx(1)
 
 
-def test_a_row_of_zeros_has_no_cosine() -> None:
+def test_two_parts_of_rows_are_held_at_a_time(monkeypatch) -> None:
+    """Of five decoders in eleven parts; all of them were 4.8 GB for 12 of 131,072 rows."""
+    held, most = weakref.WeakSet(), []
+
+    def counted(W_dec: torch.Tensor) -> torch.Tensor:
+        rows = unit_rows(W_dec)
+        held.add(rows)
+        most.append(len(held))
+        return rows
+
+    monkeypatch.setattr(beside, "PART", 8)
+    monkeypatch.setattr(beside, "unit_rows", counted)
+    decoders = [torch.randn(n, 12) for n in (20, 8, 17, 3, 20)]
+    assert len(list(beside.neighbours(decoders, list("abcde")))) == 5
+    assert max(most) == 2
+
+
+@pytest.mark.parametrize("part", [3, beside.PART])
+def test_a_row_of_zeros_has_no_cosine(monkeypatch, part: int) -> None:
+    monkeypatch.setattr(beside, "PART", part)
     rows = torch.eye(12)[:10].clone()
     rows[3] = 0
     (frame,) = beside.neighbours([rows], ["a"])

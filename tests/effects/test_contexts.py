@@ -1,8 +1,10 @@
 """Contexts in which features are most active, all at once, against the search one by one."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from fsrl.effects.sample import read_windows
 from fsrl.models import examples, reading
 from fsrl.models.sources import ModelSource, SAESource
 from fsrl.tables.directions import CONTEXTS
+from fsrl.weights import pages
 from tests.fixtures import architectures, vocabularies
 
 
@@ -64,3 +67,32 @@ def test_a_neuron_fires_where_its_nonlinearity_lets_it(tmp_path, name: str) -> N
                 assert peaks[feature] == pytest.approx(float(expected[feature]), rel=1e-5)
             else:
                 assert feature not in peaks.index
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_neox"])
+def test_what_hooks_hold_may_wait_in_files(tmp_path, monkeypatch, name: str) -> None:
+    """Beyond a number of bytes, one file a hook and batch; and a batch may be encoded window by window."""
+    architectures.write(name, tmp_path / "model")
+    model = reading.read_model(ModelSource(folder=str(tmp_path / "model")))
+    source = SAESource(neurons=2)
+    given = [(sae, sae, 32) for sae in source.sae_ids]
+    text = "<|endoftext|>".join(vocabularies.TEXT)
+    asked = {"context": 16, "contexts": 5, "examples": 2}
+    rooms = []
+
+    def counted(*shape: Any) -> torch.Tensor:
+        rooms.append(shape)
+        return pages.room(*shape)
+
+    monkeypatch.setattr(contexts, "BATCH", 2)
+    monkeypatch.setattr(contexts, "pages", SimpleNamespace(room=counted))
+    wanted = list(contexts.of_study(model, source, given, text, **asked))
+    assert not rooms
+    monkeypatch.setattr(contexts, "HELD", 0)
+    monkeypatch.setattr(contexts, "ENCODED", 1)
+    found = list(contexts.of_study(model, source, given, text, **asked))
+    hooks = 2 * (2 if name == "llama" else 1)  # a gate beside each
+    assert sorted(rows for rows, *_ in rooms) == sorted(hooks * [32, 32, 16])
+    for (frame, said), (expected, of_expected) in zip(found, wanted, strict=True):
+        pd.testing.assert_frame_equal(frame, expected)
+        assert said == of_expected
