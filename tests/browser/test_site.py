@@ -20,15 +20,16 @@ from fsrl.pages import page as dashboard
 from fsrl.pages import record
 from fsrl.pages.facts import FeatureRows, from_rows
 from fsrl.pages.sets import SetRow
+from fsrl.pages.text import TOKEN_LIMIT, power
 from fsrl.pages.text import column as signed
 from fsrl.pages.text import number as printed
-from fsrl.pages.text import power
 from fsrl.tokens.text import legible
 from tests.fixtures import browser_study
 from tests.fixtures.browser_study import HOSTILE, SAES, SAID
 from tests.fixtures.driven_browser import PARTS, Visit, chromium, set_rows, texts
 
 FIRST = f"layer={SAES[0]}"
+LONG = "W" * 60  # a token of the made-up vocabulary, which is cut where it is shown
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +146,15 @@ def test_which_features_promote_a_token_over_all_layers(made: Any, visit: Visit)
     extremes = [layer.shown.extremes for layer in made.layers]
     visit.drawn(lambda: page.select_option("#scope", "all"))
     assert page.inner_text("#count") == "180 of 180 features"
+    assert sum((rows["token"] == LONG).sum() for rows in extremes)
     for typed, stored in (
         (" the", ["Ġthe"]),
         ("the", ["Ġthe"]),
         ("Ġthe", []),
         (HOSTILE, [browser_study.spelled(HOSTILE)]),
+        (LONG, [LONG]),  # whole, and as it is shown
+        (legible(LONG, limit=TOKEN_LIMIT), [LONG]),
+        (LONG[1:], []),
     ):
         for side, sides in (("top", ["top"]), ("either", ["top", "bottom"])):
             page.select_option("#side", side)
@@ -163,6 +168,7 @@ def test_which_features_promote_a_token_over_all_layers(made: Any, visit: Visit)
             found = set(zip(column(page, "layer"), features(page), strict=True)) if wanted else set()
             assert found == set(sorted(wanted)[:]) or len(wanted) > 50, (typed, side)
             assert page.inner_text("#count").startswith(f"{len(wanted)} of 180")
+            assert ("no such token" in page.inner_text("#count")) is (not stored)
             ranks = [abs(int(text.replace("−", "-"))) for text in (column(page, "rank") if wanted else [])]
             assert ranks == sorted(ranks)
     assert page.get_attribute("#token", "aria-invalid") == "false"

@@ -10,6 +10,7 @@ import pytest
 from fsrl.dataset import bulk
 from fsrl.errors import FsrlError
 from fsrl.explanations import agreement, local
+from fsrl.models import releases
 from fsrl.neuronpedia import api as neuronpedia
 from fsrl.tables import core
 from fsrl.tables.explanations import EXPLANATIONS
@@ -137,6 +138,23 @@ def test_the_four_records_name_each_other(made: tuple[Path, list[bulk.Source]]) 
         assert own["modelId"] == group["modelId"] == model["id"] == "tiny-model"
         assert group["releaseName"] == release["name"] == "fsrl-tiny"
         assert source.name == f"{SAES[source.sae]}-{source.set_name}"
+
+
+def test_an_sae_of_the_embedding_has_a_name_that_holds_together(tmp_path: Path) -> None:
+    """Not "-1-...", which no source can be called; as Neuronpedia's own, of which SAELens' directory has one."""
+    known = releases.neuronpedia_id("pythia-70m-deduped-res-sm", "blocks.0.hook_resid_pre")
+    assert known is not None and known.startswith("pythia-70m-deduped/e-")
+    for sae, name in (
+        ("hook_embed", "e-embed-tiny"),
+        ("embedding/width_4k/average_l0_6", "e-embedding-width-4k-average-l0-6-tiny"),
+    ):
+        assert bulk.source_name(sae, -1, "tiny") == name
+        own = bulk.Source(**vars(sources(tmp_path / name)[0]) | {"name": name, "sae": sae, "hook": sae})
+        assert own.set_name == name.removeprefix("e-")
+        (place,) = bulk.write(tmp_path / name / "out", [own], "t", "r")
+        assert place == f"v1/tiny-model/{name}"
+        said = json.loads((tmp_path / name / "out" / place / "source.jsonl").read_text())
+        assert said["id"] == name and said["setName"] == own.set_name
 
 
 def test_names_that_neuronpedia_cannot_have_and_twins_are_refused(tmp_path: Path) -> None:

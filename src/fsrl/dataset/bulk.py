@@ -34,6 +34,8 @@ from fsrl.tokens import text as token_text
 
 BATCH = 1024
 DECIMALS = 5
+# In the place of the layer's number; Neuronpedia's web app reads it so (lib/utils/source.ts).
+EMBEDDING = "e"
 # The user whom every export of Neuronpedia's and SAEDashboard's names; an import needs one that exists.
 CREATOR = "clkht01d40000jv08hvalcvly"
 # What a feature's row says of activations and of other neurons: nothing.
@@ -79,11 +81,16 @@ class Source:
 def source_name(sae: str, layer: int, study: str) -> str:
     """A source's name for an SAE that Neuronpedia does not host: layer, place and study.
 
+    layer: -1 for the embedding, whose SAEs are "e-..." there.
+
     >>> source_name("blocks.5.hook_resid_post", 5, "mini")
     '5-resid-post-mini'
+    >>> source_name("hook_embed", -1, "mini")
+    'e-embed-mini'
     """
     place = re.sub(r"^blocks\.\d+\.", "", sae).replace("hook_", "")
-    return f"{layer}-" + re.sub(r"[^A-Za-z0-9]+", "-", f"{place}-{study}").strip("-")
+    where = EMBEDDING if layer < 0 else layer
+    return f"{where}-" + re.sub(r"[^A-Za-z0-9]+", "-", f"{place}-{study}").strip("-")
 
 
 def write(folder: Path, sources: Sequence[Source], title: str, release: str) -> list[str]:

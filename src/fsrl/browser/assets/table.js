@@ -9,12 +9,13 @@ class Rows {
     Object.assign(this, { study, tokens, data: [] });
   }
 
-  // The ids of the tokens that a person means: as typed; without a space before it, with one as well.
+  // The ids of the tokens that a person means: as typed; without a space before it, with one as well. A token that is
+  // cut where it is shown is known by its whole text and by the cut one.
   tokenIds(typed) {
     if (!typed) return null;
     const wanted = typed.replaceAll(" ", "\u2423");
     const both = new Set([wanted, ...(wanted.startsWith("\u2423") ? [] : [`\u2423${wanted}`])]);
-    return new Set(this.tokens.shown.flatMap((text, id) => both.has(text) ? [id] : []));
+    return new Set(this.tokens.shown.flatMap((text, id) => both.has(text) || both.has(this.tokens.whole[id]) ? [id] : []));
   }
 
   // All columns of one feature.
