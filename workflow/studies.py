@@ -136,6 +136,10 @@ class Study:
         """Those of its SAEs that read another place of the model than they write; asks no network."""
         return _located(f"config: studies.{self.name}.saes", self.saes.transcoders)
 
+    def unread(self) -> list[str]:
+        """Those of its SAEs of which nobody can tell yet whether they are transcoders; asks no network."""
+        return _located(f"config: studies.{self.name}.saes", self.saes.unread)
+
     def unlike_gpt2(self) -> str | None:
         """What in its model is not as in GPT-2; None where all is. By its name, until its files are here."""
         found = _located(f"config: studies.{self.name}.model", self.model.config)

@@ -50,10 +50,22 @@ try:
         settings.check_saes(study.name, study.sae_ids)
     STUDIES = {study.name: study for study in built(ASKED.values())}
     if workflow.is_main_process:
+        # Those with effects planned before anyone can tell whether they have any; scripts/export_weights.py asks.
+        UNREAD = [
+            study
+            for study in STUDIES.values()
+            if "effects" not in study.without and config["effects"]["view"] in study.views and study.unread()
+        ]
+        os.environ["FSRL_UNREAD"] = "\n".join(study.name for study in UNREAD)
         for study in STUDIES.values():
             studies.check(study, config)
             if line := study.trained_on_another():
                 say(line)
+            if study in UNREAD:
+                say(
+                    f"study {study.name}: whether its SAEs are transcoders, which have no effects, is known once their "
+                    "files are here; if they are, this run stops there, and the same command then leaves effects out"
+                )
             for view in studies.left_out(study.name, config):
                 skip(
                     f"study {study.name} is built without view {view}: with transport each layer has isotropic "

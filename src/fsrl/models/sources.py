@@ -222,17 +222,34 @@ class SAESource:
         return [file for file in dict.fromkeys(found) if file is not None]
 
     def transcoders(self) -> list[str]:
-        """The ids of dictionaries that read another place of the model than they write, as far as names and
-        the files of a folder tell; in a repository that is no listed release nobody looks.
+        """The ids of dictionaries that read another place of the model than they write. The names of a listed
+        release tell; of a folder, and of a repository that is none, the files that are here (see `unread`).
         """
+        if self.release is not None and self.listed.listed:
+            return list(self.sae_ids) if self.listed.transcoders else []
+        return [
+            sae_id
+            for sae_id, path in self._configs().items()
+            if path is not None and "transcoder" in str(read_json(path).get("architecture"))
+        ]
+
+    def unread(self) -> list[str]:
+        """The ids in a repository that is no listed release whose configuration is not in the cache: nobody
+        can tell yet whether they are transcoders.
+        """
+        if self.release is None or self.listed.listed:
+            return []
+        return [sae_id for sae_id, path in self._configs().items() if path is None]
+
+    def _configs(self) -> dict[str, Path | None]:
+        """Where the configuration of each SAE lies that has a file of its own, None where it is not here."""
         if self.folder is not None:
-            configs = {sae_id: Path(self.folder) / sae_id / SAE_FILES[0] for sae_id in self.sae_ids}
-            return [
-                sae_id
-                for sae_id, path in configs.items()
-                if path.is_file() and "transcoder" in str(read_json(path).get("architecture"))
-            ]
-        return list(self.sae_ids) if self.release is not None and self.listed.transcoders else []
+            places = {sae_id: Path(self.folder) / sae_id / SAE_FILES[0] for sae_id in self.sae_ids}
+            return {sae_id: path if path.is_file() else None for sae_id, path in places.items()}
+        if self.release is None:
+            return {}
+        files = {sae_id: self.config_file(sae_id) for sae_id in self.sae_ids}
+        return {sae_id: None if file is None else hub_files.cached(file) for sae_id, file in files.items()}
 
     def local_files(self) -> list[Path]:
         """Every file of the folder that is read; FsrlError naming what is missing. [] for hub and neurons."""
