@@ -40,7 +40,10 @@ KNOWN_WIDTHS = {
     "saebench_gemma-2-2b_width-2pow16_date-0107": [65536] * 6,
     "gemma-2b-res-jb": [16384] * 5,
     "gemma-2-2b-res-matryoshka-dc": [32768] * 25,
-    "gpt2-small-res-jb": [None] * 13,
+    "gpt2-small-res-jb": [24576] * 13,
+    "pythia-70m-deduped-res-sm": [32768] * 7,
+    "llama-3-8b-it-res-jh": [65536],
+    "mistral-7b-res-wg": [None] * 3,
 }
 
 
@@ -119,6 +122,24 @@ def test_names_tell_how_wide_a_dictionary_is(name):
     assert catalogue.widths(name) == KNOWN_WIDTHS[name]
 
 
+def test_published_widths_stand_for_silent_names_alone(monkeypatch):
+    published = dict(catalogue.PUBLISHED_WIDTHS)
+    monkeypatch.setattr(catalogue, "PUBLISHED_WIDTHS", {})
+    for name in published:
+        assert set(catalogue.widths(name)) == {None}, name
+
+
+def test_a_loader_s_own_width_is_ours():
+    from sae_lens.loading.pretrained_sae_loaders import get_goodfire_config_from_hf
+
+    named = [name for name in catalogue.PUBLISHED_WIDTHS if name.startswith("goodfire")]
+    assert len(named) == 2
+    for name in named:
+        entry = WHOLE[name]
+        found = get_goodfire_config_from_hf(entry["repo_id"], entry["saes"][0]["path"], "cpu")
+        assert catalogue.widths(name) == [found["d_sae"]]
+
+
 def test_widths_are_those_that_sae_lens_reads_from_the_names():
     """Where its loader knows them from the path alone."""
     from sae_lens.loading import pretrained_sae_loaders as loaders
@@ -136,7 +157,8 @@ def test_widths_are_those_that_sae_lens_reads_from_the_names():
 def test_a_size_is_that_of_encoders_and_decoders(table):
     sizes = table.set_index("release")["float32_gb"]
     assert sizes["gpt2-small-resid-post-v5-32k"] == round(12 * 2 * 768 * 32768 * 4 / 1e9, 1)
-    assert sizes[["gpt2-small-res-jb", "gemma-scope-2b-pt-att", "gemma-scope-2-1b-pt-att-all"]].isna().all()
+    assert sizes["gpt2-small-res-jb"] == round(13 * 2 * 768 * 24576 * 4 / 1e9, 1)
+    assert sizes[["mistral-7b-res-wg", "gemma-scope-2b-pt-att", "gemma-scope-2-1b-pt-att-all"]].isna().all()
 
 
 def test_a_layout_that_is_not_read_is_refused_with_the_reason(monkeypatch):
@@ -154,6 +176,7 @@ def test_the_table_is_written_and_printed(table, tmp_path):
     found = {line.split()[0]: line for line in lines}
     assert {line[head.index("model") - 1 : head.index("model")] for line in lines} == {" "}
     assert re.search(r"gpt2 +12 +24576 49152 +2.1 +12 +yes$", found["gpt2-small-hook-z-kk"])
+    assert re.search(r"gpt2 +13 +24576 +2.0 +13 +yes$", found["gpt2-small-res-jb"])
     assert found["gpt-oss-20b-andyrdt"].endswith(f"no: {catalogue.REASONS['quantised']}")
     assert last == f"{table['supported'].sum()} of 170 releases are supported"
     assert (

@@ -90,9 +90,33 @@ def test_all_that_are_no_gpt2_s_are_planned() -> None:
     assert others == {*READY, TRANSCODERS}
 
 
-def test_releases_are_listed_without_weights_or_network(fresh: Project) -> None:
-    done = fresh.without_jobs("--dry-run", "studies")
-    assert set(planned(done)) == {"list_releases", "studies"}
+def test_releases_are_listed_without_weights_or_network(fresh: Project, tmp_path: Path) -> None:
+    """The table is printed, and written, with a row for each release and a width where one is known."""
+    project = fresh.copy(tmp_path / "project")
+    nowhere = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    assert set(planned(project.without_jobs("--dry-run", "studies"))) == {"list_releases", "studies"}
+    done = project.snakemake("studies", given=environment() | nowhere)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    (first,) = (number for number, line in enumerate(lines) if line.startswith("release "))
+    heads = re.split(r" {2,}", lines[first])
+    assert heads == ["release", "model", "SAEs", "d_sae", "GB", "Neuronpedia", "supported"]
+    # Every cell begins where its head does, or is empty.
+    starts = [lines[first].index(head) for head in heads]
+    ends = [*starts[1:], None]
+    rows = [
+        [line[a:b].strip() for a, b in zip(starts, ends, strict=True)]
+        for line in lines[first + 1 : first + 171]
+    ]
+    assert lines[first + 171].endswith(" of 170 releases are supported")
+    written = [line.split("\t") for line in (project.folder / "results/releases.tsv").read_text().splitlines()]
+    assert [row[0] for row in rows] == [row[0] for row in written[1:]] and len(set(map(tuple, rows))) == 170
+    assert {row[6].split(":")[0] for row in rows} == {"yes", "no"}
+    assert all(row[1] and int(row[2]) > 0 for row in rows)
+    assert ["gpt2-small-res-jb", "gpt2", "13", "24576", "2.0", "13", "yes"] in rows
+    names = written[0]
+    (own,) = (dict(zip(names, row, strict=True)) for row in written[1:] if row[0] == "gpt2-small-res-jb")
+    assert own["d_sae"] == "24576" and "gpt2-small" in own["studies"]
 
 
 def test_what_a_skipped_study_lacks_is_downloaded_without_naming_it(

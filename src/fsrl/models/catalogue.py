@@ -1,6 +1,7 @@
 """Every release that SAELens lists, as far as its directory tells: nothing is fetched or heavy to import.
 
-The directory gives repositories, ids and paths; how wide a dictionary is stands in their names, mostly. A
+The directory gives repositories, ids and paths; how wide a dictionary is stands in their names, mostly, and
+of some releases whose names are silent in PUBLISHED_WIDTHS. A
 release is supported where fsrl reads its layout and the model as it is published: REASONS has what else there
 is, and config/README.md says it again.
 """
@@ -57,6 +58,15 @@ WIDTHS = {
     "Qwen/Qwen3.5-27B": 5120,
     "Qwen/Qwen3.5-35B-A3B-Base": 2048,
     "openai/gpt-oss-20b": 2880,
+}
+# d_sae of every SAE of releases whose names do not tell it, and who says so.
+PUBLISHED_WIDTHS = {
+    "gpt2-small-res-jb": 24576,  # its author: 32 times d_model
+    # The sizes of its repositories' files: 128 KiB of densities, 128 MiB of weights.
+    **dict.fromkeys((f"pythia-70m-deduped-{place}-sm" for place in ("att", "mlp", "res")), 32768),
+    "llama-3-8b-it-res-jh": 65536,  # its repository's README
+    # SAELens' loader (get_goodfire_config_from_hf).
+    **dict.fromkeys(("goodfire-llama-3.3-70b-instruct", "goodfire-llama-3.1-8b-instruct"), 65536),
 }
 # What a release may be refused for, and which models are.
 REASONS = {
@@ -120,8 +130,10 @@ def why_not(name: str) -> str | None:
 
 
 def widths(name: str) -> list[int | None]:
-    """d_sae of each of the release's SAEs as SAELens lists them, None where no name tells it."""
+    """d_sae of each of the release's SAEs as SAELens lists them, None where it is not known."""
     facts, model = releases.facts(name), model_of(name)
+    if name in PUBLISHED_WIDTHS:
+        return [PUBLISHED_WIDTHS[name]] * len(facts["saes"])
     return [
         _width((sae["id"], str(sae["path"]), facts["repo_id"], sae.get("neuronpedia") or ""), model)
         for sae in facts["saes"]
