@@ -30,6 +30,7 @@ MODELS = {
     "gpt_neo": {"window_size": 5},
     "phi": {},
     "qwen3": {},
+    "qwen3_moe": {},
     "gemma": {},
     "gemma3": {"sliding_window": 5},
     "granite": {},

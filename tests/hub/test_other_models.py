@@ -18,7 +18,7 @@ from tests.fixtures.foreign_layouts import CLT, READ, TRANSCODERS, shrink
 from tests.hub import clients, repositories
 from tests.hub.server import LoopbackHub
 
-SERVED = ("gpt_neox", "gemma2", "gemma3", "llama", "mistral", "qwen2", "qwen3", "phi", "olmo2")
+SERVED = ("gpt_neox", "gemma2", "gemma3", "llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "phi", "olmo2")
 # Layout, release, writer, id or None for the first.
 LAYOUTS = [(*row[:3], None) for row in READ] + [(*row[:3], row[5]) for row in TRANSCODERS]
 

@@ -21,8 +21,12 @@ from tests.hub.server import LoopbackHub
 
 READS, WRITES = "blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out"
 UNKNOWN = "study ours: whether its SAEs are transcoders, which have no effects, is known once their files are"
-REFUSED = "study ours: one of some/transcoders is a transcoder, which has no effects, and only its files tell;"
-LEFT_OUT = "study ours is built without effects: one is a transcoder, whose features are read at another place"
+REFUSED = (
+    "study ours: one of some/transcoders is a transcoder, which has no effects, and only its files tell;"
+)
+LEFT_OUT = (
+    "study ours is built without effects: one is a transcoder, whose features are read at another place"
+)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from fsrl.models import catalogue, fit, releases
 from fsrl.models.sources import ModelSource, SAESource
 from fsrl.tables import core as tables
 from fsrl.tables.releases import RELEASES
+from tests.fixtures import architectures
 from tests.fixtures.sae_directory import WHOLE
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +48,28 @@ KNOWN_WIDTHS = {
 }
 
 
+# model_type in config.json of the models that the releases are of. Gemma 3 from 4B on sees images too.
+MODEL_TYPES = {
+    "gpt2": "gpt2",
+    "EleutherAI/pythia-70m-deduped": "gpt_neox",
+    "mistralai/Mistral-7B-v0.1": "mistral",
+    **dict.fromkeys(("google/gemma-2b", "google/gemma-2b-it"), "gemma"),
+    **dict.fromkeys([f"google/gemma-2-{size}" for size in ("2b", "9b", "9b-it", "27b")], "gemma2"),
+    **dict.fromkeys(
+        [f"google/gemma-3-{size}" for size in ("270m", "270m-it", "1b-pt", "1b-it")], "gemma3_text"
+    ),
+    **{f"google/gemma-3-{size}-{kind}": "gemma3" for size in ("4b", "12b", "27b") for kind in ("pt", "it")},
+    **dict.fromkeys([f"meta-llama/Llama-3.1-8B{kind}" for kind in ("", "-Instruct")], "llama"),
+    "meta-llama/Meta-Llama-3-8B-Instruct": "llama",
+    "meta-llama/Llama-3.3-70B-Instruct": "llama",
+    "deepseek-ai/DeepSeek-R1-Distill-Llama-8B": "llama",
+    "Qwen/Qwen2.5-7B-Instruct": "qwen2",
+    **dict.fromkeys([f"Qwen/Qwen3-{size}" for size in ("0.6B", "1.7B", "4B", "8B", "14B")], "qwen3"),
+    **dict.fromkeys([f"Qwen/Qwen3-{size}-Base" for size in ("1.7B", "8B")], "qwen3"),
+    "Qwen/Qwen3-30B-A3B-Base": "qwen3_moe",
+}
+
+
 @pytest.fixture(scope="module")
 def table():
     studies = {name: study["saes"].get("release") for name, study in CONFIG["studies"].items()}
@@ -67,6 +90,14 @@ def test_every_release_is_supported_or_refused_for_a_listed_reason(table):
         **dict.fromkeys(("Qwen/Qwen3.5-2B-Base", "Qwen/Qwen3.5-9B-Base", "Qwen/Qwen3.5-27B"), 2),
         "Qwen/Qwen3.5-35B-A3B-Base": 2,
     }
+
+
+def test_a_supported_release_is_of_a_model_whose_kind_is_tried(table):
+    """Tiny models of each kind are read, and their own logits found again (test_head.py, test_part.py)."""
+    models = set(table[table["supported"]]["model"])
+    assert models == set(MODEL_TYPES)
+    assert set(MODEL_TYPES.values()) <= architectures.model_types()
+    assert not models & set(catalogue.REFUSED_MODELS)
 
 
 def test_the_docs_say_why_a_release_is_refused(table):

@@ -109,7 +109,9 @@ def test_releases_are_listed_without_weights_or_network(fresh: Project, tmp_path
         for line in lines[first + 1 : first + 171]
     ]
     assert lines[first + 171].endswith(" of 170 releases are supported")
-    written = [line.split("\t") for line in (project.folder / "results/releases.tsv").read_text().splitlines()]
+    written = [
+        line.split("\t") for line in (project.folder / "results/releases.tsv").read_text().splitlines()
+    ]
     assert [row[0] for row in rows] == [row[0] for row in written[1:]] and len(set(map(tuple, rows))) == 170
     assert {row[6].split(":")[0] for row in rows} == {"yes", "no"}
     assert all(row[1] and int(row[2]) > 0 for row in rows)

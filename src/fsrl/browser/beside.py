@@ -59,9 +59,7 @@ class _Nearest:
     @classmethod
     def none(cls, features: int, ranks: int) -> "_Nearest":
         """Before anything was compared."""
-        return cls(
-            torch.zeros(features, ranks, dtype=torch.int32), torch.full((features, ranks), -torch.inf)
-        )
+        return cls(torch.zeros(features, ranks, dtype=torch.int32), torch.full((features, ranks), -torch.inf))
 
     def add(
         self,
