@@ -21,7 +21,7 @@ def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("part", [1, 6, 16, beside.PART])
 def test_neighbours_are_those_of_all_cosines(tmp_path, monkeypatch, part: int) -> None:
-    """Over parts and blocks of rows too, with layers of different sizes, of which one row is another's copy."""
+    """Over parts and blocks of rows too, with layers of different sizes; one row is another's copy."""
     monkeypatch.setattr(nearest, "ROWS", 7)
     monkeypatch.setattr(beside, "PART", part)
     rng = np.random.default_rng(0)

@@ -141,7 +141,7 @@ def test_the_four_records_name_each_other(made: tuple[Path, list[bulk.Source]]) 
 
 
 def test_an_sae_of_the_embedding_has_a_name_that_holds_together(tmp_path: Path) -> None:
-    """Not "-1-...", which no source can be called; as Neuronpedia's own, of which SAELens' directory has one."""
+    """Not "-1-...", which no source can be called; as Neuronpedia's own, of which SAELens lists one."""
     known = releases.neuronpedia_id("pythia-70m-deduped-res-sm", "blocks.0.hook_resid_pre")
     assert known is not None and known.startswith("pythia-70m-deduped/e-")
     for sae, name in (

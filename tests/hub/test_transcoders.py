@@ -1,4 +1,4 @@
-"""A repository that SAELens does not list: whether its SAEs are transcoders is known once its files are here."""
+"""A repository that SAELens does not list: whether it holds transcoders is known once its files are here."""
 
 import json
 import shutil

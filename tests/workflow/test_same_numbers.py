@@ -1,6 +1,4 @@
-"""A feature has the same numbers everywhere: 50 of the built study's, of several SAEs, in tables, pages, browser
-and paper.
-"""
+"""A feature has the same numbers everywhere: 50 of three of the built SAEs, in tables, pages, browser, paper."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -147,7 +145,7 @@ def printed(built_mini: Path) -> dict[tuple[str, int], tuple[str, ...]]:
 
 @pytest.fixture(scope="module")
 def features(built: Built, printed: dict[tuple[str, int], tuple[str, ...]]) -> Chosen:
-    """The paper's exemplars; of each SAE some whose effects were measured; others up to 50, half of them typed."""
+    """The paper's exemplars; of each SAE some whose effects were measured; others, half of them typed."""
     generator, chosen = np.random.default_rng(0), list(printed)
     for sae in SAES:
         measured = built.read(sae, "effects", EFFECTS)["feature"].unique()

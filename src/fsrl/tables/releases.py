@@ -9,7 +9,9 @@ RELEASES = Table(
         "model": Column("string", "1", "the model's repository on the Hugging Face hub"),
         "kind": Column("string", "1", "SAEs, transcoders, or cross-layer transcoders"),
         "saes": Column("int64", "dictionaries", "how many it holds, one for each place that one writes to"),
-        "d_sae": Column("list<int64>", "features", "the widths that its names or publishers tell; empty where none does"),
+        "d_sae": Column(
+            "list<int64>", "features", "the widths that its names or publishers tell; empty where none does"
+        ),
         "float32_gb": Column(
             "float64",
             "GB",
