@@ -1,4 +1,4 @@
-"""A feature has the same numbers everywhere: 50 of three of the built SAEs, in tables, pages, browser, paper."""
+"""A feature has the same numbers everywhere: 50 of three built SAEs, in tables, pages, browser and paper."""
 
 import re
 from collections.abc import Callable, Iterator
