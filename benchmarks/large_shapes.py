@@ -5,8 +5,8 @@
     python benchmarks/large_shapes.py --folder FOLDER --tokens 65536 --d-model 1152
     python benchmarks/large_shapes.py --table FILE                         # what FILE holds, as docs show it
 
-Writes W_U, a decoder and a model of one block, then runs each stage in a process of its own, on `--rows`
-features or directions. With --line on a quarter of them as well: what a stage takes is a line in their
+Writes W_U, a decoder, a model of one block and some tables, then runs each stage in a process of its own, on
+`--rows` features or directions. With --line on a quarter of them as well: what a stage takes is a line in their
 number, and its CPU time for all of the shape's is given too; stages that compare every feature with every
 other run on all of them. Wall time is not given: it depends on what else the machine does. Memory: the peak
 of all that is resident, pages of files among it, which the kernel takes back when it needs them, and of what
@@ -26,6 +26,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import large_tables
 
 
 class Shape(NamedTuple):
@@ -58,11 +60,17 @@ STAGES: dict[str, int | None] = {
     "clusters": None,
     "directions": None,
     "token_sets": None,
+    # Of tables (large_tables.py).
+    "types": None,
+    "summary": None,
+    "claims": None,
+    "browser": None,
+    "dataset": None,
 }
 # Whose time is no line in the number of rows.
 WHOLE = ("clusters", "directions", "token_sets")
 VIEWS: dict[str, dict[str, Any]] = {"main": {}, "trained": {"tokens": "trained"}}
-SET_DRAWS, N_SETS = 20_000, 60
+SET_DRAWS = 20_000
 RESERVED = 400
 
 
@@ -186,6 +194,7 @@ def write(asked: argparse.Namespace, shape: Shape) -> None:
         W_dec = torch.randn(shape.features, asked.d_model, generator=generator)
         hook = "blocks.0.hook_resid_post"
         matrices.write_decoder(matrices.Decoder(W_dec, None, hook, 0, hook, {}), path)
+    large_tables.write(asked.folder, shape.features)
 
 
 def write_model(folder: Path, n_tokens: int, d_model: int) -> None:
@@ -227,7 +236,8 @@ def run(asked: argparse.Namespace) -> None:
         return
     unembedding = matrices.read_unembedding(asked.folder / "unembedding.safetensors")
     decoder = matrices.read_decoder(asked.folder / "decoder.safetensors")
-    globals()[f"run_{asked.stage}"](asked, unembedding, decoder)
+    stages = vars(large_tables) | globals()
+    stages[f"run_{asked.stage}"](asked, unembedding, decoder)
 
 
 def run_export(asked: argparse.Namespace) -> None:
@@ -277,8 +287,8 @@ def sets_of(view: Any) -> Any:
 
     generator = torch.Generator().manual_seed(1)
     n_tokens = view.W_U.shape[1]
-    shares = torch.logspace(-4, -1, N_SETS).unsqueeze(1)
-    return torch.rand(N_SETS, n_tokens, generator=generator) < shares
+    shares = torch.logspace(-4, -1, large_tables.N_SETS).unsqueeze(1)
+    return torch.rand(large_tables.N_SETS, n_tokens, generator=generator) < shares
 
 
 def run_enrichment(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
