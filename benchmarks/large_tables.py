@@ -199,8 +199,8 @@ def run_browser(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> No
 
 
 def run_dataset(asked: argparse.Namespace, unembedding: Any, decoder: Any) -> None:
-    """The folder of one SAE and view: moments, extreme tokens, histograms, types, best sets, and the layout of
-    Neuronpedia.
+    """The folder of one SAE and view: moments, extreme tokens, histograms, types and best sets, and in
+    Neuronpedia's layout.
     """
     import yaml
 

@@ -136,6 +136,17 @@ def test_a_submission_asks_for_a_gpu_and_after_a_failure_for_more_memory(
         assert re.findall(r" --gpus=(\d+) ", call) == gpus
 
 
+def test_a_comparison_of_all_saes_gets_time_for_as_many_as_there_are(fresh: Project, tmp_path: Path) -> None:
+    minutes = CLUSTER["browser.{study}"]["compare_directions"]
+    project = fresh.copy(tmp_path / "project")
+    assert resources(dry_run(project, "browser"), "compare_directions_tiny")[1] == minutes
+    overlay = project.folder / "tiny/config.yaml"
+    config = json.loads(overlay.read_text())
+    config["studies"]["tiny"]["saes"] = {"neurons": 26}
+    overlay.write_text(json.dumps(config))
+    assert resources(dry_run(project, "browser"), "compare_directions_tiny")[1] == 4 * minutes
+
+
 @pytest.fixture
 def slurm() -> Iterator[Path]:
     """A cluster on this machine; its daemons' log."""

@@ -3,8 +3,8 @@
 #
 # Minutes are at least five times what gpt2-small took at full shapes on two cores (docs/reference/times.md), and no
 # less than ten: a start from a busy file system takes a minute or two, and the largest SAEs are five times as wide.
-# Memory stands in the rules, as measured there, and where a job runs the model with the model's own size beside it. Both
-# grow with every attempt (`retries` in the profile).
+# Memory stands in the rules, as measured there, and where a job runs the model with the model's own size beside it; the time of
+# compare_directions grows with the square of the SAEs. Both grow with every attempt (`retries` in the profile).
 #
 # Jobs of one group, its wildcards filled in, are one submission (`group-components` in the profile): a study of a hundred
 # jobs is one or two dozen to a cluster. A group must not need itself by way of another one, and SLURM's log lies in a folder
@@ -110,6 +110,12 @@ def growing(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
+def minutes_of(asked, script, minutes):
+    """The minutes of a script's rule; every SAE compared with every other one: those of GPT-2's 13."""
+    saes = len(asked.output) // 2 if script == "compare_directions" else 13
+    return round(minutes * max(1, (saes / 13) ** 2))
+
+
 def ask_of_a_cluster(asked):
     """Give a rule with a script its group, its run time, and memory that grows; --set-resources has the last word."""
     for group, minutes in CLUSTER.items():
@@ -118,7 +124,7 @@ def ask_of_a_cluster(asked):
             # A job that does all SAEs of a study is of none of them.
             asked.group = group if "sae" in asked.wildcard_names else group.replace(".{sae}", "")
             _, stated = asked.ruleinfo.resources or ((), {})
-            amounts = {"mem_mb": stated.get("mem_mb"), "runtime": minutes[script]}
+            amounts = {"mem_mb": stated.get("mem_mb"), "runtime": minutes_of(asked, script, minutes[script])}
             said = workflow.resource_settings.overwrite_resources.get(asked.name, {})
             grow = {name: growing(amount) for name, amount in amounts.items() if amount}
             asked.resources.update(
