@@ -7,10 +7,10 @@
 
 Writes W_U, a decoder, a model of one block and some tables, then runs each stage in a process of its own, on
 `--rows` features or directions. With --line on a quarter of them as well: what a stage takes is a line in
-their number, and its CPU time for all of the shape's is given too; stages that compare every feature with every
-other run on all of them. Wall time is not given: it depends on what else the machine does. Memory: the peak
-of all that is resident, pages of files among it, which the kernel takes back when it needs them, and of what
-it must hold (anonymous).
+their number, and its CPU time for all of the shape's is given too; stages that compare every feature with
+every other run on all of them. Wall time is not given: it depends on what else the machine does. Memory: the
+peak of all that is resident, pages of files among it, which the kernel takes back when it needs them, and of
+what it must hold (anonymous).
 Linux only. The weights stay in the folder.
 """
 
