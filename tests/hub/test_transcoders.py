@@ -49,9 +49,9 @@ def hub(tiny_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield served
 
 
-def hosted(hub: LoopbackHub, fresh: Project, folder: Path, repository: str) -> Hosted:
+def hosted(hub: LoopbackHub, fresh: Project, here: Path, repository: str) -> Hosted:
     """The study `ours` of one of the repositories, with nothing fetched or built."""
-    project = fresh.copy(folder / "project")
+    project = fresh.copy(here.resolve() / "project")
     path = project.folder / "tiny/config.yaml"
     config = json.loads(path.read_text())
     config["studies"]["ours"] = {
@@ -63,13 +63,13 @@ def hosted(hub: LoopbackHub, fresh: Project, folder: Path, repository: str) -> H
     }
     config["tokens"]["draws"] = 2000
     path.write_text(json.dumps(config))
-    return Hosted(project, hub, folder)
+    return Hosted(project, hub, here)
 
 
 def test_the_run_that_fetches_transcoders_ends_there_and_the_next_is_planned_without_effects(
-    hub: LoopbackHub, fresh: Project, tmp_path: Path
+    hub: LoopbackHub, fresh: Project, here: Path
 ) -> None:
-    ours = hosted(hub, fresh, tmp_path, "some/transcoders")
+    ours = hosted(hub, fresh, here, "some/transcoders")
     dry = ours.run_ours(ours.project, "--dry-run")
     assert dry.stderr.count(UNKNOWN) == 1 and planned(dry)["measure_effects_ours"] == 1
 
@@ -91,10 +91,8 @@ def test_the_run_that_fetches_transcoders_ends_there_and_the_next_is_planned_wit
     assert len(tables.read(ours.project.folder / "results/ours/one/main/moments.parquet", MOMENTS)) == 40
 
 
-def test_saes_of_such_a_repository_are_built_in_one_go(
-    hub: LoopbackHub, fresh: Project, tmp_path: Path
-) -> None:
-    ours = hosted(hub, fresh, tmp_path, "some/saes")
+def test_saes_of_such_a_repository_are_built_in_one_go(hub: LoopbackHub, fresh: Project, here: Path) -> None:
+    ours = hosted(hub, fresh, here, "some/saes")
     done = ours.run_ours(ours.project, "results/ours/one/decoder.safetensors")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(UNKNOWN) == 1
