@@ -151,10 +151,10 @@ def test_which_features_promote_a_token_over_all_layers(made: Any, visit: Visit)
         (" the", ["Ġthe"]),
         ("the", ["Ġthe"]),
         ("Ġthe", []),
-        (HOSTILE, [browser_study.spelled(HOSTILE)]),
         (LONG, [LONG]),  # whole, and as it is shown
         (legible(LONG, limit=TOKEN_LIMIT), [LONG]),
         (LONG[1:], []),
+        (HOSTILE, [browser_study.spelled(HOSTILE)]),
     ):
         for side, sides in (("top", ["top"]), ("either", ["top", "bottom"])):
             page.select_option("#side", side)

@@ -15,7 +15,7 @@ from tests.fixtures import architectures
 
 MODELS = [name for name in architectures.SETTINGS if name not in architectures.POST_NORM]
 # What each model's config and source in transformers say; LayerNorm as a rule, with its weight as the gain.
-RMS = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "granite", "olmo2")
+RMS = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma", "gemma2", "gemma3", "granite", "olmo2")
 OFFSET = ("gemma", "gemma2", "gemma3", "nemotron")
 SCALES, CAPS = {"granite": 1 / 8}, {"gemma2": 3.0}
 
