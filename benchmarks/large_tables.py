@@ -126,11 +126,11 @@ def _names() -> list[str]:
 
 
 def _members(n_tokens: int) -> Any:
-    """A row a token, a column a set of 20 to 30,000 tokens."""
+    """A row a token, a column a set, of some 20 tokens to a tenth of all."""
     import numpy as np
     import pandas as pd
 
-    shares = np.geomspace(1e-4, 0.1, N_SETS)
+    shares = np.geomspace(20 / n_tokens, 0.1, N_SETS)
     return pd.DataFrame(np.random.default_rng(1).random((n_tokens, N_SETS)) < shares, columns=_names())
 
 
