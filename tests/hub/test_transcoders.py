@@ -10,8 +10,6 @@ import pytest
 
 from fsrl.models import hub_files
 from fsrl.models.sources import SAESource
-from fsrl.tables import core as tables
-from fsrl.tables.moments import MOMENTS
 from fsrl.weights import matrices
 from tests.fixtures.adapter_examples import make_sae
 from tests.fixtures.hosted_study import Hosted
@@ -73,7 +71,7 @@ def test_the_run_that_fetches_transcoders_ends_there_and_the_next_is_planned_wit
     dry = ours.run_ours(ours.project, "--dry-run")
     assert dry.stderr.count(UNKNOWN) == 1 and planned(dry)["measure_effects_ours"] == 1
 
-    done = ours.run_ours(ours.project, "results/ours/one/trained/moments.parquet")
+    done = ours.run_ours(ours.project, "results/ours/one/decoder.safetensors")
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert REFUSED in line and "run again" in line
@@ -84,11 +82,10 @@ def test_the_run_that_fetches_transcoders_ends_there_and_the_next_is_planned_wit
     dry = ours.run_ours(ours.project, "--dry-run")
     assert dry.stderr.count(LEFT_OUT) == 1 and UNKNOWN not in dry.stderr
     assert not {job for job in planned(dry) if "effect" in job or "steering" in job}
-    done = ours.run_ours(ours.project, "results/ours/one/trained/moments.parquet")
+    done = ours.run_ours(ours.project, "results/ours/one/decoder.safetensors")
     assert done.returncode == 0, done.stderr
     found = matrices.read_decoder(ours.project.folder / "results/ours/one/decoder.safetensors")
     assert found.hook == WRITES and found.metadata["encoder_hook"].startswith(f"{READS}: a transcoder")
-    assert len(tables.read(ours.project.folder / "results/ours/one/trained/moments.parquet", MOMENTS)) == 40
 
 
 def test_saes_of_such_a_repository_are_built_in_one_go(hub: LoopbackHub, fresh: Project, here: Path) -> None:
