@@ -78,6 +78,7 @@ SAME_PROCESS = {
     "built": [
         "workflow/test_forked_jobs.py",
         "workflow/test_locks.py",
+        "workflow/test_ready_studies.py",
         "workflow/test_trained_tokens.py",
         "workflow/test_transcoders.py",
     ],
