@@ -155,7 +155,8 @@ def features(built: Built, printed: dict[tuple[str, int], tuple[str, ...]]) -> C
     while len(chosen) < FEATURES:
         sae = SAES[number % len(SAES)]
         types = built.types(sae)["type"]
-        feature = int(generator.choice(types.index[(types != "unclassified") == bool(number % 2)]))
+        mine = types.index[(types != "unclassified") == bool(number % 2)]
+        feature = int(generator.choice(mine if len(mine) else types.index))
         chosen += [(sae, feature)] * ((sae, feature) not in chosen)
         number += 1
     assert len(set(chosen)) == len(chosen) == FEATURES and {sae for sae, _ in chosen} == set(SAES)
