@@ -159,7 +159,7 @@ rule export_model:
         "logs/models/{model}/export_model.log",
     benchmark:
         "results/benchmarks/models/{model}/export_model.tsv"
-    threads: ALL
+    threads: HALF
     resources:
         **({"gpu": export_gpus} if GPUS else {}),
         mem_mb=3000,
