@@ -31,7 +31,7 @@ from fsrl.notebooks import setup as notebook_setup
 from fsrl.tables import core as tables
 from fsrl.tables.effects import AGREEMENT, BY_HOOK, EFFECTS, RETENTION, SUMMARY
 
-notebook_setup.start()
+_ = notebook_setup.start()
 
 # %% tags=["parameters"]
 STUDY = "mini"

@@ -37,7 +37,7 @@ from fsrl.tables.moments import MOMENTS, NULL
 from fsrl.tables.types import THRESHOLDS, TYPE_COUNTS, TYPE_NULL_COUNTS
 from fsrl.types.rules import SIGNS
 
-notebook_setup.start()
+_ = notebook_setup.start()
 
 # %% tags=["parameters"]
 STUDY, MODEL = "mini", "mini-model"

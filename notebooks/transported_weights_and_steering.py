@@ -34,7 +34,7 @@ from fsrl.tables.moments import EXTREMES, MOMENTS, NULL_QUANTILES
 from fsrl.tables.steering import FORECASTS, NEXT_TOKEN_SUMMARY, PATHS
 from fsrl.tables.types import TYPE_COUNTS
 
-notebook_setup.start()
+_ = notebook_setup.start()
 
 # %% tags=["parameters"]
 STUDY, MODEL = "mini", "mini-model"

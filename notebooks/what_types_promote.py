@@ -34,7 +34,7 @@ from fsrl.tables.moments import EXTREMES, HISTOGRAMS, MOMENTS
 from fsrl.tables.types import TYPE_COUNTS, TYPES
 from fsrl.tokens import text as token_text
 
-notebook_setup.start()
+_ = notebook_setup.start()
 
 # %% tags=["parameters"]
 STUDY = "mini"
