@@ -103,9 +103,11 @@ def test_neurons(results: Path, dictionaries: pd.DataFrame) -> None:
 
 @pytest.mark.slow
 def test_types_of_transported_weights(results: Path, summary: pd.DataFrame) -> None:
-    moved = pd.read_csv(results / "mini/summary/transported.tsv", sep="\t")
-    assert moved["sae"].tolist() == HOOKS
-    direct, there = typed(summary), typed(moved)
+    direct, there = typed(summary), []
+    for hook in HOOKS:
+        counts = pd.read_parquet(results / f"mini/{hook}/transported/type_counts.parquet")
+        counts = counts[(counts["scheme"] == "calibrated") & counts["type"].isin(TYPES)]
+        there.append(int(counts["features"].sum()))
     assert direct[3] == 0
     told = f"{there[0]} instead of {direct[0]} have a type at hook 0, {there[3]} instead of none at hook 3"
     assert told in text(FINDINGS)

@@ -39,10 +39,13 @@ class Built:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.read = cache(self._read)
+        self.known: dict[tuple[str, str], pd.DataFrame] = {}
 
-    def _read(self, sae: str, name: str, table: tables.Table) -> pd.DataFrame:
-        return tables.read(self.folder / f"results/mini/{sae}/{VIEW}/{name}.parquet", table)
+    def read(self, sae: str, name: str, table: tables.Table) -> pd.DataFrame:
+        if (sae, name) not in self.known:
+            path = self.folder / f"results/mini/{sae}/{VIEW}/{name}.parquet"
+            self.known[sae, name] = tables.read(path, table)
+        return self.known[sae, name]
 
     def moments(self, sae: str, feature: int) -> pd.Series:
         return self.read(sae, "moments", MOMENTS).set_index("feature").loc[feature]
