@@ -21,8 +21,8 @@ from fsrl.models import export
 from fsrl.moments import confidence, engine
 from fsrl.moments.products import PRECISIONS
 from fsrl.moments.readings import Reading
+from fsrl.nulls import directions, undertrained
 from fsrl.nulls import frames as nulls
-from fsrl.nulls import undertrained
 from fsrl.stats import odds
 from fsrl.tokens.text import ALPHABET
 from tests.fixtures import effect_examples as ex
@@ -205,7 +205,9 @@ def test_confidence(device):
         matrices = W_DEC.to(where), W_U.to(where), W_U[:, :16].to(where)
         read = confidence.reader(matrices[1], counts, null_space=0.2, layer_norm=True)
         assert read.null_space.is_cuda == read.slope.is_cuda == (where == "cuda")
-        frames.append(confidence.confidence_frame(matrices[0], read, matrices[2], seed=0, draws=200))
+        alike = partial(directions.spectrum, matrices[0], draws=200, seed=0)
+        asked = {"spectrum": alike, "seed": 0, "draws": 200}
+        frames.append(confidence.confidence_frame(matrices[0], read, matrices[2], **asked))
     assert frames[1].notna().all(axis=None)
     assert_tables_alike(*frames, rtol=1e-8, atol=1e-8)
 

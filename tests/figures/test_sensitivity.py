@@ -32,7 +32,7 @@ def test_curves_are_the_tables(n_layers: int, tmp_path: Path, monkeypatch: pytes
         assert ax.lines[0].get_ydata() == pytest.approx(rows[measure].to_numpy())
     chance = figure.axes[4].lines[n_layers]
     assert chance.get_ydata() == pytest.approx([0.03, 0.3, 3.0])
-    assert words(figure).count("no members") == 2
+    assert words(figure).count("no\nmembers") == 2
 
 
 def test_unknown_scheme_is_named(tmp_path: Path) -> None:

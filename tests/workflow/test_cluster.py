@@ -113,6 +113,7 @@ REFUSING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("device", "gpus"), [("cuda", ["1"]), ("auto", [])])
 def test_a_submission_asks_for_a_gpu_and_after_a_failure_for_more_memory(
     fresh: Project, tmp_path: Path, device: str, gpus: list[str]
