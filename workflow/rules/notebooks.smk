@@ -74,20 +74,15 @@ NOTEBOOK_NEEDS |= {name: ["embedded", "sets"] for name in NOTEBOOK_READS if name
 
 def lacking(study, needs):
     """What the study has not of what a notebook needs, in words; None where it has all."""
-    reasons = {
-        "sets": (
-            f"enrichment.views do not have {NOTEBOOK_VIEW}"
-            if NOTEBOOK_VIEW not in enriched_views(study)
-            else None
-        ),
-        "effects": "its effects are not measured" if study not in MEASURED else None,
-        "steering": "no steering is measured" if study not in STEERED else None,
+    known = {
+        "sets": (NOTEBOOK_VIEW in enriched_views(study), f"enrichment.views do not have {NOTEBOOK_VIEW}"),
+        "effects": (study in MEASURED, "its effects are not measured"),
+        "steering": (study in STEERED, "no steering is measured"),
         "transport": (
-            f"it has no view {NOTEBOOK_CARRIED} with transport"
-            if NOTEBOOK_CARRIED not in carried_views(study)
-            else None
+            NOTEBOOK_CARRIED in carried_views(study),
+            f"it has no view {NOTEBOOK_CARRIED} with transport",
         ),
-        "embedded": f"they are of study {NOTEBOOK_STUDY}" if study.name != NOTEBOOK_STUDY else None,
+        "embedded": (study.name == NOTEBOOK_STUDY, f"they are of study {NOTEBOOK_STUDY}"),
     }
     if paper_view(study) != NOTEBOOK_VIEW:  # whose null's shape is counted
         return f"the first of figure_views is not {NOTEBOOK_VIEW}"
@@ -97,7 +92,7 @@ def lacking(study, needs):
         return "nulls.kinds has no null of a layer's own"
     if {"effects", "steering"} & set(needs) and EFFECT_VIEW != NOTEBOOK_VIEW:
         return f"effects.view is not {NOTEBOOK_VIEW}"
-    return next(filter(None, map(reasons.get, needs)), None)
+    return next((reason for there, reason in map(known.get, needs) if not there), None)
 
 
 def notebooks_of(study):

@@ -13,6 +13,8 @@ Features are the sample's, which has as many of a rare type as of a common one; 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -36,59 +38,68 @@ def summarise(layers: Mapping[str, pd.DataFrame], *, seed: int, draws: int = DRA
     rows = []
     for sae, frame in layers.items():
         fired = frame.dropna(subset=["output_score"])
-        groups = {direction: fired[fired["direction"] == direction] for direction in (FEATURE, RANDOM)}
-        for direction, part in groups.items():
-            against = groups[RANDOM] if direction == FEATURE else None
-            rows += [
-                {"sae": sae, "direction": direction, **row} for row in _of_group(part, against, seed, draws)
-            ]
+        feature, random = (
+            _Group.of(fired[fired["direction"] == direction], seed, draws) for direction in (FEATURE, RANDOM)
+        )
+        for direction, group, against in ((FEATURE, feature, random), (RANDOM, random, None)):
+            rows += [{"sae": sae, "direction": direction, **row} for row in _of_group(group, against, seed)]
     table = pd.DataFrame(rows).astype(TEXT | {"directions": "int64"})
     figures = [name for name, column in FORECASTS.columns.items() if column.dtype == "float64"]
     return table.astype(dict.fromkeys(figures, "float64"))[list(FORECASTS.columns)]
 
 
-def _of_group(
-    part: pd.DataFrame, random: pd.DataFrame | None, seed: int, draws: int
-) -> list[dict[str, object]]:
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Directions of one kind. drawn: numbers of the directions in each draw, of which the first is the sample
+    itself.
+    """
+
+    part: pd.DataFrame
+    drawn: Int64[np.ndarray, "draws n"]
+
+    @classmethod
+    def of(cls, part: pd.DataFrame, seed: int, draws: int) -> "_Group":
+        """With bootstrap draws over the directions."""
+        n = len(part)
+        return cls(
+            part, np.vstack([np.arange(n), np.random.default_rng(seed).integers(0, max(n, 1), (draws, n))])
+        )
+
+    def values(self, column: str) -> Float64[np.ndarray, "draws n"]:
+        """A column of the directions in each draw."""
+        return self.part[column].to_numpy()[self.drawn]
+
+    @cached_property
+    def spearmans(self) -> dict[str, Float64[np.ndarray, "draws"]]:
+        """Of each kind of weights' forecast with the output score, in each draw."""
+        target = self.values("output_score")
+        return {
+            weights: _spearman(self.values(forecast), target) for weights, (forecast, _) in WEIGHTS.items()
+        }
+
+
+def _of_group(group: _Group, random: _Group | None, seed: int) -> list[dict[str, object]]:
     """A row for each kind of weights; random: the directions that features are held against, None for these
     themselves.
     """
-    n = len(part)
-    drawn = _drawn(n, seed, draws)
-    target = part["output_score"].to_numpy()[drawn]
-    found = []
-    spearmans = _spearmans(part, seed, draws)
-    chance = {} if random is None else _spearmans(random, seed, draws)
+    n, found = len(group.part), []
+    target, spearmans = group.values("output_score"), group.spearmans
     for weights, (forecast, own) in WEIGHTS.items():
-        predicted, score = part[forecast].to_numpy()[drawn], part[own].to_numpy()[drawn]
+        predicted, score = group.values(forecast), group.values(own)
+        above = None if random is None else spearmans[weights] - random.spearmans[weights]
         figures = {
             "spearman": spearmans[weights],
             "auc": _auc(predicted, target > np.median(target, axis=1, keepdims=True) if n else target > 0),
             "spearman_gain": spearmans[weights] - spearmans["direct"] if weights != "direct" else None,
-            "spearman_over_random": None if random is None else spearmans[weights] - chance[weights],
+            "spearman_over_random": above,
             "score": score.mean(1) if n else None,
-            "over_random": None if random is None else _over(score, random[own].to_numpy(), seed),
+            "over_random": None if random is None else _over(score, random.part[own].to_numpy(), seed),
         }
         row: dict[str, object] = {"weights": weights, "directions": n}
         for name, values in figures.items():
             row |= _with_interval(name, values if n >= LEAST else None)
         found.append(row)
     return found
-
-
-def _drawn(n: int, seed: int, draws: int) -> Int64[np.ndarray, "draws n"]:
-    """Numbers of the directions in each draw, of which the first is the sample itself."""
-    return np.vstack([np.arange(n), np.random.default_rng(seed).integers(0, max(n, 1), (draws, n))])
-
-
-def _spearmans(part: pd.DataFrame, seed: int, draws: int) -> dict[str, Float64[np.ndarray, "draws"]]:
-    """Of each kind of weights' forecast with the output score, in each draw."""
-    drawn = _drawn(len(part), seed, draws)
-    target = part["output_score"].to_numpy()[drawn]
-    return {
-        weights: _spearman(part[forecast].to_numpy()[drawn], target)
-        for weights, (forecast, _) in WEIGHTS.items()
-    }
 
 
 def _with_interval(name: str, values: Float64[np.ndarray, "draws"] | None) -> dict[str, float]:
