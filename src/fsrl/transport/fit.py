@@ -14,7 +14,7 @@ Example: at the last hook T is the mean of P - x̂ x̂ᵀ/d over the sites, what
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,16 +96,9 @@ def fit(
     outputs = [place for place in asked if not place.mid and 0 < place.layer < n]
     where = (inputs.to(device), contexts, positions, asked)
     jacobians = _reverse(bridge, *where) if unlike else _closed_form(bridge, *where)
-    normed, plain = _Sums(model.d_model), _Sums(model.d_model)
-    with tqdm(
-        desc="transport", total=len(contexts), unit="site", disable=not progress, mininterval=5
-    ) as shown:
-        for sites, place, J, x_end in jacobians:
-            halves = contexts[sites] % 2
-            normed.add(place, halves, closed_form.behind_norm(J, x_end, model.head.norm, bridge.cfg.eps))
-            if place in outputs:
-                plain.add(place, halves, J)
-            shown.update(len(sites) if place == asked[0] else 0)
+    shown = tqdm(desc="transport", total=len(contexts), unit="site", disable=not progress, mininterval=5)
+    with shown:
+        normed, plain = _summed(jacobians, model, contexts % 2, asked[0], outputs, shown)
     means, errors = normed.means(), normed.errors()
     metadata = _made_from(model, settings, device) | {
         "method": f"automatic differentiation ({unlike})" if unlike else "closed form",
@@ -116,6 +109,28 @@ def fit(
     T = torch.stack([means[places[hook]] for hook in hooks]).float().cpu()
     of_blocks = {place.layer - 1: mean.float().cpu() for place, mean in sorted(plain.means().items())}
     return Transport(T, tuple(hooks), metadata, of_blocks)
+
+
+def _summed(
+    jacobians: "Jacobians",
+    model: Model,
+    halves: Int64[Tensor, "sites"],
+    first: Place,
+    outputs: Collection[Place],
+    shown: Any,
+) -> tuple["_Sums", "_Sums"]:
+    """N J of every place, and J at the outputs of blocks, over all sites.
+
+    halves: which one each site is of; first: the place that a site comes to last; shown: the bar.
+    """
+    normed, plain = _Sums(model.d_model), _Sums(model.d_model)
+    for sites, place, J, x_end in jacobians:
+        N_J = closed_form.behind_norm(J, x_end, model.head.norm, model.bridge.cfg.eps)
+        normed.add(place, halves[sites], N_J)
+        if place in outputs:
+            plain.add(place, halves[sites], J)
+        shown.update(len(sites) if place == first else 0)
+    return normed, plain
 
 
 def _made_from(model: Model, settings: Settings, device: str) -> dict[str, str]:
