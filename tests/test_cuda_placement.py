@@ -33,7 +33,6 @@ from tests.fixtures.adapter_examples import make_sae
 from tests.fixtures.effect_study import study_of
 from tests.fixtures.moment_examples import GAUSSIAN, RATIOS, tiles
 from tests.fixtures.pretend_cuda import (
-    DRAWN,
     FACTOR,
     IS_TRUE,
     assert_tables_alike,
@@ -156,7 +155,7 @@ def test_strata_and_clusters(device):
     for name in ("z", "t", "t_stratified", "log10_p_stratified", "sizes"):
         found = getattr(there, name)
         assert not found.is_cuda
-        atol = DRAWN.get(name, 1e-3) if IS_TRUE else 1e-4
+        atol = 1e-3 if IS_TRUE else 1e-4
         torch.testing.assert_close(found, getattr(here, name), rtol=FACTOR * 1e-4, atol=atol)
     clusters = [odds.decoder_clusters(rows, threshold=0.6) for rows in (W_DEC, W_DEC.to("cuda"))]
     assert clusters[0].tolist() == clusters[1].tolist()

@@ -258,6 +258,21 @@ def test_the_same_seed_gives_the_same_directions_and_another_others():
     assert not torch.equal(one.random[5], other.random[5])
 
 
+def test_directions_do_not_hang_on_the_signs_of_eigenvectors(monkeypatch):
+    _, W_U, _ = random_case()
+    own = row_nulls.null_directions(W_U, draws=100, seed=0)
+    eigh = torch.linalg.eigh
+
+    def turned(matrix):
+        values, vectors = eigh(matrix)
+        return values, vectors * (1 - 2 * (torch.arange(vectors.shape[1]) % 2))
+
+    monkeypatch.setattr(torch.linalg, "eigh", turned)
+    other = row_nulls.null_directions(W_U, draws=100, seed=0)
+    for size, directions in own.random.items():
+        torch.testing.assert_close(other.random[size], directions)
+
+
 @pytest.mark.parametrize("k", [1, 7, 40])
 def test_largest_are_those_of_torch(k):
     values = torch.randn(5, 40, generator=torch.Generator().manual_seed(k)).round(decimals=1)

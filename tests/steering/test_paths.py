@@ -75,7 +75,7 @@ def test_shares_add_up_to_1_and_are_covariances(model, tmp_path):
     generator = torch.Generator().manual_seed(2)
     parts = [torch.randn(5, ex.D_MODEL, generator=generator, dtype=torch.float64) for _ in range(4)]
     terms = paths.Split(*parts)
-    found, variance = paths.shares(terms, paths.covariance(end.vocabulary))
+    found, variance = paths.shares(terms, end.vocabulary.covariance)
     W_U = end.vocabulary.W_U[:, 5:]
     whole = (terms.whole @ W_U).numpy()
     for i in range(5):
@@ -102,7 +102,7 @@ def test_a_change_of_scale_alone_is_the_scale_s(model):
     torch.testing.assert_close(terms.direct, -terms.scale, rtol=1e-4, atol=0)
     even = paths.split(before, before + 2.0, torch.full_like(before, 2.0), end.tail.eps)
     assert float(even.whole.abs().max()) < 1e-9
-    share, _ = paths.shares(even, paths.covariance(end.vocabulary))
+    share, _ = paths.shares(even, end.vocabulary.covariance)
     assert share.isnan().all()
 
 
@@ -147,7 +147,7 @@ def test_at_the_scale_as_it_was_entropy_is_that_of_the_other_terms(model):
     d = 2 * ex.decoder(hook).W_dec[4].double()
     added = torch.stack([d, -d])[None]
     index = torch.tensor([[0], [context], [position]])
-    found = paths._measured(end, measure.place_of(hook), index, added, paths.covariance(end.vocabulary))
+    found = paths._measured(end, measure.place_of(hook), index, added, end.vocabulary.covariance)
     with torch.no_grad():
         clean = bridge(ex.TOKENS[context : context + 1])[0, position]
     _, scale = normalise(end.clean.final[context, position], end.tail.eps)

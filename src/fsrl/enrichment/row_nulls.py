@@ -120,7 +120,10 @@ class CentredTokens:
 
 
 def _root(tokens: CentredTokens) -> Float64[Tensor, "d_model d_model"]:
-    """A root of the covariance of the tokens' centred columns of W_U."""
+    """The symmetric root of the Gram matrix of the tokens' centred columns of W_U.
+
+    What is drawn through it does not hang on the eigenvectors' signs, which each library chooses.
+    """
     d_model = len(tokens.W_U)
     gram = torch.zeros(d_model, d_model, dtype=torch.float64, device=tokens.W_U.device)
     for _, tile in tokens.tiles():
@@ -128,7 +131,7 @@ def _root(tokens: CentredTokens) -> Float64[Tensor, "d_model d_model"]:
             exact = part.double()
             gram += exact.T @ exact
     values, vectors = torch.linalg.eigh(gram)
-    return vectors * values.clamp(min=0).sqrt()
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
 def random_deltas(

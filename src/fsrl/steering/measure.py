@@ -10,6 +10,7 @@ place the direct forecast is therefore the measured score.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from fsrl.models.windows import FIRST_POSITION
 from fsrl.steering import scores
 from fsrl.steering.prompts import Prompts
 from fsrl.tables.steering import FEATURE, RANDOM, STEERING
+from fsrl.weights import columns
 from fsrl.weights.matrices import Decoder
 
 SAMPLED, ALL = "sampled", "all"
@@ -68,6 +70,16 @@ class Vocabulary:
 
     W_U: Float[Tensor, "d_model d_vocab"]
     token_ids: Int64[Tensor, "n_tokens"]
+
+    @cached_property
+    def seen(self) -> Float[Tensor, "d_model n_tokens"]:
+        """The columns of the view's tokens."""
+        return columns.taken(self.W_U, self.token_ids)
+
+    @cached_property
+    def covariance(self) -> Float64[Tensor, "d_model d_model"]:
+        """Of the columns of the view's tokens."""
+        return columns.centred_gram(self.seen) / self.seen.shape[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +170,7 @@ def _steered(
     place, W_U, k = place_of(decoder.hook), watched.vocabulary.W_U, watched.steering.top_tokens
     rows = decoder.W_dec[features].to(W_U)
     both = {FEATURE: rows, RANDOM: random_rows(rows, [(*seed, int(feature)) for feature in features])}
-    tokens = {
-        name: weights_tokens(part, W_U, watched.vocabulary.token_ids, watched.T, k)
-        for name, part in both.items()
-    }
+    tokens = {name: weights_tokens(part, watched.vocabulary, watched.T, k) for name, part in both.items()}
     factor = (watched.steering.multiple * largest).nan_to_num(1.0).to(W_U)[:, None]
     readings = {
         name: read(watched.prompts, place, Directions(part * factor, *tokens[name]), watched.T)
@@ -188,17 +197,15 @@ def random_rows(
 
 def weights_tokens(
     rows: Float[Tensor, "n d_model"],
-    W_U: Float[Tensor, "d_model d_vocab"],
-    token_ids: Int64[Tensor, "n_tokens"],
+    vocabulary: Vocabulary,
     T: Float[Tensor, "d_model d_model"] | None,
     k: int,
 ) -> tuple[Int64[Tensor, "n k"], Int64[Tensor, "n k"] | None]:
-    """The k tokens of largest weight of each row, direct and transported; token_ids: those that a view
-    has."""
+    """The k tokens of the view with the largest weights of each row, direct and transported."""
     found: list[Tensor] = []
-    seen = W_U[:, token_ids]
+    seen, token_ids = vocabulary.seen, vocabulary.token_ids
     for moved in [rows] if T is None else [rows, rows @ T.T]:
-        size = forward.rows(W_U.device, 3 * 4 * len(token_ids))
+        size = forward.rows(seen.device, 3 * 4 * len(token_ids))
         found.append(torch.cat([scores.top_tokens(part @ seen, token_ids, k) for part in moved.split(size)]))
     return found[0], found[1] if T is not None else None
 

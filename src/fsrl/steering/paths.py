@@ -93,19 +93,12 @@ def split(
     return Split(direct, change / scale - direct, by_scale, unit)
 
 
-def covariance(vocabulary: Vocabulary) -> Float64[Tensor, "d_model d_model"]:
-    """Of W_U's columns over the view's tokens."""
-    seen = vocabulary.W_U[:, vocabulary.token_ids].double()
-    seen = seen - seen.mean(1, keepdim=True)
-    return seen @ seen.T / seen.shape[1]
-
-
 def shares(
     terms: Split, of: Float64[Tensor, "d_model d_model"]
 ) -> tuple[Float64[Tensor, "terms *any"], Float64[Tensor, "*any"]]:
     """Each term's covariance with the whole over its variance; and the variance. NaN where nothing changed.
 
-    of: `covariance`.
+    of: `Vocabulary.covariance`.
     """
     whole = terms.whole.double()
     read = whole @ of
@@ -139,7 +132,7 @@ def paths(
     sample, activations: as `fsrl.steering.measure.layer` has them; positions: sites of a feature; seed: of
     the SAE, as the effects have it, so that sites are theirs.
     """
-    of = covariance(end.vocabulary)
+    of = end.vocabulary.covariance
     parts = []
     for features in chunks(sample):
         found = activations(features)

@@ -84,7 +84,7 @@ def next_tokens(
     sample: of `fsrl.effects.sample.choose_features`; activations of its features on the text `inputs`; T: of
     the layer's hook, None where a study has none.
     """
-    W_U = vocabulary.W_U[:, vocabulary.token_ids]
+    W_U = vocabulary.seen
     sites, column = sites_of(inputs, vocabulary.token_ids, vocabulary.W_U.shape[1])
     parts = []
     for features in chunks(sample):

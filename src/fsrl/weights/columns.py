@@ -106,7 +106,7 @@ def centred_gram(
     centre = mean(W_U).unsqueeze(1)
     gram = torch.zeros(len(W_U), len(W_U), dtype=torch.float64, device=W_U.device)
     for number, tile in enumerate(tiles(W_U)):
-        part = W_U[:, tile].double() - centre
+        part = W_U[:, tile] - centre  # in float64, without a copy of the tile
         gram = part @ part.T if not number else gram.addmm_(part, part.T)
     return gram
 
