@@ -33,6 +33,17 @@ def test_output_scores_are_those_of_a_loop_like_the_published_code():
             assert abs(float(found[i, j]) - expected) < 1e-12
 
 
+def test_output_scores_of_many_sets_under_one_distribution():
+    generator = torch.Generator().manual_seed(0)
+    # Of few values, so that tokens tie.
+    logits = torch.randint(-4, 5, (3, 50), generator=generator).double()
+    tokens = torch.stack([torch.randperm(50, generator=generator)[:4] for _ in range(7)])
+    best = torch.stack([logits[:, own].amax(1) for own in tokens])
+    found = scores.output_scores_of_one(logits.sort(-1).values, best, logits.logsumexp(-1))
+    each = scores.output_scores(logits.expand(7, 3, -1), tokens[:, None].expand(-1, 3, -1))
+    torch.testing.assert_close(found, each, rtol=1e-14, atol=0)
+
+
 def test_top_tokens_are_ids_of_the_view():
     weights = torch.tensor([[0.1, 5.0, 2.0], [3.0, -1.0, 1.0]])
     found = scores.top_tokens(weights, torch.tensor([10, 20, 40]), 2)

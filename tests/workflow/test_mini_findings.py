@@ -3,10 +3,13 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from fsrl import weights
 from fsrl.names import BOUNDING, TYPES
+from fsrl.tokens import text as token_text
 
 ROOT = Path(__file__).parents[2]
 README, FINDINGS = "README.md", "docs/explanation/findings.md"
@@ -71,6 +74,22 @@ def test_types_by_layer(results: Path, summary: pd.DataFrame) -> None:
     assert told in findings
     lows = [summary.loc[summary[name] > 0, f"{name}_low"].min() for name in ("suppression", "partition")]
     assert f"intervals of these counts reach down to {lows[0]:.0f} and {lows[1]:.0f}" in findings
+
+
+@pytest.mark.slow
+def test_what_splits_the_vocabulary(results: Path) -> None:
+    types = pd.read_parquet(results / f"mini/{HOOKS[-1]}/trained/types.parquet")
+    split = types.loc[(types["scheme"] == "calibrated") & (types["type"] == "partition"), "feature"]
+    unembedding = weights.read_unembedding(results / "models/mini-model/unembedding.safetensors")
+    view = weights.view(
+        weights.read_decoder(results / f"mini/{HOOKS[-1]}/decoder.safetensors"), unembedding, tokens="trained"
+    )
+    spaced = [token_text.decode(unembedding.tokens[token]).startswith(" ") for token in view.token_ids]
+    rows = view.W_dec.double()[split.to_numpy()] @ view.W_U.double()
+    explained = sorted(float(np.corrcoef(row, spaced)[0, 1]) ** 2 for row in rows)
+    told = f"explains {100 * explained[1]:.0f} to {100 * explained[-1]:.0f} % of the variance of their logit"
+    assert f"{WORDS[len(split) - 1]} of them by the leading space, which {told} weights" in text(FINDINGS)
+    assert explained[0] < 0.1
 
 
 @pytest.mark.slow

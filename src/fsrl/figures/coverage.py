@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fsrl.enrichment.coverage_sums import ANY, by_label
 from fsrl.figures.style import DOUBLE, SMALL, TYPE_COLORS, new_figure, percent, styled
@@ -45,6 +46,7 @@ def set_coverage(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
     ax.set_yticks(place, [str(name).replace("_", " ") for name in shown.index])
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.set_xlim(0, 1.12 * max(left.max(initial=0), 1))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("features of all layers; at the end of a bar the share with a type")
     if len(shown):

@@ -31,7 +31,7 @@ def dictionaries(frame: pd.DataFrame, titles: Mapping[str, str], *, title: str) 
     logarithmic above.
     """
     note = "primary types, dead features included; axis linear up to 0.1 %, logarithmic above"
-    figure = new_figure(DOUBLE, 0.8 + 1.8 * len(titles), f"{title}\n{note}")
+    figure = new_figure(DOUBLE, 0.8 + 1.6 * len(titles), f"{title}\n{note}")
     panels = figure.subplots(len(titles), 1, sharey=True, squeeze=False).flat
     for ax, (study, printed) in zip(panels, titles.items(), strict=True):
         rows = frame[(frame["study"] == study) & (frame["sae"] != ALL_LAYERS)]

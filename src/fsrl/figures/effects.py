@@ -125,7 +125,7 @@ def agreement_by_type(summary: pd.DataFrame, *, title: str) -> Figure:
     states, saes = sorted(rows["state"].unique()), list(dict.fromkeys(rows["sae"]))
     figure = new_figure(
         DOUBLE,
-        0.9 + 1.6 * len(READINGS),
+        0.9 + 1.42 * len(READINGS),
         f"{title}\none unit of activation added; 95 % intervals over features",
     )
     grid = figure.subplots(len(READINGS), len(states), sharex=True, sharey="row", squeeze=False)

@@ -46,10 +46,9 @@ def heatmap(layers: Sequence[Evidence], kinds: Mapping[str, str], *, scheme: str
     shown = set(known["set"])
     order = list(SET_KINDS)
     rows = sorted((name for name in kinds if name in shown), key=lambda name: order.index(kinds[name]))
-    note = (
-        f"odds ratio of a set being significant for features of a type against features without one; "
-        f"{len(kinds) - len(rows)} sets that are significant for no typed one are left out"
-    )
+    note = "odds ratio of a set being significant for features of a type against features without one; "
+    left_out = f"{len(kinds) - len(rows)} sets that are significant for no typed one are left out"
+    note += left_out if rows else f"there is none: none of {len(kinds)} sets is significant for a typed one"
     height = 1.9 + ROW * max(len(rows), 12)
     figure = new_figure(DOUBLE, height, f"{title} · scheme {scheme}\n{note}")
     panels = figure.subplots(1, 2, sharey=True)

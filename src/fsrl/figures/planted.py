@@ -44,7 +44,7 @@ def recovery(table: pd.DataFrame, *, scheme: str, title: str) -> Figure:
     note = (
         "planted features found, by strength of the plant and by the share of features planted with each type"
     )
-    figure = new_figure(DOUBLE, 4.0, f"{title} · scheme {scheme}\n{note}")
+    figure = new_figure(DOUBLE, 3.3, f"{title} · scheme {scheme}\n{note}")
     grid = figure.subplots(len(MEASURES), len(shares), sharex=True, sharey=True, squeeze=False)
     for i, (measure, label) in enumerate(MEASURES.items()):
         for j, share in enumerate(shares):

@@ -134,8 +134,8 @@ def percent(share: float) -> str:
 
 
 def expected(count: float) -> str:
-    """A count expected by chance, to one decimal, or two digits where that would hide it."""
-    return f"{count:,.1f}" if count >= 0.1 or count == 0 else f"{count:.2g}"
+    """A count expected by chance, to one decimal, or two digits where that would hide it; 0 is 0."""
+    return f"{count:,.1f}" if count >= 0.1 else f"{count:.2g}"
 
 
 def count_text(name: str, counts: pd.DataFrame) -> str:

@@ -248,10 +248,9 @@ def _scored(
     """steered: logits with the directions added; direct, carried: with what reaches the end added there."""
     shape = steered.shape[:2]
     tokens = directions.tokens[:, None].expand(*shape, -1)
-    before = prompts.clean.expand(*shape, -1)
-    log_Z, log_Z_before = steered.logsumexp(-1), prompts.clean.logsumexp(-1)
-    log_q = prompts.clean - log_Z_before[:, None]
-    variation, kl = scores.distances(steered - log_Z[..., None], log_q)
+    log_Z, before = steered.logsumexp(-1), prompts.before
+    variation, kl = scores.distances(steered - log_Z[..., None], before.log_q, before.q)
+    best_before = prompts.clean.T[directions.tokens].amax(1)
 
     by_own = by_carried = torch.full_like(variation, torch.nan)
     if carried is not None and directions.transported is not None:
@@ -263,7 +262,7 @@ def _scored(
     centred = forward.centred(prompts.stream[place])
     found = {
         "relative_push": directions.added.norm(dim=1)[:, None] / centred.norm(dim=1),
-        "clean_score": scores.output_scores(before, tokens, log_Z_before.expand(shape)),
+        "clean_score": scores.output_scores_of_one(before.ordered, best_before, before.log_Z),
         "output_score": scores.output_scores(steered, tokens, log_Z),
         "transported_score": by_own,
         "total_variation": variation,

@@ -26,6 +26,23 @@ Push = Callable[[Place, Float[Tensor, "n d_model"]], Float[Tensor, "n prompts d_
 
 
 @dataclass(frozen=True, eq=False)
+class Distributions:
+    """log_Z: logsumexp of the logits; log_q, q: the probabilities; ordered: the logits, ascending."""
+
+    log_Z: Float[Tensor, "prompts"]
+    log_q: Float[Tensor, "prompts d_vocab"]
+    q: Float[Tensor, "prompts d_vocab"]
+    ordered: Float[Tensor, "prompts d_vocab"]
+
+    @classmethod
+    def of(cls, logits: Float[Tensor, "prompts d_vocab"]) -> "Distributions":
+        """By their logits."""
+        log_Z = logits.logsumexp(-1)
+        log_q = logits - log_Z[:, None]
+        return cls(log_Z, log_q, log_q.exp(), logits.sort(dim=-1).values)
+
+
+@dataclass(frozen=True, eq=False)
 class Prompts:
     """What `push` gives is the end of the stream at each prompt's last position when each vector is added at
     a place there.
@@ -49,6 +66,11 @@ class Prompts:
     def clean(self) -> Float[Tensor, "prompts d_vocab"]:
         """The logits with nothing added."""
         return self.logits(self.final)
+
+    @cached_property
+    def before(self) -> "Distributions":
+        """Of the next token, with nothing added."""
+        return Distributions.of(self.clean)
 
     @cached_property
     def _read(self) -> Float[Tensor, "prompts d_vocab"]:

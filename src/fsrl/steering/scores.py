@@ -47,16 +47,44 @@ def output_scores(
     # Of the tokens the most probable one has the least rank. A comparison written as numbers and not as bool
     # is added up five times as fast on a CPU; float32 counts to 2^24.
     above = torch.gt(logits, best[..., None], out=torch.empty_like(logits))
-    return (1 - above.sum(-1) / logits.shape[-1]) * (best - log_Z).exp()
+    return _score(above.sum(-1), best, log_Z, logits.shape[-1])
+
+
+def output_scores_of_one(
+    ordered: Float[Tensor, "prompts d_vocab"],
+    best: Float[Tensor, "n prompts"],
+    log_Z: Float[Tensor, "prompts"],
+) -> Float[Tensor, "n prompts"]:
+    """The output scores of many sets of tokens under the same distributions.
+
+    ordered: their logits, ascending; best: the largest logit of each set's tokens.
+    """
+    d_vocab = ordered.shape[-1]
+    above = d_vocab - torch.searchsorted(ordered, best.T.contiguous(), right=True).T
+    return _score(above, best, log_Z, d_vocab)
+
+
+def _score(
+    above: Float[Tensor, "*any"] | Int64[Tensor, "*any"],
+    best: Float[Tensor, "*any"],
+    log_Z: Float[Tensor, "*each"],
+    d_vocab: int,
+) -> Float[Tensor, "*any"]:
+    return (1 - above.to(best) / d_vocab) * (best - log_Z).exp()
 
 
 def distances(
-    log_p: Float[Tensor, "*any d_vocab"], log_q: Float[Tensor, "*each d_vocab"]
+    log_p: Float[Tensor, "*any d_vocab"],
+    log_q: Float[Tensor, "*each d_vocab"],
+    q: Float[Tensor, "*each d_vocab"] | None = None,
 ) -> tuple[Float[Tensor, "*any"], Float[Tensor, "*any"]]:
-    """Total variation and kl from q to p, by log probabilities; log_q: of each, or broadcast to them."""
+    """Total variation and kl from q to p, by log probabilities; log_q: of each, or broadcast to them; q: the
+    probabilities, if they are known.
+    """
     p = log_p.exp()
+    apart = (p - (log_q.exp() if q is None else q)).abs_().sum(-1) / 2
     # Rounding can make a kl of next to nothing negative.
-    return (p - log_q.exp()).abs_().sum(-1) / 2, (p * (log_p - log_q)).sum(-1).clamp(min=0)
+    return apart, (log_p - log_q).mul_(p).sum(-1).clamp(min=0)
 
 
 def input_scores(
