@@ -3,7 +3,7 @@
     python benchmarks/large_shapes.py --folder FOLDER                      # 262,144 tokens, d_model 2,304
     python benchmarks/large_shapes.py --folder FOLDER --shape gpt2-small --line --output FILE
     python benchmarks/large_shapes.py --folder FOLDER --tokens 65536 --d-model 1152
-    python benchmarks/large_shapes.py --table FILE                         # what FILE holds, as docs show it
+    python benchmarks/large_shapes.py --table FILE     # what FILE holds, as README and the docs show it
 
 Writes W_U, a decoder, a model of one block and some tables, then runs each stage in a process of its own, on
 `--rows` features or directions. With --line on a quarter of them as well: what a stage takes is a line in
@@ -25,18 +25,11 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import large_tables
-
-
-class Shape(NamedTuple):
-    """tokens, d_model, features of one SAE."""
-
-    tokens: int
-    d_model: int
-    features: int
-
+import large_weights
+from large_weights import Shape
 
 SHAPES = {
     "pythia-70m": Shape(50_277, 512, 32_768),
@@ -67,11 +60,12 @@ STAGES: dict[str, int | None] = {
     "browser": None,
     "dataset": None,
 }
+# What a model needs once; all else each of its SAEs.
+ONCE = ("export", "nulls", "token_sets")
 # Whose time is no line in the number of rows.
 WHOLE = ("clusters", "directions", "token_sets")
 VIEWS: dict[str, dict[str, Any]] = {"main": {}, "trained": {"tokens": "trained"}}
 SET_DRAWS = 20_000
-RESERVED = 400
 
 
 def main() -> None:
@@ -90,14 +84,16 @@ def main() -> None:
     parser.add_argument("--stage", choices=(*STAGES, "write"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.table:
-        print(table(json.loads(asked.table.read_text())))
+        saved = json.loads(asked.table.read_text())
+        print(totals(saved), table(saved), sep="\n\n")
         return
     if not asked.folder:
         parser.error("give --folder, or --table")
     shape = SHAPES[asked.shape]
     asked.tokens, asked.d_model = asked.tokens or shape.tokens, asked.d_model or shape.d_model
     if asked.stage == "write":
-        write(asked, shape)
+        large_weights.write(asked.folder, Shape(asked.tokens, asked.d_model, shape.features))
+        large_tables.write(asked.folder, shape.features)
     elif asked.stage:
         print(json.dumps(peak(lambda: run(asked))))
     else:
@@ -131,24 +127,55 @@ def every(asked: argparse.Namespace, shape: Shape) -> None:
             place.write_text(json.dumps(saved, indent=1) + "\n")
 
 
+def totals(saved: dict[str, Any]) -> str:
+    """A row a shape of which all was measured: minutes of CPU once a model and for each SAE, and the largest
+    anonymous memory.
+    """
+    lines = [
+        ["shapes of", "vocabulary", "d_model", "features", "once", "each SAE", "memory"],
+        ["---"] * 7,
+    ]
+    for name, one in of_shapes(saved).items():
+        stages = one["stages"]
+        if set(stages) != set(STAGES):
+            continue
+        minutes = [
+            sum(seconds(found) for stage, found in stages.items() if (stage in ONCE) == once) / 60
+            for once in (True, False)
+        ]
+        most = max(found["anonymous_gib"] for found in stages.values())
+        sizes = [f"{one[size]:,}" for size in ("tokens", "d_model", "features")]
+        lines.append([name, *sizes, *(f"{time:.0f} min" for time in minutes), f"{most:.1f} GiB"])
+    return markdown(lines)
+
+
 def table(saved: dict[str, Any]) -> str:
     """A row a stage, a column a shape: CPU time of all rows, anonymous memory and (resident) in GiB."""
-    shapes = {name: saved["shapes"][name] for name in SHAPES if name in saved["shapes"]}
-    heads = [
-        f"{name}: {one['tokens']:,} x {one['d_model']:,}, {one['features']:,} features"
-        for name, one in shapes.items()
-    ]
-    lines = [["stage", *heads], ["---"] * (len(heads) + 1)]
+    shapes = of_shapes(saved)
+    lines = [["stage", *shapes], ["---"] * (len(shapes) + 1)]
     for stage in STAGES:
         found = [one["stages"].get(stage) for one in shapes.values()]
         lines.append([stage, *("not measured" if one is None else cell(one) for one in found)])
+    return markdown(lines)
+
+
+def of_shapes(saved: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: saved["shapes"][name] for name in SHAPES if name in saved["shapes"]}
+
+
+def markdown(lines: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def seconds(found: dict[str, Any]) -> float:
+    """Of CPU, for all rows."""
+    return float(found.get("cpu_s_of_whole", found["cpu_s"]))
 
 
 def cell(found: dict[str, Any]) -> str:
     """As the table has one stage at one shape."""
-    seconds = found.get("cpu_s_of_whole", found["cpu_s"])
-    time = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+    taken = seconds(found)
+    time = f"{taken:.0f} s" if taken < 600 else f"{taken / 60:.0f} min"
     return f"{time}; {found['anonymous_gib']:.1f} ({found['peak_gib']:.1f})"
 
 
@@ -164,67 +191,6 @@ def machine() -> dict[str, Any]:
     cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
     python = platform.python_version()
     return {"cpu": cpu, "threads": 1, "load_before": os.getloadavg()[0], "python": python}
-
-
-def write(asked: argparse.Namespace, shape: Shape) -> None:
-    """The weights, unless they are there."""
-    import torch
-
-    from fsrl.weights import columns, matrices
-
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(0)
-    if not (path := asked.folder / "unembedding.safetensors").exists():
-        raw = columns.empty(torch.empty(asked.d_model, 0), asked.tokens)
-        for row in raw:
-            row.normal_(generator=generator)
-        # Tokens that no text held lie together, as they do in models.
-        raw[:, :RESERVED] *= 0.1
-        tokens = tuple(
-            f"<unused{number}>" if number < RESERVED else f"t{number}" for number in range(asked.tokens)
-        )
-        trained = torch.arange(asked.tokens) >= RESERVED
-        # Folding as an RMSNorm without a gain does: the same numbers, stored twice.
-        folded = columns.empty(raw, asked.tokens)
-        folded.copy_(raw)
-        matrices.write_unembedding(matrices.Unembedding(folded, raw, tokens, None, trained, {}), path)
-    if not (path := asked.folder / "model").exists():
-        write_model(path, asked.tokens, asked.d_model)
-    if not (path := asked.folder / "decoder.safetensors").exists():
-        W_dec = torch.randn(shape.features, asked.d_model, generator=generator)
-        hook = "blocks.0.hook_resid_post"
-        matrices.write_decoder(matrices.Decoder(W_dec, None, hook, 0, hook, {}), path)
-    large_tables.write(asked.folder, shape.features)
-
-
-def write_model(folder: Path, n_tokens: int, d_model: int) -> None:
-    """A Llama of one block in bfloat16, with W_E and W_U of their own."""
-    import torch
-    from safetensors.torch import save_file
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, PreTrainedTokenizerFast
-
-    tokens = [f"<unused{number}>" if number < RESERVED else f"t{number}" for number in range(n_tokens)]
-    made = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, []))
-    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(folder)
-    sizes = {"hidden_size": d_model, "intermediate_size": 4 * d_model, "num_attention_heads": d_model // 64}
-    LlamaConfig(vocab_size=n_tokens, num_hidden_layers=1, **sizes).save_pretrained(folder)
-    shapes = {f"self_attn.{name}_proj": (d_model, d_model) for name in "qkvo"}
-    shapes |= {f"mlp.{name}_proj": (4 * d_model, d_model) for name in ("gate", "up")}
-    shapes["mlp.down_proj"] = (d_model, 4 * d_model)
-    named = {f"model.layers.0.{name}.weight": shape for name, shape in shapes.items()}
-    named |= dict.fromkeys(("model.embed_tokens.weight", "lm_head.weight"), (n_tokens, d_model))
-    generator = torch.Generator().manual_seed(0)
-    stored = {
-        name: torch.empty(shape, dtype=torch.bfloat16).normal_(std=d_model**-0.5, generator=generator)
-        for name, shape in named.items()
-    }
-    # As in `write`: tokens that no text held lie together.
-    stored["lm_head.weight"][:RESERVED] *= 0.1
-    norms = ("layers.0.input_layernorm", "layers.0.post_attention_layernorm", "norm")
-    stored |= {f"model.{name}.weight": torch.ones(d_model, dtype=torch.bfloat16) for name in norms}
-    save_file(stored, folder / "model.safetensors", {"format": "pt"})
 
 
 def run(asked: argparse.Namespace) -> None:

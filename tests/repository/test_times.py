@@ -1,6 +1,8 @@
-"""The table of speeds in docs/ is the saved output of benchmarks/moments.py."""
+"""Tables of times in README and docs/ are the saved output of benchmarks."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,13 @@ def test_ratios_to_our_own_product():
     ours = SAVED["timings"]["our product, fp32"]["seconds"]
     alone, everything = (SAVED["timings"][f"ours, fp32, {part}"]["seconds"] for part in ("moments", "all"))
     assert f"moments alone take {alone / ours:.2f} and everything {everything / ours:.2f}" in PAGE
+
+
+def test_times_at_the_shapes_of_other_models():
+    command = [sys.executable, "benchmarks/large_shapes.py", "--table", "benchmarks/results/shapes_cpu.json"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    totals, stages = done.stdout.strip().split("\n\n")
+    assert all(f"| {shape} |" in totals for shape in ("pythia-70m", "gemma-2-2b", "llama-3.1-8b"))
+    assert "not measured" not in stages
+    assert totals in (ROOT / "README.md").read_text()
+    assert stages in PAGE
