@@ -109,7 +109,7 @@ def _draw_agreement(ax: Axes, by_hook: pd.DataFrame) -> None:
         _, color, marker = effect_figures.PREDICTED[kind]
         style: dict[str, Any] = {"color": color, "linewidth": 0.8}
         matched = controls[controls["prediction"] == kind].set_index("sae")["pearson"].reindex(saes)
-        ax.plot(np.arange(len(saes)), matched, linestyle="--", zorder=1, **style)
+        ax.plot(np.arange(len(saes)) + shift, matched, linestyle=(0, (2.5, 1.5)), zorder=5, **style)
         handles.append(Line2D([], [], marker=marker, markersize=3, label=label, **style))
     layer_figures.label_layers(ax, saes, DOUBLE / 3.5 - 0.4)
     low, high = min(0.0, ax.get_ylim()[0]), max(1.0, ax.get_ylim()[1])
