@@ -170,9 +170,16 @@ def test_other_choices(results: Path) -> None:
     told = f"the null directions give {parts.min():,} to {parts.max():,} features a type"
     alike = f"overlap by {overlap['8 parts'].mean():.2f} (Jaccard index)"
     assert f"{told}, and the typed features of two parts {alike}" in findings
-    raw, everything = (
-        f"{sums.loc[(case, 0), 'features']:,} have a type (overlap {overlap[(case, 0)]:.2f})"
-        for case in ("raw, trained", "raw, all")
-    )
-    everything = everything.replace("have a type (overlap ", "(")
-    assert f"not folded in, {raw}; over all tokens, undertrained ones among them, {everything}" in findings
+    base, raw, everything = ("folded, trained", 0), ("raw, trained", 0), ("raw, all", 0)
+    counts = {case: f"{sums.loc[case, 'features']:,}" for case in (base, raw, everything)}
+    # The overlaps are with the features that have a type in the first of them.
+    assert sums.loc[[raw, everything], "other"].tolist() == 2 * [sums.loc[base, "features"]]
+    readings = table[table["case"].isin(["folded, trained", "raw, trained", "raw, all"])]
+    (draws,) = set(readings["draws_isotropic"]) | set(readings["draws_spectrum"])
+    told = f"Bounded by {draws:,} directions of each kind, {counts[base]} have a type; with `W_U` as stored"
+    alike = f"{counts[raw]} (overlap with these {overlap[raw]:.2f})"
+    assert f"{told}, the final norm's weight not folded in, {alike}; and with that `W_U`" in findings
+    alike = f"{counts[everything]} ({overlap[everything]:.2f})"
+    main = sum(typed(pd.read_csv(results / "mini/summary/main.tsv", sep="\t")))
+    told = f"over all tokens, undertrained ones among them, {alike}. Folded, over all tokens (view `main`"
+    assert f"{told}, its own draws), it is {main:.0f}." in findings
