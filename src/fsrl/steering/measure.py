@@ -288,7 +288,7 @@ def frame(
     never = torch.from_numpy(np.isnan(largest))
     parts = []
     for direction, found in readings.items():
-        columns = {
+        figures = {
             field.name: getattr(found, field.name).masked_fill(never, torch.nan) for field in fields(Readings)
         }
         part = sample.reset_index(drop=True).assign(
@@ -296,11 +296,11 @@ def frame(
             largest_activation=largest,
             multiple=float(multiple),
             input_score=own_input if direction == FEATURE else np.nan,
-            **{name: values.numpy() for name, values in columns.items()},
+            **{name: values.numpy() for name, values in figures.items()},
         )
         for name in ("output_score", "total_variation"):
             among = getattr(readings[RANDOM], name).masked_fill(never, torch.nan)
-            beyond = scores.percentiles(columns[name], among).numpy()
+            beyond = scores.percentiles(figures[name], among).numpy()
             part[f"{name}_percentile"] = beyond if direction == FEATURE else np.nan
         parts.append(part)
     text = {name: "str" for name, column in STEERING.columns.items() if column.dtype == "string"}
