@@ -10,6 +10,7 @@ from fsrl.latex.table import Column, interval, tabular
 from fsrl.names import TYPES, UNCLASSIFIED, type_label
 
 STEP = "+1"
+DIFFERENCE = 3  # decimals of differences: some that differ from nought round to it at two
 STATES = {"active": "feature active", "inactive": "feature inactive"}
 
 
@@ -45,8 +46,8 @@ def agreement(by_hook: pd.DataFrame) -> str:
     correlations = len(columns) - 3
     mine = at(features, best)
     if best == TRANSPORTED:
-        columns += _with_interval("$T$ $-$ direct", mine, "over_direct")
-    columns += _with_interval("$-$ matched", mine, "over_matched")
+        columns += _with_interval("$T$ $-$ direct", mine, "over_direct", DIFFERENCE)
+    columns += _with_interval("$-$ matched", mine, "over_matched", DIFFERENCE)
     columns += [_figures("slope", mine["slope"]), _figures("top 10", mine["overlap"])]
     groups = [("", 2), ("correlation, features", correlations), ("matched", 1)]
     groups += [(f"of {PREDICTED[best]}", len(columns) - 3 - correlations)]
@@ -67,7 +68,7 @@ def effects(summary: pd.DataFrame) -> str:
         _figures("matched", rows["matched"]),
         _figures("random", rows["random"]),
         _figures("other", rows["other"]),
-        *_with_interval("difference", rows, "difference"),
+        *_with_interval("difference", rows, "difference", DIFFERENCE),
         *_with_interval("type kept", rows, "kept"),
         _figures("slope", rows["slope"]),
     ]
@@ -85,7 +86,7 @@ def effects_by_type(summary: pd.DataFrame) -> str:
     columns = [Column("Hook", [rf"\quad {tex.escape(hook_label(sae))}" for sae in index["sae"]])]
     for name in [*(name for name in TYPES if (rows["type"] == name).any()), UNCLASSIFIED]:
         of = index.merge(rows[rows["type"] == name], on=["state", "sae"], how="left", validate="1:1")
-        found = _with_interval(type_label(name), of, "difference")
+        found = _with_interval(type_label(name), of, "difference", DIFFERENCE)
         # Five types with intervals fill the page; the many features without one have the narrowest.
         columns += found[:1] if name == UNCLASSIFIED else found
     return tabular(columns, headings=_headings(index), size="scriptsize", tabcolsep=1.5)
@@ -103,13 +104,13 @@ def _headings(rows: pd.DataFrame) -> dict[int, str]:
     }
 
 
-def _figures(head: str, values: pd.Series) -> Column:
-    return Column(head, [tex.number(value, digits=2, bare=True) for value in values], "S")
+def _figures(head: str, values: pd.Series, digits: int = 2) -> Column:
+    return Column(head, [tex.number(value, digits=digits, bare=True) for value in values], "S")
 
 
-def _with_interval(head: str, rows: pd.DataFrame, name: str) -> list[Column]:
+def _with_interval(head: str, rows: pd.DataFrame, name: str, digits: int = 2) -> list[Column]:
     """An estimate and, close beside it, its 95 % interval."""
     ends = zip(rows[f"{name}_low"], rows[f"{name}_high"], strict=True)
-    intervals = [interval(low, high) for low, high in ends]
+    intervals = [interval(low, high, digits) for low, high in ends]
     beside = [Column("", intervals, near=True)] if any(intervals) else []
-    return [_figures(head, rows[name]), *beside]
+    return [_figures(head, rows[name], digits), *beside]
