@@ -17,6 +17,7 @@ from fsrl.numbers import evidence as numbers_evidence
 from fsrl.numbers import fixed as tex_numbers_fixed
 from fsrl.numbers import headlines as tex_numbers
 from fsrl.numbers import study as numbers_study
+from fsrl.numbers import token_sets as numbers_token_sets
 from fsrl.numbers.headlines import StudyTables
 from fsrl.types.rules import parse_scheme, parse_schemes
 from tests.fixtures.type_examples import CALIBRATED, UNIVERSAL_NEURONS, WHOLE
@@ -100,7 +101,7 @@ def test_a_headline_needs_its_tables_and_a_name_of_its_own():
         tex_numbers.study_values(study, [one, one])
 
 
-@pytest.mark.parametrize("module", [numbers_study, numbers_evidence, numbers_choices])
+@pytest.mark.parametrize("module", [numbers_study, numbers_token_sets, numbers_evidence, numbers_choices])
 def test_every_headline_is_listed_and_says_what_it_is_and_what_it_reads(module):
     defined = [value for value in vars(module).values() if isinstance(value, tex_numbers.Headline)]
     assert list(module.HEADLINES) == defined
@@ -207,28 +208,95 @@ def test_other_dictionaries_in_a_sentence():
 
 
 @pytest.mark.parametrize(
-    ("isotropic", "every", "verdict"),
+    ("isotropic", "every", "lost", "elsewhere"),
     [
-        ([0.5, 0.5], [0.5, 0.1], "most of"),
-        ([0.5, 0.5], [0.5, 0.0], "half or fewer of"),
-        ([0, 0], [0, 0], "none of"),
+        ([0.5, 0.4], [0.5, 0.1], 1, 1),
+        ([0.5, 0.4], [0.1, 0.4], 1, 0),
+        ([0.5, 0.4], [0.1, 0.1], 2, 1),
+        ([0.5, 0.4], [0.5, 0.4], 0, 0),
+        ([0.0, 0.0], [0.0, 0.0], 0, 0),
     ],
 )
-def test_how_much_of_the_shape_both_nulls_leave(isotropic, every, verdict):
-    summary = pd.DataFrame({"features": [10, 10], "kurtosis_above": isotropic})
+def test_at_how_many_hooks_the_second_null_takes_shape_away(isotropic, every, lost, elsewhere):
+    summary = pd.DataFrame({"sae": ["a", "b"], "features": [10, 10], "kurtosis_above": isotropic})
     found = numbers_study.shape(tables_of(summary=summary.assign(kurtosis_above_every_null=every)))
-    assert found["verdict"] == verdict
-    assert found["isotropic"] == tex.count(int(10 * sum(isotropic)))
+    counts = {"isotropic": round(10 * sum(isotropic)), "every": round(10 * sum(every)), "measured": 2}
+    counts |= {"lost": lost, "lost-elsewhere": elsewhere}
+    assert found == {name: tex.count(count) for name, count in counts.items()}
+
+
+def test_the_hook_with_the_largest_share_of_types_and_its_part_of_all():
+    summary = pd.DataFrame({"sae": ["a.hook_b", "a.hook_c"], "features": [10, 100]})
+    summary = summary.assign(prediction=[6, 12], partition=[0, 2])
+    counts = {"scheme": "calibrated", "type": ["prediction", "partition"], "kind": "isotropic"}
+    frame = pd.DataFrame(counts).assign(expected_at_bounds=[0.5, 0.25])
+    found = numbers_study.typed(tables_of(summary=summary, null_counts={"a": frame}))
+    assert found["total"] == r"\num{20}" and found["most"] == r"\num{60.0}\%"
+    assert found["most.of-all"] == r"\num{30.0}\%"  # 6 of 20
+    none = summary.assign(prediction=0, partition=0)
+    assert numbers_study.typed(tables_of(summary=none, null_counts={"a": frame}))["most.of-all"] == "--"
+
+
+def test_what_share_of_features_with_a_set_would_have_a_type_by_chance():
+    # Half of hook a's features and a tenth of b's have a type; of those with a set 8 lie in a and 2 in b.
+    summary = pd.DataFrame({"sae": ["a", "b"], "features": [20, 20], "prediction": [10, 2]})
+    rows = [
+        (sae, name, label, count)
+        for name in (None, "digits")
+        for sae, label, count in (
+            ("a", "prediction", 5),
+            ("a", "unclassified", 3),
+            ("b", "prediction", 1),
+            ("b", "unclassified", 1),
+        )
+    ]
+    frame = pd.DataFrame(rows, columns=["sae", "set", "type", "features"])
+    found = numbers_token_sets.coverage(tables_of(set_coverage=frame, summary=summary))
+    assert (found["features"], found["share"]) == (r"\num{10}", r"\num{60.0}\%")
+    assert found["base"] == r"\num{42.0}\%"  # (8 x .5 + 2 x .1) / 10
+    assert found["of-typed"] == r"\num{50.0}\%"  # 6 of 12
+    nothing = frame.assign(features=0)
+    found = numbers_token_sets.coverage(tables_of(set_coverage=nothing, summary=summary))
+    assert (found["base"], found["share"], found["of-typed"]) == ("--", "--", r"\num{0.0}\%")
+
+
+@pytest.mark.parametrize(
+    ("turned", "shuffled", "verdict"),
+    [
+        (True, True, "keeps its level both where rows are turned and where sets are shuffled"),
+        (True, False, "keeps its level where rows are turned and exceeds it where sets are shuffled"),
+        (False, True, "keeps its level where sets are shuffled and exceeds it where rows are turned"),
+        (False, False, "exceeds its level both where rows are turned and where sets are shuffled"),
+    ],
+)
+def test_repetitions_of_nothing_are_those_of_all_hooks(turned, shuffled, verdict):
+    rows = [
+        ("a", "turned", None, 20, 7, 9, False),
+        (None, "turned", None, 40, 2, 18, turned),
+        (None, "shuffled", None, 30, 1, 5, shuffled),
+        (None, "random", 5, 40, 9, 11, False),
+    ]
+    columns = ["sae", "kind", "tokens", "repetitions", "wrong", "wrong_student", "kept"]
+    frame = pd.DataFrame(rows, columns=columns).astype({"tokens": "Int64"})
+    assert numbers_token_sets.null_level(tables_of(null_level=frame)) == {
+        "turned.repetitions": r"\num{40}",
+        "turned.own": r"\num{2}",
+        "turned.student": r"\num{18}",
+        "shuffled.repetitions": r"\num{30}",
+        "shuffled.own": r"\num{1}",
+        "shuffled.student": r"\num{5}",
+        "verdict": verdict,
+    }
 
 
 @pytest.mark.parametrize(
     ("share", "verdict"),
-    [(0.04, "keeps its level"), (0.07, "nearly keeps its level"), (0.6, "finds what is not there")],
+    [(0.04, "keeps its level"), (0.07, "nearly keeps its level"), (0.6, "exceeds its level")],
 )
 def test_whether_a_test_keeps_its_level(share, verdict):
     p = np.where(np.arange(1000) < 1000 * share, -2.0, 0.0)
     frame = pd.DataFrame({"kind": "turned", "log10_p": p, "log10_p_t": p, "log10_p_z": p})
-    found = numbers_evidence.null_tests(tables_of(null_p_values=frame))
+    found = numbers_token_sets.null_tests(tables_of(null_p_values=frame))
     assert found["turned.textbook.verdict"] == found["turned.own.verdict"] == verdict
     assert found["turned.textbook.strict.verdict"] == "keeps its level"
 
@@ -246,6 +314,23 @@ def test_whether_transported_weights_come_nearer(lows, verdict):
     kind = {"state": "active", "step": "+1", "direction": "feature", "prediction": "transported"}
     frame = pd.DataFrame(rows).assign(**kind, pearson=0.5, slope=1.0)
     assert numbers_evidence.effect_transported(tables_of(by_hook=frame))["verdict"] == verdict
+
+
+def test_at_how_many_hooks_transport_exceeds_the_corrected_weights():
+    kind = {"state": "active", "step": "+1", "direction": "feature"}
+    frame = pd.DataFrame({"sae": list("abcabc"), "prediction": 3 * ["corrected"] + 3 * ["transported"]})
+    frame["pearson"] = [0.5, 0.6, 0.7, 0.51, 0.6, 0.9]
+    frame = frame.assign(**kind, slope=1.0, over_direct_low=0.1, over_matched_high=0.1)
+    found = numbers_evidence.effect_transported(tables_of(by_hook=frame))
+    assert (found["over-corrected"], found["measured"]) == (r"\num{2}", r"\num{3}")
+
+
+def test_the_correlation_at_the_hook_with_the_largest_share_of_types():
+    summary = pd.DataFrame({"sae": list("ab"), "features": [10, 10], "prediction": [2, 5]})
+    rows = {"sae": list("ba"), "pearson": [0.25, 0.75]}
+    frame = pd.DataFrame(rows).assign(type="all", state="active", step="+1")
+    found = numbers_evidence.effect(tables_of(effects=frame, summary=summary))
+    assert (found["most-typed"], found["most"]) == (r"\num{0.25}", r"\num{0.75}")
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(2, "raise"), (1.02, "hardly change"), (0.5, "lower")])

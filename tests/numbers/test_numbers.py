@@ -41,6 +41,7 @@ def mini_tables(results: Path) -> dict[str, object]:
         "effects": "summary/effects_summary.parquet",
         "by_hook": "summary/effects_by_hook.parquet",
         "null_p_values": "null_p_values/trained.parquet",
+        "null_level": "null_p_values/trained_level.parquet",
         "forecasts": "summary/steering.parquet",
         "next_token": "summary/next_token.parquet",
         "recovery": "planted/recovery.parquet",
@@ -96,8 +97,9 @@ def test_shares_beyond_the_nulls(both):
         shares = naive.beyond("kurtosis", every=every)
         beyond[kind] = sum(round(share * naive.size(sae)) for sae, share in shares.items())
         assert shown(values[f"shape.{kind}"]) == beyond[kind]
-    most = beyond["every"] > beyond["isotropic"] - beyond["every"]
-    assert values["shape.verdict"] == ("most of" if most else "half or fewer of")
+    both_nulls, one = (naive.beyond("kurtosis", every=every) for every in (True, False))
+    assert shown(values["shape.lost"]) == sum(both_nulls[sae] < one[sae] for sae in one)
+    assert shown(values["shape.measured"]) == len(naive.saes)
 
 
 def test_types(both):
@@ -107,6 +109,9 @@ def test_types(both):
     assert shown(values["typed.total"]) == total
     assert shown(values["typed.share"]) == pytest.approx(100 * total / naive.features(), abs=0.051)
     assert shown(values["typed.expected"]) == pytest.approx(naive.expected(), abs=0.051)
+    shares = {sae: sum(of.values()) / naive.size(sae) for sae, of in labels.items()}
+    most = sum(labels[max(shares, key=shares.get)].values())
+    assert shown(values["typed.most.of-all"]) == pytest.approx(100 * most / total, abs=0.051)
     for name in TYPES:
         of = [found[name] for found in labels.values()]
         key = f"type.{name.replace('_', '-')}"
@@ -164,6 +169,28 @@ def test_tests_of_nothing(both):
             assert shown(values[f"{key}.strict"]) == pytest.approx(strict, abs=0.0051)
 
 
+def test_repetitions_of_nothing(both):
+    values, naive = both
+    for kind in ("turned", "shuffled"):
+        (whole,) = naive.repeated(kind)
+        columns = {"repetitions": "repetitions", "own": "wrong", "student": "wrong_student"}
+        for name, column in columns.items():
+            assert shown(values[f"null-level.{kind}.{name}"]) == whole[column]
+
+
+def test_features_with_a_set(both):
+    values, naive = both
+    significant, typed = naive.with_a_set()
+    share = {sae: sum(of.values()) / naive.size(sae) for sae, of in naive.labels().items()}
+    whole = sum(significant.values())
+    assert shown(values["coverage.features"]) == whole
+    assert shown(values["coverage.share"]) == pytest.approx(100 * sum(typed.values()) / whole, abs=0.051)
+    base = sum(count * share[sae] for sae, count in significant.items()) / whole
+    assert shown(values["coverage.base"]) == pytest.approx(100 * base, abs=0.051)
+    of_typed = sum(typed.values()) / sum(sum(of.values()) for of in naive.labels().values())
+    assert shown(values["coverage.of-typed"]) == pytest.approx(100 * of_typed, abs=0.051)
+
+
 def test_claims(both):
     values, naive = both
     assert shown(values["claim-tests"]) == naive.family()
@@ -182,6 +209,9 @@ def test_effects(both):
     assert shown(values["effect-transported.better"]) == sum(low > 0 for low in better)
     nearer = 2 * sum(low > 0 for low in better) > len(better)
     assert (values["effect-transported.verdict"] == "come nearer to the model") == nearer
+    mine, corrected = (naive.predicted(name, "pearson") for name in ("transported", "corrected"))
+    over = sum(mine[sae] > corrected[sae] for sae in mine)
+    assert shown(values["effect-transported.over-corrected"]) == over
     below = naive.predicted("transported", "over_matched_high").values()
     assert shown(values["effect-transported.below-matched"]) == sum(high < 0 for high in below)
     assert shown(values["effect-difference.less"]) == naive.worse_than_random()

@@ -73,7 +73,8 @@ def paper_tables(study):
     if "evidence" in parts:
         tables |= {"discoveries": DISCOVERIES, "set_coverage": SET_COVERAGE}
         tables |= {"claim_tests": CLAIMS, "sensitivity": SENSITIVITY}
-        tables |= {"claims": CLAIMS_SUMMARY, "null_p_values": NULL_P_VALUES}
+        tables |= {"claims": CLAIMS_SUMMARY}
+        tables |= {"null_p_values": NULL_P_VALUES, "null_level": NULL_LEVEL}
         for name in ("agreement", "stability"):
             tables[name] = SENSITIVITY.replace(".parquet", f"_{name}.parquet")
     if "effects" in parts:

@@ -1,19 +1,17 @@
-"""The headlines about token sets, claims, measured effects and planted truth (see `fsrl.numbers.headlines`).
+"""The headlines about claims, measured effects and planted truth (see `fsrl.numbers.headlines`).
 
 Importing this module registers them.
 """
 
-import math
 from typing import Any
 
 import pandas as pd
 
-from fsrl.effects.names import FEATURE, OWN_MEAN, TRANSPORTED
-from fsrl.enrichment.coverage_sums import ANY, by_label
+from fsrl.effects.names import CORRECTED, FEATURE, OWN_MEAN, TRANSPORTED
 from fsrl.latex import text as tex
 from fsrl.names import TYPES
 from fsrl.numbers.headlines import StudyTables, Values, extremes, headline, listed
-from fsrl.numbers.study import key_of, layer_name, words_of
+from fsrl.numbers.study import key_of, layer_name, typed_shares, words_of
 
 # Verdict -> what is said of several tests with it, and of one.
 VERDICTS = {
@@ -32,75 +30,6 @@ ASKED = {"": "by significance", "_t": "by $t$", "_eta2": r"by $\eta^2$"}
 
 def _correlation(value: float) -> str:
     return tex.number(value, digits=2)
-
-
-@headline("pairs", "discoveries")
-def pairs(tables: StudyTables) -> dict[str, str]:
-    """Tests of a feature against a token set, and how many are significant (BH over the study), by sign and
-    layer.
-    """
-    frame = tables.frame("discoveries")
-    found = (frame["promoted"] + frame["suppressed"]).set_axis(frame["sae"])
-    total = int(frame["tests"].sum())
-    return extremes(found, tex.count, layer_name) | {
-        "sets": tex.count(int(frame["sets"].max())),
-        "tests": tex.count(total),
-        "promoted": tex.count(int(frame["promoted"].sum())),
-        "suppressed": tex.count(int(frame["suppressed"].sum())),
-        "shuffled": tex.number(frame["shuffled"].sum(), digits=1),
-        "turned": tex.number(frame["turned"].sum(), digits=1),
-        "share": tex.percent(found.sum() / total, digits=2),
-        "features": tex.count(int(frame["features"].sum())),
-    }
-
-
-NOMINAL, STRICT = 0.05, 1e-4  # the levels at which tests of nothing are counted
-TESTS = {"own": "log10_p", "student": "log10_p_t", "textbook": "log10_p_z"}
-
-
-@headline("null-tests", "null_p_values")
-def null_tests(tables: StudyTables) -> dict[str, str]:
-    """Tests where there is nothing to find, of decoders turned at random and of shuffled sets: how many,
-    which share of them each test calls significant at two nominal levels, and whether that keeps the level.
-    """
-    frame = tables.frame("null_p_values")
-    values = {"level": tex.percent(NOMINAL, digits=0), "strict": tex.percent(STRICT, digits=2)}
-    for kind, rows in frame.groupby("kind"):
-        values[f"{kind}.tests"] = tex.count(len(rows))
-        for name, column in TESTS.items():
-            p = rows[column].dropna()
-            for end, level, digits in (("", NOMINAL, 1), (".strict", STRICT, 2)):
-                share = float((p < math.log10(level)).mean())
-                values[f"{kind}.{name}{end}"] = tex.percent(share, digits=digits)
-                values[f"{kind}.{name}{end}.verdict"] = _of_level(share, level)
-    return values
-
-
-def _of_level(share: float, level: float) -> str:
-    """What a test does at a level, of which it gives this share where there is nothing to find."""
-    if share <= level:
-        return "keeps its level"
-    return "nearly keeps its level" if share <= 1.5 * level else "finds what is not there"
-
-
-@headline("coverage", "set_coverage")
-def coverage(tables: StudyTables) -> dict[str, str]:
-    """Features with a significant set, and how many of them have a type: most, or less than half (verdict);
-    the set of most features without.
-    """
-    found = by_label(tables.frame("set_coverage"))
-    whole, sets = found.loc[ANY], found.drop(index=ANY)
-    most = "find" if whole["share"] > 0.5 else "miss"
-    missed = sets.loc[sets["untyped"].idxmax()]
-    return {
-        "features": tex.count(int(whole["significant"])),
-        "typed": tex.count(int(whole["typed"])),
-        "verdict": f"{most} most of",
-        "share": tex.percent(whole["share"]) if whole["significant"] else tex.MISSING,
-        "missed.set": tex.escape(str(missed.name)),
-        "missed.untyped": tex.count(int(missed["untyped"])),
-        "missed.features": tex.count(int(missed["significant"])),
-    }
 
 
 @headline("claim-tests", "claim_tests")
@@ -175,12 +104,14 @@ def _effects(tables: StudyTables, label: str = ALL) -> pd.DataFrame:
     return rows.set_index("sae")
 
 
-@headline("effect", "effects")
+@headline("effect", "effects", "summary")
 def effect(tables: StudyTables) -> Values:
     """Correlation of the measured change with the logit weights, by layer, at positions where the feature
-    is active.
+    is active; and in the layer with the largest share of typed features (most-typed).
     """
-    return extremes(_effects(tables)["pearson"], _correlation, layer_name)
+    found = _effects(tables)["pearson"]
+    most_typed = found.reindex([typed_shares(tables.summary).idxmax()]).iloc[0]
+    return extremes(found, _correlation, layer_name) | {"most-typed": _correlation(most_typed)}
 
 
 @headline("effect-random", "effects")
@@ -205,11 +136,14 @@ def _by_hook(tables: StudyTables, prediction: str) -> pd.DataFrame:
 def effect_transported(tables: StudyTables) -> Values:
     """Correlation of the measured change with what T predicts, where the feature is active, by layer; and in
     how many layers it is above that of the logit weights, and below that of matched controls, by the 95 %
-    interval of the difference.
+    interval of the difference, and above that of logit weights with the final LayerNorm's derivative in them,
+    which T has in it too (over-corrected; the numbers as they are).
     """
     rows = _by_hook(tables, TRANSPORTED)
+    corrected = _by_hook(tables, CORRECTED)["pearson"].reindex(rows.index)
     values = dict(extremes(rows["pearson"], _correlation, layer_name))
     counted = {"better": rows["over_direct_low"] > 0, "below-matched": rows["over_matched_high"] < 0}
+    counted["over-corrected"] = rows["pearson"] > corrected
     values |= {name: tex.count(int(part.sum())) for name, part in counted.items()}
     nearer = int(counted["better"].sum())
     values["verdict"] = (
@@ -358,9 +292,6 @@ def _ratio(part: float, whole: float) -> float:
 
 
 HEADLINES = (
-    pairs,
-    null_tests,
-    coverage,
     claim_tests,
     claims,
     claim,

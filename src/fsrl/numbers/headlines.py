@@ -67,6 +67,7 @@ class StudyTables:
     effects: pd.DataFrame | None = None
     by_hook: pd.DataFrame | None = None
     null_p_values: pd.DataFrame | None = None
+    null_level: pd.DataFrame | None = None
     forecasts: pd.DataFrame | None = None
     next_token: pd.DataFrame | None = None
     recovery: pd.DataFrame | None = None

@@ -7,7 +7,7 @@ from fsrl.numbers.headlines import StudyTables
 from fsrl.tables import core as tables
 from fsrl.tables.claims import CLAIMS_SUMMARY, CLAIMS_TABLE
 from fsrl.tables.effects import BY_HOOK, SUMMARY
-from fsrl.tables.enrichment import DISCOVERIES, NULL_P_VALUES, SET_COVERAGE
+from fsrl.tables.enrichment import DISCOVERIES, NULL_LEVEL, NULL_P_VALUES, SET_COVERAGE
 from fsrl.tables.moments import MOMENTS, NULL
 from fsrl.tables.planted import RECOVERY
 from fsrl.tables.sensitivity import ABLATIONS, AGREEMENT, SENSITIVITY, STABILITY
@@ -30,6 +30,7 @@ SINGLE = {
     "effects": SUMMARY,
     "by_hook": BY_HOOK,
     "null_p_values": NULL_P_VALUES,
+    "null_level": NULL_LEVEL,
     "forecasts": FORECASTS,
     "next_token": NEXT_TOKEN_SUMMARY,
     "recovery": RECOVERY,

@@ -129,22 +129,33 @@ def skewness_every(tables: StudyTables) -> dict[str, str]:
 @headline("shape", "summary")
 def shape(tables: StudyTables) -> dict[str, str]:
     """Features whose kurtosis exceeds that quantile of isotropic directions, over all hooks; of these, those
-    beyond every null that bounds the types: how many, and whether they are most of them (verdict).
+    beyond every null that bounds the types; at how many hooks (of those measured) these are fewer (lost), and
+    at how many beside the one with the largest share beyond isotropic directions (lost-elsewhere).
     """
-    frame = tables.summary
+    frame = tables.summary.set_index("sae")
     columns = {"isotropic": "kurtosis_above", "every": "kurtosis_above_every_null"}
-    counts = {
-        name: int((frame[column] * frame["features"]).round().sum()) for name, column in columns.items()
+    counts = {name: (frame[column] * frame["features"]).round() for name, column in columns.items()}
+    lost = counts["every"] < counts["isotropic"]
+    elsewhere = lost.drop(index=frame["kurtosis_above"].idxmax())
+    parts = {name: of.sum() for name, of in counts.items()} | {"measured": len(frame), "lost": lost.sum()}
+    return {
+        name: tex.count(int(number)) for name, number in (parts | {"lost-elsewhere": elsewhere.sum()}).items()
     }
-    verdict = "most of" if 2 * counts["every"] > counts["isotropic"] else "half or fewer of"
-    if not counts["isotropic"]:
-        verdict = "none of"
-    return {name: tex.count(count) for name, count in counts.items()} | {"verdict": verdict}
+
+
+def typed_features(summary: pd.DataFrame) -> "pd.Series[int]":
+    """How many features have a type, by SAE id; summary: as of `StudyTables`, a row a layer."""
+    known = [name for name in TYPES if name in summary]
+    return summary.set_index("sae")[known].sum(axis=1)
+
+
+def typed_shares(summary: pd.DataFrame) -> "pd.Series[float]":
+    """Which share of a layer's features has a type, by SAE id."""
+    return typed_features(summary) / summary.set_index("sae")["features"]
 
 
 def _typed(summary: pd.DataFrame) -> dict[str, str]:
-    known = [name for name in TYPES if name in summary]
-    total, everything = summary[known].sum(axis=1), summary["features"]
+    total, everything = typed_features(summary), summary["features"]
     return {"total": tex.count(int(total.sum())), "share": tex.percent(total.sum() / everything.sum())}
 
 
@@ -156,12 +167,15 @@ def _by_chance(tables: StudyTables) -> pd.DataFrame:
 @headline("typed", "summary", "null_counts")
 def typed(tables: StudyTables) -> dict[str, str]:
     """Features with a type under the default scheme, in all and by hook; how many fresh null directions get
-    one by the hooks' bounds: summed over types and hooks for each bounding kind, of which the most.
+    one by the hooks' bounds: summed over types and hooks for each bounding kind, of which the most; and which
+    share of all of them lies in the hook with the largest share (most.of-all).
     """
     known = [name for name in TYPES if name in tables.summary]
-    shares = tables.summary.set_index("sae")[known].sum(axis=1) / tables.summary.set_index("sae")["features"]
+    shares, counts = typed_shares(tables.summary), typed_features(tables.summary)
     chance = _by_chance(tables).loc[known].sum()
     found = _typed(tables.summary) | {"expected": tex.number(float(chance.max()), digits=1)}
+    whole = counts.sum()
+    found["most.of-all"] = tex.percent(counts[shares.idxmax()] / whole) if whole else tex.MISSING
     return found | extremes(shares, tex.percent, layer_name)
 
 
