@@ -53,10 +53,21 @@ class TestClaims:
                 y.to_numpy(), mine["excess_error" if by_rank else "error"].to_numpy(dtype=float)
             )
             expected = [effect, low, high] if by_rank else [math.exp(one) for one in (effect, low, high)]
+            if not by_rank and high - low > math.log(1e6):
+                assert row[4] == "--"
+                continue
             shown = [float(text) for text in re.findall(r"\\num\{(.*?)\}", row[3] + row[4])]
             assert shown == pytest.approx(expected, rel=0.06, abs=0.0051)
             assert row[3].startswith(r"$\Delta$AUC" if by_rank else "OR")
             assert "than unclassified" not in row[1]
+
+    def test_an_interval_that_leaves_an_odds_ratio_open_is_not_printed(self):
+        frame = self.summary[self.summary["scheme"] == ex.SCHEME].assign(layers=1, effect=0.5, low=1e-3)
+        for high, cell in ((900.0, r"[\num{0.0010}, \num{900}]"), (2e3, "--")):
+            found = tex_tables_claims.claims(frame.assign(high=high), ex.SCHEME)
+            for row in ex.rows(found.rsplit(r"\midrule", 1)[0]):
+                assert (row[4] == cell) or row[3].startswith(r"$\Delta$AUC")
+                assert row[4] != "--" or row[3].startswith("OR")
 
     def test_claims_of_which_no_layer_speaks_are_named_below(self):
         notes = tex_tables_claims.claims(self.summary, ex.SCHEME).rsplit(r"\midrule", 1)[1]

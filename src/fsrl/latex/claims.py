@@ -21,6 +21,8 @@ SILENT = {
     judged.NO_NULL: "Too few null directions of the type at every hook that has the features",
     judged.BY_DEFINITION: "True or false by the rule of the type",
 }
+# An odds ratio whose interval spans more than this factor has no size that could be told.
+WIDEST = 1e6
 UNSPOKEN = "Under no scheme can a hook speak of"
 
 
@@ -148,7 +150,8 @@ def _effect(row: Mapping[Hashable, Any]) -> tuple[str, str]:
     by_rank = row["measure"] == "AUC"
     shown: dict[str, Any] = {"digits": 2, "sign": True} if by_rank else {"sig": 2}
     effect, low, high = (tex.number(row[name], **shown) for name in ("effect", "low", "high"))
-    return f"{SHORT[row['measure']]} {effect}", f"[{low}, {high}]"
+    unsized = not by_rank and row["high"] > WIDEST * row["low"]
+    return f"{SHORT[row['measure']]} {effect}", tex.MISSING if unsized else f"[{low}, {high}]"
 
 
 def _verdict(row: pd.Series) -> str:
