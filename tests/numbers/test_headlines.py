@@ -325,6 +325,32 @@ def test_at_how_many_hooks_transport_exceeds_the_corrected_weights():
     assert (found["over-corrected"], found["measured"]) == (r"\num{2}", r"\num{3}")
 
 
+def test_types_are_kept_where_enough_features_were_measured():
+    rows = [
+        ("a.hook_b", "prediction", 5, 0.25),
+        ("a.hook_c", "prediction", 7, 0.5),
+        ("a.hook_d", "prediction", 4, 1.0),
+        ("a.hook_b", "suppression", 4, 0.5),
+        ("a.hook_c", "suppression", 1, 1.0),
+    ]
+    frame = pd.DataFrame(rows, columns=["sae", "type", "features", "kept"])
+    found = numbers_evidence.kept(tables_of(effects=frame.assign(state="active", step="+1")))
+    assert found["fewest"] == r"\num{5}"
+    assert (found["prediction.features"], found["prediction.most"]) == (r"\num{12}", r"\num{50}\%")
+    assert found["prediction.said"] == found["prediction.range"] + r", \num{12} features"
+    assert found["suppression.said"] == r"too few measured (\num{5})"
+    assert found["suppression.range"] == "--"
+    assert found["partition.said"] == r"too few measured (\num{0})"
+
+
+def test_types_with_hooks_above_chance():
+    names = ["partition", "two_sided", "local_context", "prediction", "suppression"]
+    frame = pd.DataFrame({"scheme": "calibrated", "type": names, "layers_above_chance": [1, 0, 5, 4, 0]})
+    found = numbers_study.above_chance(tables_of(stability=frame))
+    assert found["found"] == r"partition \num{1}, local context \num{5} and prediction \num{4}"
+    assert found["not-found"] == "two-sided and suppression"
+
+
 def test_the_correlation_at_the_hook_with_the_largest_share_of_types():
     summary = pd.DataFrame({"sae": list("ab"), "features": [10, 10], "prediction": [2, 5]})
     rows = {"sae": list("ba"), "pearson": [0.25, 0.75]}

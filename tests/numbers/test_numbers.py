@@ -238,10 +238,12 @@ def test_forecasts_of_steering(both):
 def test_verdicts_on_forecasts_are_read_off_the_intervals(made_up):
     values, _ = made_up
     assert [shown(values[f"forecast.{name}"]) for name in ("measured", "better", "no-better")] == [2, 1, 1]
-    assert values["forecast.verdict"] == "better than random directions at some hooks only"
+    assert values["forecast.verdict"] == r"better than random directions at \num{1} of \num{2} hooks"
     assert shown(values["forecast.transported.worse"]) == 1
-    assert values["forecast.transported.verdict"] == "no better than direct ones"
-    for at, said in (([True, True], "better than chance"), ([False], "no better than chance"), ([], "--")):
+    no_better = r"no better than {} at any of \num{{2}} hooks"
+    assert values["forecast.transported.verdict"] == no_better.format("direct ones")
+    every = r"better than chance at \num{2} of \num{2} hooks"
+    for at, said in (([True] * 2, every), ([False] * 2, no_better.format("chance")), ([], "--")):
         assert numbers_evidence._better(pd.Series(at, dtype=bool), "chance") == said
 
 
@@ -265,6 +267,14 @@ def test_planted(both):
             assert shown(values[f"planted.{key}.{score}"]) == pytest.approx(100 * row[score], abs=0.51)
             low = re.search(r"-?[\d.]+", values[f"planted.{key}.{score}.interval"])
             assert float(low[0]) == pytest.approx(100 * row[f"{score}_low"], abs=0.51)
+    weaker = [
+        row
+        for row in naive.planted(planted_share=0.05, population="all", type="local_context")
+        if row["strength"] < 6
+    ]
+    precision = sum(row["correct"] for row in weaker) / sum(row["labelled"] for row in weaker)
+    found = shown(values["planted.weaker.local-context.precision"])
+    assert found == pytest.approx(100 * precision, abs=0.51)
     everything = naive.planted(population="all")
     assert shown(values["planted.two-sided"]) == sum(row["two_sided"] for row in everything)
     assert shown(values["planted.plants"]) == sum(row["planted"] for row in everything)

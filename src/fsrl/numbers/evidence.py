@@ -182,17 +182,26 @@ def effect_difference(tables: StudyTables) -> dict[str, str]:
     }
 
 
+# A share over fewer features of a type and hook is that of single features, and is not told.
+FEWEST = 5
+
+
 @headline("kept", "effects")
 def kept(tables: StudyTables) -> dict[str, str]:
     """Share of active positions at which the measured change gets the type of the logit weights, by type
-    and layer.
+    and layer, over the layers with `FEWEST` measured features of the type; of each type the features measured
+    there, and both in words (said), with all that were measured where no layer has so many.
     """
-    values: dict[str, str] = {}
+    values = {"fewest": tex.count(FEWEST)}
     for name in TYPES:
         rows = _effects(tables, name)
-        values[f"{key_of(name)}.features"] = tex.count(int(rows["features"].sum()))
-        found = extremes(rows["kept"], lambda share: tex.percent(share, digits=0), layer_name)
-        values |= {f"{key_of(name)}.{part}": value for part, value in found.items()}
+        enough = rows[rows["features"] >= FEWEST]
+        found = extremes(enough["kept"], lambda share: tex.percent(share, digits=0), layer_name)
+        told = found | {"features": tex.count(int(enough["features"].sum()))}
+        told["said"] = f"{told['range']}, {told['features']} features"
+        if enough.empty:
+            told["said"] = f"too few measured ({tex.count(int(rows['features'].sum()))})"
+        values |= {f"{key_of(name)}.{part}": value for part, value in told.items()}
     return values
 
 
@@ -210,8 +219,8 @@ def _better(at: "pd.Series[bool]", than: str) -> str:
     if at.empty:
         return tex.MISSING
     if not at.any():
-        return f"no better than {than}"
-    return f"better than {than}" + ("" if at.all() else " at some hooks only")
+        return f"no better than {than} at any of {tex.count(len(at))} hooks"
+    return f"better than {than} at {tex.count(int(at.sum()))} of {tex.count(len(at))} hooks"
 
 
 @headline("forecast", "forecasts")
@@ -256,8 +265,9 @@ def next_token(tables: StudyTables) -> dict[str, str]:
 def planted(tables: StudyTables) -> dict[str, str]:
     """Planted types found again under the default scheme, of all plants: precision and recall of each type
     with their intervals, at the middle one of the strengths and of the planted shares (even: of partitions of
-    a quarter of the vocabulary or more); over all types and strengths, at the smallest and the largest share,
-    and there what is found of clear plants; and how many plants of how many are labelled two_sided.
+    a quarter of the vocabulary or more); the precision of local context over the strengths below that one
+    (weaker); over all types and strengths, at the smallest and the largest share, and there what is found of
+    clear plants; and how many plants of how many are labelled two_sided.
     """
     frame = tables.frame("recovery")
     mine = frame[frame["scheme"] == tables.scheme]
@@ -273,18 +283,27 @@ def planted(tables: StudyTables) -> dict[str, str]:
             values[f"{key}.{score}"] = tex.percent(found[score], digits=0)
             ends = (100 * found[f"{score}_{end}"] for end in ("low", "high"))
             values[f"{key}.{score}.interval"] = tex.interval(*ends, digits=0)
-    for name, one in (("few", shares[0]), ("many", shares[-1])):
-        there = mine[mine["planted_share"] == one]
-        values[f"{name}.share"] = tex.percent(one, digits=0)
-        for population in ("all", "clear"):
-            rows = there[(there["population"] == population) & (there["planted"] > 0)]
-            prefix = name if population == "all" else f"{name}.clear"
-            correct = rows["correct"].sum()
-            values[f"{prefix}.precision.pooled"] = tex.percent(_ratio(correct, rows["labelled"].sum()))
-            values[f"{prefix}.recall.pooled"] = tex.percent(_ratio(correct, rows["planted"].sum()))
+    weaker = mine[(mine["strength"] < strength) & (mine["planted_share"] == share)]
+    weaker = weaker[(weaker["population"] == "all") & (weaker["type"] == "local_context")]
+    precision = _ratio(weaker["correct"].sum(), weaker["labelled"].sum())
+    values["weaker.local-context.precision"] = tex.percent(precision, digits=0)
+    values |= _pooled_over_plants(mine, "few", shares[0]) | _pooled_over_plants(mine, "many", shares[-1])
     everything = mine[mine["population"] == "all"]
     values["two-sided"] = tex.count(int(everything["two_sided"].sum()))
     return values | {"plants": tex.count(int(everything["planted"].sum()))}
+
+
+def _pooled_over_plants(recovery: pd.DataFrame, name: str, share: float) -> dict[str, str]:
+    """Precision and recall over all types and strengths at one planted share, of all plants and of clear."""
+    there = recovery[recovery["planted_share"] == share]
+    values = {f"{name}.share": tex.percent(share, digits=0)}
+    for population in ("all", "clear"):
+        rows = there[(there["population"] == population) & (there["planted"] > 0)]
+        prefix = name if population == "all" else f"{name}.clear"
+        correct = rows["correct"].sum()
+        values[f"{prefix}.precision.pooled"] = tex.percent(_ratio(correct, rows["labelled"].sum()))
+        values[f"{prefix}.recall.pooled"] = tex.percent(_ratio(correct, rows["planted"].sum()))
+    return values
 
 
 def _ratio(part: float, whole: float) -> float:

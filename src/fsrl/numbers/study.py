@@ -234,7 +234,7 @@ def above_chance(tables: StudyTables) -> dict[str, str]:
     rows = tables.frame("stability")[tables.frame("stability")["scheme"] == tables.scheme]
     counted = rows.set_index("type")["layers_above_chance"].reindex(list(TYPES))
     some, none = counted[counted > 0], counted[counted == 0]
-    found = [f"{words_of(str(name))} ({tex.count(value)})" for name, value in some.items()]
+    found = [f"{words_of(str(name))} {tex.count(value)}" for name, value in some.items()]
     return {key_of(str(name)): tex.count(value) for name, value in counted.items()} | {
         "found": listed(found),
         "not-found": listed([words_of(str(name)) for name in none.index]),

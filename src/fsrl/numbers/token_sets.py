@@ -1,4 +1,4 @@
-"""The headlines about token sets: discoveries, tests where there is nothing to find, and what types cover (see
+"""The headlines about token sets: discoveries, tests of nothing, and what types cover (see
 `fsrl.numbers.headlines`).
 """
 
