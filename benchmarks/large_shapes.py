@@ -38,9 +38,11 @@ SHAPES = {
     "llama-3.1-8b": Shape(128_256, 4_096, 32_768),
     "largest": Shape(262_144, 2_304, 16_384),
 }
+# What export draws beside `--rows` directions.
+LEAST_DRAWS = 1000
 # How many null directions the default config has a stage draw; None: it is an SAE's features that count.
 STAGES: dict[str, int | None] = {
-    "export": 20_000,
+    "export": 20_000 - LEAST_DRAWS,
     # Those that bound the types, and fresh ones; a layer has two kinds of its own.
     "nulls": 100_000 + 20_000,
     "layer_nulls": 2 * 20_000 + 20_000,
@@ -214,7 +216,8 @@ def run_export(asked: argparse.Namespace) -> None:
 
     model = reading.read_model(ModelSource(folder=str(asked.folder / "model")), blocks=1)
     # The quantile of the undertrained tokens wants 999 directions at least.
-    chosen: dict[str, Any] = {"counts_path": None, "min_count": 1, "draws": max(asked.rows, 1000), "seed": 0}
+    draws = LEAST_DRAWS + asked.rows
+    chosen: dict[str, Any] = {"counts_path": None, "min_count": 1, "draws": draws, "seed": 0}
     made = matrices.identified_unembedding(export.unembedding(model, **chosen))
     path = asked.folder / "exported.safetensors"
     matrices.write_unembedding(made, path)

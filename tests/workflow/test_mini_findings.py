@@ -144,14 +144,19 @@ def test_another_seed(results: Path) -> None:
 
 
 @pytest.mark.slow
-def test_sets_of_tokens(results: Path) -> None:
+def test_sets_of_tokens(results: Path, summary: pd.DataFrame) -> None:
     covered = pd.read_parquet(results / "mini/set_coverage/trained.parquet")
     of_any = covered[covered["set"].isna()]
     significant = int(of_any["features"].sum())
     having = int(of_any.loc[of_any["type"].isin(TYPES), "features"].sum())
+    shares = dict(zip(summary["sae"], np.array(typed(summary)) / summary["features"], strict=True))
+    base = sum(of_any.groupby("sae")["features"].sum() * pd.Series(shares))
     told = f"Of the {significant} features that significantly promote or suppress a set"
-    assert f"{told}, {having} have a type" in text(README)
-    assert f"{told} {having} have a type" in text(FINDINGS)
+    would = f"{having} have a type, where {base:.0f} would if each were any feature of its hook"
+    assert f"{told}, {would}." in text(README)
+    of_typed = 100 * having / sum(typed(summary))
+    findings = f"{told} {would}; of the features with a type {of_typed:.1f} % have such a set"
+    assert findings in text(FINDINGS)
     nothing = pd.read_parquet(results / "mini/null_p_values/trained.parquet")
     p = nothing.loc[nothing["kind"] == "turned", "log10_p_z"].dropna()
     assert "calls more than half of all tests significant" in text("docs/explanation/token-sets.md")
