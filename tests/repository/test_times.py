@@ -39,7 +39,5 @@ def test_times_at_the_shapes_of_other_models():
     command = [sys.executable, "benchmarks/large_shapes.py", "--table", "benchmarks/results/shapes_cpu.json"]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     totals, stages = done.stdout.strip().split("\n\n")
-    assert all(f"| {shape} |" in totals for shape in ("pythia-70m", "gpt2-small"))
-    assert "not measured" not in stages
-    assert totals in (ROOT / "README.md").read_text()
-    assert stages in PAGE
+    assert totals in PAGE and stages in PAGE
+    assert "| pythia-70m |" in totals and "not measured" not in stages
