@@ -3,7 +3,7 @@
     python benchmarks/large_shapes.py --folder FOLDER                      # 262,144 tokens, d_model 2,304
     python benchmarks/large_shapes.py --folder FOLDER --shape gpt2-small --line --output FILE
     python benchmarks/large_shapes.py --folder FOLDER --tokens 65536 --d-model 1152
-    python benchmarks/large_shapes.py --table FILE     # what FILE holds, as README and the docs show it
+    python benchmarks/large_shapes.py --table FILE     # what FILE holds, as the docs show it
 
 Writes W_U, a decoder, a model of one block and some tables, then runs each stage in a process of its own, on
 `--rows` features or directions. With --line on a quarter of them as well: what a stage takes is a line in
