@@ -75,17 +75,26 @@ class Vocabulary:
     @classmethod
     def of(cls, W_U: Float[Tensor, "d_model n_tokens"]) -> "Vocabulary":
         """W_U taken apart, in float64 and then in its own dtype."""
-        blocks, n_tokens = W_U.split(COLUMNS_PER_BLOCK, dim=1), W_U.shape[1]
-        mean = torch.stack([block.double().sum(1) for block in blocks]).sum(0) / n_tokens
+        mean, covariance = mean_and_covariance(W_U)
         centred = torch.empty_like(W_U, memory_format=torch.contiguous_format)
-        covariance = torch.zeros(len(W_U), len(W_U), dtype=torch.float64, device=W_U.device)
-        # BLAS adds up a product in an order that depends on its threads.
-        with single_threads(W_U.device):
-            for block, own in zip(blocks, centred.split(COLUMNS_PER_BLOCK, dim=1), strict=True):
-                exact = block.double() - mean[:, None]
-                own.copy_(exact)
-                covariance += exact @ exact.T
-        return cls(centred, mean.to(W_U.dtype), covariance / n_tokens)
+        for block, own in zip(*(of.split(COLUMNS_PER_BLOCK, dim=1) for of in (W_U, centred)), strict=True):
+            own.copy_(block - mean[:, None])
+        return cls(centred, mean.to(W_U.dtype), covariance)
+
+
+def mean_and_covariance(
+    W_U: Float[Tensor, "d_model n_tokens"],
+) -> tuple[Float64[Tensor, "d_model"], Float64[Tensor, "d_model d_model"]]:
+    """Of the columns; some of them at a time, so that no float64 copy of W_U is held."""
+    blocks, n_tokens = W_U.split(COLUMNS_PER_BLOCK, dim=1), W_U.shape[1]
+    mean = torch.stack([block.double().sum(1) for block in blocks]).sum(0) / n_tokens
+    covariance = torch.zeros(len(W_U), len(W_U), dtype=torch.float64, device=W_U.device)
+    # BLAS adds up a product in an order that depends on its threads.
+    with single_threads(W_U.device):
+        for block in blocks:
+            exact = block - mean[:, None]
+            covariance += exact @ exact.T
+    return mean, covariance / n_tokens
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,7 +69,7 @@ def layers_grid(layers: Sequence[LayerInputs], *, scheme: str, title: str) -> Fi
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     extent = [frame for layer in layers for frame in (layer.moments, plot_plane.central(layer.null))]
     for i, (ax, layer) in enumerate(zip(grid.flat, layers, strict=False)):
-        plot_plane.set_scales(ax, extent, gaps=(0.16, 0.1), headroom=0.3)
+        plot_plane.set_scales(ax, extent, gaps=(0.16, 0.1), headroom=0.45)
         plot_plane.draw_types(ax, typed(layer.moments, layer.types, scheme))
         handles = plot_plane.draw_null(ax, layer.null, quantiles=False)
         ax.set_title(f"{hook_label(layer.hook)} · {len(layer.moments):,} features")

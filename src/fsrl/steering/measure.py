@@ -20,7 +20,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from fsrl.effects import forward
-from fsrl.effects.agreement import single_threads
+from fsrl.effects.agreement import mean_and_covariance, single_threads
 from fsrl.errors import FsrlError
 from fsrl.hooks import Place, place_of
 from fsrl.models.windows import FIRST_POSITION
@@ -79,7 +79,7 @@ class Vocabulary:
     @cached_property
     def covariance(self) -> Float64[Tensor, "d_model d_model"]:
         """Of the columns of the view's tokens."""
-        return columns.centred_gram(self.seen) / self.seen.shape[1]
+        return mean_and_covariance(self.seen)[1]
 
 
 @dataclass(frozen=True, eq=False)
