@@ -29,9 +29,7 @@ def write(folder: Path, shape: Shape) -> None:
             row.normal_(generator=generator)
         # Tokens that no text held lie together, as they do in models.
         raw[:, :RESERVED] *= 0.1
-        tokens = tuple(
-            f"<unused{number}>" if number < RESERVED else f"t{number}" for number in range(shape.tokens)
-        )
+        tokens = _tokens(shape.tokens)
         trained = torch.arange(shape.tokens) >= RESERVED
         # Folding as an RMSNorm without a gain does: the same numbers, stored twice.
         folded = columns.empty(raw, shape.tokens)
@@ -45,6 +43,10 @@ def write(folder: Path, shape: Shape) -> None:
         matrices.write_decoder(matrices.Decoder(W_dec, None, hook, 0, hook, {}), path)
 
 
+def _tokens(n_tokens: int) -> tuple[str, ...]:
+    return tuple(f"<unused{number}>" if number < RESERVED else f"t{number}" for number in range(n_tokens))
+
+
 def _model(folder: Path, n_tokens: int, d_model: int) -> None:
     """A Llama of one block in bfloat16, with W_E and W_U of their own."""
     import torch
@@ -52,8 +54,8 @@ def _model(folder: Path, n_tokens: int, d_model: int) -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-    tokens = [f"<unused{number}>" if number < RESERVED else f"t{number}" for number in range(n_tokens)]
-    made = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, []))
+    numbers = {token: number for number, token in enumerate(_tokens(n_tokens))}
+    made = Tokenizer(models.BPE(numbers, []))
     made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(folder)
     sizes = {"hidden_size": d_model, "intermediate_size": 4 * d_model, "num_attention_heads": d_model // 64}

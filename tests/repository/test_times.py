@@ -1,4 +1,4 @@
-"""Tables of times in README and docs/ are the saved output of benchmarks."""
+"""Tables of times in docs/ are the saved output of benchmarks."""
 
 import json
 import subprocess

@@ -137,10 +137,9 @@ def shape(tables: StudyTables) -> dict[str, str]:
     counts = {name: (frame[column] * frame["features"]).round() for name, column in columns.items()}
     lost = counts["every"] < counts["isotropic"]
     elsewhere = lost.drop(index=frame["kurtosis_above"].idxmax())
-    parts = {name: of.sum() for name, of in counts.items()} | {"measured": len(frame), "lost": lost.sum()}
-    return {
-        name: tex.count(int(number)) for name, number in (parts | {"lost-elsewhere": elsewhere.sum()}).items()
-    }
+    parts = {name: of.sum() for name, of in counts.items()}
+    parts |= {"measured": len(frame), "lost": lost.sum(), "lost-elsewhere": elsewhere.sum()}
+    return {name: tex.count(int(number)) for name, number in parts.items()}
 
 
 def typed_features(summary: pd.DataFrame) -> "pd.Series[int]":

@@ -68,7 +68,7 @@ class Prompts:
         return self.logits(self.final)
 
     @cached_property
-    def before(self) -> "Distributions":
+    def before(self) -> Distributions:
         """Of the next token, with nothing added."""
         return Distributions.of(self.clean)
 
