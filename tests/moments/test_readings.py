@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from fsrl.errors import FsrlError
 from fsrl.moments import engine
 from fsrl.moments import plan as moments_plan
+from fsrl.moments import products as moments_products
 from fsrl.moments import sweep as moments_sweep
 from fsrl.moments import vocabulary as moments_vocabulary
+from fsrl.moments.formulas import row_moments
 from fsrl.moments.readings import Reading
 from fsrl.weights import matrices as weights
 from tests.fixtures.moment_examples import assert_same_bytes, random_matrices, tiles, varied_matrices
@@ -168,17 +170,50 @@ def test_rows_that_are_constant_over_the_kept_tokens_have_no_shape(precision):
     assert both[0].counts[:2, 25].tolist() == [800, 800]
 
 
+def equal_columns(d_model):
+    """W_dec and W_U, whose columns 1 to 200 are equal.
+
+    Along these the terms of the first ten rows' products add up in step, of the others they cancel.
+    """
+    generator = torch.Generator().manual_seed(0)
+    column = 1 + torch.rand(d_model, 1, generator=generator, dtype=torch.float64)
+    W_dec = torch.rand(20, d_model, generator=generator, dtype=torch.float64)
+    W_dec[10:] -= (W_dec[10:] @ column) * column.T / column.square().sum()
+    return W_dec, torch.cat([-0.3 * column, column.expand(-1, 200), torch.zeros(d_model, 99)], dim=1)
+
+
 @pytest.mark.parametrize("precision", ["fp64", "fp32", "bf16"])
 def test_equal_columns_are_constant_however_the_rest_lies(precision):
-    """Along the columns the terms of the product add up in step, across them they cancel."""
-    generator = torch.Generator().manual_seed(0)
-    column = 1 + torch.rand(1024, 1, generator=generator, dtype=torch.float64)
-    W_dec = torch.rand(20, 1024, generator=generator, dtype=torch.float64)
-    W_dec[10:] -= (W_dec[10:] @ column) * column.T / column.square().sum()
-    W_U = torch.cat([-0.3 * column, column.expand(-1, 200), torch.zeros(1024, 99)], dim=1)
     kept = Reading(torch.arange(1, 201))
-    (found,) = engine.logit_moments_of_readings(W_dec, W_U, [kept], precision=precision)
+    (found,) = engine.logit_moments_of_readings(*equal_columns(1024), [kept], precision=precision)
     assert (found.std == 0).all() and found.kurtosis.isnan().all()
+
+
+def one_by_one(rows, columns):
+    """rows @ columns as a processor may give it: term by term, for every other column from the last one."""
+    result = torch.empty(len(rows), columns.shape[1], dtype=rows.dtype)
+    for first, terms in ((0, range(rows.shape[1])), (1, reversed(range(rows.shape[1])))):
+        some = columns[:, first::2]
+        total = torch.zeros(len(rows), some.shape[1], dtype=rows.dtype)
+        for term in terms:
+            total.addcmul_(rows[:, term : term + 1], some[term])
+        result[:, first::2] = total
+    return result
+
+
+@pytest.mark.parametrize("d_model", [64, 1024, 4096])
+@pytest.mark.parametrize("precision", ["fp64", "fp32"])
+def test_equal_columns_are_constant_in_whatever_order_terms_are_added(precision, d_model, monkeypatch):
+    monkeypatch.setattr(moments_products, "product", one_by_one)
+    monkeypatch.setattr(moments_products, "pack", lambda columns, features: columns)
+    W_dec, W_U = equal_columns(d_model)
+    kept, every = engine.logit_moments_of_readings(
+        W_dec, W_U, [Reading(torch.arange(1, 201)), Reading()], precision=precision
+    )
+    assert (kept.std == 0).all() and kept.kurtosis.isnan().all()
+    # The rest of the vocabulary differs, and that is seen in the rows whose terms add up in step.
+    kurtosis = float(row_moments(W_dec[:1] @ W_U)[0, 3])
+    assert every.kurtosis[:10].tolist() == pytest.approx([kurtosis] * 10, rel=1e-5)
 
 
 def test_one_token_and_all_tokens_named():

@@ -230,7 +230,7 @@ class _Pass:
     def _measured(self, lens: Lens) -> Features:
         """All of a reading that has a closed form, and the state before the first tile."""
         features = Features(lens, self.shape, self.dtype, self.device)
-        rounding = MODES[self.mode].rounding
+        rounding = moments_products.rounding(self.mode, self.shape.d_model)
 
         def measure(rows: slice) -> None:
             features.measure(rows, *self._scaled(rows), lens.gram, rounding)

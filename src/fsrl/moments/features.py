@@ -102,8 +102,8 @@ class Features:
     ) -> None:
         """All that has a closed form: mean, norm, and the std that the histogram's bins follow from.
 
-        scaled: directions times their powers of two, which are `scale`; gram: the lens'; rounding: the mode's
-        (`fsrl.moments.products.Mode`).
+        scaled: directions times their powers of two, which are `scale`; gram: the lens'; rounding: the
+        product's (`fsrl.moments.products.rounding`).
         """
         lens, length = self.lens, scaled.norm(dim=1)
         # Cosines are those of the scaled direction as well; a row without direction has zeros.

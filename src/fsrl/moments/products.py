@@ -21,7 +21,7 @@ from fsrl.moments.units import pack, product
 class Mode:
     """dtype: of a finished tile; operand: of the product's operands; parts: operands a weight of W_U becomes.
 
-    rounding: a std below this is rounding, relative to that of a row whose terms add up at random.
+    rounding: of a product of few terms, a std below this is rounding (`rounding` says of what).
     """
 
     dtype: torch.dtype
@@ -55,6 +55,16 @@ def meant(precision: str, device: str | torch.device) -> str:
     if precision == "auto":
         return fastest_exact(device)
     return "fp32" if precision == "split" and device.type != "cuda" else precision
+
+
+def rounding(mode: str, d_model: int) -> float:
+    """A std below this is rounding, relative to that of a row whose d_model terms add up at random.
+
+    Each term is rounded at the size of the sum so far, and these errors add up at random. Equal columns do
+    not always get equal sums: some processors add up the last ones of a tile in another order than the rest.
+    """
+    chosen = MODES[mode]
+    return max(chosen.rounding, d_model**0.5 * torch.finfo(chosen.dtype).eps)
 
 
 def weight_bytes(mode: str) -> int:
