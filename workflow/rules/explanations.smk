@@ -1,7 +1,7 @@
 # What features do, in words: Neuronpedia's explanations of the SAEs that it hosts, and local ones of the others, made
 # from enrichment; which words go with which type; whether Neuronpedia's tokens and histograms agree with ours.
 # Planning asks the cache, never the network: `all` leaves out what is not in it (one line says so), and
-# `snakemake explanations` fetches it.
+# `snakemake --cores 1 explanations` fetches it.
 EXPLAINED = "results/{study}/explanations/{sae}.parquet"
 WORDS = multiext("results/{study}/explanations/words", ".parquet", ".tsv")
 AGREEMENT = multiext("results/{study}/explanations/", "agreement.parquet", "fits.parquet", "fits.tsv")

@@ -80,7 +80,7 @@ rule fit_transport:
         "../scripts/fit_transport.py"
 
 
-# No part of `all`: `snakemake lenses` writes it for the studies that are built.
+# No part of `all`: `snakemake --cores 1 lenses` writes it for the studies that are built.
 rule write_lens:
     input:
         transport=TRANSPORT,

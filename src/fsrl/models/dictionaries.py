@@ -33,7 +33,7 @@ def decoders(source: SAESource, model: Model, *, study: str) -> Iterator[Decoder
     """
     source.local_files()
     hub_files.require(
-        source.hub_files(), "fetch it first (fsrl.models.hub_files.fetch, or `snakemake download`)"
+        source.hub_files(), "fetch it first (fsrl.models.hub_files.fetch, or `snakemake --cores 1 download`)"
     )
     for sae_id in source.sae_ids:
         if source.neurons is not None:
@@ -48,7 +48,7 @@ def blocks(source: SAESource) -> int:
     """
     source.local_files()
     hub_files.require(
-        source.hub_files(), "fetch it first (fsrl.models.hub_files.fetch, or `snakemake download`)"
+        source.hub_files(), "fetch it first (fsrl.models.hub_files.fetch, or `snakemake --cores 1 download`)"
     )
     if source.neurons is not None:
         return 1 + max(map(layer_of, source.sae_ids))

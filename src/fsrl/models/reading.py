@@ -86,7 +86,7 @@ def read_model(source: ModelSource, *, blocks: int | None = None) -> Model:
     """
     source.local_files()
     hub_files.require(
-        source.hub_files(), "fetch it first (fsrl.models.sources.fetch, or `snakemake download`)"
+        source.hub_files(), "fetch it first (fsrl.models.sources.fetch, or `snakemake --cores 1 download`)"
     )
     folder = source.directory()
     stored = sources.weight_files(folder)

@@ -1,6 +1,7 @@
 """The steering tables of a whole study: one clean run of the model for all hooks, then layer after layer."""
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -152,9 +153,12 @@ def _measure_layer(layer: SteeringInputs, run: _Run, settings: Settings) -> Laye
     sample = choose(layer.types, layer.moments, steering.features, run.size.features_per_type, seed)
     watched = measure.Watched(run.prompts, run.vocabulary, run.inputs, T, steering)
     activations = _kept(_activations(decoder, run))
+    started = time.perf_counter()
     frame = measure.layer(decoder, sample, activations, watched, seed)
+    seconds = time.perf_counter() - started
     never = int(frame.loc[frame["direction"] == FEATURE, "largest_activation"].isna().sum())
-    logger.info("%s: %d features steered, %d never active in the contexts", decoder.sae, len(sample), never)
+    said = "%s: %d features steered in %.1f s, %d never active in the contexts"
+    logger.info(said, decoder.sae, len(sample), seconds, never)
     read = reading.next_tokens(decoder, sample, activations, run.inputs, run.vocabulary, T)
     split = paths.paths(decoder, sample, activations, run.end, positions=run.size.positions, seed=seed)
     return LayerTables(frame, read, split)
