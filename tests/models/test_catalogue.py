@@ -44,7 +44,10 @@ KNOWN_WIDTHS = {
     "gpt2-small-res-jb": [24576] * 13,
     "pythia-70m-deduped-res-sm": [32768] * 7,
     "llama-3-8b-it-res-jh": [65536],
-    "mistral-7b-res-wg": [None] * 3,
+    "gpt2-small-res_sce-ajt": [46080] * 3,
+    "mistral-7b-res-wg": [65536] * 3,
+    "mntss-gemma-2-2b-2.5m-clt-as-per-layer": [98304] * 26,
+    "temporal-sae-gemma-2-2b": [None],
 }
 
 
@@ -189,7 +192,8 @@ def test_a_size_is_that_of_encoders_and_decoders(table):
     sizes = table.set_index("release")["float32_gb"]
     assert sizes["gpt2-small-resid-post-v5-32k"] == round(12 * 2 * 768 * 32768 * 4 / 1e9, 1)
     assert sizes["gpt2-small-res-jb"] == round(13 * 2 * 768 * 24576 * 4 / 1e9, 1)
-    assert sizes[["mistral-7b-res-wg", "gemma-scope-2b-pt-att", "gemma-scope-2-1b-pt-att-all"]].isna().all()
+    unknown = ["temporal-sae-gemma-2-2b", "gemma-scope-2b-pt-att", "gemma-scope-2-1b-pt-att-all"]
+    assert sizes[unknown].isna().all()
 
 
 def test_a_layout_that_is_not_read_is_refused_with_the_reason(monkeypatch):

@@ -65,6 +65,17 @@ PUBLISHED_WIDTHS = {
     # The sizes of its repositories' files: 128 KiB of densities, 128 MiB of weights.
     **dict.fromkeys((f"pythia-70m-deduped-{place}-sm" for place in ("att", "mlp", "res")), 32768),
     "llama-3-8b-it-res-jh": 65536,  # its repository's README
+    # 60 times d_model: dict_size_to_input_ratio in the YAML beside each of apollo-research/e2e-saes-gpt2.
+    **dict.fromkeys(
+        (f"gpt2-small-res_{kind}-ajt" for kind in ("sce", "scefr", "scl", "sle", "slefr", "sll")), 46080
+    ),
+    "mistral-7b-res-wg": 65536,  # the cfg.json of its repository
+    # SAELens' tests of its loaders, against the hub.
+    **dict.fromkeys((f"mwhanna-qwen3-{size}b-transcoders" for size in (4, 8, 14)), 163840),
+    "llama-3.1-8b-instruct-andyrdt": 131072,
+    # The shapes of its files; 26 layers of them are the 2.5 M of its name.
+    "mntss-gemma-2-2b-2.5m-clt-as-per-layer": 98304,
+    "qwen2.5-7b-instruct-andyrdt": 131072,  # the shapes of its files
     # SAELens' loader (get_goodfire_config_from_hf).
     **dict.fromkeys(("goodfire-llama-3.3-70b-instruct", "goodfire-llama-3.1-8b-instruct"), 65536),
 }
