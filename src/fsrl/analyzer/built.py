@@ -11,11 +11,11 @@ line.
 import glob
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -49,6 +49,7 @@ TRANSPORT = "transport.safetensors"
 # Of a matrix' standard deviation: float32's rounding in folding and centring is a tenth of it.
 ROUNDING = 1e-5
 AGAIN = "what is shown is computed here; build the study again"
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,41 +142,29 @@ class Built:
         """The token sets of a view's features; None where they are not built, or not from these weights (with
         a warning).
         """
-        enrichment, best = (view.folder / f"{name}.parquet" for name in ("enrichment", "best_sets"))
-        if not (enrichment.is_file() and best.is_file()):
+        return _or_none(partial(self._sets, view))
+
+    def _sets(self, view: BuiltView) -> BuiltSets | None:
+        enrichment, best = view.folder / "enrichment.parquet", self._table(view, "best_sets", BEST_SETS)
+        if best is None or not enrichment.is_file():
             return None
-        try:
-            for path in (enrichment, best):
-                self._demand(path, tables.read_metadata(path), (W_U_HASH, W_DEC_HASH))
-            names = ("z", "t", "log10_p")
-            sets, values = store.statistic(enrichment, *names)
-            statistics, scores = dict(zip(names, values, strict=True)), self._table(view, "scores", SCORES)
-            return BuiltSets(sets, statistics, tables.read(best, BEST_SETS), scores)
-        except FsrlError as error:
-            logger.warning("%s; %s", error, AGAIN)
-            return None
+        self._demand(enrichment, tables.read_metadata(enrichment), (W_U_HASH, W_DEC_HASH))
+        names = ("z", "t", "log10_p")
+        sets, values = store.statistic(enrichment, *names)
+        statistics = dict(zip(names, values, strict=True))
+        return BuiltSets(sets, statistics, best, self._table(view, "scores", SCORES))
 
     def rows(self, view: BuiltView) -> BuiltRows | None:
         """What a view's tables say of each feature's logit weights; None as for `sets`."""
         specs = {"moments": MOMENTS, "extremes": EXTREMES, "histograms": HISTOGRAMS}
-        paths = {name: view.folder / f"{name}.parquet" for name in specs}
-        if not all(path.is_file() for path in paths.values()):
-            return None
-        try:
-            for path in paths.values():
-                self._demand(path, tables.read_metadata(path), (W_U_HASH, W_DEC_HASH))
-            return BuiltRows(*(tables.read(paths[name], spec) for name, spec in specs.items()))
-        except FsrlError as error:
-            logger.warning("%s; %s", error, AGAIN)
-            return None
+        read = partial(self._table, view)
+        found = _or_none(lambda: [read(name, spec) for name, spec in specs.items()]) or []
+        built = [table for table in found if table is not None]
+        return BuiltRows(*built) if len(built) == len(specs) else None
 
     def shapes(self, view: BuiltView) -> pd.DataFrame | None:
         """The table `null_shapes` of a view; None as for `sets`."""
-        try:
-            return self._table(view, "null_shapes", NULL_SHAPES)
-        except FsrlError as error:
-            logger.warning("%s; %s", error, AGAIN)
-            return None
+        return _or_none(partial(self._table, view, "null_shapes", NULL_SHAPES))
 
     def _table(self, view: BuiltView, name: str, table: Table) -> pd.DataFrame | None:
         """A table of a view; None where it is not built, FsrlError where it is not of these weights."""
@@ -189,18 +178,17 @@ class Built:
         """The table `steering` in a view, by its settings; None where it is not built, in another view, or
         not from these weights (with a warning).
         """
+        return _or_none(partial(self._steering, settings))
+
+    def _steering(self, settings: Mapping[str, Any]) -> pd.DataFrame | None:
         path = self.folder / "steering.parquet"
         if not path.is_file():
             return None
-        try:
-            metadata = tables.read_metadata(path)
-            if _view(metadata) != settings:
-                return None
-            self._demand(path, metadata, (W_U_HASH, W_DEC_HASH))
-            return tables.read(path, STEERING)
-        except FsrlError as error:
-            logger.warning("%s; %s", error, AGAIN)
+        metadata = tables.read_metadata(path)
+        if _view(metadata) != settings:
             return None
+        self._demand(path, metadata, (W_U_HASH, W_DEC_HASH))
+        return tables.read(path, STEERING)
 
     def transport(self) -> Transport | None:
         """The study's own matrices; None where it has none (with a warning where they cannot be read)."""
@@ -234,6 +222,15 @@ class Built:
     def _demand(self, path: Path, metadata: Mapping[str, str], names: tuple[str, ...]) -> None:
         if _view(metadata) is None or any(metadata.get(name) != self._hashes[name] for name in names):
             raise FsrlError(f"{path}: made from other weights than those beside it")
+
+
+def _or_none(read: Callable[[], Found]) -> Found | None:
+    """What is read; None, with a warning, where that is not of these weights."""
+    try:
+        return read()
+    except FsrlError as error:
+        logger.warning("%s; %s", error, AGAIN)
+        return None
 
 
 def place(results: str | Path | bool | None) -> Path | None:
