@@ -94,7 +94,7 @@ def test_the_fused_sweep_is_chosen_where_it_does_what_eager_torch_does(undecided
 
 
 def test_a_cpu_asks_for_no_triton(monkeypatch):
-    monkeypatch.setattr(moments_sweep, "_try_fused", lambda device: pytest.fail("it was tried"))
+    monkeypatch.setattr(moments_sweep, "try_fused", lambda device: pytest.fail("it was tried"))
     cpu = torch.device("cpu")
     for choose in (moments_sweep.sweep_for, moments_sweep.read_for, moments_sweep.read_and_sweep_for):
         assert callable(choose(cpu))
@@ -102,7 +102,7 @@ def test_a_cpu_asks_for_no_triton(monkeypatch):
 
 @only_true
 def test_cuda_runs_the_fused_sweep(undecided):
-    moments_sweep._try_fused(CUDA)
+    moments_sweep.try_fused(CUDA)
     assert moments_sweep.sweep_for(CUDA) is moments_sweep.fused_sweep
 
 

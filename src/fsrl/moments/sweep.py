@@ -144,7 +144,7 @@ def _tensors(state: State) -> tuple[Tensor, ...]:
 def _fuses(device: torch.device) -> bool:
     """Whether this GPU runs the fused sweep, tried once beside eager torch; the log says why not."""
     try:
-        _try_fused(device)
+        try_fused(device)
     # Whatever Triton, the C compiler that it calls and the driver may raise.
     except Exception as error:
         logger.warning(
@@ -158,7 +158,7 @@ def _fuses(device: torch.device) -> bool:
     return True
 
 
-def _try_fused(device: torch.device) -> None:
+def try_fused(device: torch.device) -> None:
     """Raise what stands against the fused sweep here; RuntimeError for numbers that are not eager torch's."""
     rows, width = 3, 1100
     # Small integers: many ties.
