@@ -25,7 +25,7 @@ JUPYTER_ARGS ?=
 READY := $(VENV)/.ready
 # The lock's own resolution happens apart from the environment in use.
 LOCK_VENV := .lock-venv
-# Beside the environment, in which a Torch for CPUs would find Triton and might do otherwise than for a user.
+# Beside the environment: a Torch for CPUs that finds Triton may do otherwise than a user's, which has none.
 TRITON := .triton
 
 .PHONY: reproduce test test-slow lint docs notebooks clean mini lock triton rulegraph

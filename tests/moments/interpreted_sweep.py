@@ -71,17 +71,17 @@ def test_where_a_tile_is_cut_changes_no_extreme_token_and_no_count():
 
 
 def test_a_pass_in_several_readings_is_that_of_the_cpu(monkeypatch):
-    W_dec, W_U = random_matrices(n=3, d_vocab=70)
+    W_dec, W_U = random_matrices(n=2, d_vocab=70)
     kept = torch.arange(1, 70, 2)
-    readings = [Reading(), Reading(kept), Reading(kept, cosine=True), Reading()]
-    with tiles(2, 40):
+    readings = [Reading(), Reading(kept, cosine=True), Reading()]
+    with tiles(1, 40):
         expected = engine.logit_moments_of_readings(W_dec, W_U, readings, n_extremes=2)
         monkeypatch.setattr(moments_sweep, "sweep_for", lambda device: moments_sweep.fused_sweep)
         monkeypatch.setattr(
             moments_sweep, "read_and_sweep_for", lambda device: moments_sweep.fused_read_and_sweep
         )
         found = engine.logit_moments_of_readings(W_dec, W_U, readings, n_extremes=2)
-    assert_same_bytes(found[0], found[3])
+    assert_same_bytes(found[0], found[2])
     for ours, theirs in zip(found, expected, strict=True):
         for field in fields(ours):
             if field.name != "d_vocab":
