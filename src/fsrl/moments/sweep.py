@@ -7,7 +7,7 @@ for GPUs (`fsrl.moments.triton_sweep`).
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cache, partial
+from functools import cache
 
 import torch
 from jaxtyping import Float, Float64, Int64

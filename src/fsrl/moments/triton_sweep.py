@@ -1,4 +1,4 @@
-"""The pass over a tile on a GPU, one Triton kernel: what `fsrl.moments.sweep` does in torch, at one read each.
+"""The pass over a tile on a GPU: what `fsrl.moments.sweep` does in torch, as one Triton kernel that reads once.
 
 A program is one warp and takes one row, some columns at a time: they are read as the reading has them, which
 is written nowhere, and stay in registers for the sums, the counts and the comparison with the last extreme
