@@ -85,7 +85,7 @@ mini:
 
 triton: $(TRITON)/.ready
 
-$(TRITON)/.ready: requirements-triton.lock $(READY)
+$(TRITON)/.ready: requirements-triton.lock | $(READY)
 	rm -rf $(TRITON)
 	$(RUN) pip install --no-deps --target $(TRITON) -r requirements-triton.lock
 	touch $@

@@ -148,8 +148,8 @@ def _fuses(device: torch.device) -> bool:
     # Whatever Triton, the C compiler that it calls and the driver may raise.
     except Exception as error:
         logger.warning(
-            "moments: no fused sweep on %s: eager torch reads and writes each tile some forty times more,"
-            " about ten times the product's time (%s: %s)",
+            "moments: no fused sweep on %s: in eager torch extremes and histograms take, by count, about ten"
+            " times the product's time instead of half of it (%s: %s)",
             device,
             type(error).__name__,
             error,
