@@ -1,9 +1,9 @@
 """The pass over a tile on a GPU: what `fsrl.moments.sweep` does in torch, in one Triton kernel.
 
-A program is one warp and takes one row, some columns at a time: each value is loaded once, read as the reading
-has it, and stays in a register for the sums, the counts and the comparison with the last extreme token kept. No
-other program writes that row's state, so nothing is added atomically and every run gives the same bytes.
-Compiled at the first call (seconds, once per machine: Triton keeps the code in ~/.triton).
+A program is one warp and takes one row, some columns at a time: each value is loaded once, read as the
+reading has it, and stays in a register for the sums, the counts and the comparison with the last extreme
+token kept. No other program writes that row's state, so nothing is added atomically and every run gives the
+same bytes. Compiled at the first call (seconds, once per machine: Triton keeps the code in ~/.triton).
 """
 
 import torch
