@@ -3,6 +3,7 @@
 # make lint        formatters, types, rules make clean       remove what the workflow built
 # make mini        copy a finished `snakemake --cores 2 train_mini` into data/mini
 # make lock        resolve requirements.lock anew in a clean environment
+# make triton      the compiler of the GPU's kernel (200 MB), for its tests on machines without a GPU
 # make rulegraph   write the graph of the rules into docs/reference/figures.md, as Snakemake gives it
 # make docs        the documentation, in site/; needs no network
 # make notebooks   open the notebooks in JupyterLab
@@ -24,8 +25,10 @@ JUPYTER_ARGS ?=
 READY := $(VENV)/.ready
 # The lock's own resolution happens apart from the environment in use.
 LOCK_VENV := .lock-venv
+# Beside the environment: a Torch for CPUs that finds Triton may do otherwise than a user's, which has none.
+TRITON := .triton
 
-.PHONY: reproduce test test-slow lint docs notebooks clean mini lock rulegraph
+.PHONY: reproduce test test-slow lint docs notebooks clean mini lock triton rulegraph
 
 reproduce: $(READY)
 	$(RUN) snakemake --cores $(CORES)
@@ -79,6 +82,13 @@ mini:
 	rm -rf data/mini/model data/mini/saes data/mini/further_saes
 	cp -R results/train_mini/mini/. data/mini/
 	chmod -R u=rwX,go=rX data/mini
+
+triton: $(TRITON)/.ready
+
+$(TRITON)/.ready: requirements-triton.lock | $(READY)
+	rm -rf $(TRITON)
+	$(RUN) pip install --no-deps --target $(TRITON) -r requirements-triton.lock
+	touch $@
 
 lock:
 	rm -rf $(LOCK_VENV)

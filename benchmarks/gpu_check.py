@@ -2,8 +2,10 @@
 
 tests    `pytest -k cuda`: among them every heavy stage of the tiny study, its tables beside the CPU's
 moments  one SAE of GPT-2 small's shapes in every precision: errors against float64, time and rate beside
-         those of the bare product in the same precision, memory above the inputs
-saes     moments, extremes and histograms of 13 SAEs of gpt2-small-res-jb's shapes, in three views
+         those of the bare product in the same precision and beside eager torch on each tile, memory above the
+         inputs; which sweep the device takes, and why that is not the fused one
+saes     moments, extremes and histograms of 13 SAEs of gpt2-small-res-jb's shapes, in three views, and the
+         same with eager torch on each tile
 nulls    isotropic directions in three views, and one layer's three kinds
 dag      the full-shape study (gpt2_shapes.py) from its cache to the paper with this device: wall time, and
          that of its heavy jobs, measured effects of all 13 hooks among them
@@ -23,14 +25,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
 from fsrl import devices, files
 from fsrl.moments import engine, plan, products
+from fsrl.moments import sweep as moments_sweep
 from fsrl.moments.formulas import Typical
 from fsrl.nulls import frames as nulls
 from fsrl.weights.matrices import Decoder, Unembedding
@@ -105,7 +110,7 @@ class Check:
         W_dec, W_U = self.decoder(0).W_dec, self.unembedding().folded
         exact = engine.logit_moments(W_dec[:CHECKED_ROWS], W_U, precision="fp64", n_extremes=0, n_bins=0)
         modes = dict.fromkeys(products.meant(mode, self.device) for mode in products.MODES)
-        found: dict[str, Any] = {"auto_means": products.meant("auto", self.device)}
+        found: dict[str, Any] = {"auto_means": products.meant("auto", self.device), "sweep": self.sweep()}
         for mode in modes:
             result = engine.logit_moments(W_dec[:CHECKED_ROWS], W_U, precision=mode, n_extremes=0, n_bins=0)
             found[mode] = self.mode_seconds(mode, W_dec, W_U) | {
@@ -124,16 +129,34 @@ class Check:
         def run(**parts: int) -> None:
             engine.logit_moments(rows, W_U, precision=mode, **parts)
 
-        everything = share * self.seconds(run)
-        operations = 2 * W_dec.numel() * W_U.shape[1]
+        def seconds() -> tuple[float, float]:
+            return self.seconds(lambda: run(n_extremes=0, n_bins=0)), self.seconds(run)
+
+        alone, everything = seconds()
+        with eager():
+            alone_eager, everything_eager = seconds()
+        bare = self.seconds(lambda: self.bare(mode, rows, W_U))
+        operations = 2 * rows.numel() * W_U.shape[1]
         return {
             "rows_timed": len(rows),
-            "seconds_moments_alone": share * self.seconds(lambda: run(n_extremes=0, n_bins=0)),
-            "seconds_with_extremes_and_histogram": everything,
-            "seconds_bare_product": share * self.seconds(lambda: self.bare(mode, rows, W_U)),
+            "seconds_moments_alone": share * alone,
+            "seconds_moments_alone_eager": share * alone_eager,
+            "seconds_with_extremes_and_histogram": share * everything,
+            "seconds_with_extremes_and_histogram_eager": share * everything_eager,
+            "seconds_bare_product": share * bare,
+            "products_with_everything": everything / bare,
+            "products_with_everything_eager": everything_eager / bare,
             "tflop_per_s_with_everything": operations / everything / 1e12,
             "mib_above_inputs": self.peak_mib(run),
         }
+
+    def sweep(self) -> str:
+        """Whether the device runs the fused sweep, and if not, why."""
+        try:
+            moments_sweep.try_fused(torch.device(self.device))
+        except Exception as error:
+            return f"not fused: {type(error).__name__}: {error}"
+        return "fused"
 
     def bare(self, mode: str, W_dec: torch.Tensor, W_U: torch.Tensor) -> None:
         """The product alone, in the tiles that the engine takes."""
@@ -171,9 +194,17 @@ class Check:
             for _ in engine.moments_of_decoders(decoders(), unembedding, VIEWS, precision="auto"):
                 pass
 
-        taken = self.seconds(run, rounds=1)
+        def seconds() -> float:
+            made.clear()
+            taken = self.seconds(run, rounds=1)
+            return taken - sum(made[self.sizes.saes :])
+
+        taken = seconds()
+        with eager():
+            taken_eager = seconds()
         return {
-            "seconds": taken - sum(made[self.sizes.saes :]),
+            "seconds": taken,
+            "seconds_eager": taken_eager,
             "saes": self.sizes.saes,
             "views": list(VIEWS),
         }
@@ -231,6 +262,15 @@ class Check:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise RuntimeError(f"{' '.join(command[1:4])} ended with {done.returncode}: {said[-1:]}")
         return done
+
+
+def eager() -> AbstractContextManager[Any]:
+    """Within it every tile takes eager torch, as where there is no compiled sweep."""
+    return mock.patch.multiple(
+        moments_sweep,
+        sweep_for=lambda device: moments_sweep.torch_sweep,
+        read_and_sweep_for=lambda device: moments_sweep.torch_read_and_sweep,
+    )
 
 
 def job_seconds(study: str) -> dict[str, float]:

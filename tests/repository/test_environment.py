@@ -81,6 +81,15 @@ def test_the_lock_holds_every_requirement(locked: dict[str, str]) -> None:
             assert locked[canonical(name)] == version[2:]
 
 
+def test_triton_is_that_of_the_locked_torch(locked: dict[str, str]) -> None:
+    """Which one that is says Torch's source alone: to be looked up anew with every Torch."""
+    text = (ROOT / "requirements-triton.lock").read_text()
+    assert f"torch {locked['torch']}:" in text
+    (requirement,) = [line for line in text.splitlines() if not line.startswith("#")]
+    assert PIN.fullmatch(requirement.split(";")[0])[1] == "triton"
+    assert "triton" not in locked, "a Torch for CPUs does without"
+
+
 def test_files_that_share_a_costly_fixture_run_together() -> None:
     """Every file that asks for one stands in the list by which pytest-xdist is told, and no other does."""
     from tests.conftest import TOGETHER
@@ -122,7 +131,7 @@ def debian(text: str) -> set[str]:
 
 
 def test_the_container_has_latex_and_the_commands_of_the_makefile() -> None:
-    assert debian(tex_document.HOW_TO_GET) | {"make"} == debian(DOCKERFILE)
+    assert debian(tex_document.HOW_TO_GET) | {"make", "gcc", "libc6-dev"} == debian(DOCKERFILE)
     commands = re.findall(r"^RUN make (\S+)$", DOCKERFILE, re.M) + re.findall(r'"make", "(\w+)"', DOCKERFILE)
     assert commands == [".venv/.ready", "reproduce"]
     for command in commands:

@@ -85,7 +85,8 @@ class Features:
         self.lens = replace(lens, gram=None)
         self.shape = replace(shape, d_vocab=lens.count)
         self.state = State.empty(self.shape, dtype, device)
-        self.sweep, self.read = moments_sweep.sweep_for(device), moments_sweep.read_for(device)
+        self.sweep = moments_sweep.sweep_for(device)
+        self.read_and_sweep = moments_sweep.read_and_sweep_for(device)
         # float64 [n] each: mean, norm, factor back from scaled units, and the std that is rounding.
         self.mean, self.norm, self.unscale, self.noise = torch.empty(
             4, shape.n, dtype=torch.float64, device=device
@@ -134,15 +135,14 @@ class Features:
         block: Block,
         scratch: Float[Tensor, "size"] | None,
     ) -> None:
-        """Add what the reading keeps of a tile; without scratch the tile itself is read, and overwritten."""
+        """Add what the reading keeps of a tile; without scratch the tile as it is, overwritten."""
         if not piece.width:
             return
-        if scratch is not None:
-            rows = len(block.before)
-            seen = scratch[: rows * piece.width].view(rows, piece.width)
-            self.read(product, piece.columns, (piece.factors, block.before, block.after), seen)
-            product = seen
-        self.sweep(product, piece.width, piece.start, block.state)
+        if scratch is None:
+            self.sweep(product, piece.width, piece.start, block.state)
+        else:
+            vectors = piece.factors, block.before, block.after
+            self.read_and_sweep(product, piece.columns, vectors, piece.start, block.state, scratch)
 
     def result(self) -> LogitMoments:
         """What the tiles that were added come to, on the CPU."""
