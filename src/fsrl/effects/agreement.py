@@ -26,8 +26,7 @@ Example: in a model without blocks and with a fixed final scale, u = w / s for t
 the moments are 1.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +34,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from fsrl import threads
 from fsrl.effects import forward
 
 TOP = 10
@@ -48,20 +48,6 @@ COLUMNS_PER_BLOCK = 4096
 SIDES = ("right_kurtosis", "right_eighth", "left_eighth")
 # A change smaller than this many roundings of the normalised stream is no change.
 NOISE = 64.0
-
-
-@contextmanager
-def single_threads(device: torch.device) -> Iterator[int]:
-    """Within, Torch uses one thread on a CPU; gives how many it had, 1 on another device."""
-    threads = torch.get_num_threads()
-    if device.type != "cpu":
-        yield 1
-        return
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +76,7 @@ def mean_and_covariance(
     mean = torch.stack([block.double().sum(1) for block in blocks]).sum(0) / n_tokens
     covariance = torch.zeros(len(W_U), len(W_U), dtype=torch.float64, device=W_U.device)
     # BLAS adds up a product in an order that depends on its threads.
-    with single_threads(W_U.device):
+    with threads.single(W_U.device):
         for block in blocks:
             exact = block - mean[:, None]
             covariance += exact @ exact.T

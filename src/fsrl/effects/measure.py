@@ -7,7 +7,6 @@ changes are and how they lie beside what is predicted is read off in `fsrl.effec
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 from tqdm import tqdm
 
+from fsrl import threads
 from fsrl.effects import agreement, controls, forward, read
 from fsrl.effects import sample as effect_sample
 from fsrl.effects.forward import Clean, Rest, Tail
@@ -73,7 +73,7 @@ def measure(
     noise = _noise(seeds, sites, vectors.shape[-1]).to(clean.final.device)
     # A model's own pass uses all threads itself, and takes the sites of a window together.
     pushed = None if isinstance(rest, Tail) else layer.push(index, noise)
-    with agreement.single_threads(clean.final.device) as workers, ThreadPoolExecutor(workers) as pool:
+    with threads.workers(clean.final.device) as pool:
         if pushed is None:
             size = batch or forward.rows(clean.final.device, layer.site_bytes())
             parts = pool.map(layer.push, index.split(size, dim=1), noise.split(size))

@@ -8,7 +8,6 @@ place the direct forecast is therefore the measured score.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -19,8 +18,9 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from fsrl import threads
 from fsrl.effects import forward
-from fsrl.effects.agreement import mean_and_covariance, single_threads
+from fsrl.effects.agreement import mean_and_covariance
 from fsrl.errors import FsrlError
 from fsrl.hooks import Place, place_of
 from fsrl.models.windows import FIRST_POSITION
@@ -232,7 +232,7 @@ def read(
         return _joined(found)
 
     # A batch is many small steps, at each of which threads of one would wait for one another.
-    with single_threads(prompts.final.device) as workers, ThreadPoolExecutor(workers) as pool:
+    with threads.workers(prompts.final.device) as pool:
         parts = list(pool.map(part, range(0, len(directions.added), size)))
     return _joined(parts)
 

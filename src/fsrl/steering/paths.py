@@ -22,7 +22,6 @@ by nothing either, direct and scale cancelling.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,9 +30,9 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from fsrl import threads
 from fsrl.effects import forward
 from fsrl.effects import sample as effect_sample
-from fsrl.effects.agreement import single_threads
 from fsrl.hooks import Place, place_of
 from fsrl.steering.measure import Activations, Vocabulary, chunks, random_rows
 from fsrl.tables.steering import FEATURE, PATHS, RANDOM
@@ -169,7 +168,7 @@ def _measured(
     counts = index[1].unique(return_counts=True)[1].tolist() if added.device.type == "cpu" else [len(order)]
     groups = [few for own in order.split(counts) for few in own.split(size)]
     # As in `fsrl.steering.measure.read`.
-    with single_threads(added.device) as workers, ThreadPoolExecutor(workers) as pool:
+    with threads.workers(added.device) as pool:
         found = list(pool.map(part, [index[:, sites] for sites in groups]))
     return torch.cat(found, dim=1)[:, order.argsort().cpu()]
 

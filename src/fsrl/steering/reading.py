@@ -15,15 +15,14 @@ alone, the gain is .9 - .5 = .4.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from fsrl import threads
 from fsrl.effects import forward
-from fsrl.effects.agreement import single_threads
 from fsrl.models.windows import FIRST_POSITION
 from fsrl.steering.measure import Activations, Vocabulary, chunks
 from fsrl.tables.steering import NEXT_TOKEN
@@ -128,5 +127,5 @@ def _means(
         return torch.stack([own, base.masked_fill(own.isnan(), torch.nan)])
 
     # As in `fsrl.steering.measure.read`.
-    with single_threads(W_U.device) as workers, ThreadPoolExecutor(workers) as pool:
+    with threads.workers(W_U.device) as pool:
         return torch.cat(list(pool.map(part, range(0, len(rows), size))), dim=1)
