@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SAVED = json.loads((ROOT / "benchmarks/results/moments_cpu.json").read_text())
+README = (ROOT / "README.md").read_text()
 PAGE = (ROOT / "docs/reference/times.md").read_text()
 ROWS = {
     "ours, fp32, moments": "ours, `fp32`: moments alone",
@@ -39,5 +40,6 @@ def test_times_at_the_shapes_of_other_models():
     command = [sys.executable, "benchmarks/large_shapes.py", "--table", "benchmarks/results/shapes_cpu.json"]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     totals, stages = done.stdout.strip().split("\n\n")
-    assert totals in PAGE and stages in PAGE
-    assert "| pythia-70m |" in totals and "not measured" not in stages
+    assert totals in PAGE and totals in README and stages in PAGE
+    assert all(f"| {name} |" in totals for name in ("pythia-70m", "gemma-2-2b"))
+    assert "not measured" not in stages
