@@ -4,10 +4,12 @@ import re
 import shutil
 import subprocess
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from fsrl.latex import document as tex_document
 
@@ -79,6 +81,15 @@ def test_the_lock_holds_every_requirement(locked: dict[str, str]) -> None:
         assert canonical(name) in locked, f"pyproject.toml asks for {name}; run `make lock`"
         if version.startswith("=="):
             assert locked[canonical(name)] == version[2:]
+
+
+def test_every_python_that_is_enough_can_install_the_lock(locked: dict[str, str]) -> None:
+    """Debian 12 has 3.11.2, and some packages want a later one."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    first = project["requires-python"].removeprefix(">=") + ".0"
+    wants = {name: metadata.metadata(name).get("Requires-Python") for name in locked}
+    late = {name: want for name, want in wants.items() if want and not SpecifierSet(want).contains(first)}
+    assert not late, f"these want a later Python than {first}: pin earlier versions in requirements.lock"
 
 
 def test_triton_is_that_of_the_locked_torch(locked: dict[str, str]) -> None:
