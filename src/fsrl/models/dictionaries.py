@@ -21,6 +21,8 @@ from fsrl.models.saes import densities, load, remedy, written_hook
 from fsrl.models.sources import SAESource
 from fsrl.weights.matrices import Decoder
 
+FETCH = "fetch it first (fsrl.models.hub_files.fetch, or `snakemake --cores 1 download`)"
+
 
 def decoders(source: SAESource, model: Model, *, study: str) -> Iterator[Decoder]:
     """Directions of each SAE (or layer of neurons) in the residual stream, one after the other.
@@ -32,9 +34,7 @@ def decoders(source: SAESource, model: Model, *, study: str) -> Iterator[Decoder
     SAE of another model: by name where the release says it, by its layers and width in any case.
     """
     source.local_files()
-    hub_files.require(
-        source.hub_files(), "fetch it first (fsrl.models.hub_files.fetch, or `snakemake --cores 1 download`)"
-    )
+    hub_files.require(source.hub_files(), FETCH)
     for sae_id in source.sae_ids:
         if source.neurons is not None:
             yield _neurons(sae_id, model, study)
@@ -47,9 +47,7 @@ def blocks(source: SAESource) -> int:
     dictionary's rows go through, and 1 where none does. Errors as of `decoders`, of files that it needs.
     """
     source.local_files()
-    hub_files.require(
-        source.hub_files(), "fetch it first (fsrl.models.hub_files.fetch, or `snakemake --cores 1 download`)"
-    )
+    hub_files.require(source.hub_files(), FETCH)
     if source.neurons is not None:
         return 1 + max(map(layer_of, source.sae_ids))
     hooks = [written_hook(SAEFiles.of(source, sae_id)) for sae_id in source.sae_ids]

@@ -7,7 +7,7 @@ for GPUs (`fsrl.moments.triton_sweep`).
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -89,24 +89,24 @@ def read_and_sweep_for(device: torch.device) -> ReadAndSweep:
     """The fastest way for this device to add to the state what a reading sees of a tile."""
     if device.type == "cuda" and _fuses(device):
         return fused_read_and_sweep
-    return _in_turn(read_for(device), sweep_for(device))
+    return partial(_in_turn, read_for(device), sweep_for(device))
 
 
-def _in_turn(read: Read, sweep: Sweep) -> ReadAndSweep:
-    def read_and_sweep(
-        tile: Float[Tensor, "rows tile_tokens"],
-        columns: Int64[Tensor, "width"] | None,
-        vectors: Vectors,
-        start: int,
-        state: State,
-        room: Float[Tensor, "size"],
-    ) -> None:
-        factors, before, _ = vectors
-        seen = room[: len(before) * len(factors)].view(len(before), len(factors))
-        read(tile, columns, vectors, seen)
-        sweep(seen, len(factors), start, state)
-
-    return read_and_sweep
+def _in_turn(
+    read: Read,
+    sweep: Sweep,
+    tile: Float[Tensor, "rows tile_tokens"],
+    columns: Int64[Tensor, "width"] | None,
+    vectors: Vectors,
+    start: int,
+    state: State,
+    room: Float[Tensor, "size"],
+) -> None:
+    """A `ReadAndSweep` in two steps: what the reading sees is written into the room, and that is swept."""
+    factors, before, _ = vectors
+    seen = room[: len(before) * len(factors)].view(len(before), len(factors))
+    read(tile, columns, vectors, seen)
+    sweep(seen, len(factors), start, state)
 
 
 def fused_sweep(tile: Float[Tensor, "rows tile_tokens"], width: int, start: int, state: State) -> None:
@@ -238,7 +238,7 @@ def torch_sweep(tile: Float[Tensor, "rows tile_tokens"], width: int, start: int,
     state.sums.add_(torch.stack(_power_sums(tile.mul_(state.units.unsqueeze(1))), dim=1))
 
 
-torch_read_and_sweep = _in_turn(torch_read, torch_sweep)
+torch_read_and_sweep: ReadAndSweep = partial(_in_turn, torch_read, torch_sweep)
 
 
 def _power_sums(tile: Float[Tensor, "rows width"]) -> list[Float[Tensor, "rows"]]:
